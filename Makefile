@@ -1,0 +1,88 @@
+# Every target prepares the machine itself (.ci/setup), so that each works in a clean clone.
+
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install everything that tests and linters need
+	@.ci/setup dev
+
+.PHONY: demo
+demo: ## push recorded speech (or WAV=file) through the whole system and listen in demo-out/
+	@.ci/setup run
+	@$(BIN)/audio-batch-worker demo --out demo-out $(if $(WAV),--wav "$(WAV)")
+
+.PHONY: test
+test: setup ## run the tests (ARGS=... goes to pytest)
+	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+.PHONY: lint
+lint: setup ## check style, types and the direction of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+AUDIT = "$$tmp/bin/pip-audit" --progress-spinner off --vulnerability-service osv --disable-pip --require-hashes
+
+.PHONY: audit
+audit: setup ## look up known vulnerabilities of what the worker is pinned to (asks api.osv.dev)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \
+	&& $(BIN)/python -m venv "$$tmp" && "$$tmp/bin/pip" install --quiet --disable-pip-version-check pip-audit \
+	&& { $(AUDIT) --requirement deploy/requirements.txt >"$$tmp/report" 2>&1; status=$$?; \
+	if grep -q ConnectionError "$$tmp/report"; then echo "api.osv.dev can't be reached from here: nothing was looked up"; \
+	else cat "$$tmp/report"; fi; exit $$status; }
+
+.PHONY: bench
+bench: ## measure on this machine (ARGS=... goes to audio-batch-worker bench)
+	@.ci/setup bench
+	@$(BIN)/audio-batch-worker bench $(ARGS)
+
+.PHONY: chaos
+chaos: setup ## kill, pause and disconnect real workers at random, and account for every sample
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: dashboard-test
+dashboard-test: setup ## scrape real workers with a real Prometheus, and evaluate every panel of the dashboard
+	@$(BIN)/python -m pytest -m live tests/deploy
+
+.PHONY: fuzz
+fuzz: setup ## feed hostile bytes to all parsers, guided by coverage (ARGS="--seconds 3600 blobs")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+PIN = $$tmp/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade)
+
+.PHONY: requirements
+requirements: setup ## pin what pyproject.toml asks for (UPGRADE=1 moves all pins to the newest)
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \
+	&& $(BIN)/python -m venv "$$tmp" && "$$tmp/bin/pip" install --quiet --disable-pip-version-check uv \
+	&& $(PIN) --output-file deploy/requirements.txt \
+	&& $(PIN) --extra dev --constraint deploy/requirements.txt --output-file tests/requirements.txt \
+	&& $(PIN) --extra bench --constraint tests/requirements.txt --output-file tests/bench/requirements.txt \
+	&& printf 'hatchling>=1.26\nsetuptools>=77\n' | $(subst pyproject.toml,-,$(PIN)) --output-file deploy/build-requirements.txt
+
+.PHONY: chart-readme
+chart-readme: setup ## write the table of values into deploy/helm/README.md
+	@$(BIN)/python deploy/chart_readme.py
+
+.PHONY: dashboard-picture
+dashboard-picture: setup ## draw the dashboard of a run in which everything happens (deploy/helm/dashboard.svg)
+	@$(BIN)/python -m tests.deploy.dashboard_picture
+
+.PHONY: prove-image
+prove-image: ## carry out deploy/Dockerfile in a debootstrapped root (needs root and debootstrap)
+	@deploy/prove_image.py
+
+.PHONY: readme
+readme: setup ## write the README's tables of settings and commands anew
+	@$(BIN)/python -m tests.readme
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf .venv demo-out dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,98 @@
+"""A whole blob: its content sealed for storage, and from its bytes, name and metadata back to audio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from codec import crypto, opus
+from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES
+from codec.errors import BadBlob, DecryptionFailed
+from codec.metadata import BlobMetadata
+from codec.names import parse_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codec.names import BlobName
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Mono s16le PCM at `sample_rate` Hz."""
+
+    pcm: bytes
+    sample_rate: int
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.pcm) // BYTES_PER_SAMPLE
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.samples / self.sample_rate
+
+
+def seal_content(content: bytes, key: bytes | None) -> bytes:
+    """What is stored for a content (an Opus container or PCM): one encrypted segment, or itself without a key."""
+    return content if key is None else crypto.encrypt(key, content)
+
+
+def open_content(data: bytes, name: str, *, secrets: Sequence[str]) -> bytes:
+    """The content of a stored blob, decrypted with the first of the secrets that opens it if its name says so.
+
+    Raises:
+        BadName: it is not the name of a blob.
+        DecryptionFailed: none of the secrets opens all of it.
+    """
+    return _open(data, parse_name(name), secrets)
+
+
+def decode(data: bytes, name: str, metadata: Mapping[str, str] | None, *, secrets: Sequence[str]) -> Audio:
+    """The audio of a stored blob of any of the six extensions.
+
+    With the metadata of its writer, Opus comes back at its own rate, aligned to the sample and complete; without, at
+    16 kHz. PCM without metadata is taken for 16 kHz, and half a sample at its end is dropped.
+
+    Raises:
+        BadName: it is not the name of a blob.
+        BadBlob: its bytes are corrupt or truncated; as DecryptionFailed if none of the secrets opens all of it.
+        LibopusMissing: it is Opus, and there is no libopus.
+    """
+    return decode_content(open_content(data, name, secrets=secrets), name, metadata)
+
+
+def decode_content(content: bytes, name: str, metadata: Mapping[str, str] | None) -> Audio:
+    """The audio of a content that `open_content` gave. Raises as `decode`."""
+    kind = parse_name(name).kind
+    facts = BlobMetadata.from_mapping(metadata or {})
+    if not (kind.opus or (kind.batch and facts.codec == "opus")):
+        return Audio(
+            content[: len(content) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE], facts.sample_rate or DEFAULT_SAMPLE_RATE
+        )
+    try:
+        return _decode_opus(content, facts)
+    except BadBlob as error:
+        raise BadBlob(f"{name}: {error}") from error
+
+
+def _open(data: bytes, blob: BlobName, secrets: Sequence[str]) -> bytes:
+    if not blob.kind.encrypted:
+        return data
+    if not secrets:
+        raise DecryptionFailed(f"{blob} is encrypted, and no secret is given")
+    for secret in secrets:
+        try:
+            return crypto.decrypt(crypto.derive_key(secret, blob.uid), data)
+        except DecryptionFailed as error:
+            failure = error
+    raise DecryptionFailed(f"{blob}: {failure}") from failure
+
+
+def _decode_opus(content: bytes, facts: BlobMetadata) -> Audio:
+    if facts.sample_rate not in SAMPLE_RATES:
+        return Audio(opus.decode(content), DEFAULT_SAMPLE_RATE)
+    pcm = opus.decode(content, sample_rate=facts.sample_rate, pre_skip=facts.pre_skip or 0, samples=facts.samples)
+    return Audio(pcm, facts.sample_rate)

@@ -1,0 +1,76 @@
+"""The Opus container: u32 packet count | u32 PCM bytes | per packet: u16 length + packet. All little-endian.
+
+The PCM bytes are those of the 16 kHz rendition, whatever the encoder's rate was: readers in production decode at that.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from codec.errors import BadBlob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HEADER = struct.Struct("<II")
+PACKET_LENGTH = struct.Struct("<H")
+RENDITION_RATE = 16000
+BYTES_PER_SAMPLE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first 8 bytes; `pcm_bytes` counts 16-bit samples at 16 kHz and is 0 where it is not known."""
+
+    packet_count: int
+    pcm_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Length of the audio."""
+        return self.pcm_bytes / BYTES_PER_SAMPLE / RENDITION_RATE
+
+    def pack(self) -> bytes:
+        """The 8 bytes."""
+        return HEADER.pack(self.packet_count, self.pcm_bytes)
+
+
+def rendition_bytes(samples: int, sample_rate: int) -> int:
+    """Bytes that so many samples at `sample_rate` Hz take when they are played at 16 kHz."""
+    return samples * RENDITION_RATE // sample_rate * BYTES_PER_SAMPLE
+
+
+def read_header(container: bytes) -> Header:
+    """The header of a container, of which the first 8 bytes are enough.
+
+    Raises:
+        BadBlob: there are fewer bytes.
+    """
+    if len(container) < HEADER.size:
+        raise BadBlob(f"Opus data too short: {len(container)} bytes (need at least {HEADER.size} for header)")
+    return Header(*HEADER.unpack_from(container))
+
+
+def packets(container: bytes) -> Iterator[memoryview]:
+    """Every packet in order, without copying; bytes after the last one are ignored.
+
+    Raises:
+        BadBlob: the container ends before its last packet; the packets before have been yielded by then.
+    """
+    count = read_header(container).packet_count
+    data = memoryview(container)
+    offset = HEADER.size
+    for number in range(count):
+        if len(data) - offset < PACKET_LENGTH.size:
+            raise BadBlob(f"Truncated Opus data: expected packet {number}/{count} length at offset {offset}")
+        (size,) = PACKET_LENGTH.unpack_from(data, offset)
+        offset += PACKET_LENGTH.size
+        left = len(data) - offset
+        if size > left:
+            raise BadBlob(
+                f"Truncated Opus data: packet {number} needs {size} bytes at offset {offset}, only {left} available"
+            )
+        yield data[offset : offset + size]
+        offset += size

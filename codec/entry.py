@@ -1,0 +1,255 @@
+"""Stream entries: audio chunks and ends of conversations, as pushers in any language write them.
+
+Everything in an entry is untrusted: what is not exactly a chunk or an end is refused with a short reason.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Literal, get_args
+
+import google_crc32c
+
+from codec.errors import BadEntry, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Protection = Literal["standard", "enhanced", "e2ee"]
+
+PROTECTIONS: tuple[Protection, ...] = get_args(Protection)
+DEFAULT_PROTECTION: Protection = "enhanced"
+CLEAR_PROTECTION: Protection = "standard"
+SAMPLE_RATES = (8000, 12000, 16000, 24000, 48000)
+DEFAULT_SAMPLE_RATE = 16000
+BYTES_PER_SAMPLE = 2
+MAX_CHUNK_BYTES = 16 * 1024 * 1024
+MAX_ID_BYTES = 256
+MAX_TIMESTAMP = 1e12  # seconds; 12 digits before the point
+MAX_SEQ = 10**15 - 1
+
+REQUIRED_FIELDS = (b"uid", b"conversation_id", b"timestamp", b"pcm")
+OPTIONAL_FIELDS = (b"sample_rate", b"protection", b"seq")
+END_FIELDS = (b"uid", b"conversation_id", b"end")
+
+_TIMESTAMP = re.compile(rb"[0-9]{1,12}(\.[0-9]{1,30})?")
+_SEQ = re.compile(rb"[0-9]{1,15}")
+_SAMPLE_RATES = {str(rate).encode(): rate for rate in SAMPLE_RATES}
+_PROTECTIONS = {protection.encode(): protection for protection in PROTECTIONS}
+_FORBIDDEN_IN_IDS = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
+_IDENTITY = struct.Struct("<cqII")
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Audio of one conversation: whole samples of s16le mono PCM, the first of them at `timestamp` (Unix seconds).
+
+    `trimmed` says that half a sample at the end was left out.
+
+    Raises:
+        BadEntry: a value is outside the contract.
+    """
+
+    uid: str
+    conversation_id: str
+    timestamp: float
+    pcm: bytes
+    sample_rate: int = DEFAULT_SAMPLE_RATE
+    protection: Protection = DEFAULT_PROTECTION
+    seq: int | None = None
+    trimmed: bool = False
+
+    def __post_init__(self) -> None:
+        _check_ids(self.uid, self.conversation_id)
+        _check_pcm(self.pcm)
+        if not 0 <= self.timestamp < MAX_TIMESTAMP:
+            raise BadEntry(f"timestamp {shown(self.timestamp)} is not Unix seconds")
+        if self.sample_rate not in SAMPLE_RATES:
+            raise BadEntry(f"sample_rate {shown(self.sample_rate)} is not supported")
+        if self.protection not in PROTECTIONS:
+            raise BadEntry(f"protection {shown(self.protection)} is unknown")
+        if self.seq is not None and not 0 <= self.seq <= MAX_SEQ:
+            raise BadEntry(f"seq {shown(self.seq)} is not a counter")
+
+    @property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.pcm) // BYTES_PER_SAMPLE
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.samples / self.sample_rate
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the stored audio must be encrypted."""
+        return self.protection != CLEAR_PROTECTION
+
+    def identity(self) -> bytes:
+        """8 bytes that a producer's retry of this chunk repeats, within its conversation.
+
+        They are a digest of the `seq` (without one: the timestamp in microseconds), the length and the CRC32C of the
+        PCM: a retry repeats all three. Equal PCM alone never makes a twin, because silence repeats.
+        """
+        place = (b"t", round(self.timestamp * 1e6)) if self.seq is None else (b"s", self.seq)
+        facts = _IDENTITY.pack(*place, len(self.pcm), google_crc32c.value(self.pcm))
+        return blake2b(facts, digest_size=8).digest()
+
+    def fields(self) -> dict[str, bytes | str]:
+        """The fields of the entry, as XADD takes them; the timestamp is written to the microsecond."""
+        fields: dict[str, bytes | str] = {
+            "uid": self.uid,
+            "conversation_id": self.conversation_id,
+            "timestamp": f"{abs(self.timestamp):.6f}",
+            "pcm": self.pcm,
+            "sample_rate": str(self.sample_rate),
+            "protection": self.protection,
+        }
+        if self.seq is not None:
+            fields["seq"] = str(self.seq)
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """No more audio of this conversation is coming soon.
+
+    Raises:
+        BadEntry: an id is outside the contract.
+    """
+
+    uid: str
+    conversation_id: str
+
+    def __post_init__(self) -> None:
+        _check_ids(self.uid, self.conversation_id)
+
+    def fields(self) -> dict[str, bytes | str]:
+        """The fields of the entry, as XADD takes them."""
+        return {"uid": self.uid, "conversation_id": self.conversation_id, "end": "1"}
+
+
+def parse(fields: Mapping[bytes, bytes]) -> Chunk | End:
+    """Turn an entry's raw fields into a chunk or an end.
+
+    An odd byte at the end of the PCM is left out, and the chunk says so.
+
+    Raises:
+        BadEntry: it is neither; the reason is short, whatever the fields hold.
+    """
+    if b"end" in fields:
+        return _parse_end(fields)
+    return _parse_chunk(fields)
+
+
+def check_id(value: str, what: str) -> None:
+    """Make sure that a uid or conversation id can be one component of an object's name.
+
+    Raises:
+        BadEntry: it is empty, over 256 bytes, `.` or `..`, or holds a slash, backslash or control character.
+    """
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise BadEntry(f"{what} is not valid Unicode") from None
+    if not value:
+        raise BadEntry(f"{what} is empty")
+    if size > MAX_ID_BYTES:
+        raise BadEntry(f"{what} has {size} bytes, more than {MAX_ID_BYTES}")
+    if value in (".", "..") or _FORBIDDEN_IN_IDS.search(value):
+        raise BadEntry(f"{what} {shown(value)} can't be part of an object name")
+
+
+def partition_of(conversation_id: str, partitions: int) -> int:
+    """Number of the partition that holds a conversation's entries, from 0."""
+    return zlib.crc32(conversation_id.encode()) % partitions
+
+
+def _parse_end(fields: Mapping[bytes, bytes]) -> End:
+    _check_field_names(fields, required=END_FIELDS, optional=())
+    if fields[b"end"] != b"1":
+        raise BadEntry(f"end {shown(fields[b'end'])} is not 1")
+    return End(uid=_text(fields, b"uid"), conversation_id=_text(fields, b"conversation_id"))
+
+
+def _parse_chunk(fields: Mapping[bytes, bytes]) -> Chunk:
+    _check_field_names(fields, required=REQUIRED_FIELDS, optional=OPTIONAL_FIELDS)
+    pcm = fields[b"pcm"]
+    odd = len(pcm) % BYTES_PER_SAMPLE
+    return Chunk(
+        uid=_text(fields, b"uid"),
+        conversation_id=_text(fields, b"conversation_id"),
+        timestamp=_timestamp(fields[b"timestamp"]),
+        pcm=pcm[:-odd] if 1 < len(pcm) <= MAX_CHUNK_BYTES and odd else pcm,
+        sample_rate=_sample_rate(fields.get(b"sample_rate")),
+        protection=_protection(fields.get(b"protection")),
+        seq=_seq(fields.get(b"seq")),
+        trimmed=bool(odd),
+    )
+
+
+def _check_field_names(
+    fields: Mapping[bytes, bytes], *, required: tuple[bytes, ...], optional: tuple[bytes, ...]
+) -> None:
+    for name in required:
+        if name not in fields:
+            raise BadEntry(f"{name.decode()} is missing")
+    for name in fields:
+        if name not in required and name not in optional:
+            raise BadEntry(f"field {shown(name)} does not belong in this kind of entry")
+
+
+def _check_ids(uid: str, conversation_id: str) -> None:
+    check_id(uid, "uid")
+    check_id(conversation_id, "conversation_id")
+
+
+def _check_pcm(pcm: bytes) -> None:
+    if not pcm:
+        raise BadEntry("pcm is empty")
+    if len(pcm) > MAX_CHUNK_BYTES:
+        raise BadEntry(f"pcm has {len(pcm)} bytes, more than {MAX_CHUNK_BYTES}")
+    if len(pcm) % BYTES_PER_SAMPLE:
+        raise BadEntry(f"pcm of {len(pcm)} bytes does not end at a whole sample")
+
+
+def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
+    try:
+        return fields[name].decode()
+    except UnicodeDecodeError:
+        raise BadEntry(f"{name.decode()} {shown(fields[name])} is not UTF-8") from None
+
+
+def _timestamp(value: bytes) -> float:
+    if not _TIMESTAMP.fullmatch(value):
+        raise BadEntry(f"timestamp {shown(value)} is not Unix seconds as decimal text")
+    return float(value)
+
+
+def _sample_rate(value: bytes | None) -> int:
+    if value is None:
+        return DEFAULT_SAMPLE_RATE
+    if value not in _SAMPLE_RATES:
+        raise BadEntry(f"sample_rate {shown(value)} is not supported")
+    return _SAMPLE_RATES[value]
+
+
+def _protection(value: bytes | None) -> Protection:
+    if value is None:
+        return DEFAULT_PROTECTION
+    if value not in _PROTECTIONS:
+        raise BadEntry(f"protection {shown(value)} is unknown")
+    return _PROTECTIONS[value]
+
+
+def _seq(value: bytes | None) -> int | None:
+    if value is None:
+        return None
+    if not _SEQ.fullmatch(value):
+        raise BadEntry(f"seq {shown(value)} is not a counter")
+    return int(value)

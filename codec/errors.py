@@ -1,0 +1,60 @@
+"""Everything the codec raises on purpose.
+
+CodecError (a ValueError)
+├── BadEntry             a stream entry is no chunk and no end
+├── BadName              a name is no blob's name, or none can be made
+├── BadSecret            an encryption secret is too short
+├── EncodingFailed       libopus refused settings or audio
+└── BadBlob              a blob's bytes are corrupt, truncated or not what its name says
+    └── DecryptionFailed its encryption does not open: wrong key, or changed bytes
+LibopusMissing (an ImportError)
+"""
+
+from __future__ import annotations
+
+SHOWN_CHARACTERS = 40
+
+
+def shown(value: object) -> str:
+    """Text of an untrusted value for a message: escaped, plain ASCII, at most 40 characters."""
+    clipped = value[:SHOWN_CHARACTERS] if isinstance(value, str | bytes) else value
+    text = ascii(clipped)
+    if len(text) <= SHOWN_CHARACTERS and clipped == value:
+        return text
+    return text[: SHOWN_CHARACTERS - 3] + "..."
+
+
+class CodecError(ValueError):
+    """Base of all errors about bytes, names and settings that don't fit."""
+
+
+class BadEntry(CodecError):
+    """A stream entry that can't be audio or an end; `reason` is one short sentence of bounded size."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BadName(CodecError):
+    """An object name that no blob can have."""
+
+
+class BadSecret(CodecError):
+    """An encryption secret that no key may be derived from."""
+
+
+class EncodingFailed(CodecError):
+    """libopus refused a setting or a frame."""
+
+
+class BadBlob(CodecError):
+    """A blob whose bytes are corrupt, truncated, or not what its name and metadata say."""
+
+
+class DecryptionFailed(BadBlob):
+    """A blob that no given key opens completely; nothing of it has been returned."""
+
+
+class LibopusMissing(ImportError):
+    """No libopus can be loaded, neither the bundled nor the system's."""

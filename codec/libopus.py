@@ -1,0 +1,178 @@
+"""Finds libopus and binds it through opuslib: the library inside the opuslib-next-bundled wheel, else the system's.
+
+Loading waits for the first use, so that everything that needs no Opus works without the library.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import importlib
+import threading
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from codec.errors import LibopusMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+VERSION: str  # for example "libopus 1.6.1"; reading it loads the library
+
+BUNDLED_PACKAGE = "opuslib_next"
+BUNDLED_DISTRIBUTION = "opuslib-next-bundled"
+# The wheel is built without version data, so that its library calls itself "unknown". By the tag that the wheel's
+# source repository pins its copy of xiph/opus to, release by release:
+BUNDLED_VERSIONS = {"0.1.1": "libopus 1.6.1"}
+# Where find_library can't look (it needs ldconfig or a compiler), the loader may still know these names.
+SYSTEM_NAMES = ("libopus.so.0", "libopus.0.dylib", "opus.dll")
+
+_loading = threading.RLock()
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A loaded libopus, with the functions that audio passes through under prototypes that take plain addresses."""
+
+    version: str
+    origin: Literal["bundled", "system"]
+    path: str
+    encoder: Any  # the module opuslib.api.encoder
+    decoder: Any  # the module opuslib.api.decoder
+    ctl: Any  # the module opuslib.api.ctl
+    error: type[Exception]  # what these modules raise; its attribute `code` is libopus' own
+    encode: Callable[[int, int, int, int, int], int]  # state, PCM, samples, output, its size -> packet's size
+    decode: Callable[[int, bytes, int, int, int, int], int]  # state, packet, its size, output, samples, FEC -> samples
+    describe: Callable[[int], str]  # an error's code -> libopus' words for it
+
+
+def library() -> Library:
+    """The library in use, loaded by the first call.
+
+    Raises:
+        LibopusMissing: there is neither the bundled library nor one on the system.
+    """
+    with _loading:
+        return _load()
+
+
+def __getattr__(name: str) -> str:
+    if name == "VERSION":
+        return library().version
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _load() -> Library:
+    bundled = _bundled_path()
+    binding = _import_opuslib(_loadable_path(bundled))
+    handle = binding.libopus
+    encoder = importlib.import_module("opuslib.api.encoder")
+    # The fixed part of a variadic function's prototype: without it, Apple's arm64 passes the rest wrongly.
+    encoder.libopus_ctl.argtypes = (encoder.EncoderPointer, ctypes.c_int)
+    info = importlib.import_module("opuslib.api.info")
+    origin: Literal["bundled", "system"] = "bundled" if handle._name == bundled else "system"  # noqa: SLF001 -- CDLL has no public name for its path
+    return Library(
+        version=_version(info.get_version_string().decode(), origin),
+        origin=origin,
+        path=handle._name,  # noqa: SLF001
+        encoder=encoder,
+        decoder=importlib.import_module("opuslib.api.decoder"),
+        ctl=importlib.import_module("opuslib.api.ctl"),
+        error=importlib.import_module("opuslib.exceptions").OpusError,
+        encode=_encode_function(handle),
+        decode=_decode_function(handle),
+        describe=lambda code: str(info.strerror(code).decode()),
+    )
+
+
+def _bundled_path() -> str | None:
+    # Only finding the wheel's package: importing it would load a second binding.
+    spec = find_spec(BUNDLED_PACKAGE)
+    for folder in spec.submodule_search_locations or () if spec else ():
+        for name in ("libopus.so", "libopus.dylib", "opus.dll"):
+            path = Path(folder, "_native", name)
+            if path.is_file():
+                return str(path)
+    return None
+
+
+def _loadable_path(bundled: str | None) -> str:
+    for path in _candidates(bundled):
+        try:
+            ctypes.CDLL(path)
+        except OSError:
+            continue
+        return path
+    raise LibopusMissing(
+        f"libopus is missing: install the Python package {BUNDLED_DISTRIBUTION}, or the system's library "
+        "(Debian and Ubuntu: libopus0, Alpine and Homebrew: opus)"
+    )
+
+
+def _candidates(bundled: str | None) -> Iterator[str]:
+    if bundled:
+        yield bundled
+    found = ctypes.util.find_library("opus")
+    if found:
+        yield found
+    yield from SYSTEM_NAMES
+
+
+def _import_opuslib(path: str) -> Any:  # noqa: ANN401 -- a module without types
+    with _found_library(path), warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # opuslib compares integers with "is"
+        return importlib.import_module("opuslib.api")
+
+
+@contextmanager
+def _found_library(path: str) -> Iterator[None]:
+    # opuslib has no other way in: it loads whatever ctypes.util.find_library("opus") answers while it is imported.
+    original = ctypes.util.find_library
+
+    def find_library(name: str) -> str | None:
+        return path if name == "opus" else original(name)
+
+    ctypes.util.find_library = find_library
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = original
+
+
+def _version(answer: str, origin: str) -> str:
+    if origin == "system" or not answer.endswith("unknown"):
+        return answer
+    try:
+        release = metadata.version(BUNDLED_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return answer
+    return BUNDLED_VERSIONS.get(release, f"{answer} ({BUNDLED_DISTRIBUTION} {release})")
+
+
+# Indexing a CDLL makes a function of its own, so that opuslib's prototypes stay as they are.
+def _encode_function(handle: ctypes.CDLL) -> Callable[[int, int, int, int, int], int]:
+    function = handle["opus_encode"]
+    function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int32)
+    function.restype = ctypes.c_int32
+    return function
+
+
+def _decode_function(handle: ctypes.CDLL) -> Callable[[int, bytes, int, int, int, int], int]:
+    function = handle["opus_decode"]
+    function.argtypes = (
+        ctypes.c_void_p,
+        ctypes.c_char_p,
+        ctypes.c_int32,
+        ctypes.c_void_p,
+        ctypes.c_int,
+        ctypes.c_int,
+    )
+    function.restype = ctypes.c_int
+    return function

@@ -1,0 +1,96 @@
+"""A blob's custom metadata: what its name and bytes don't tell."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from codec.names import format_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIN_SAMPLE_RATE = 8_000
+MAX_SAMPLE_RATE = 192_000
+
+# Under these the newest writers in production tell what plain PCM is.
+PRODUCTION_KEYS = {"start": "v2_start", "samples": "v2_samples", "sample-rate": "v2_sample_rate"}
+
+_COUNT = re.compile(r"[0-9]{1,15}")
+_SECONDS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,30})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobMetadata:
+    """What a blob says about itself; blobs written before there was metadata say nothing.
+
+    `sample_rate` in Hz; `samples` and `pre_skip` count samples at that rate; `start` in Unix seconds; `chunks` is the
+    number of stream entries, `first_entry` and `last_entry` are their outer ids, `seqs` the numbers that
+    their pusher gave them (see `codec.seqs`); `key_id` names the secret.
+    """
+
+    codec: str | None = None
+    sample_rate: int | None = None
+    samples: int | None = None
+    pre_skip: int | None = None
+    start: float | None = None
+    chunks: int | None = None
+    first_entry: str | None = None
+    last_entry: str | None = None
+    seqs: str | None = None
+    worker_version: str | None = None
+    key_id: str | None = None
+
+    def to_mapping(self) -> dict[str, str]:
+        """The object's metadata; what is not known is left out."""
+        values = {
+            "codec": self.codec,
+            "sample-rate": self.sample_rate,
+            "samples": self.samples,
+            "pre-skip": self.pre_skip,
+            "start": None if self.start is None else format_timestamp(self.start),
+            "chunks": self.chunks,
+            "first-entry": self.first_entry,
+            "last-entry": self.last_entry,
+            "seqs": self.seqs,
+            "worker-version": self.worker_version,
+            "key-id": self.key_id,
+        }
+        return {key: str(value) for key, value in values.items() if value is not None}
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, str]) -> BlobMetadata:
+        """Read an object's metadata; other keys are ignored, and a value that makes no sense counts as missing."""
+        theirs = {ours: mapping[key] for ours, key in PRODUCTION_KEYS.items() if key in mapping}
+        mapping = theirs | dict(mapping)
+        return cls(
+            codec=mapping.get("codec"),
+            sample_rate=_sample_rate(mapping.get("sample-rate")),
+            samples=_count(mapping.get("samples")),
+            pre_skip=_count(mapping.get("pre-skip")),
+            start=_seconds(mapping.get("start")),
+            chunks=_count(mapping.get("chunks")),
+            first_entry=mapping.get("first-entry"),
+            last_entry=mapping.get("last-entry"),
+            seqs=mapping.get("seqs"),
+            worker_version=mapping.get("worker-version"),
+            key_id=mapping.get("key-id"),
+        )
+
+
+def _count(text: str | None) -> int | None:
+    return int(text) if text is not None and _COUNT.fullmatch(text) else None
+
+
+def _sample_rate(text: str | None) -> int | None:
+    rate = _count(text)
+    return rate if rate is not None and MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE else None
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None or not _SECONDS.fullmatch(text):
+        return None
+    seconds = float(text)
+    return seconds if math.isfinite(seconds) else None

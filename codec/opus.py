@@ -1,0 +1,300 @@
+"""Opus: an incremental encoder from PCM to a container, and the way back.
+
+Frames of 20 ms, mono, application VOIP. PCM is s16le.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+import weakref
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from codec.container import (
+    BYTES_PER_SAMPLE,
+    HEADER,
+    PACKET_LENGTH,
+    RENDITION_RATE,
+    packets,
+    read_header,
+    rendition_bytes,
+)
+from codec.entry import SAMPLE_RATES
+from codec.errors import BadBlob, EncodingFailed
+from codec.libopus import library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from codec.libopus import Library
+
+CHANNELS = 1
+APPLICATION_VOIP = 2048  # opus_defines.h
+FRAMES_PER_SECOND = 50
+MAX_FRAMES_PER_PACKET = 6  # the longest packet holds 120 ms (RFC 6716, section 3.1)
+MAX_PACKET_BYTES = 1276  # one frame of at most 1275 bytes and its table-of-contents byte (RFC 6716, section 3.4)
+SETTLING_FRAMES = 10  # frames of digital silence after which decoded audio is silent to 2 units of the last place
+SILENT_PACKET = PACKET_LENGTH.pack(
+    0
+)  # an empty packet: every decoder conceals 20 ms, and after silence that is silence
+SCRATCH_FRAMES = 256  # frames between two copies out of a thread's scratch memory
+PART_BYTES = 4096  # packets are kept in parts of at least so many bytes: one growing buffer moves at every growth, and
+# thousands of them that move among each other leave half as much again of memory in holes
+MAX_DECODED_SECONDS = 3600  # batches hold a minute; without a limit, 2 bytes of a hostile blob become 120 ms
+# At these rates speech passes through libopus' resampler and comes out earlier than the look-ahead says, by so many
+# samples: the cross-correlation of 25 s of recorded speech with its decoded self peaks at -1.5 and -3.0 without them.
+# At the rates below it peaks within half a sample of the look-ahead.
+EARLY_SAMPLES = {24000: 2, 48000: 3}
+ZEROS = bytes(max(SAMPLE_RATES) * BYTES_PER_SAMPLE)  # one second of silence at any rate
+
+
+class Encoder:
+    """Encodes one stream of mono PCM piece by piece and holds the growing container.
+
+    The pieces may end anywhere inside a frame. Different encoders may work in different threads at once, but a single
+    one must be used by one thread at a time: libopus aborts the process otherwise. After an error it only closes.
+
+    Raises:
+        EncodingFailed: libopus does not take the sample rate or a setting.
+        LibopusMissing: there is no libopus.
+    """
+
+    def __init__(self, sample_rate: int, *, complexity: int, bitrate: int | None = None, dtx: bool = False) -> None:
+        self._library = library()
+        self._sample_rate = sample_rate
+        self._frame_samples = sample_rate // FRAMES_PER_SECOND
+        self._frame_bytes = self._frame_samples * BYTES_PER_SAMPLE
+        self._samples = 0
+        self._packets = 0
+        self._tail = b""
+        self._parts: list[bytes] = []
+        self._part = bytearray()
+        self._size = HEADER.size
+        state = self._create(complexity, bitrate, dtx=dtx)
+        self._state = ctypes.cast(state, ctypes.c_void_p).value or 0
+        self._silence = bytes(self._frame_bytes)
+        self._silent_frames = 0
+
+    @property
+    def samples(self) -> int:
+        """Samples taken so far."""
+        return self._samples
+
+    @property
+    def pre_skip(self) -> int:
+        """Samples, at the encoder's rate, by which decoded speech comes late."""
+        return self._look_ahead - EARLY_SAMPLES.get(self._sample_rate, 0)
+
+    @property
+    def size(self) -> int:
+        """Bytes of Opus held so far."""
+        return self._size
+
+    def encode(self, pcm: bytes) -> None:
+        """Append whole samples.
+
+        Raises:
+            EncodingFailed: the bytes end inside a sample, libopus refused a frame, or the encoder is closed.
+        """
+        if len(pcm) % BYTES_PER_SAMPLE:
+            raise EncodingFailed(f"{len(pcm)} bytes of PCM do not end at a whole sample")
+        self._require_open()
+        self._append(pcm)
+        self._samples += len(pcm) // BYTES_PER_SAMPLE
+
+    def silence(self, samples: int) -> None:
+        """Append that many zero samples.
+
+        Raises:
+            EncodingFailed: as for `encode`.
+        """
+        while samples > 0:
+            step = min(samples, self._sample_rate)
+            self.encode(ZEROS[: step * BYTES_PER_SAMPLE])
+            samples -= step
+
+    def finish(self) -> bytes:
+        """Flush the look-ahead, return the container and free the encoder.
+
+        Decoded, the container holds every sample after `pre_skip` others, then silence to the end of the last frame.
+        Without samples it is an empty container.
+
+        Raises:
+            EncodingFailed: as for `encode`.
+        """
+        self._require_open()
+        if self._samples:
+            self._append(bytes((self._look_ahead + self._frame_samples - 1) * BYTES_PER_SAMPLE))
+        pcm_bytes = rendition_bytes(self._samples, self._sample_rate)
+        self.close()
+        return b"".join([HEADER.pack(self._packets, pcm_bytes), *self._parts, self._part])
+
+    def close(self) -> None:
+        """Free the encoder's state; doing it twice is harmless, and a forgotten encoder is freed with its object."""
+        self._free()
+
+    def _create(self, complexity: int, bitrate: int | None, *, dtx: bool) -> Any:  # noqa: ANN401 -- opuslib has no types
+        binding, ctl = self._library.encoder, self._library.ctl
+        settings = [(ctl.set_complexity, complexity), (ctl.set_dtx, int(dtx))]
+        if bitrate is not None:
+            settings.append((ctl.set_bitrate, bitrate))
+        with _translated(self._library):
+            state = binding.create_state(self._sample_rate, CHANNELS, APPLICATION_VOIP)
+            self._free = weakref.finalize(self, binding.destroy, state)
+            self._free.atexit = False  # a thread may still encode while the interpreter ends
+            for setting, value in settings:
+                binding.encoder_ctl(state, setting, value)
+            self._look_ahead: int = binding.encoder_ctl(state, ctl.get_lookahead)
+        return state
+
+    def _append(self, pcm: bytes) -> None:
+        start = 0
+        if self._tail:
+            start = self._frame_bytes - len(self._tail)
+            self._tail += pcm[:start]
+            if len(self._tail) < self._frame_bytes:
+                return
+            self._encode_frames(self._tail, 0, 1)
+        frames = max(0, len(pcm) - start) // self._frame_bytes
+        self._encode_frames(pcm, start, frames)
+        self._tail = pcm[start + frames * self._frame_bytes :]
+
+    def _encode_frames(self, pcm: bytes, start: int, frames: int) -> None:
+        address = (ctypes.cast(ctypes.c_char_p(pcm), ctypes.c_void_p).value or 0) + start
+        for skippable, count in self._runs(pcm, start, frames):
+            if skippable:
+                self._hold(SILENT_PACKET * count, count)
+            else:
+                for first in range(0, count, SCRATCH_FRAMES):
+                    at = address + first * self._frame_bytes
+                    self._encode_some(at, min(SCRATCH_FRAMES, count - first))
+            address += count * self._frame_bytes
+
+    def _runs(self, pcm: bytes, start: int, frames: int) -> Iterator[tuple[bool, int]]:
+        """Divide frames into runs to encode and runs to skip.
+
+        A muted microphone and a filled gap are exact zeros. Once the encoder has settled on them, empty packets sound
+        the same, cost no CPU and a quarter of the bytes; when the audio comes back the encoder goes on as if no time
+        had passed.
+        """
+        run, skipping = 0, False
+        for offset in range(start, start + frames * self._frame_bytes, self._frame_bytes):
+            silent = pcm.startswith(self._silence, offset)
+            self._silent_frames = self._silent_frames + 1 if silent else 0
+            skip = self._silent_frames > SETTLING_FRAMES
+            if run and skip != skipping:
+                yield skipping, run
+                run = 0
+            run, skipping = run + 1, skip
+        if run:
+            yield skipping, run
+
+    def _encode_some(self, address: int, frames: int) -> None:
+        # The only code that runs for every frame: one call and one length, no objects beside.
+        encode, pack_length = self._library.encode, PACKET_LENGTH.pack_into
+        state, samples = self._state, self._frame_samples
+        scratch, body = _scratch.memory, _scratch.address + PACKET_LENGTH.size
+        used = 0
+        for frame in range(address, address + frames * self._frame_bytes, self._frame_bytes):
+            size = encode(state, frame, samples, body + used, MAX_PACKET_BYTES)
+            if size < 0:
+                raise EncodingFailed(f"libopus refused a frame: {self._library.describe(size)}")
+            pack_length(scratch, used, size)
+            used += PACKET_LENGTH.size + size
+        self._hold(memoryview(scratch)[:used], frames)
+
+    def _hold(self, packets: bytes | memoryview, count: int) -> None:
+        self._part += packets
+        self._packets += count
+        self._size += len(packets)
+        if len(self._part) >= PART_BYTES:
+            self._parts.append(bytes(self._part))
+            self._part = bytearray()
+
+    def _require_open(self) -> None:
+        if not self._free.alive:
+            raise EncodingFailed("the encoder is closed")
+
+
+class _Scratch(threading.local):
+    """Memory of each thread's own that packets are written to before they are copied into their container."""
+
+    def __init__(self) -> None:
+        self.memory = bytearray(SCRATCH_FRAMES * (PACKET_LENGTH.size + MAX_PACKET_BYTES))
+        self._pinned = ctypes.c_char.from_buffer(self.memory)
+        self.address = ctypes.addressof(self._pinned)
+
+
+_scratch = _Scratch()
+
+
+def decode(
+    container: bytes, *, sample_rate: int = RENDITION_RATE, pre_skip: int = 0, samples: int | None = None
+) -> bytes:
+    """Decode a container to PCM at `sample_rate`, without its first `pre_skip` samples.
+
+    The result is cut to `samples`; without that to the length in the header, if it gives one. It is never padded.
+
+    Raises:
+        BadBlob: the container is truncated, a packet is not Opus, or there is more than an hour of audio.
+        LibopusMissing: there is no libopus.
+    """
+    stop = _stop(container, sample_rate, pre_skip, samples)
+    pcm = bytearray()
+    with _Decoder(sample_rate) as decoder:
+        for number, packet in enumerate(packets(container)):
+            if stop is None or len(pcm) < stop:
+                pcm += decoder.decode(number, packet)
+            if len(pcm) > MAX_DECODED_SECONDS * sample_rate * BYTES_PER_SAMPLE:
+                raise BadBlob(f"the Opus data holds more than {MAX_DECODED_SECONDS} s of audio")
+    return bytes(memoryview(pcm)[pre_skip * BYTES_PER_SAMPLE : stop])
+
+
+def _stop(container: bytes, sample_rate: int, pre_skip: int, samples: int | None) -> int | None:
+    pcm_bytes = read_header(container).pcm_bytes
+    if samples is None:
+        if not pcm_bytes:
+            return None
+        samples = pcm_bytes // BYTES_PER_SAMPLE * sample_rate // RENDITION_RATE
+    return (pre_skip + samples) * BYTES_PER_SAMPLE
+
+
+class _Decoder:
+    """One libopus decoder, from entering the with-block to leaving it."""
+
+    def __init__(self, sample_rate: int) -> None:
+        if sample_rate not in SAMPLE_RATES:
+            raise BadBlob(f"Opus can't be decoded at {sample_rate} Hz")
+        self._library = library()
+        self._sample_rate = sample_rate
+        self._frame_samples = sample_rate // FRAMES_PER_SECOND
+        self._room = self._frame_samples * MAX_FRAMES_PER_PACKET
+        self._pcm = bytearray(self._room * BYTES_PER_SAMPLE)
+        self._pinned = ctypes.c_char.from_buffer(self._pcm)
+        self._address = ctypes.addressof(self._pinned)
+
+    def __enter__(self) -> Self:
+        self._state = self._library.decoder.create_state(self._sample_rate, CHANNELS)
+        self._state_address = ctypes.cast(self._state, ctypes.c_void_p).value or 0
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._library.decoder.destroy(self._state)
+
+    def decode(self, number: int, packet: memoryview) -> memoryview:
+        # An empty packet is a lost one: libopus conceals exactly the time that it is asked for.
+        room = self._room if packet else self._frame_samples
+        samples = self._library.decode(self._state_address, bytes(packet), len(packet), self._address, room, 0)
+        if samples < 0:
+            raise BadBlob(f"packet {number} is not valid Opus: {self._library.describe(samples)}")
+        return memoryview(self._pcm)[: samples * BYTES_PER_SAMPLE]
+
+
+@contextmanager
+def _translated(library: Library) -> Iterator[None]:
+    try:
+        yield
+    except library.error as error:
+        code = getattr(error, "code", 0)
+        raise EncodingFailed(f"libopus refused the encoder's settings: {library.describe(code)}") from error

@@ -1,0 +1,96 @@
+"""Sets of `seq` numbers as spans, and the text in which a blob's metadata tells which ones it holds: "0-4,6-11"."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+MAX_TEXT_BYTES = 1024
+"""Metadata of one object is limited to 8 KiB; a batch pushed in order needs about 10 bytes."""
+
+_SPANS = re.compile(r"[0-9]{1,15}(-[0-9]{1,15})?(,[0-9]{1,15}(-[0-9]{1,15})?)*")
+
+
+class Span(NamedTuple):
+    """All numbers from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+def note(spans: list[Span], seq: int) -> None:
+    """Add a number; numbers that come in order make one span."""
+    if spans and spans[-1].last + 1 == seq:
+        spans[-1] = Span(spans[-1].first, seq)
+    else:
+        spans.append(Span(seq, seq))
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The same numbers in ascending spans that neither overlap nor touch."""
+    result: list[Span] = []
+    for span in sorted(spans):
+        if result and span.first <= result[-1].last + 1:
+            result[-1] = Span(result[-1].first, max(result[-1].last, span.last))
+        else:
+            result.append(span)
+    return result
+
+
+def doubled(spans: Iterable[Span]) -> list[Span]:
+    """The numbers that are in more than one of the spans."""
+    result: list[Span] = []
+    reached = -1
+    for span in sorted(spans):
+        if span.first <= reached:
+            result.append(Span(span.first, min(span.last, reached)))
+        reached = max(reached, span.last)
+    return merged(result)
+
+
+def without(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
+    """The numbers of `spans` that are not in `removed`."""
+    result = merged(spans)
+    for hole in merged(removed):
+        result = [part for span in result for part in _around(span, hole)]
+    return result
+
+
+def count(spans: Iterable[Span]) -> int:
+    """How many numbers there are."""
+    return sum(last - first + 1 for first, last in merged(spans))
+
+
+def to_text(spans: Sequence[Span]) -> str | None:
+    """The spans as metadata; None without numbers, and only their count (`#500`) when the text would be too long."""
+    if not spans:
+        return None
+    text = shown(merged(spans))
+    return text if len(text) <= MAX_TEXT_BYTES else f"#{count(spans)}"
+
+
+def from_text(text: str | None) -> list[Span] | None:
+    """Read what `to_text` wrote; None if it does not tell the numbers."""
+    if text is None or len(text) > MAX_TEXT_BYTES or not _SPANS.fullmatch(text):
+        return None
+    pairs = (part.partition("-") for part in text.split(","))
+    spans = [Span(int(first), int(last or first)) for first, _, last in pairs]
+    return spans if all(span.first <= span.last for span in spans) else None
+
+
+def shown(spans: Iterable[Span]) -> str:
+    """Spans for a reader: "0-4,6-11"."""
+    return ",".join(map(str, spans))
+
+
+def _around(span: Span, hole: Span) -> list[Span]:
+    if hole.last < span.first or span.last < hole.first:
+        return [span]
+    parts = [Span(span.first, hole.first - 1), Span(hole.last + 1, span.last)]
+    return [part for part in parts if part.first <= part.last]

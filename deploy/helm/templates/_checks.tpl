@@ -1,0 +1,180 @@
+{{- /*
+Values that are each fine and together are not. All complaints come at once, each starting with the key to change.
+Go's `and` and `or` evaluate everything in the Helm versions supported, hence the nested ifs.
+*/}}
+{{- define "audio-batch-worker.checks" -}}
+{{- $all := list }}
+{{- range $check := list "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" }}
+{{- $all = concat $all (include (printf "audio-batch-worker.checks.%s" $check) $ | fromYamlArray) }}
+{{- end }}
+{{- if $all }}
+{{- fail (printf "\n\n  %s\n" (join "\n  " $all)) }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}
+{{- if .tag }}
+- 'image.tag: must be empty when image.digest is given; the digest decides alone'
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.secrets" -}}
+{{- with .Values.redis }}
+{{- if and .url .existingSecret.name }}
+- 'redis.url: give this (development) or redis.existingSecret.name, not both'
+{{- end }}
+{{- end }}
+{{- with .Values.store }}
+{{- if and .url .existingSecret.name }}
+- 'store.url: give this or store.existingSecret.name, not both'
+{{- end }}
+{{- end }}
+{{- with .Values.encryption }}
+{{- if and .secret .existingSecret.name }}
+- 'encryption.secret: give this (development) or encryption.existingSecret.name, not both'
+{{- end }}
+{{- if and .oldSecrets .existingSecret.oldSecretsKey }}
+- 'encryption.oldSecrets: give this (development) or encryption.existingSecret.oldSecretsKey, not both'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.store" -}}
+{{- if hasPrefix "file://" .Values.store.url }}
+{{- $path := trimPrefix "file://" .Values.store.url }}
+{{- $mounted := false }}
+{{- range .Values.extraVolumeMounts }}
+{{- if hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) (printf "%s/" $path) }}{{ $mounted = true }}{{ end }}
+{{- end }}
+{{- if not $mounted }}
+- 'store.url: {{ $path }} is on no volume, so blobs would be lost with the pod; mount one with extraVolumes and extraVolumeMounts'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.spool" -}}
+{{- with .Values.spool }}
+{{- if ne .mode "off" }}
+{{- if not (include "audio-batch-worker.hasSpool" $) }}
+- 'spool.mode: {{ .mode }} needs a volume; give spool.existingClaim or set spool.claim.create'
+{{- end }}
+{{- end }}
+{{- if and .existingClaim .claim.create }}
+- 'spool.existingClaim: give this or spool.claim.create, not both'
+{{- end }}
+{{- if .claim.create }}
+{{- if not (has "ReadWriteMany" .claim.accessModes) }}
+- 'spool.claim.accessModes: needs ReadWriteMany; every pod writes to the spool'
+{{- end }}
+{{- if gt (int64 .maxBytes) (int64 (include "audio-batch-worker.bytes" .claim.size)) }}
+- 'spool.maxBytes: {{ int64 .maxBytes }} is more than spool.claim.size ({{ .claim.size }})'
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.scaling" -}}
+{{- $partitions := int64 .Values.config.partitions }}
+{{- with .Values.autoscaling }}
+{{- if eq .kind "none" }}
+{{- if gt (int64 $.Values.replicas) $partitions }}
+- 'replicas: {{ int64 $.Values.replicas }} is more than config.partitions ({{ $partitions }}); the pods beyond have nothing to own'
+{{- end }}
+{{- else }}
+{{- if gt (int64 .maxReplicas) $partitions }}
+- 'autoscaling.maxReplicas: {{ int64 .maxReplicas }} is more than config.partitions ({{ $partitions }}); the pods beyond have nothing to own'
+{{- end }}
+{{- if gt (int64 .minReplicas) (int64 .maxReplicas) }}
+- 'autoscaling.minReplicas: {{ int64 .minReplicas }} is more than autoscaling.maxReplicas ({{ int64 .maxReplicas }})'
+{{- end }}
+{{- $needed := addf $.Values.config.batchMaxAge $.Values.config.leaseTtl }}
+{{- if le (float64 .behavior.scaleDownWindowSeconds) (float64 $needed) }}
+- 'autoscaling.behavior.scaleDownWindowSeconds: must be longer than config.batchMaxAge + config.leaseTtl ({{ $needed }} s), or pods go before their partitions settle'
+{{- end }}
+{{- end }}
+{{- if eq .kind "hpa" }}
+{{- if not (or .hpa.externalMetric.name (dig "requests" "cpu" "" $.Values.resources)) }}
+- 'resources.requests.cpu: the HPA measures CPU against it; give it, or autoscaling.hpa.externalMetric.name'
+{{- end }}
+{{- end }}
+{{- if eq .kind "keda" }}
+{{- if not .keda.serverAddress }}
+- 'autoscaling.keda.serverAddress: KEDA needs the URL of the Prometheus that scrapes the workers'
+{{- end }}
+{{- if gt (int64 .keda.fallbackReplicas) (int64 .maxReplicas) }}
+- 'autoscaling.keda.fallbackReplicas: {{ int64 .keda.fallbackReplicas }} is more than autoscaling.maxReplicas ({{ int64 .maxReplicas }})'
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.shutdown" -}}
+{{- $grace := int64 (ceil .Values.config.shutdownGrace) }}
+{{- $needed := int64 (add $grace .Values.terminationMarginSeconds) }}
+{{- $period := int64 (include "audio-batch-worker.gracePeriod" .) }}
+{{- if lt $period $needed }}
+- 'terminationGracePeriodSeconds: {{ $period }} is less than config.shutdownGrace + terminationMarginSeconds ({{ $needed }}); leave it empty'
+{{- end }}
+{{- if eq .Values.config.shutdown "flush" }}
+{{- if lt $grace 15 }}
+- 'config.shutdownGrace: {{ $grace }} s is too short for config.shutdown=flush, which stores every open batch; give 15 or more, or set config.shutdown=handoff'
+{{- end }}
+{{- if eq (toString (get .Values.nodeSelector "cloud.google.com/gke-spot")) "true" }}
+- 'config.shutdown: spot nodes give a pod 15 s whatever its grace period says; set handoff'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.resources" -}}
+{{- with dig "limits" "memory" "" .Values.resources }}
+{{- $room := div (mul 3 (include "audio-batch-worker.bytes" .)) 4 }}
+{{- if $.Values.config.memoryLimit }}
+{{- if gt (int64 $.Values.config.memoryLimit) (int64 $room) }}
+- 'config.memoryLimit: {{ int64 $.Values.config.memoryLimit }} is more than 3/4 of resources.limits.memory ({{ . }}); the process itself needs the rest'
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with dig "limits" "cpu" "" .Values.resources }}
+{{- if $.Values.config.encodeThreads }}
+{{- if gt (mul 1000 $.Values.config.encodeThreads) (max 1000 (include "audio-batch-worker.millicpu" .)) }}
+- 'config.encodeThreads: {{ int64 $.Values.config.encodeThreads }} is more than resources.limits.cpu ({{ . }}); threads beyond it are throttled together and stall the event loop'
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.rollout" -}}
+{{- with .Values.rollingUpdate }}
+{{- if and (eq (toString .maxSurge | trimSuffix "%") "0") (eq (toString .maxUnavailable | trimSuffix "%") "0") }}
+- 'rollingUpdate.maxSurge: must not be 0 when rollingUpdate.maxUnavailable is 0; nothing could ever roll'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.environment" -}}
+{{- $taken := list "REDIS_URL" "STORE_URL" "ENCRYPTION_SECRET" "ENCRYPTION_SECRETS_OLD" "SPOOL_DIR" "SPOOL_MODE" "SPOOL_MAX_BYTES" "SPOOL_AFTER" "REVISION" "WORKER_ID" }}
+{{- range $key, $_ := .Values.config }}{{ $taken = append $taken (snakecase $key | upper) }}{{ end }}
+{{- range .Values.extraEnv }}
+{{- if has .name $taken }}
+- 'extraEnv: {{ .name }} is set by the chart; use the value of that setting'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.alerts" -}}
+{{- with .Values.prometheusRule.thresholds }}
+{{- if lt (float64 .oldestAudioWarning) (mulf 2 $.Values.config.batchMaxAge) }}
+- 'prometheusRule.thresholds.oldestAudioWarning: must be at least twice config.batchMaxAge; audio is that old in peace'
+{{- end }}
+{{- if le (float64 .oldestAudioCritical) (float64 .oldestAudioWarning) }}
+- 'prometheusRule.thresholds.oldestAudioCritical: must be more than oldestAudioWarning'
+{{- end }}
+{{- if le (float64 .redisMemoryCritical) (float64 .redisMemoryWarning) }}
+- 'prometheusRule.thresholds.redisMemoryCritical: must be more than redisMemoryWarning'
+{{- end }}
+{{- end }}
+{{- end }}

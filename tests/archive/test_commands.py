@@ -1,0 +1,217 @@
+"""The commands on real blobs: what they print, where, and with which exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import Result
+
+from tests.archive.blobs import OLD_SECRET, T0, Shelf
+from tests.command import command
+from tests.speech import speech
+from worker.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """A command configures logging for its process, which here is the test's."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+async def run(settings: Settings, *arguments: str) -> Result:
+    """In a thread, because a command has an event loop of its own."""
+    return await asyncio.to_thread(command, settings, *arguments)
+
+
+@pytest.fixture
+async def talk(directory: Shelf) -> Shelf:
+    """Half a minute: Opus, PCM of years ago, and the same PCM in Opus too."""
+    await directory.put(".opus.enc", T0, speech(10), described=True)
+    await directory.put(".enc", T0 + 10, speech(10, offset=10))
+    await directory.put(".opus", T0 + 10, speech(10, offset=10), described=True)
+    await directory.put(".bin", T0 + 20, speech(10, offset=20))
+    return directory
+
+
+async def test_ls_shows_a_table_and_other_objects(talk: Shelf, environment: Settings) -> None:
+    await talk.put_bytes("notes.txt", b"x")
+
+    result = await run(environment, "ls", "--uid", "user")
+
+    assert result.exit_code == 0
+    assert "2023-11-14 22:13:20" in result.stdout
+    assert f"{T0:.3f}.opus.enc" in result.stdout
+    assert "4 blobs, 40.0 s" in result.stdout
+    assert "no blob" in result.stderr
+
+
+async def test_ls_as_json_has_every_fact(talk: Shelf, environment: Settings) -> None:
+    document = json.loads((await run(environment, "ls", "--uid", "user", "--conversation", "talk", "--json")).stdout)
+
+    first = document["blobs"][0]
+    assert first["name"] == talk.names[0]
+    assert (first["kind"], first["codec"], first["protection"]) == (".opus.enc", "opus", "enhanced")
+    assert (first["start"], first["end"], first["duration"]) == (T0, T0 + 10, 10)
+    assert document["others"] == []
+
+
+@pytest.mark.usefixtures("talk")
+async def test_export_writes_a_wav(environment: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+
+    result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(out))
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "30.00 s at 16000 Hz from 3 blobs" in result.stdout
+    with wave.open(str(out)) as file:
+        assert file.getnframes() == 30 * 16000
+
+
+@pytest.mark.usefixtures("talk")
+async def test_export_of_a_part(environment: Settings, tmp_path: Path) -> None:
+    chosen = ["export", "--uid", "user", "--conversation", "talk", "-o", str(tmp_path / "out.pcm"), "--json"]
+
+    times = await run(environment, *chosen, "--from", "2023-11-14T22:13:25", "--to", f"{T0 + 12.5}")
+    stamps = await run(environment, *chosen, "--at", f"{T0 + 20:.3f}", "--at", "5", "--rate", "8000")
+
+    assert json.loads(times.stdout)["samples"] == 7.5 * 16000
+    assert (json.loads(stamps.stdout)["samples"], json.loads(stamps.stdout)["missing"]) == (80000, [5.0])
+    assert stamps.exit_code == 3
+
+
+async def test_export_with_a_damaged_blob_says_so_and_exits_with_3(
+    talk: Shelf, environment: Settings, tmp_path: Path
+) -> None:
+    await talk.put_bytes(f"{T0 + 30:.3f}.opus", b"12345")
+
+    result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(tmp_path / "o.wav"))
+
+    assert result.exit_code == 3
+    assert "Opus data too short: 5 bytes" in result.stderr
+    assert (tmp_path / "o.wav").exists()
+
+
+@pytest.mark.usefixtures("talk")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--uid", "user", "--conversation", "nothing"], "no audio of user/nothing is stored"),
+        (["--uid", "a/b", "--conversation", "talk"], "can't be part of an object name"),
+        (["--uid", "user", "--conversation", "talk", "--from", "10", "--to", "5"], "is empty"),
+    ],
+)
+async def test_what_can_not_be_exported_is_one_sentence(
+    environment: Settings, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = await run(environment, "export", *arguments, "-o", str(tmp_path / "o.wav"))
+
+    assert result.exit_code == 1
+    assert message in str(result.exception)
+    assert not (tmp_path / "o.wav").exists()
+
+
+async def test_former_secrets_come_from_the_environment(
+    directory: Shelf, environment: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.secret = OLD_SECRET
+    await directory.put(".enc", T0, speech(1))
+    arguments = ("export", "--uid", "user", "--conversation", "talk", "-o", str(tmp_path / "o.wav"))
+
+    refused = await run(environment, *arguments)
+    monkeypatch.setenv("ENCRYPTION_SECRETS_OLD", f"{'x' * 32},{OLD_SECRET}")
+    opened = await run(environment, *arguments)
+
+    assert refused.exit_code == 1
+    assert "none of 1 blobs can be read" in str(refused.exception)
+    assert opened.exit_code == 0
+
+
+async def test_files_groups(talk: Shelf, environment: Settings) -> None:
+    await talk.put(".bin", T0 + 500, speech(1))
+
+    document = json.loads((await run(environment, "files", "--uid", "user", "--conversation", "talk", "--json")).stdout)
+
+    assert [file["duration"] for file in document["files"]] == [30.0, 1.0]
+
+
+@pytest.mark.usefixtures("talk")
+async def test_copy_merges_and_says_what_it_did(environment: Settings) -> None:
+    arguments = ("copy", "--uid", "user", "--from", "talk", "--to", "merged")
+
+    assert "4 blobs would be copied" in (await run(environment, *arguments, "--dry-run")).stdout
+    assert "4 blobs copied, 0 were there already" in (await run(environment, *arguments)).stdout
+    assert "0 blobs copied, 4 were there already" in (await run(environment, *arguments)).stdout
+
+
+async def test_rm_deletes_after_telling_redis(talk: Shelf, environment: Settings) -> None:
+    dry = await run(environment, "rm", "--uid", "user", "--dry-run")
+    one = await run(environment, "rm", "--uid", "user", "--conversation", "talk", "--at", f"{T0:.3f}")
+    rest = await run(environment, "rm", "--uid", "user", "--conversation", "talk", "--json")
+
+    assert dry.stdout.splitlines() == sorted(talk.names)
+    assert one.stdout.splitlines() == [talk.names[0]]
+    document = json.loads(rest.stdout)
+    assert (len(document["deleted"]), document["redis_told"], document["left"]) == (3, True, [])
+    assert await talk.files() == []
+
+
+async def test_rm_refuses_when_redis_can_not_be_told(
+    talk: Shelf, settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    unreachable = settings(redis_url="redis://127.0.0.1:1", store_url=(tmp_path / "store").as_uri())
+
+    refused = await run(unreachable, "rm", "--uid", "user")
+    left = await talk.files()
+    forced = await run(unreachable, "rm", "--uid", "user", "--store-only")
+
+    assert refused.exit_code == 1
+    assert "nothing is deleted" in str(refused.exception)
+    assert len(left) == 4
+    assert forced.exit_code == 0
+    assert await talk.files() == []
+
+
+async def test_verify_tells_what_is_broken_and_takes_up_its_report(
+    talk: Shelf, environment: Settings, tmp_path: Path
+) -> None:
+    await talk.put_bytes(f"{T0 + 99:.3f}.opus", b"12345")
+    report = str(tmp_path / "report.jsonl")
+
+    first = await run(environment, "verify", "--report", report)
+    second = await run(environment, "verify", "--uid", "user", "--report", report, "--json")
+
+    assert first.exit_code == second.exit_code == 3
+    assert "4 objects are sound" in first.stdout
+    assert "gap of 69.0 s" in first.stdout
+    assert "Opus data too short" in first.stderr
+    assert (json.loads(second.stdout)["known"], len(json.loads(second.stdout)["broken"])) == (4, 1)
+
+
+async def test_convert_needs_a_yes(talk: Shelf, environment: Settings) -> None:
+    planned = await run(environment, "convert", "--uid", "user")
+    files = await talk.files()
+    done = await run(environment, "convert", "--uid", "user", "--yes", "--json")
+
+    assert "2 blobs of 640,032 bytes would be converted" in planned.stdout
+    assert f"{T0 + 10:.3f}.enc" in files
+    assert {json.loads(line)["outcome"] for line in done.stdout.splitlines()} == {"converted"}
+    assert done.exit_code == 0
+    assert all("opus" in file for file in await talk.files())
+
+
+async def test_a_missing_store_url_is_named(environment: Settings) -> None:
+    result = await run(environment.model_copy(update={"store_url": ""}), "ls", "--uid", "user")
+
+    assert "STORE_URL is not set" in str(result.exception)

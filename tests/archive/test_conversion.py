@@ -1,0 +1,175 @@
+"""Old PCM becomes Opus only if the new blob is proven to hold the same audio; stopping does no harm."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from pesq import pesq
+
+from tests.archive.blobs import OLD_SECRET, T0, Shelf, key_of, opus_content
+from tests.conftest import TEST_SECRET
+from tests.gcs_server import GcsServer
+from tests.speech import speech
+from worker.archive import Archive, Conversion, Encoding, Outcome
+from worker.errors import StoreError
+from worker.stores import Store
+
+ENCODING = Encoding(TEST_SECRET, complexity=5)
+STEM = f"{T0:.3f}"
+
+
+async def convert(archive: Archive, *, dry_run: bool = False) -> list[Conversion]:
+    return [conversion async for conversion in archive.convert(ENCODING, "user", dry_run=dry_run)]
+
+
+@pytest.mark.parametrize(
+    ("extension", "target"),
+    [(".bin", ".opus"), (".enc", ".opus.enc"), (".batch.bin", ".opus"), (".batch.enc", ".opus.enc")],
+)
+async def test_pcm_becomes_opus_of_the_same_audio(archive: Archive, shelf: Shelf, extension: str, target: str) -> None:
+    source = speech(10)
+    end = T0 + 5 if "batch" in extension else None
+    await shelf.put(extension, T0, source, pieces=2 if end else 1, end=end)
+
+    conversion = (await convert(archive))[0]
+
+    assert conversion.outcome is Outcome.CONVERTED
+    assert await shelf.files() == [STEM + target]
+    pcm = await shelf.pcm(archive)
+    assert len(pcm) == len(source)
+    assert pesq(16000, np.frombuffer(source, "<i2"), np.frombuffer(pcm, "<i2"), "wb") > 3.8
+    assert conversion.size * 8 < len(source)
+
+
+async def test_rate_and_entries_are_kept_and_the_current_secret_is_taken(archive: Archive, store: Store) -> None:
+    old = Shelf(store, secret=OLD_SECRET)
+    entries = {"first-entry": "1-0", "last-entry": "9-0", "chunks": "2"}
+    await old.put(".enc", T0, speech(5, 8000), rate=8000, described=True, more=entries)
+
+    await convert(archive)
+
+    blob = (await archive.list("user")).blobs[0]
+    assert (blob.facts.sample_rate, blob.facts.samples, blob.facts.chunks) == (8000, 40000, 2)
+    assert (blob.facts.first_entry, blob.facts.last_entry) == ("1-0", "9-0")
+    assert len(await old.pcm(Archive(store, [TEST_SECRET]))) == 80000
+    assert key_of(TEST_SECRET).items() <= blob.info.metadata.items()
+
+
+async def test_opus_is_left_alone_and_a_dry_run_changes_nothing(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".opus.enc", T0, speech(1), described=True)
+    await shelf.put(".batch.bin", T0 + 1, opus_content(speech(1))[0], more={"codec": "opus"})
+    await shelf.put(".bin", T0 + 2, speech(1))
+    files = await shelf.files()
+
+    planned = await convert(archive, dry_run=True)
+
+    assert [(conversion.outcome, conversion.target) for conversion in planned] == [
+        (Outcome.PLANNED, f"chunks/user/talk/{T0 + 2:.3f}.opus")
+    ]
+    assert await shelf.files() == files
+
+
+@pytest.mark.parametrize(
+    ("content", "metadata", "reason"),
+    [
+        (b"", {}, "holds no audio"),
+        (bytes(2000), {"sample-rate": "44100"}, "can't hold 44100 Hz"),
+        (bytes(2), {"sample-rate": "12000", "codec": "pcm"}, None),
+    ],
+)
+async def test_what_opus_can_not_hold_is_kept(
+    archive: Archive, shelf: Shelf, content: bytes, metadata: dict[str, str], reason: str | None
+) -> None:
+    await shelf.put_bytes(f"{STEM}.bin", content, metadata)
+
+    conversion = (await convert(archive))[0]
+
+    assert (conversion.outcome is Outcome.KEPT) == (reason is not None)
+    assert (reason or "") in conversion.reason
+    assert await shelf.files() == [f"{STEM}.bin" if reason else f"{STEM}.opus"]
+
+
+async def test_a_blob_that_can_not_be_read_is_kept(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put_bytes(f"{STEM}.enc", b"rubbish")
+
+    conversion = (await convert(archive))[0]
+
+    assert conversion.outcome is Outcome.KEPT
+    assert "segment 1" in conversion.reason
+    assert await shelf.files() == [f"{STEM}.enc"]
+
+
+async def test_other_audio_under_the_new_name_is_kept_with_the_old(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".enc", T0, speech(5))
+    await shelf.put(".opus.enc", T0, speech(5, offset=9), described=True)
+
+    conversion = (await convert(archive))[0]
+
+    assert "is other audio" in conversion.reason
+    assert len(await shelf.files()) == 2
+
+
+async def test_the_same_audio_under_the_new_name_makes_the_old_superfluous(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".enc", T0, speech(5))
+    await shelf.put(".opus.enc", T0, speech(5), described=True)
+
+    assert (await convert(archive))[0].outcome is Outcome.CONVERTED
+    assert await shelf.files() == [f"{STEM}.opus.enc"]
+
+
+@pytest.mark.parametrize("failing", ["insert.*", "download", "get", "delete"])
+async def test_a_run_that_was_stopped_anywhere_is_completed_by_the_next(
+    gcs: Store, gcs_server: GcsServer, failing: str
+) -> None:
+    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
+    await shelf.put(".enc", T0, speech(5))
+    gcs_server.fail(failing, times=5)
+    with pytest.raises(StoreError):
+        await convert(archive)
+    gcs_server.script.clear()
+
+    await convert(archive)
+
+    assert await shelf.files() == [f"{STEM}.opus.enc"]
+    assert len(await shelf.pcm(archive)) == len(speech(5))
+
+
+@pytest.mark.parametrize("losing", ["insert.*", "download", "delete"])
+async def test_a_lost_reply_does_no_harm(gcs: Store, gcs_server: GcsServer, losing: str) -> None:
+    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
+    await shelf.put(".enc", T0, speech(5))
+    gcs_server.fail(losing, "drop_reply")
+
+    assert (await convert(archive))[0].outcome is Outcome.CONVERTED
+    assert await shelf.files() == [f"{STEM}.opus.enc"]
+
+
+async def test_a_new_blob_that_reads_back_wrong_leaves_the_old_one(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
+    await shelf.put(".enc", T0, speech(5))
+    gcs_server.fail("download", "corrupt", name="*.opus.enc", times=99)
+
+    conversion = (await convert(archive))[0]
+
+    assert conversion.outcome is Outcome.KEPT
+    assert f"{STEM}.enc" in await shelf.files()
+
+
+async def test_audio_deleted_meanwhile_is_told(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
+    name = await shelf.put(".enc", T0, speech(5))
+    gate = gcs_server.hold("insert.*")
+
+    async def delete() -> None:
+        await gate.reached()
+        await gcs.delete(name)
+        gate.open()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(delete())
+        conversion = (await convert(archive))[0]
+
+    assert conversion.outcome is Outcome.KEPT
+    assert f"delete chunks/user/talk/{STEM}.opus.enc too" in conversion.reason

@@ -1,0 +1,157 @@
+"""Merging conversations: nothing lost, nothing twice, names kept where they can be."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.archive.blobs import EXTENSIONS, T0, Shelf
+from tests.gcs_server import GcsServer
+from tests.speech import speech
+from worker.archive import Archive
+from worker.errors import NothingStored
+from worker.stores import Store
+
+
+@pytest.fixture
+def first(store: Store) -> Shelf:
+    return Shelf(store, conversation="first")
+
+
+@pytest.fixture
+def second(store: Store) -> Shelf:
+    return Shelf(store, conversation="second")
+
+
+@pytest.fixture
+def merged(store: Store) -> Shelf:
+    return Shelf(store, conversation="merged")
+
+
+async def test_file_names_metadata_and_bytes_are_kept(archive: Archive, first: Shelf, merged: Shelf) -> None:
+    for number, extension in enumerate(EXTENSIONS):
+        end = T0 + number * 10 + 5 if extension.startswith(".batch") else None
+        await first.put(extension, T0 + number * 10, speech(2), described=True, end=end)
+
+    report = await archive.copy("user", ["first"], "merged")
+
+    assert await merged.files() == await first.files()
+    assert not any(copy.renamed for copy in report.copies)
+    for name in first.names:
+        twin = await first.store.stat(name.replace("/first/", "/merged/"))
+        original = await first.store.stat(name)
+        assert twin is not None
+        assert original is not None
+        assert (twin.metadata, twin.crc32c) == (original.metadata, original.crc32c)
+
+
+async def test_copying_again_copies_nothing(archive: Archive, first: Shelf, second: Shelf, merged: Shelf) -> None:
+    await first.put(".enc", T0, speech(1))
+    await second.put(".enc", T0, speech(1, offset=3))
+    await archive.copy("user", ["first", "second"], "merged")
+    files = await merged.files()
+
+    again = await archive.copy("user", ["first", "second"], "merged")
+
+    assert all(copy.exists for copy in again.copies)
+    assert await merged.files() == files
+
+
+@pytest.mark.parametrize(("one", "other"), [(".enc", ".enc"), (".bin", ".bin"), (".opus.enc", ".enc")])
+async def test_audio_of_two_conversations_at_one_start_is_kept_twice(
+    archive: Archive, first: Shelf, second: Shelf, merged: Shelf, one: str, other: str
+) -> None:
+    await first.put(one, T0, speech(2), described=True)
+    await second.put(other, T0, speech(2, offset=7), described=True)
+
+    report = await archive.copy("user", ["first", "second"], "merged")
+
+    assert [copy.renamed for copy in report.copies] == [False, True]
+    assert f"{T0:.3f}{one}" in await merged.files()
+    assert f"{T0 + 0.001:.3f}{other}" in await merged.files()
+    assert len(await merged.pcm(archive)) == 2 * len(speech(2))
+
+
+async def test_a_range_that_must_move_keeps_its_end(
+    archive: Archive, first: Shelf, second: Shelf, merged: Shelf
+) -> None:
+    await first.put(".batch.enc", T0, speech(10), pieces=2, end=T0 + 5)
+    await second.put(".batch.enc", T0, speech(10, offset=11), pieces=2, end=T0 + 5)
+
+    await archive.copy("user", ["first", "second"], "merged")
+
+    assert f"{T0 + 0.001:.3f}-{T0 + 5:.3f}.batch.enc" in await merged.files()
+    assert await merged.pcm(archive) == speech(10) + speech(10, offset=11)
+
+
+async def test_formats_of_one_audio_stay_together(archive: Archive, first: Shelf, second: Shelf, merged: Shelf) -> None:
+    await first.put(".enc", T0, speech(2))
+    await second.put(".bin", T0, speech(2, offset=7))
+    await second.put(".opus", T0, speech(2, offset=7), described=True)
+
+    await archive.copy("user", ["first", "second"], "merged")
+
+    assert len(await merged.pcm(archive)) == 2 * len(speech(2))
+
+
+async def test_an_interrupted_copy_is_completed_as_it_was_begun(gcs: Store, gcs_server: GcsServer) -> None:
+    first, second, merged = (Shelf(gcs, conversation=name) for name in ("first", "second", "merged"))
+    archive = Archive(gcs)
+    await first.put(".enc", T0, speech(1))
+    for extension in (".bin", ".opus", ".opus.enc"):
+        await second.put(extension, T0, speech(1, offset=5))
+    gcs_server.fail("*rewrite*", status=403, reason="forbidden", name="*second*.opus.enc", times=9)
+    gcs_server.fail("*copy*", status=403, reason="forbidden", name="*second*.opus.enc", times=9)
+    with pytest.raises(Exception, match="403"):
+        await archive.copy("user", ["first", "second"], "merged")
+    gcs_server.script.clear()
+
+    await archive.copy("user", ["first", "second"], "merged")
+
+    later = f"{T0 + 0.001:.3f}"
+    assert sorted(await merged.files()) == sorted(
+        [f"{T0:.3f}.enc", *(f"{later}{e}" for e in (".bin", ".opus", ".opus.enc"))]
+    )
+
+
+async def test_the_target_keeps_what_it_had(archive: Archive, first: Shelf, merged: Shelf) -> None:
+    await merged.put(".enc", T0, speech(1, offset=9))
+    await first.put(".enc", T0, speech(1))
+
+    await archive.copy("user", ["first"], "merged")
+
+    assert await merged.pcm(archive) == speech(1, offset=9) + speech(1)
+
+
+async def test_a_lost_reply_is_no_collision(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf = Shelf(gcs, conversation="first")
+    await shelf.put(".enc", T0, speech(1))
+    gcs_server.fail("rewrite", "drop_reply")
+
+    report = await Archive(gcs).copy("user", ["first"], "merged")
+
+    assert report.problems == []
+    assert await Shelf(gcs, conversation="merged").files() == [f"{T0:.3f}.enc"]
+
+
+async def test_other_objects_are_told_and_stay(archive: Archive, first: Shelf, merged: Shelf) -> None:
+    await first.put(".enc", T0, speech(1))
+    await first.put_bytes("notes.txt", b"x")
+
+    report = await archive.copy("user", ["first"], "merged")
+
+    assert [stranger.name for stranger in report.strangers] == ["chunks/user/first/notes.txt"]
+    assert await merged.files() == [f"{T0:.3f}.enc"]
+
+
+async def test_a_dry_run_changes_nothing(archive: Archive, first: Shelf, merged: Shelf) -> None:
+    await first.put(".enc", T0, speech(1))
+
+    report = await archive.copy("user", ["first"], "merged", dry_run=True)
+
+    assert str(report.copies[0].target) == f"chunks/user/merged/{T0:.3f}.enc"
+    assert await merged.files() == []
+
+
+async def test_conversations_without_audio_are_refused(archive: Archive) -> None:
+    with pytest.raises(NothingStored):
+        await archive.copy("user", ["first"], "merged")

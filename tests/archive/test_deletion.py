@@ -1,0 +1,115 @@
+"""What is deleted in the store: exactly what was meant, all of it, and it is said."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from codec.errors import BadName
+from tests.archive.blobs import EXTENSIONS, T0, Shelf
+from tests.gcs_server import GcsServer
+from tests.speech import speech
+from worker.archive import Archive
+from worker.stores import Store
+
+
+async def names(store: Store) -> list[str]:
+    return [info.name async for info in store.list("")]
+
+
+async def test_a_conversation_goes_with_all_that_is_derived_from_it(archive: Archive, store: Store) -> None:
+    doomed = Shelf(store)
+    for number, extension in enumerate(EXTENSIONS):
+        await doomed.put(extension, T0 + number, speech(1))
+    await doomed.put_bytes("notes.txt", b"x")
+    derived = ["audio/user/talk/a.wav", "merged/user/talk/b.wav"]
+    kept = ["audio/user/talk2/a.wav", "chunks/user/talk2/1.000.bin", "chunks/user2/talk/1.000.bin", "other"]
+    for name in [*derived, *kept]:
+        await store.create(name, b"x", {})
+
+    deletion = await archive.delete("user", "talk", tombstones=None)
+
+    assert sorted(deletion.names) == sorted([*doomed.names, *derived])
+    assert deletion.left == []
+    assert sorted(await names(store)) == sorted(kept)
+
+
+async def test_a_user_goes_and_one_whose_id_begins_alike_stays(archive: Archive, store: Store) -> None:
+    for uid in ("abc", "abcd"):
+        for conversation in ("one", "two"):
+            await Shelf(store, uid, conversation).put(".enc", T0, speech(1))
+
+    deletion = await archive.delete("abc", tombstones=None)
+
+    assert len(deletion.names) == 2
+    assert await names(store) == [f"chunks/abcd/{which}/{T0:.3f}.enc" for which in ("one", "two")]
+
+
+async def test_timestamps_delete_singles_and_ranges_that_start_there(archive: Archive, store: Store) -> None:
+    shelf = Shelf(store)
+    for extension in EXTENSIONS:
+        await shelf.put(extension, T0, speech(1))
+    ranged = await shelf.put(".batch.enc", T0 + 60, speech(1), end=T0 + 115)
+    kept = await shelf.put(".batch.enc", T0 + 180, speech(1), end=T0 + 235)
+
+    deletion = await archive.delete_chunks("user", "talk", [T0, T0 + 60.0004, T0 + 185, T0 + 999])
+
+    assert len(deletion.names) == 7
+    assert ranged in deletion.names
+    assert deletion.absent == [T0 + 185, T0 + 999]
+    assert await names(store) == [kept]
+
+
+async def test_a_dry_run_says_what_would_go_and_deletes_nothing(archive: Archive, store: Store) -> None:
+    name = await Shelf(store).put(".enc", T0, speech(1))
+
+    deletion = await archive.delete("user", "talk", tombstones=None, dry_run=True)
+    chunks = await archive.delete_chunks("user", "talk", [T0], dry_run=True)
+
+    assert deletion.names == chunks.names == [name]
+    assert await names(store) == [name]
+
+
+async def test_nothing_to_delete_is_no_error(archive: Archive) -> None:
+    assert (await archive.delete("nobody", "nothing", tombstones=None)).names == []
+    assert (await archive.delete_chunks("nobody", "nothing", [T0])).absent == [T0]
+
+
+@pytest.mark.parametrize(("uid", "conversation"), [("", None), ("user", ""), ("a/b", None), ("..", "x")])
+async def test_an_id_that_would_widen_the_deletion_is_refused(
+    archive: Archive, uid: str, conversation: str | None
+) -> None:
+    with pytest.raises(BadName):
+        await archive.delete(uid, conversation, tombstones=None)
+
+
+async def test_what_comes_while_deleting_goes_too(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf = Shelf(gcs)
+    await shelf.put(".enc", T0, speech(1))
+    gate = gcs_server.hold("delete", "reply")
+
+    async def interfere() -> None:
+        await gate.reached()
+        await shelf.put(".enc", T0 + 60, speech(1))
+        gate.open()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(interfere())
+        deletion = await Archive(gcs).delete("user", "talk", tombstones=None)
+
+    assert len(deletion.names) == 2
+    assert gcs_server.objects() == {}
+
+
+async def test_what_will_not_go_is_said(gcs: Store, gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = Shelf(gcs)
+    name = await shelf.put(".enc", T0, speech(1))
+
+    async def pretend(_: str) -> bool:
+        return True
+
+    monkeypatch.setattr(gcs, "delete", pretend)
+
+    assert (await Archive(gcs).delete("user", "talk", tombstones=None)).left == [name]
+    assert name in gcs_server.objects()

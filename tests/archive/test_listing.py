@@ -1,0 +1,96 @@
+"""What is listed: every kind ever written, in time order, with what names, sizes and metadata tell."""
+
+from __future__ import annotations
+
+import pytest
+
+from codec.errors import BadName
+from tests.archive.blobs import EXTENSIONS, T0, Shelf
+from tests.gcs_server import GcsServer
+from tests.speech import speech
+from worker.archive import Archive
+from worker.stores import Store
+
+SECOND = speech(1)
+
+
+async def test_all_six_kinds_are_listed_in_time_order(archive: Archive, shelf: Shelf) -> None:
+    for number, extension in enumerate(EXTENSIONS):
+        await shelf.put(extension, T0 - number, SECOND)
+
+    listing = await archive.list("user", "talk")
+
+    assert [blob.name.kind.extension for blob in listing.blobs] == list(reversed(EXTENSIONS))
+    assert [blob.codec for blob in listing.blobs] == ["pcm", "pcm", "opus", "opus", "pcm", "pcm"]
+    assert listing.strangers == ()
+
+
+async def test_time_order_is_not_name_order(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".bin", 10_000.0, SECOND)
+    await shelf.put(".bin", 9_999.0, SECOND)
+
+    assert [blob.start for blob in (await archive.list("user", "talk")).blobs] == [9_999.0, 10_000.0]
+
+
+async def test_lengths_come_from_metadata_or_from_the_size_of_pcm(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".bin", T0, SECOND + b"\0")
+    await shelf.put(".enc", T0 + 1, SECOND)
+    await shelf.put(".enc", T0 + 2, speech(1, 8000), rate=8000, described=True)
+    await shelf.put(".opus.enc", T0 + 3, SECOND, described=True)
+    await shelf.put(".batch.enc", T0 + 4, speech(4), pieces=4, end=T0 + 7)
+    await shelf.put(".opus", T0 + 9, SECOND)
+
+    blobs = (await archive.list("user", "talk")).blobs
+
+    assert [blob.samples for blob in blobs] == [16000, 16000, 8000, 16000, None, None]
+    assert [blob.duration for blob in blobs[:4]] == [1.0, 1.0, 1.0, 1.0]
+    assert blobs[4].duration == pytest.approx(4, abs=0.01)
+    assert blobs[5].duration is None
+    assert blobs[4].name.end == T0 + 7
+
+
+async def test_other_objects_are_reported_and_not_fatal(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".bin", T0, SECOND)
+    for file in ("notes.txt", "1.000.BIN", "abc.opus", "5.000-6.000.bin", "9.000-8.000.batch.enc", "sub/1.000.bin"):
+        await shelf.put_bytes(file, b"x")
+
+    listing = await archive.list("user", "talk")
+
+    assert [blob.start for blob in listing.blobs] == [T0]
+    assert len(listing.strangers) == 6
+    assert all(stranger.reason for stranger in listing.strangers)
+
+
+async def test_a_user_is_not_another_whose_id_begins_alike(archive: Archive, store: Store) -> None:
+    await Shelf(store, "abc", "one").put(".bin", T0, SECOND)
+    await Shelf(store, "abc", "two").put(".bin", T0, SECOND)
+    await Shelf(store, "abcd", "one").put(".bin", T0, SECOND)
+
+    listing = await archive.list("abc")
+
+    assert [blob.name.conversation_id for blob in listing.blobs] == ["one", "two"]
+
+
+@pytest.mark.parametrize("uid", ["", "..", "a/b"])
+async def test_an_id_that_no_name_can_hold_is_refused(archive: Archive, uid: str) -> None:
+    with pytest.raises(BadName):
+        await archive.list(uid)
+
+
+async def test_one_request_lists_a_thousand_blobs_with_their_metadata(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf = Shelf(gcs)
+    for number in range(5):
+        await shelf.put(".bin", T0 + number, SECOND, described=True)
+    gcs_server.requests.clear()
+
+    listing = await Archive(gcs).list("user", "talk")
+
+    assert [blob.facts.samples for blob in listing.blobs] == [16000] * 5
+    assert gcs_server.count("*") == 1
+
+
+async def test_an_outage_that_passes_is_waited_for(gcs: Store, gcs_server: GcsServer) -> None:
+    await Shelf(gcs).put(".bin", T0, SECOND)
+    gcs_server.fail("list", status=503)
+
+    assert len((await Archive(gcs).list("user", "talk")).blobs) == 1

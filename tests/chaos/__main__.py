@@ -1,0 +1,96 @@
+"""`make chaos`: simulated worlds, real processes with 200 kills, a flood, outages; status 1 if anything is wrong.
+
+`make chaos ARGS=flood`, `ARGS=outage` and `ARGS="soak --minutes 15"` do only that; a soak is not done by default.
+`--seed N` repeats the decisions of a run. Processes keep their own time: it is the same trouble, not the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+from tests.chaos.conservation import conserve, scale
+from tests.chaos.flood import flood
+from tests.chaos.outage import outage
+from tests.chaos.soak import soak
+from tests.chaos.trouble import Plan
+from tests.simulation.runner import play
+from tests.simulation.world import World
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="by default another one each time")
+    parser.add_argument("--kills", type=int, default=200, help="workers to kill with Opus and PCM together")
+    parser.add_argument("--worlds", type=int, default=5000, help="simulated worlds")
+    parser.add_argument("what", nargs="?", choices=("kills", "flood", "outage", "soak"), help="only this")
+    parser.add_argument("--bad", type=int, default=100_000, help="bad entries of the flood")
+    parser.add_argument("--crowd", type=int, default=10_000, help="its conversations of one chunk")
+    parser.add_argument("--minutes", type=float, default=15, help="of the soak")
+    parser.add_argument("--sessions", type=int, default=100, help="of the soak, in real time")
+    arguments = parser.parse_args()
+    _say(f"seed {arguments.seed}")
+    wrong = 0
+    if arguments.what in (None, "kills"):
+        wrong += _kill(arguments)
+    if arguments.what in (None, "flood"):
+        _say(f"\n{arguments.bad} bad entries among good ones")
+        wrong += _run(partial(flood, bad=arguments.bad, crowd=arguments.crowd), Plan(seed=arguments.seed))
+    if arguments.what in (None, "outage"):
+        for spooled in (True, False):
+            _say(f"\nThe store is away for long, {'with a spool' if spooled else 'without a spool'}")
+            plan = Plan(seed=arguments.seed, codec="opus")
+            wrong += _run(partial(outage, sessions=200, spooled=spooled), plan)
+    if arguments.what == "soak":
+        _say(f"\n{arguments.sessions} sessions for {arguments.minutes:g} minutes")
+        plan = Plan(seed=arguments.seed, codec="opus", lease_ttl=15.0)
+        wrong += _run(partial(soak, sessions=arguments.sessions, minutes=arguments.minutes), plan)
+    _say(f"\n{wrong} findings" if wrong else "\nEvery sample is stored exactly once.")
+    return int(wrong > 0)
+
+
+def _kill(arguments: argparse.Namespace) -> int:
+    wrong = _simulate(arguments.seed, arguments.worlds)
+    for codec, kills in (("pcm", arguments.kills * 3 // 4), ("opus", arguments.kills // 4)):
+        _say(f"\nConservation with {codec}, {kills} kills")
+        plan = Plan(seed=arguments.seed, talks=60, seconds=30, kills=kills, pace=1.0, codec=codec)
+        wrong += _run(conserve, plan)
+    _say("\n1 → 4 → 2 workers under load")
+    return wrong + _run(scale, Plan(seed=arguments.seed))
+
+
+def _simulate(seed: int, worlds: int) -> int:
+    began, wrong = time.monotonic(), 0
+    for number in range(seed, seed + worlds):
+        if found := play(World.of(number)):
+            wrong += 1
+            _say(f"  world {number}: {'; '.join(found)}\n  replay it: python -m tests.simulation --seed {number}")
+    _say(f"{worlds} simulated worlds, {worlds / (time.monotonic() - began):.0f} per second, {wrong} wrong")
+    return wrong
+
+
+def _run(scenario: Callable[[Plan, Path], Awaitable[tuple[list[str], list[str]]]], plan: Plan) -> int:
+    began = time.monotonic()
+
+    async def run() -> tuple[list[str], list[str]]:
+        with tempfile.TemporaryDirectory() as directory:
+            return await scenario(plan, Path(directory))
+
+    wrong, figures = asyncio.run(run())
+    for line in [*figures, f"took {time.monotonic() - began:.0f} s", *(f"WRONG: {sentence}" for sentence in wrong)]:
+        _say(f"  {line}")
+    return len(wrong)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 -- a command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

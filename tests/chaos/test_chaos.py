@@ -1,0 +1,18 @@
+"""The short form of `make chaos`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos.conservation import conserve, scale
+from tests.chaos.trouble import Plan
+
+
+async def test_whatever_happens_to_workers_every_sample_is_stored_once(tmp_path: Path) -> None:
+    wrong, figures = await conserve(Plan(seed=1, seconds=8, kills=6, talks=50), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_scaling_shares_evenly_and_moves_no_more_than_it_must(tmp_path: Path) -> None:
+    wrong, figures = await scale(Plan(seed=2, talks=20, codec="opus"), tmp_path)
+    assert wrong == [], figures

@@ -1,0 +1,98 @@
+"""Fixtures for all tests: a real redis-server, a clean environment, settings that fit a test."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+import redis.asyncio
+
+from tests.redis_server import RedisServer
+from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+pytest_plugins = ("tests.fixtures_gcs",)
+
+TEST_SECRET = "a test's secret of thirty-two bytes or more"
+FOREIGN_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*(field.upper() for field in Settings.model_fields), *FOREIGN_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Shared by all tests, which must neither stop nor reconfigure it; for that there is `own_redis`."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    return redis_server.url
+
+
+@pytest.fixture
+def prefix(redis_server: RedisServer) -> Iterator[str]:
+    """A STREAM_PREFIX of this test alone; its keys are deleted afterwards."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    with redis_server.client() as client:
+        for key in client.scan_iter(match=f"{name}:*", count=1000):
+            client.delete(key)
+
+
+@pytest.fixture
+async def redis_client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
+    """A plain client of the shared server; replies are bytes."""
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Start private servers: `own_redis(maxmemory="8mb", appendonly="yes")`."""
+    servers: list[RedisServer] = []
+
+    def start(**options: str) -> RedisServer:
+        directory = tmp_path / f"redis-{len(servers)}"
+        directory.mkdir()
+        servers.append(RedisServer(directory, **options))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture
+def settings(redis_url: str, prefix: str, tmp_path: Path) -> Callable[..., Settings]:
+    """Make settings for this test: `settings(batch_max_seconds=5)`; blobs go to `tmp_path / "store"`."""
+
+    def make(**changes: object) -> Settings:
+        store = tmp_path / "store"
+        store.mkdir(exist_ok=True)
+        return Settings.model_validate(
+            {
+                "redis_url": redis_url,
+                "store_url": store.as_uri(),
+                "encryption_secret": TEST_SECRET,
+                "partitions": 8,
+                "stream_prefix": prefix,
+                "http_host": "127.0.0.1",
+                "http_port": 0,
+            }
+            | changes
+        )
+
+    return make

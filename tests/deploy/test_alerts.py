@@ -1,0 +1,117 @@
+"""The alerts that the chart ships, as Prometheus' own tool reads and evaluates them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.chart import CHART, find_tool, render
+from tests.deploy.metric_names import series, unknown_labels, used
+
+pytestmark = [pytest.mark.helm, pytest.mark.promtool]
+
+CASES = Path(__file__).parent / "alerts.test.yaml"
+README = (CHART / "README.md").read_text()
+SPOOL = {"spool": {"mode": "outage", "existingClaim": "filestore"}}
+
+
+def rules(values: dict[str, Any] | None = None) -> dict[str, Any]:
+    rendered = render(SPOOL | {"prometheusRule": {"enabled": True} | (values or {})})
+    spec: dict[str, Any] = rendered.one("PrometheusRule")["spec"]
+    return spec
+
+
+def alerts() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = rules()["groups"][0]["rules"]
+    return found
+
+
+def promtool(*arguments: str, cwd: Path) -> None:
+    done = subprocess.run(
+        [find_tool("promtool") or "promtool", *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
+
+    promtool("check", "rules", "--lint-fatal", "rules.yaml", cwd=tmp_path)
+
+
+def test_each_alert_fires_on_its_fault_and_not_in_peace(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    (tmp_path / CASES.name).write_text(CASES.read_text())
+
+    promtool("test", "rules", CASES.name, cwd=tmp_path)
+
+
+def test_each_alert_is_tested_firing_and_silent() -> None:
+    checked = [check for case in yaml.safe_load(CASES.read_text())["tests"] for check in case["alert_rule_test"]]
+
+    names = {alert["alert"] for alert in alerts()}
+    assert {check["alertname"] for check in checked if check.get("exp_alerts")} == names
+    assert {check["alertname"] for check in checked if not check.get("exp_alerts")} == names
+
+
+def test_alerts_ask_for_series_and_labels_that_workers_have() -> None:
+    known = series()
+
+    for alert in alerts():
+        assert used(alert["expr"])
+        assert used(alert["expr"]) <= set(known)
+        assert not unknown_labels(alert["expr"], known), alert["alert"]
+
+
+def test_lost_audio_pages_at_once() -> None:
+    (lost,) = (alert for alert in alerts() if alert["alert"] == "AudioBatchEntriesLost")
+
+    assert lost["labels"]["severity"] == "page"
+    assert "for" not in lost
+
+
+def test_each_alert_is_about_this_release_only() -> None:
+    for alert in alerts():
+        assert alert["expr"].count('namespace="audio",job="abw"') == len(list(_selectors(alert["expr"])))
+
+
+def _selectors(expression: str) -> list[str]:
+    return [piece for piece in expression.split("{")[1:] if "}" in piece]
+
+
+def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
+    headings = {line.removeprefix("#### ") for line in README.splitlines() if line.startswith("#### AudioBatch")}
+
+    assert headings == {alert["alert"] for alert in alerts()}
+
+
+def test_runbook_links_lead_to_the_headings() -> None:
+    for alert in rules({"runbookURL": "https://example.com/README.md"})["groups"][0]["rules"]:
+        assert alert["annotations"]["runbook_url"] == f"https://example.com/README.md#{alert['alert'].lower()}"
+
+
+def test_an_alert_can_be_left_out_and_all_can_be_labelled() -> None:
+    changed = rules({"disabled": ["AudioBatchDeadLetters"], "alertLabels": {"team": "audio"}})["groups"][0]["rules"]
+
+    assert {a["alert"] for a in alerts()} - {a["alert"] for a in changed} == {"AudioBatchDeadLetters"}
+    assert all(alert["labels"]["team"] == "audio" for alert in changed)
+
+
+def test_the_selector_can_be_replaced_where_labels_differ() -> None:
+    changed = rules({"selector": 'cluster="eu"'})["groups"][0]["rules"]
+
+    assert all('{cluster="eu"' in alert["expr"] for alert in changed)
+    assert not any('job="abw"' in alert["expr"] for alert in changed)
+
+
+def test_without_a_spool_there_is_no_alert_on_it() -> None:
+    without = render({"prometheusRule": {"enabled": True}}).one("PrometheusRule")["spec"]["groups"][0]["rules"]
+
+    assert {a["alert"] for a in alerts()} - {a["alert"] for a in without} == {
+        "AudioBatchSpoolFilling",
+        "AudioBatchSpoolRefusing",
+    }

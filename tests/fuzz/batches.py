@@ -1,0 +1,87 @@
+"""The batch logic under the fuzzer: whatever entries come, each ends in exactly one place and no sample is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import cast
+
+from codec.entry import Chunk
+from codec.names import parse_name
+from worker.batch import EntryId, Limits
+from worker.encoding import Recorder
+from worker.intake import Intake, Item, Rules
+from worker.metrics import Metrics
+from worker.seal import Seal
+
+FIELDS = (b"uid", b"conversation_id", b"timestamp", b"pcm", b"sample_rate", b"protection", b"seq", b"end")
+LIMITS = Limits(max_seconds=0.01, max_age=0.05, max_bytes=400, gap_tolerance=0.002)
+STEP_MS = 7
+
+
+class Counted:
+    """In place of a recording: counts the samples that it is given."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def append(self, pcm: bytes, silence: int = 0) -> None:
+        assert silence >= 0
+        self.samples += silence + len(pcm) // 2
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+class Counting:
+    """In place of the recorder."""
+
+    def start(self, *_: object) -> Counted:
+        return Counted()
+
+
+def entries_of(data: bytes) -> Iterator[Mapping[bytes, bytes]]:
+    """Entries of eight lines, one per field; an empty line leaves its field out."""
+    lines = data.split(b"\n")
+    for first in range(0, len(lines), len(FIELDS)):
+        fields = zip(FIELDS, lines[first : first + len(FIELDS)], strict=False)
+        yield {name: value for name, value in fields if value}
+
+
+def batches(data: bytes) -> None:
+    """Every entry is bad, void, or in one batch; batches hold all samples, keep their limits, and can be sealed."""
+    rules = Rules(LIMITS, "opus", "range")
+    intake = Intake(0, rules, cast("Recorder", Counting()), Metrics(), lambda: 0.0)
+    intake.reset([], {}, 0)
+    items = route(intake, data)
+    void = set(intake.void)
+    intake.close_all()
+    seals = [closed.seal for closed in intake.closing]
+    ids = [*intake.bad, *intake.void, *chain.from_iterable(seal.all_ids for seal in seals)]
+    assert len(ids) == len(set(ids)) == len(list(entries_of(data)))
+    heard = sum(item.content.samples for item in items if isinstance(item.content, Chunk) and item.id not in void)
+    assert sum(seal.samples - sum(seal.silences.values()) for seal in seals) == heard
+    for closed in intake.closing:
+        check(closed.seal, cast("Counted", closed.recording))
+
+
+def route(intake: Intake, data: bytes) -> list[Item]:
+    """What the partition does with a page, entry by entry; time passes."""
+    items = []
+    for number, fields in enumerate(entries_of(data)):
+        entry: EntryId = f"{1 + number * STEP_MS}-0"
+        if item := intake.parse(entry, fields):
+            for conversation in intake.unknown([item]):
+                intake.remember(conversation, b"")
+            intake.route(item)
+            items.append(item)
+        intake.close_aged(1 + number * STEP_MS)
+    return items
+
+
+def check(seal: Seal, recording: Counted) -> None:
+    """A seal says what was recorded, fits its limits unless it is a single chunk, and is read as it is written."""
+    assert recording.samples == seal.samples
+    assert len(seal.entries) == 1 or seal.samples <= LIMITS.max_seconds * seal.sample_rate
+    assert Seal.from_json(seal.to_json()) == seal
+    assert str(parse_name(seal.object)) == seal.object

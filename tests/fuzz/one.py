@@ -1,0 +1,17 @@
+"""Fuzzes one target: `python -m tests.fuzz.one TARGET CORPUS`, followed by libFuzzer's options."""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(
+    include=["codec", "worker.archive", "worker.stores", "worker.intake", "worker.batch", "worker.seal"]
+):
+    from tests.fuzz.targets import TARGETS
+
+if __name__ == "__main__":
+    target = TARGETS[sys.argv.pop(1)]
+    atheris.Setup(sys.argv, target)
+    atheris.Fuzz()

@@ -1,0 +1,106 @@
+"""Faults and gates of the Cloud Storage test server: what shall go wrong, and where a request shall wait."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal, get_args
+
+Action = Literal[
+    "status",  # an error reply, nothing done
+    "reset",  # the connection is reset, nothing done
+    "stall",  # no reply, nothing done, until the client gives up
+    "drop_reply",  # done, then the connection is reset instead of a reply
+    "corrupt",  # one bit of the data is flipped on its way, either way
+    "keep_other_bytes",  # an upload passes its checks and other bytes are kept
+    "truncate",  # a download ends in the middle
+    "garbage",  # 200 and a page of HTML
+    "other_json",  # 200 and `body`, nothing done
+    "latency",  # `seconds` go by, then all is well
+]
+Stage = Literal["request", "commit", "reply"]  # before the body is read; before, and after, the change is made
+
+
+@dataclass
+class Fault:
+    """One thing that goes wrong `times` times, with requests whose kind and object name match the two patterns."""
+
+    match: str
+    action: Action = "status"
+    times: int = 1
+    name: str = "*"
+    status: int = 503
+    reason: str = "backendError"
+    message: str = "Backend Error"
+    retry_after: str | float | None = None
+    seconds: float = 0.0
+    body: object = field(default_factory=list)
+    hits: int = 0
+
+    def __post_init__(self) -> None:
+        if self.action not in get_args(Action):
+            raise ValueError(f"unknown action {self.action!r}")
+
+    def applies(self, kind: str, name: str) -> bool:
+        return self.hits < self.times and fnmatchcase(kind, self.match) and fnmatchcase(name, self.name)
+
+
+@dataclass
+class Gate:
+    """Holds the requests that match at one stage until it is opened."""
+
+    match: str
+    stage: Stage = "commit"
+    name: str = "*"
+    held: int = 0
+    _opened: asyncio.Event = field(default_factory=asyncio.Event)
+    _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def __post_init__(self) -> None:
+        if self.stage not in get_args(Stage):
+            raise ValueError(f"unknown stage {self.stage!r}")
+
+    def open(self) -> None:
+        """Let all go on, those that are still to come too."""
+        self._opened.set()
+
+    async def reached(self, requests: int = 1) -> None:
+        """Return when so many requests have come to this gate."""
+        async with self._arrival:
+            await self._arrival.wait_for(lambda: self.held >= requests)
+
+    async def pass_through(self, kind: str, name: str) -> None:
+        if self._opened.is_set() or not (fnmatchcase(kind, self.match) and fnmatchcase(name, self.name)):
+            return
+        async with self._arrival:
+            self.held += 1
+            self._arrival.notify_all()
+        await self._opened.wait()
+
+
+@dataclass
+class Script:
+    """The faults and gates in force."""
+
+    faults: list[Fault] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
+
+    def take(self, kind: str, name: str) -> Fault | None:
+        """The fault that this request meets, if any; the oldest first."""
+        for fault in self.faults:
+            if fault.applies(kind, name):
+                fault.hits += 1
+                return fault
+        return None
+
+    async def wait(self, stage: Stage, kind: str, name: str) -> None:
+        for gate in [gate for gate in self.gates if gate.stage == stage]:
+            await gate.pass_through(kind, name)
+
+    def clear(self) -> None:
+        """Forget all faults and open all gates."""
+        for gate in self.gates:
+            gate.open()
+        self.gates.clear()
+        self.faults.clear()

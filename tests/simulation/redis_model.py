@@ -1,0 +1,241 @@
+"""A model of one Redis primary: the keys, the plain commands and the scripts that the worker uses, in plain Python.
+
+`test_redis_model.py` compares it with a real server.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha1
+from typing import Any
+
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
+
+from worker.stream.client import script
+
+RANDOM_PART = re.compile(r"\b[0-9a-f]{16}\b")
+EPOCH_MS = 1_700_000_000_000
+"""What Redis' clock says when virtual time is 0."""
+
+Id = tuple[int, int]
+Argument = Any
+"""Whatever redis-py takes."""
+Value = str | bytes | int | float
+Reply = Any
+"""Whatever redis-py would return."""
+Script = Callable[["Database", list[str], list[bytes]], Reply]
+
+
+@dataclass(slots=True)
+class Pending:
+    consumer: str
+    deliveries: int = 1
+
+
+@dataclass(slots=True)
+class Group:
+    pending: dict[Id, Pending] = field(default_factory=dict)
+    consumers: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Stream:
+    entries: dict[Id, dict[bytes, bytes]] = field(default_factory=dict)
+    last: Id = (0, 0)
+    groups: dict[str, Group] = field(default_factory=dict)
+
+
+class Database:
+    """The data of one server at Redis time `now_ms`."""
+
+    def __init__(self) -> None:
+        self.now_ms = 0
+        self.run_id = _run_id(0)
+        self.streams: dict[str, Stream] = {}
+        self.hashes: dict[str, dict[str, bytes]] = {}
+        self.strings: dict[str, bytes] = {}
+        self.expiries: dict[str, int] = {}
+
+    def get(self, key: str) -> bytes | None:
+        if self.expiries.get(key, self.now_ms + 1) <= self.now_ms:
+            self.delete(key)
+        return self.strings.get(key)
+
+    def set(self, key: str, value: bytes, ttl_ms: int) -> None:
+        self.strings[key] = value
+        self.expiries[key] = self.now_ms + ttl_ms
+
+    def delete(self, key: str) -> None:
+        self.strings.pop(key, None)
+        self.expiries.pop(key, None)
+
+    def hash(self, key: str) -> dict[str, bytes]:
+        return self.hashes.setdefault(key, {})
+
+    def stream(self, key: str) -> Stream:
+        return self.streams.setdefault(key, Stream())
+
+    def group(self, key: str, name: str) -> Group:
+        stream = self.streams.get(key)
+        if stream is None or name not in stream.groups:
+            raise ResponseError(f"NOGROUP No such key '{key}' or consumer group '{name}'")
+        return stream.groups[name]
+
+    def add(self, key: str, fields: Mapping[bytes, bytes]) -> Id:
+        stream = self.stream(key)
+        entry = (self.now_ms, 0) if self.now_ms > stream.last[0] else (stream.last[0], stream.last[1] + 1)
+        stream.entries[entry] = dict(fields)
+        stream.last = entry
+        return entry
+
+    def claim(self, key: str, name: str, consumer: str, entry: Id, *, force: bool, deliveries: int | None) -> bool:
+        """XCLAIM … JUSTID of one entry, idle time 0; whether it exists."""
+        group = self.group(key, name)
+        if entry not in self.streams[key].entries:
+            group.pending.pop(entry, None)
+            return False
+        pending = group.pending.get(entry)
+        if pending is None:
+            if not force:
+                return False
+            pending = group.pending[entry] = Pending(consumer)
+        group.consumers[consumer] = None
+        pending.consumer = consumer
+        if deliveries is not None:
+            pending.deliveries = deliveries
+        return True
+
+    def remove(self, key: str, name: str, entry: Id) -> None:
+        """XACK and XDEL."""
+        stream = self.streams.get(key)
+        if stream is not None:
+            stream.entries.pop(entry, None)
+            if name in stream.groups:
+                stream.groups[name].pending.pop(entry, None)
+
+
+class ModelRedis:
+    """One server name: its primary may fail over to a replica that has not got the latest writes."""
+
+    def __init__(self, clock: Callable[[], float], scripts: Mapping[str, Script]) -> None:
+        self._clock = clock
+        self._scripts = {_digest(script(name)): name for name in scripts}
+        self._bodies = scripts
+        self._loaded: set[str] = set()
+        self.data = Database()
+        self.readonly = False
+        self.incarnation = 0
+
+    def snapshot(self) -> Database:
+        """What a replica holds that has received everything until now."""
+        return copy.deepcopy(self.data)
+
+    def fail_over(self, replica: Database) -> None:
+        """The replica becomes the primary: later writes are forgotten, scripts too, and connections break."""
+        self.data = replica
+        self._loaded.clear()
+        self.readonly = False
+        self.incarnation += 1
+        self.data.run_id = _run_id(self.incarnation)
+
+    def execute(self, name: str, *args: Argument) -> Reply:
+        """Run one command; an error reply is returned as a value, as in a pipeline."""
+        self.data.now_ms = EPOCH_MS + int(self._clock() * 1000)
+        try:
+            return getattr(self, f"_{name}")(*args)
+        except ResponseError as error:
+            return error
+
+    def describe(self, command: Sequence[Any]) -> str:
+        """A command as a line of a trace shows it."""
+        name, *args = command
+        if name in ("eval", "evalsha"):
+            source, count, *args = args
+            name = self._scripts[source if name == "evalsha" else _digest(source)]
+            return f"{name}({' '.join(shortened(value) for value in (args[0], *args[count:]))})"
+        return f"{name}({' '.join(shortened(value) for value in args)})"
+
+    def push(self, key: str, fields: Mapping[str, bytes | str]) -> str:
+        """XADD by a pusher; returns the id."""
+        self.data.now_ms = EPOCH_MS + int(self._clock() * 1000)
+        return text_id(self.data.add(key, {name.encode(): as_bytes(value) for name, value in fields.items()}))
+
+    def _info(self, *_: str) -> dict[str, Any]:
+        return {"run_id": self.data.run_id, "redis_version": "7.0.15", "used_memory": 0, "maxmemory": 0}
+
+    def _xread(self, streams: Mapping[str, str], count: int) -> Reply:
+        key, cursor = next(iter(streams.items()))
+        stream = self.data.streams.get(key)
+        after = parsed_id(cursor)
+        found = [] if stream is None else [entry for entry in stream.entries if entry > after][:count]
+        if stream is None or not found:
+            return []
+        return [[key.encode(), [(text_id(entry).encode(), dict(stream.entries[entry])) for entry in found]]]
+
+    def _get(self, key: str) -> bytes | None:
+        return self.data.get(key)
+
+    def _hgetall(self, key: str) -> dict[bytes, bytes]:
+        return {field.encode(): value for field, value in self.data.hash(key).items()}
+
+    def _hdel(self, key: str, name: str) -> int:
+        if self.readonly:
+            return self._refuse()
+        return int(self.data.hash(key).pop(name, None) is not None)
+
+    def _xlen(self, key: str) -> int:
+        return len(self.data.stream(key).entries)
+
+    def _memory_usage(self, key: str) -> int:
+        return 200 * len(self.data.stream(key).entries)
+
+    def _script_load(self, source: str) -> str:
+        digest = _digest(source)
+        self._loaded.add(digest)
+        return digest
+
+    def _eval(self, source: str, count: int, *rest: Value) -> Reply:
+        return self._evalsha(self._script_load(source), count, *rest)
+
+    def _evalsha(self, digest: str, count: int, *rest: Value) -> Reply:
+        if digest not in self._loaded:
+            raise NoScriptError("No matching script. Please use EVAL.")
+        if self.readonly:
+            return self._refuse()
+        keys = [str(key) for key in rest[:count]]
+        return self._bodies[self._scripts[digest]](self.data, keys, [as_bytes(value) for value in rest[count:]])
+
+    def _refuse(self) -> int:
+        raise ReadOnlyError("You can't write against a read only replica.")
+
+
+def _digest(source: str) -> str:
+    return sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+def _run_id(incarnation: int) -> str:
+    return uuid.UUID(int=incarnation).hex
+
+
+def as_bytes(value: Value) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
+def parsed_id(entry: str | bytes) -> Id:
+    ms, _, sequence = (entry.decode() if isinstance(entry, bytes) else entry).partition("-")
+    return int(ms), int(sequence or 0)
+
+
+def text_id(entry: Id) -> str:
+    return f"{entry[0]}-{entry[1]}"
+
+
+def shortened(value: object) -> str:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    first = text.partition("\n")[0]
+    shown = RANDOM_PART.sub("…", first)
+    return shown if len(shown) <= 40 else f"{shown[:40]}…"

@@ -1,0 +1,174 @@
+"""The model of Redis answers as a real server does, script by script, and ends with the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import ResponseError
+
+from tests.redis_server import RedisServer
+from tests.simulation.redis_model import EPOCH_MS, ModelRedis, Reply, text_id
+from tests.simulation.redis_scripts import SCRIPTS
+from worker.stream.client import script
+from worker.stream.keys import GROUP, Keys
+
+STEPS = 60
+LEASE_MS = 60_000
+
+
+class Pair:
+    """The same calls to the model and to a server; both must answer alike."""
+
+    def __init__(self, server: redis.Redis, prefix: str, random: Random) -> None:
+        self.now = 1.0
+        self.model = ModelRedis(lambda: self.now, SCRIPTS)
+        self.server: Any = server
+        self.keys = Keys(prefix)
+        self.random = random
+        self.tokens = ["nobody 0 x"]
+        self.ids: list[str] = []
+        self.seals: dict[str, tuple[str, list[str]]] = {}
+
+    def push(self) -> None:
+        self.now += 0.001 * self.random.randint(0, 3)
+        entry = self.model.push(self.keys.stream(0), {"a": "1"})
+        self.server.xadd(self.keys.stream(0), {"a": "1"}, id=entry)
+        self.ids.append(entry)
+
+    def run(self, name: str, keys: list[str], *args: str | int) -> Reply:
+        source = script(name)
+        modelled = self.model.execute("eval", source, len(keys), *keys, *args)
+        try:
+            answered = self.server.eval(source, len(keys), *keys, *args)
+        except ResponseError as error:
+            answered = error
+        assert _comparable(modelled) == _comparable(answered), name
+        return modelled
+
+    def acquire(self) -> None:
+        worker = self.random.choice("ab")
+        part = f"{self.random.random()}"
+        reply = self.run("acquire", [self.keys.lease(0), self.keys.epoch(0)], worker, part, LEASE_MS)
+        if reply:
+            self.tokens.append(reply[0].decode())
+
+    def release(self) -> None:
+        self.run("release", [self.keys.lease(0), self.keys.epoch(0)], self.token())
+
+    def renew(self) -> None:
+        self.run("renew", [self.keys.lease(0)], self.token(), LEASE_MS)
+
+    def accept(self) -> None:
+        ids = self.some_ids()
+        self.fenced("accept", self.random.choice("ab"), ids[-1], *ids)
+
+    def claim(self) -> None:
+        page = self.random.choice(("-", f"({self.random.choice(self.ids)}"))
+        self.fenced("claim", self.random.choice("ab"), self.random.randint(0, 1), page, self.random.choice((2, 500)))
+
+    def sweep(self) -> None:
+        self.fenced("sweep", self.random.choice("ab"))
+
+    def discard(self) -> None:
+        self.fenced("discard", *self.some_ids())
+
+    def bury(self) -> None:
+        keys = [self.keys.lease(0), self.keys.stream(0), self.keys.dead(0)]
+        self.run("bury", keys, self.token(), GROUP, self.random.choice(self.ids), "because")
+
+    def seal(self) -> None:
+        ids = self.some_ids()
+        text = f"seal of {ids}"
+        keys = [self.keys.lease(0), self.keys.stream(0), self.keys.ready(0), self.keys.deleted(0)]
+        reply = self.run("seal", keys, self.token(), GROUP, self.random.choice("ab"), ids[0], text, "u/", "u/c", *ids)
+        if reply == [b"sealed"]:
+            self.seals[ids[0]] = (text, ids)
+
+    def unseal(self) -> None:
+        self.run("unseal", [self.keys.lease(0), self.keys.ready(0)], self.token(), self.random.choice(self.ids))
+
+    def done(self) -> None:
+        if not self.seals:
+            return
+        seal = self.random.choice(list(self.seals))
+        text, ids = self.seals[seal]
+        keys = [self.keys.stream(0), self.keys.ready(0), self.keys.done(0), self.keys.seen(0, "u/c")]
+        event = ["object", seal]
+        limits = [16, 60_000, 10_000, len(event)]
+        self.run(
+            "done", [*keys, self.keys.deleted(0)], GROUP, seal, text, "u/", "u/c", "12345678", *limits, *event, *ids
+        )
+
+    def trial(self) -> None:
+        keys = [self.keys.lease(0), self.keys.trials(0)]
+        self.run("trial", keys, self.token(), "u/c", self.random.randint(0, 1))
+
+    def delete(self) -> None:
+        if self.random.random() < 0.1:
+            at = int(self.random.choice(self.ids).partition("-")[0])
+            self.model.data.hash(self.keys.deleted(0))["u/c"] = b"%d" % at
+            self.server.hset(self.keys.deleted(0), "u/c", at)
+
+    def fenced(self, name: str, *args: str | int) -> None:
+        self.run(name, [self.keys.lease(0), self.keys.stream(0)], self.token(), GROUP, *args)
+
+    def token(self) -> str:
+        return self.random.choice(self.tokens[-2:] + self.tokens[-1:] * 8)
+
+    def some_ids(self) -> list[str]:
+        first = self.random.randrange(len(self.ids))
+        return self.ids[first : first + self.random.randint(1, 4)]
+
+    def assert_same_data(self) -> None:
+        data, keys = self.model.data, self.keys
+        assert [text_id(entry).encode() for entry in data.stream(keys.stream(0)).entries] == [
+            entry for entry, _ in self.server.xrange(keys.stream(0))
+        ]
+        for key in (keys.ready(0), keys.trials(0), keys.epoch(0)):
+            assert {name.encode(): value for name, value in data.hash(key).items()} == self.server.hgetall(key)
+        assert data.get(keys.seen(0, "u/c")) == self.server.get(keys.seen(0, "u/c"))
+        for key in (keys.dead(0), keys.done(0)):
+            modelled = [_without_time(fields) for fields in data.stream(key).entries.values()]
+            assert modelled == [_without_time(fields) for _, fields in self.server.xrange(key)]
+        self._assert_same_pending()
+
+    def _assert_same_pending(self) -> None:
+        groups = self.model.data.stream(self.keys.stream(0)).groups
+        if GROUP in groups:
+            pending = {
+                entry["message_id"]: (entry["consumer"].decode(), entry["times_delivered"])
+                for entry in self.server.xpending_range(self.keys.stream(0), GROUP, "-", "+", 10_000)
+            }
+            modelled = groups[GROUP].pending.items()
+            assert pending == {text_id(entry).encode(): (held.consumer, held.deliveries) for entry, held in modelled}
+
+
+def _comparable(reply: Reply) -> object:
+    return f"{reply}".split(" ")[0].split(".")[0] if isinstance(reply, ResponseError) else reply
+
+
+def _without_time(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return {name: value for name, value in fields.items() if name != b"at"}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_model_answers_as_redis_does(redis_server: RedisServer, prefix: str, seed: int) -> None:
+    random = Random(seed)
+    with redis_server.client() as server:
+        pair = Pair(server, prefix, random)
+        pair.push()
+        steps: list[Callable[[], None]] = [
+            *4 * [pair.push, pair.accept, pair.seal, pair.done],
+            *2 * [pair.acquire, pair.claim],
+            *(pair.release, pair.renew, pair.sweep, pair.discard, pair.bury, pair.unseal, pair.trial, pair.delete),
+        ]
+        pair.acquire()
+        pair.claim()
+        for _ in range(STEPS):
+            random.choice(steps)()
+        pair.assert_same_data()
+    assert pair.model.data.now_ms > EPOCH_MS

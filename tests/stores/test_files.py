@@ -1,0 +1,215 @@
+"""The file store: where things lie, and that neither a kill nor a hostile name does harm."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from typing import TYPE_CHECKING
+
+import google_crc32c
+import pytest
+
+from worker.errors import ObjectExists, SettingsError, StoreError
+from worker.stores.files import FileStore
+from worker.stores.tree import TEMPORARY_MAX_AGE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "chunks/user/conversation/1000.000.opus.enc"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "blobs"
+
+
+def everything_in(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+@pytest.fixture
+def files(root: Path) -> FileStore:
+    return FileStore(root)
+
+
+async def test_a_blob_and_its_metadata_lie_where_documented(files: FileStore, root: Path) -> None:
+    await files.create(NAME, b"content", {"codec": "opus"})
+
+    assert (root / NAME).read_bytes() == b"content"
+    assert json.loads((root / ".metadata" / f"{NAME}.json").read_text()) == {
+        "metadata": {"codec": "opus"},
+        "crc32c": google_crc32c.value(b"content"),
+        "size": 7,
+    }
+
+
+async def test_a_blob_put_there_by_other_means_is_readable(files: FileStore, root: Path) -> None:
+    (root / NAME).parent.mkdir(parents=True)
+    (root / NAME).write_bytes(b"years old")
+
+    assert await files.read(NAME) == b"years old"
+    [info] = [info async for info in files.list("")]
+    assert (info.name, info.size, info.metadata, info.crc32c) == (NAME, 9, {}, None)
+    await files.copy(NAME, "chunks/copied")
+    copied = await files.stat("chunks/copied")
+    assert copied is not None
+    assert copied.crc32c == google_crc32c.value(b"years old")
+
+
+async def test_read_notices_a_damaged_blob(files: FileStore, root: Path) -> None:
+    await files.create(NAME, b"content", {})
+    (root / NAME).write_bytes(b"cOntent")
+
+    with pytest.raises(StoreError) as caught:
+        await files.read(NAME)
+
+    assert caught.value.cause == "corrupt"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"metadata": 1}', '{"crc32c": "x"}'])
+async def test_damaged_metadata_is_reported(files: FileStore, root: Path, damage: str) -> None:
+    await files.create(NAME, b"content", {})
+    (root / ".metadata" / f"{NAME}.json").write_text(damage or "\0")
+
+    with pytest.raises(StoreError, match=r"\.metadata") as caught:
+        await files.stat(NAME)
+
+    assert caught.value.cause == "corrupt"
+
+
+async def test_delete_leaves_no_file_and_no_empty_directory(files: FileStore, root: Path) -> None:
+    await files.create(NAME, b"content", {})
+    await files.create("chunks/user/other/1.000.bin", b"content", {})
+
+    await files.delete(NAME)
+    assert not (root / NAME).parent.exists()
+    assert (root / "chunks/user/other/1.000.bin").exists()
+    await files.delete("chunks/user/other/1.000.bin")
+
+    assert everything_in(root) == [".metadata", ".metadata/.lock", ".metadata/.tmp"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/etc/passwd",
+        "../out",
+        "chunks/../../out",
+        "chunks/./x",
+        "chunks//x",
+        "chunks/",
+        ".",
+        "..",
+        "a\0b",
+        ".metadata/x",
+        ".lock",
+    ],
+)
+async def test_a_name_that_would_leave_the_directory_is_refused_by_every_call(
+    files: FileStore, root: Path, name: str
+) -> None:
+    await files.create("chunks/x", b"", {})
+    for attempt in (
+        files.create(name, b"", {}),
+        files.stat(name),
+        files.read(name),
+        files.copy("chunks/x", name),
+        files.copy(name, "chunks/y"),
+        files.delete(name),
+    ):
+        with pytest.raises(StoreError) as caught:
+            await attempt
+        assert caught.value.cause == "name"
+    assert [path.name for path in root.parent.iterdir()] == ["blobs"]
+
+
+@pytest.mark.parametrize("prefix", ["/", "../", "chunks/../../", ".metadata/", ".metadata/chunks/"])
+async def test_list_stays_inside_the_directory_and_out_of_its_own_files(
+    files: FileStore, root: Path, prefix: str
+) -> None:
+    await files.create("chunks/x", b"", {})
+    (root.parent / "outside").write_text("x")
+
+    assert [info async for info in files.list(prefix)] == []
+
+
+async def test_a_symbolic_link_is_neither_followed_nor_written_through(files: FileStore, root: Path) -> None:
+    outside = root.parent / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    await files.create("chunks/x", b"", {})
+    (root / "chunks" / "user").symlink_to(outside)
+    (root / "chunks" / "file").symlink_to(outside / "secret")
+
+    for attempt in (
+        files.create("chunks/user/new", b"", {}),
+        files.read("chunks/user/secret"),
+        files.delete("chunks/user/secret"),
+        files.read("chunks/file"),
+    ):
+        with pytest.raises(StoreError) as caught:
+            await attempt
+        assert caught.value.cause == "name"
+    with pytest.raises(ObjectExists):
+        await files.create("chunks/file", b"", {})
+    assert [info.name async for info in files.list("")] == ["chunks/x"]
+    assert [path.name for path in outside.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.ENOSPC, "full"),
+        (errno.EDQUOT, "full"),
+        (errno.EROFS, "permission"),
+        (errno.EACCES, "permission"),
+        (errno.EIO, "disk"),
+    ],
+)
+async def test_a_failing_disk_has_a_cause_and_leaves_nothing(
+    files: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch, number: int, cause: str
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    await files.check()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        with pytest.raises(StoreError, match=os.strerror(number)) as caught:
+            await files.create(NAME, b"content", {})
+
+    assert caught.value.cause == cause
+    assert await files.stat(NAME) is None
+    assert everything_in(root) == [".metadata", ".metadata/.lock", ".metadata/.tmp"]
+    await files.create(NAME, b"content", {})
+
+
+async def test_a_name_no_file_can_have_is_refused(files: FileStore) -> None:
+    with pytest.raises(StoreError) as caught:
+        await files.create(f"chunks/{'x' * 300}/c/1.000.bin", b"", {})
+
+    assert caught.value.cause == "name"
+
+
+async def test_check_says_which_setting_names_an_unusable_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+
+    with pytest.raises(SettingsError, match=r"STORE_URL.*file"):
+        await FileStore(tmp_path / "file").check()
+
+
+async def test_check_removes_what_killed_writers_left_but_not_what_goes_on(files: FileStore, root: Path) -> None:
+    temporary = root / ".metadata" / ".tmp"
+    temporary.mkdir(parents=True)
+    long_ago = time.time() - TEMPORARY_MAX_AGE - 60
+    for name in ("old", "new"):
+        (temporary / name).write_text("half")
+    os.utime(temporary / "old", (long_ago, long_ago))
+
+    await files.check()
+
+    assert [path.name for path in temporary.iterdir()] == ["new"]

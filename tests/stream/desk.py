@@ -1,0 +1,65 @@
+"""One owner of one partition, with everything it needs to speak the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeAlias
+
+from codec.entry import Chunk
+from tests.test_seal import SEAL
+from worker.seal import Seal
+from worker.stream.client import Client
+from worker.stream.entries import Entries
+from worker.stream.keys import Keys
+from worker.stream.leases import Lease, Leases
+
+Raw: TypeAlias = Any
+"""A plain Redis client: its own annotations allow every form of reply at once."""
+
+PARTITIONS = 4
+TTL = 5.0
+
+
+def sealed(entries: Sequence[str], *markers: str, uid: str = "u", conversation_id: str = "c") -> Seal:
+    """A seal over these entries."""
+    return replace(SEAL, entries=tuple(entries), markers=markers, uid=uid, conversation_id=conversation_id, silences={})
+
+
+@dataclass
+class Desk:
+    client: Client
+    keys: Keys
+    worker: str
+    entries: Entries
+    leases: Leases
+    lease: Lease
+
+    @classmethod
+    async def open(cls, client: Client, keys: Keys, worker: str) -> Self:
+        """Take partition 0, whoever had it."""
+        leases = Leases(client, keys, PARTITIONS, TTL)
+        await client.redis.delete(keys.lease(0))
+        (lease,) = await leases.acquire([0], worker)
+        desk = cls(client, keys, worker, Entries(client, keys, worker), leases, lease)
+        await desk.entries.take_over(lease)
+        return desk
+
+    async def push(self, count: int, *, pcm: bytes = b"\0\0") -> list[str]:
+        """Append so many chunks."""
+        async with self.client.redis.pipeline(transaction=False) as pipe:
+            for number in range(count):
+                chunk = Chunk("u", "c", 1000.0 + number, pcm, seq=number)
+                pipe.xadd(self.keys.stream(0), dict(chunk.fields()))  # type: ignore[arg-type]
+            return [entry.decode() for entry in await pipe.execute()]
+
+    async def accept(self, ids: Sequence[str]) -> set[str]:
+        (accepted,) = await self.entries.accept([(self.lease, ids)])
+        assert isinstance(accepted, set)
+        return accepted
+
+    async def accepted(self, count: int) -> list[str]:
+        """Append so many chunks and make them pending with this owner."""
+        ids = await self.push(count)
+        assert await self.accept(ids) == set(ids)
+        return ids

@@ -1,0 +1,227 @@
+"""The audit: complete only what is stored whole and once, and exact about the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from codec.entry import Chunk
+from tests.command import command
+from tests.gcs_server import GcsServer
+from tests.harness import Rig
+from tests.letters import cemetery_of
+from worker.archive.listing import Blob
+from worker.audit import Evidence, Report, audit
+from worker.settings import Settings
+from worker.stores import BlobInfo
+from worker.stream.dead import Letter
+from worker.stream.facts import ChunkFacts, HeldChunk
+
+MakeSettings = Callable[..., Settings]
+
+TOLERANCE = 2.0
+
+
+def blob(
+    start: float, seqs: str | None = None, *, seconds: float = 5, chunks: int = 5, entries: str = "1-0 2-0"
+) -> Blob:
+    first, last = entries.split()
+    metadata = {"sample-rate": "16000", "samples": str(round(16000 * seconds)), "chunks": str(chunks)}
+    metadata |= {"first-entry": first, "last-entry": last} | ({} if seqs is None else {"seqs": seqs})
+    return Blob.of(BlobInfo(f"chunks/u/c/{start:.3f}.opus", 1000, metadata))
+
+
+def facts(seq: int | None) -> ChunkFacts:
+    return ChunkFacts(seq, 1000.0, 16000, 16000)
+
+
+def held(seq: int | None, entry: str = "9-0") -> HeldChunk:
+    return HeldChunk(entry, facts(seq))
+
+
+def letter(seq: int | None) -> Letter:
+    return Letter(0, "9-1", "poison", "8-0", 100, 5, "u", "c", facts(seq))
+
+
+def judged(*evidence: Blob | HeldChunk | Letter, last_seq: int | None = None, deleted_ms: int | None = None) -> Report:
+    return audit(
+        Evidence(
+            [item for item in evidence if isinstance(item, Blob)],
+            [item for item in evidence if isinstance(item, HeldChunk)],
+            [item for item in evidence if isinstance(item, Letter)],
+            deleted_ms,
+        ),
+        gap_tolerance=TOLERANCE,
+        last_seq=last_seq,
+    )
+
+
+def test_consecutive_numbers_prove_a_conversation_complete() -> None:
+    report = judged(blob(0, "0-4"), blob(5, "5-9"))
+
+    assert report.complete
+    assert report.last_seq == 9
+
+
+@pytest.mark.parametrize(
+    ("report", "problem"),
+    [
+        (judged(), "nothing is known of this conversation"),
+        (judged(blob(0, "0-4"), blob(8, "8-12")), "missing: seq 5-7 (3 chunks)"),
+        (judged(blob(0, "1-5")), "missing: seq 0 (1 chunk)"),
+        (judged(blob(0, "0-4"), last_seq=6), "missing: seq 5-6 (2 chunks)"),
+        (judged(blob(0, "0-4"), blob(3, "3-7")), "doubled: seq 3-4 (2 chunks)"),
+        (judged(blob(0, "0-4"), held(5), held(6)), "still in Redis: seq 5-6 (2 chunks)"),
+        (judged(blob(0, "0-4"), held(None)), "still in Redis: 1 chunk"),
+        (judged(blob(0, "0-4"), letter(5)), "in the dead letters: seq 5 (1 chunk)"),
+        (judged(blob(0, "0-4"), blob(5)), "not provable: of 2 blobs, 1 don't tell which seq they hold"),
+        (judged(blob(0, "0-3", chunks=5)), "not provable: of 1 blobs, 1 don't tell which seq they hold"),
+        (judged(blob(0, "#900", chunks=900), last_seq=0), "missing: seq 0 (1 chunk)"),
+        (judged(blob(0, "0-4"), deleted_ms=5), "it was deleted"),
+        (judged(blob(0), blob(9)), "no audio for 4.0 s in 1 places, and no seq to tell why"),
+        (judged(blob(0), blob(2)), "audio over audio for 3.0 s in 1 places, and no seq to tell why"),
+    ],
+)
+def test_whatever_speaks_against_completeness_is_told(report: Report, problem: str) -> None:
+    assert problem in list(report.problems())
+    assert not report.complete
+
+
+def test_chunks_in_redis_or_in_the_dead_letters_are_not_missing() -> None:
+    assert judged(blob(0, "0-4"), held(5), letter(6), blob(7, "7-11")).missing == []
+
+
+def test_entry_that_a_blob_holds_already_is_stored_although_redis_has_it_too() -> None:
+    assert judged(blob(0, "0-4", entries="10-0 20-3"), held(2, "15-0"), held(4, "20-3")).complete
+    assert not judged(blob(0, "0-4", entries="10-0 20-3"), held(5, "20-4")).complete
+
+
+def test_numbers_excuse_a_pause_of_the_pusher() -> None:
+    report = judged(blob(0, "0-4"), blob(100, "5-9"))
+
+    assert report.complete
+    assert [(seam.start, seam.seconds) for seam in report.seams] == [(5.0, 95.0)]
+
+
+def test_jitter_of_timestamps_is_no_gap() -> None:
+    assert judged(blob(0), blob(5 + TOLERANCE), blob(10)).complete
+
+
+@pytest.fixture
+def rig(settings: MakeSettings, redis_client: redis.asyncio.Redis, gcs_server: GcsServer) -> Rig:
+    return Rig(settings, redis_client, gcs_server)
+
+
+def spoken(first: int, last: int, *, numbered: bool = True) -> list[Chunk]:
+    """Seconds `first` to `last` of a conversation, one chunk each."""
+    return [
+        Chunk("u", "c", 1000.0 + second, bytes(32000), seq=second if numbered else None)
+        for second in range(first, last + 1)
+    ]
+
+
+async def asked(rig: Rig, *options: str, conversation: str = "c") -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of the command."""
+    arguments = ["audit", "--uid", "u", "--conversation", conversation, "--json", *options]
+    result = await asyncio.to_thread(command, rig.settings(), *arguments)
+    return result.exit_code, json.loads(result.stdout)
+
+
+async def test_conversation_that_a_worker_stored_is_complete(rig: Rig) -> None:
+    await rig.push(*spoken(0, 7))
+    await rig.drain()
+
+    code, answer = await asked(rig, "--last-seq", "7")
+
+    assert (code, answer["complete"], answer["problems"]) == (0, True, [])
+    assert [found["seqs"] for found in answer["blobs"]] == ["0-2", "3-5", "6-7"]
+
+
+async def test_events_tell_the_numbers_too(rig: Rig) -> None:
+    await rig.push(*spoken(0, 3), *spoken(4, 4, numbered=False))
+    await rig.drain()
+
+    assert {event["start"]: event["seqs"] for event in await rig.events()} == {"1000.000": "0-2", "1003.000": "3"}
+
+
+async def test_batch_that_another_worker_finished_tells_its_numbers(rig: Rig) -> None:
+    gate = rig.server.hold(stage="request")
+    async with rig.worker(shutdown_grace=2.1):
+        await rig.push(*spoken(0, 2))
+        await gate.reached()
+    assert await rig.seals() == 1
+    gate.open()
+    await rig.drain()
+
+    code, answer = await asked(rig, "--last-seq", "2")
+
+    assert (code, answer["blobs"][0]["seqs"]) == (0, "0-2")
+
+
+async def test_lost_blob_is_missed_to_the_number(rig: Rig) -> None:
+    await rig.push(*spoken(0, 7))
+    await rig.drain()
+    lost = next(blob for blob in rig.blobs() if blob.metadata["seqs"] == "3-5")
+    async with rig.worker() as running:
+        await running.store.delete(lost.name)
+
+    code, answer = await asked(rig)
+
+    assert (code, answer["missing"]) == (1, "3-5")
+
+
+async def test_audio_is_told_wherever_it_is(rig: Rig) -> None:
+    await rig.push(*spoken(0, 2))
+    await rig.drain()
+    await rig.push(*spoken(3, 4))
+    fields = [part for field in spoken(5, 5)[0].fields().items() for part in field]
+    async with cemetery_of(rig.settings()) as cemetery:
+        await cemetery.bury(fields, partition=rig.partition("c"))
+    await rig.push(Chunk("somebody else", "c", 0.0, b"12", seq=9))
+
+    code, answer = await asked(rig, "--last-seq", "6")
+
+    assert code == 1
+    assert [chunk["seq"] for chunk in answer["in_redis"]] == [3, 4]
+    assert [found["seq"] for found in answer["dead_letters"]] == [5]
+    assert answer["missing"] == "6"
+
+
+async def test_conversation_without_numbers_is_judged_by_time(rig: Rig) -> None:
+    await rig.push(*spoken(0, 5, numbered=False))
+    await rig.drain()
+    assert (await asked(rig))[0] == 0
+    await rig.push(*spoken(20, 21, numbered=False))
+    await rig.drain()
+
+    code, answer = await asked(rig)
+
+    assert code == 1
+    assert answer["seams"] == [{"start": 1006.0, "seconds": 14.0}]
+
+
+async def test_table_shows_blobs_and_the_verdict(rig: Rig) -> None:
+    await rig.push(*spoken(0, 4), *spoken(40, 41))
+    await rig.drain()
+
+    result = await asyncio.to_thread(command, rig.settings(), "audit", "--uid", "u", "--conversation", "c")
+
+    for told in ("0-2", "3-4", "1000.000.opus.enc", "no audio for 35.0 s", "missing: seq 5-39 (35 chunks)"):
+        assert told in result.stdout
+
+
+@pytest.mark.parametrize("changes", [{"redis_url": "redis://127.0.0.1:1/0"}, {"store_url": ""}])
+def test_question_that_cannot_be_answered_ends_with_2(settings: MakeSettings, changes: dict[str, str]) -> None:
+    result = command(settings(**changes), "audit", "--uid", "u", "--conversation", "c")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("audio-batch-worker: ")
+
+
+def test_id_that_cannot_be_stored_ends_with_2(settings: MakeSettings) -> None:
+    assert command(settings(), "audit", "--uid", "../u", "--conversation", "c").exit_code == 2

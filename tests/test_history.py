@@ -1,0 +1,54 @@
+"""What is remembered of a conversation's chunks."""
+
+from __future__ import annotations
+
+from worker.history import IDENTITY_BYTES, MAX_BYTES, MAX_IDENTITIES, History
+
+
+def identity(number: int) -> bytes:
+    return number.to_bytes(IDENTITY_BYTES, "big")
+
+
+def test_noted_chunks_are_recognised_and_others_are_not() -> None:
+    history = History()
+    history.note(identity(1))
+    assert history.holds(identity(1))
+    assert not history.holds(identity(2))
+
+
+def test_what_is_stored_is_recognised() -> None:
+    assert History(identity(1) + identity(2)).holds(identity(2))
+
+
+def test_bytes_across_two_identities_are_no_identity() -> None:
+    history = History(b"AAAABBBB" + b"CCCCDDDD" + b"BBBBCCCC")
+    assert history.holds(b"BBBBCCCC")
+    assert not History(b"AAAABBBB" + b"CCCCDDDD").holds(b"BBBBCCCC")
+
+
+def test_oldest_are_forgotten_first() -> None:
+    history = History()
+    for number in range(MAX_IDENTITIES + 1):
+        history.note(identity(number))
+    assert not history.holds(identity(0))
+    assert history.holds(identity(1))
+    assert history.holds(identity(MAX_IDENTITIES))
+    assert len(history._identities) == MAX_BYTES
+
+
+def test_hour_of_chunks_is_remembered() -> None:
+    assert MAX_IDENTITIES * 5 >= 3600
+
+
+def test_first_number_only_sets_the_beginning() -> None:
+    assert History().follow(4711) == 0
+
+
+def test_numbers_in_order_are_due() -> None:
+    history = History()
+    assert [history.follow(number) for number in (7, 8, 9)] == [0, 0, 0]
+
+
+def test_skipped_numbers_are_counted_and_late_ones_told_apart() -> None:
+    history = History()
+    assert [history.follow(number) for number in (0, 3, 1, 2, 4)] == [0, 2, -3, -2, 0]

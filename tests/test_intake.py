@@ -1,0 +1,277 @@
+"""Entries become batches: twins, ends, gaps, age, sealed batches that are read again, deleted audio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from codec.entry import Chunk, End
+from tests.oracle import Talk
+from worker.batch import Conversation, Limits, Trigger
+from worker.delivery import Closed
+from worker.encoding import Recorder
+from worker.intake import IDLE_MS, Intake, Item, Rules, grouped
+from worker.memory import MemoryBudget
+from worker.metrics import PREFIX, Metrics
+from worker.seal import Seal
+
+LIMITS = Limits(max_seconds=3.0, max_age=60.0, max_bytes=10**6, gap_tolerance=2.0)
+RULES = Rules(LIMITS, "pcm", "start")
+
+
+@dataclass
+class Desk:
+    """An intake, and what a partition does with it in Redis."""
+
+    intake: Intake
+    metrics: Metrics
+    budget: MemoryBudget
+
+    def route(self, *entries: tuple[str, Chunk | End]) -> None:
+        for entry, content in entries:
+            item = Item(entry, content)
+            for conversation in self.intake.unknown([item]):
+                self.intake.remember(conversation, b"")
+            self.intake.route(item)
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"{PREFIX}_{name}", labels) or 0.0
+
+    @property
+    def closed(self) -> list[Seal]:
+        return [closed.seal for closed in self.intake.closing]
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Desk]]:
+    """`make(max_age=1.0)`: an intake with other limits."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def make(**changes: Any) -> Desk:  # noqa: ANN401 -- fields of Limits
+            metrics, budget = Metrics(), MemoryBudget(10**9)
+            rules = replace(RULES, limits=replace(LIMITS, **changes))
+            recorder = Recorder(lambda _: pytest.fail("no Opus here"), pool, budget)
+            return Desk(Intake(7, rules, recorder, metrics, lambda: 100.0), metrics, budget)
+
+        yield make
+
+
+@pytest.fixture
+def desk(make: Callable[..., Desk]) -> Desk:
+    return make()
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk("c", uid="u")
+
+
+async def content(closed: Closed) -> bytes:
+    return await closed.recording.finish()
+
+
+async def test_chunks_of_one_conversation_become_one_batch(desk: Desk, talk: Talk) -> None:
+    desk.route(("1-0", talk.say(1)), ("1-1", talk.say(1)), ("2-0", talk.say(1)))
+    (closed,) = desk.intake.closing
+    assert (closed.partition, closed.closed_at) == (7, 100.0)
+    assert (closed.seal.trigger, closed.seal.entries) == ("audio", ("1-0", "1-1", "2-0"))
+    assert await content(closed) == talk.pcm
+    assert closed.identities == b"".join(chunk.identity() for chunk in talk.chunks)
+    assert desk.intake.open == {}
+
+
+async def test_conversations_are_kept_apart(desk: Desk) -> None:
+    one, two, three = Talk("c", uid="u"), Talk("c", uid="v"), Talk("d", uid="u")
+    desk.route(("1-0", one.say(1)), ("1-1", two.say(1)), ("1-2", three.say(1)), ("1-3", one.say(2)))
+    assert [seal.entries for seal in desk.closed] == [("1-0", "1-3")]
+    assert list(desk.intake.open) == [("v", "c"), ("u", "d")]
+
+
+async def test_twin_is_void(desk: Desk, talk: Talk) -> None:
+    chunk = talk.say(1)
+    desk.route(("1-0", chunk), ("1-1", chunk))
+    assert desk.intake.void == ["1-1"]
+    assert desk.count("duplicates_total") == 1
+    assert desk.count("chunks_total") == 1
+
+
+async def test_twin_of_what_is_stored_is_void(desk: Desk, talk: Talk) -> None:
+    chunk = talk.say(1)
+    desk.intake.remember(Conversation("u", "c"), chunk.identity())
+    desk.route(("1-0", chunk))
+    assert desk.intake.void == ["1-0"]
+    assert desk.intake.open == {}
+
+
+async def test_twin_after_its_batch_was_closed_is_void(desk: Desk, talk: Talk) -> None:
+    chunk = talk.say(3)
+    desk.route(("1-0", chunk), ("1-1", chunk))
+    assert len(desk.closed) == 1
+    assert desk.intake.void == ["1-1"]
+
+
+async def test_end_closes_and_goes_with_the_batch(desk: Desk, talk: Talk) -> None:
+    desk.route(("1-0", talk.say(1)), ("1-1", talk.end()), ("1-2", talk.end()))
+    (seal,) = desk.closed
+    assert (seal.trigger, seal.entries, seal.markers) == ("end", ("1-0",), ("1-1",))
+    assert desk.intake.void == ["1-2"]
+
+
+async def test_filled_gap_is_in_the_audio_and_in_the_seal(make: Callable[..., Desk], talk: Talk) -> None:
+    desk = make(max_seconds=10.0)
+    first, second = talk.say(0.5), talk.say(0.5, late=3.0)
+    desk.route(("1-0", first), ("1-1", second))
+    desk.intake.close_all()
+    (closed,) = desk.intake.closing
+    assert closed.seal.silences == {"1-1": 48000}
+    assert await content(closed) == first.pcm + bytes(96000) + second.pcm
+    assert desk.count("gaps_total", handling="silence") == 1
+    assert desk.count("silence_seconds_total") == 3.0
+
+
+async def test_gap_that_does_not_fit_closes_and_is_counted(desk: Desk, talk: Talk) -> None:
+    desk.route(("1-0", talk.say(0.5)), ("1-1", talk.say(0.5, late=100)))
+    assert [seal.trigger for seal in desk.closed] == ["gap"]
+    assert desk.count("gaps_total", handling="closed") == 1
+    assert desk.count("silence_seconds_total") == 0
+
+
+async def test_age_is_told_by_the_time_of_the_stream(desk: Desk, talk: Talk) -> None:
+    desk.route(("1000-0", talk.say(0.1)), ("60999-0", talk.say(0.1)), ("61000-0", talk.say(0.1)))
+    assert [(seal.trigger, seal.entries) for seal in desk.closed] == [("age", ("1000-0", "60999-0"))]
+
+
+async def test_aged_batches_are_closed_and_young_ones_are_not(desk: Desk) -> None:
+    old, young = Talk("old"), Talk("young")
+    desk.route(("1000-0", old.say(0.1)), ("2000-0", young.say(0.1)))
+    desk.intake.close_aged(61_500)
+    assert [seal.conversation_id for seal in desk.closed] == ["old"]
+
+
+async def test_closing_all_closes_all(desk: Desk) -> None:
+    desk.route(*((f"1-{number}", Talk(f"c{number}").say(0.1)) for number in range(5)))
+    desk.intake.close_all()
+    assert [seal.trigger for seal in desk.closed] == [Trigger.SHUTDOWN] * 5
+
+
+async def sealed(make: Callable[..., Desk], talk: Talk) -> Seal:
+    """What a former owner sealed: two chunks with a gap between, and an end."""
+    former = make(max_seconds=10.0)
+    former.route(("1-0", talk.say(0.5)), ("1-1", talk.say(0.5, late=3.0)), ("1-2", talk.end()))
+    return former.closed[0]
+
+
+async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Desk], talk: Talk) -> None:
+    """Under other limits too: the seal decides."""
+    seal = await sealed(make, talk)
+    desk = make(max_seconds=0.1)
+    desk.intake.reset([seal], {}, 5)
+    desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
+    assert desk.intake.whole == []
+    desk.route(("1-2", talk.end()))
+    (closed,) = desk.intake.whole
+    assert closed.seal == seal
+    assert await content(closed) == talk.chunks[0].pcm + bytes(96000) + talk.chunks[1].pcm
+    assert desk.intake.resumed == {}
+
+
+async def test_twin_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[..., Desk], talk: Talk) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.intake.reset([seal], {}, 5)
+    desk.route(("1-0", talk.chunks[0]), ("2-0", talk.chunks[0]))
+    assert desk.intake.void == ["2-0"]
+
+
+async def test_sealed_batch_of_which_something_is_missing_can_be_given_up(
+    make: Callable[..., Desk], talk: Talk
+) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.intake.reset([seal], {}, 5)
+    desk.route(("1-1", talk.chunks[1]))
+    (resumed,) = desk.intake.resuming()
+    assert resumed.missing == {"1-0", "1-2"}
+    desk.intake.give_up(resumed)
+    (closed,) = desk.intake.whole
+    assert await content(closed) == bytes(96000) + talk.chunks[1].pcm
+    assert desk.intake.resuming() == []
+
+
+async def test_forsaken_batch_gives_its_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.intake.reset([seal], {}, 5)
+    (resumed,) = desk.intake.resuming()
+    desk.intake.forsake(resumed)
+    assert (desk.intake.resumed, desk.budget.used) == ({}, 0)
+
+
+async def test_what_was_pushed_before_the_takeover_may_be_in_the_bucket_already(desk: Desk, talk: Talk) -> None:
+    desk.intake.reset([], {}, 1000)
+    desk.route(("1000-0", talk.say(3)), ("1001-0", talk.say(3)))
+    assert [closed.recovered for closed in desk.intake.closing] == [True, False]
+
+
+@pytest.mark.parametrize("tombstone", ["u/", "u/c"])
+async def test_audio_deleted_after_it_was_pushed_is_void(desk: Desk, talk: Talk, tombstone: str) -> None:
+    desk.intake.reset([], {tombstone: 1000}, 5000)
+    desk.route(("1000-0", talk.say(1)), ("1000-1", talk.end()), ("1001-0", talk.say(1)))
+    assert desk.intake.void == ["1000-0", "1000-1"]
+    assert desk.count("deleted_entries_total") == 2
+    assert desk.intake.held(Conversation("u", "c")) == ["1001-0"]
+
+
+async def test_deletion_of_others_deletes_nothing(desk: Desk, talk: Talk) -> None:
+    desk.intake.reset([], {"v/": 9000, "u/d": 9000}, 9000)
+    desk.route(("1-0", talk.say(1)))
+    assert desk.intake.void == []
+
+
+async def test_bad_entry_is_kept_with_its_reason(desk: Desk) -> None:
+    assert desk.intake.parse("1-0", {b"hello": b"world"}) is None
+    assert desk.intake.bad == {"1-0": "uid is missing"}
+
+
+async def test_dropping_forgets_everything_and_gives_the_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
+    seal = await sealed(make, Talk("sealed"))
+    desk = make()
+    desk.intake.reset([seal], {}, 5)
+    desk.route(("3-0", talk.say(3)), ("3-1", talk.say(1)), ("3-2", talk.chunks[0]))
+    desk.intake.parse("3-3", {})
+    for recording in desk.intake.recordings(Conversation("u", "c")):
+        await recording.idle()
+    desk.intake.drop()
+    kept = (desk.intake.open, desk.intake.resumed, desk.intake.closing, desk.intake.whole, desk.intake.void)
+    assert not any(kept)
+    assert not desk.intake.bad
+    assert (desk.budget.used, desk.budget.queued) == (0, 0)
+    assert desk.intake.unknown([Item("3-0", talk.chunks[0])]) == [Conversation("u", "c")]
+
+
+async def test_held_entries_are_those_of_open_closing_and_resumed_batches(
+    make: Callable[..., Desk], talk: Talk
+) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.intake.reset([seal], {}, 5)
+    desk.route(("2-0", talk.say(3)), ("2-1", talk.say(1)), ("2-2", Talk("other").say(1)))
+    assert sorted(desk.intake.held(Conversation("u", "c"))) == ["1-0", "1-1", "2-0", "2-1"]
+
+
+async def test_history_of_a_silent_conversation_is_left_to_redis_once_its_batch_is_on_its_way(
+    desk: Desk, talk: Talk
+) -> None:
+    item = Item("1000-0", talk.say(3))
+    desk.route((item.id, item.content))
+    desk.intake.close_aged(1000 + IDLE_MS + 1)
+    assert desk.intake.unknown([item]) == []
+    desk.intake.closing.clear()
+    desk.intake.close_aged(1000 + 2 * IDLE_MS + 2)
+    assert desk.intake.unknown([item]) == [item.conversation]
+
+
+async def test_items_are_grouped_in_their_order(talk: Talk) -> None:
+    other = Talk("d", uid="u")
+    items = [Item("1-0", talk.say(1)), Item("1-1", other.say(1)), Item("1-2", talk.say(1))]
+    assert grouped(items) == {Conversation("u", "c"): [items[0], items[2]], Conversation("u", "d"): [items[1]]}

@@ -1,0 +1,175 @@
+"""The settings: every default pinned, every wrong value one sentence that names the variable."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from worker.errors import SettingsError
+from worker.settings import MIB, Settings, environment_names, load
+
+DEFAULTS = {
+    "redis_url": "redis://localhost:6379/0",
+    "store_url": "",
+    "partitions": 64,
+    "stream_prefix": "pcm",
+    "batch_max_seconds": 60.0,
+    "batch_max_age": 60.0,
+    "batch_max_bytes": 8 * MIB,
+    "gap_tolerance": 2.0,
+    "lease_ttl": 15.0,
+    "blob_codec": "opus",
+    "blob_naming": "start",
+    "opus_complexity": 6,
+    "opus_bitrate": None,
+    "opus_dtx": False,
+    "upload_concurrency": 16,
+    "memory_limit": 512 * MIB,
+    "spool_dir": None,
+    "spool_mode": "off",
+    "http_port": 8080,
+    "log_level": "info",
+    "log_format": "json",
+    "shutdown": "flush",
+    "shutdown_grace": 25.0,
+    "revision": "",
+    "storage_emulator_host": None,
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_default(name: str) -> None:
+    assert getattr(load(), name) == DEFAULTS[name]
+
+
+def test_defaults_by_machine() -> None:
+    first, second = load(), load()
+    assert first.encode_threads >= 1
+    assert first.worker_id != second.worker_id
+    assert first.secret == ""
+
+
+def test_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {
+        "PARTITIONS": "16",
+        "BATCH_MAX_SECONDS": "30.5",
+        "OPUS_BITRATE": "24000",
+        "OPUS_DTX": "true",
+        "SHUTDOWN": "handoff",
+        "ENCRYPTION_SECRET": "x" * 32,
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    assert (settings.partitions, settings.batch_max_seconds, settings.opus_bitrate) == (16, 30.5, 24000)
+    assert (settings.opus_dtx, settings.shutdown, settings.secret) == (True, "handoff", "x" * 32)
+
+
+@pytest.mark.parametrize("name", ["OPUS_BITRATE", "SPOOL_DIR", "STORAGE_EMULATOR_HOST"])
+def test_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    assert getattr(load(), name.lower()) is None
+
+
+WRONG = {
+    "REDIS_URL": ["localhost:6379", "http://x", ""],
+    "STORE_URL": ["s3://bucket", "/data", "file://relative", "gs:/bucket"],
+    "ENCRYPTION_SECRET": ["short", "x" * 31, "ü" * 15],
+    "PARTITIONS": ["0", "-1", "5000", "many", "1.5"],
+    "STREAM_PREFIX": ["", "a b", "{x}", "x" * 65],
+    "BATCH_MAX_SECONDS": ["0", "-1", "91", "nan", "inf", "a minute"],
+    "BATCH_MAX_AGE": ["0", "-1", "nan", "inf"],
+    "BATCH_MAX_BYTES": ["0", "-5", "8MB"],
+    "GAP_TOLERANCE": ["-0.1", "nan", "inf"],
+    "LEASE_TTL": ["0", "0.4", "nan", "inf"],
+    "BLOB_CODEC": ["mp3", "", "OPUS"],
+    "BLOB_NAMING": ["end", ""],
+    "OPUS_COMPLEXITY": ["-1", "11"],
+    "OPUS_BITRATE": ["5999", "510001", "fast"],
+    "OPUS_DTX": ["perhaps"],
+    "ENCODE_THREADS": ["0", "257"],
+    "UPLOAD_CONCURRENCY": ["0", "1025"],
+    "MEMORY_LIMIT": ["0", "1048575"],
+    "SPOOL_MODE": ["on"],
+    "HTTP_PORT": ["-1", "65536", "http"],
+    "LOG_LEVEL": ["loud"],
+    "LOG_FORMAT": ["xml"],
+    "SHUTDOWN": ["now"],
+    "SHUTDOWN_GRACE": ["0", "inf"],
+    "REVISION": ["x" * 129],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_wrong_value_is_one_sentence_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    message = str(caught.value)
+    assert message.startswith(f"{name} ")
+    assert len(message) > len(name) + 10
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "x" * 31])
+def test_secret_is_never_quoted(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("ENCRYPTION_SECRET", secret)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert secret not in str(caught.value)
+
+
+def test_spool_without_a_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPOOL_MODE", "outage")
+    with pytest.raises(SettingsError, match="SPOOL_MODE needs SPOOL_DIR"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("variables", "missing"),
+    [({}, "STORE_URL"), ({"STORE_URL": "gs://b"}, "ENCRYPTION_SECRET"), ({"ENCRYPTION_SECRET": "x" * 32}, "STORE_URL")],
+)
+def test_storing_needs_a_store_and_a_secret(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], missing: str
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{missing} is not set"):
+        load().require_storage()
+
+
+def test_secret_shows_neither_in_text_nor_in_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCRYPTION_SECRET", "correct horse battery staple etc.")
+    shown = f"{load()!r} {load()} {environment_names()}"
+    assert "horse" not in shown
+
+
+def test_every_variable_is_described() -> None:
+    names = environment_names()
+    assert set(names) == {name.upper() for name in Settings.model_fields}
+    assert all(re.search(r"\[default: .+\]$", text) for text in names.values())
+
+
+def test_former_secrets_follow_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    current, old, older = ("c" * 32, "o" * 32, "e" * 32)
+    monkeypatch.setenv("ENCRYPTION_SECRET", current)
+    monkeypatch.setenv("ENCRYPTION_SECRETS_OLD", f"{old},\r\n{older}\n")
+
+    assert load().secrets == [current, old, older]
+    assert old not in repr(load())
+
+
+def test_no_secret_at_all_is_an_empty_sequence() -> None:
+    assert load().secrets == []
+
+
+def test_a_former_secret_that_is_too_short_is_refused_without_being_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENCRYPTION_SECRETS_OLD", f"{'o' * 32},tiny-one")
+
+    with pytest.raises(SettingsError, match="ENCRYPTION_SECRETS_OLD number 2 has 8 bytes") as caught:
+        load()
+
+    assert "tiny" not in str(caught.value)

@@ -1,0 +1,163 @@
+"""`audio-batch-worker run`: wrong settings, signals, probes."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.conftest import TEST_SECRET
+from tests.harness import EXACT, Rig, eventually
+from tests.oracle import Talk, assert_stored_once
+from tests.process import Process, environment
+from tests.redis_server import RedisServer
+from tests.worker.conftest import RigMaker
+
+
+async def complaint(variables: dict[str, str]) -> str:
+    """The one line that a run with wrong settings ends with, beside its log."""
+    async with Process(variables, "run", "--drain") as process:
+        assert await process.ended() == 2, process.lines
+    (line,) = process.complaints
+    assert TEST_SECRET not in "".join(process.lines)
+    return line.removeprefix("audio-batch-worker: ")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"ENCRYPTION_SECRET": "short"}, "ENCRYPTION_SECRET has 5 bytes; it needs at least 32"),
+        ({"ENCRYPTION_SECRET": ""}, "ENCRYPTION_SECRET is not set: give at least 32 bytes"),
+        ({"STORE_URL": ""}, "STORE_URL is not set: give gs://bucket[/prefix] or file:///directory"),
+        ({"STORE_URL": "s3://bucket"}, "STORE_URL must be gs://bucket[/prefix] or file:///directory"),
+        ({"REDIS_URL": "http://localhost"}, "REDIS_URL must start with redis:// or rediss://"),
+        ({"REDIS_URL": "redis://localhost:port/0"}, "REDIS_URL "),
+        ({"PARTITIONS": "many"}, "PARTITIONS Input should be a valid integer"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
+)
+async def test_wrong_setting_is_one_sentence_that_names_it(rig: Rig, variables: dict[str, str], sentence: str) -> None:
+    assert (await complaint(environment(rig.settings()) | variables)).startswith(sentence)
+
+
+async def test_other_number_of_partitions_than_redis_records(rig: Rig) -> None:
+    await rig.redis.hset(rig.keys.config, mapping={"partitions": "64", "contract": "1"})
+    line = await complaint(environment(rig.settings()))
+    assert line.startswith(f"PARTITIONS is 2, but {rig.keys.config} in Redis records 64: set PARTITIONS=64")
+
+
+async def test_redis_that_evicts(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> None:
+    server = own_redis(maxmemory_policy="allkeys-lru")
+    rig = await rig_at(server, server)
+    line = await complaint(environment(rig.settings()))
+    assert line.startswith("REDIS_URL: Redis evicts pending audio with maxmemory-policy allkeys-lru: set")
+
+
+async def test_bucket_that_does_not_exist(rig: Rig) -> None:
+    line = await complaint(environment(rig.settings(store_url="gs://no-such-bucket")))
+    assert line.startswith("STORE_URL")
+    assert "no-such-bucket" in line
+
+
+async def test_bucket_that_refuses(rig: Rig) -> None:
+    rig.server.fail("*", status=403, times=10)
+    assert (await complaint(environment(rig.settings()))).startswith("STORE_URL")
+
+
+async def test_directory_that_can_not_be_made(rig: Rig, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    line = await complaint(environment(rig.settings(store_url=(tmp_path / "file" / "store").as_uri())))
+    assert line.startswith("STORE_URL")
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield int(listener.getsockname()[1])
+
+
+async def test_port_that_is_taken(rig: Rig, taken_port: int) -> None:
+    assert (await complaint(environment(rig.settings(http_port=taken_port)))).startswith(f"HTTP_PORT {taken_port}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_flushes_and_exits_with_0(rig: Rig, number: signal.Signals) -> None:
+    talk = Talk("c")
+    async with Process(environment(rig.settings(**EXACT)), "run") as process:
+        await rig.say(talk, 1)
+
+        async def accepted() -> bool:
+            return await rig.pending() == 2
+
+        await eventually(accepted)
+        process.signal(number)
+        assert await process.ended() == 0
+    await rig.assert_empty()
+    assert process.complaints == []
+    assert_stored_once(talk, rig.blobs())
+
+
+async def test_second_signal_ends_it_at_once_and_the_next_worker_recovers(rig: Rig) -> None:
+    talk = Talk("c")
+    gate = rig.server.hold(stage="request")
+    async with Process(environment(rig.settings(lease_ttl=1.0, **EXACT)), "run") as process:
+        await rig.say(talk, 3)
+        await gate.reached()
+        process.signal(signal.SIGTERM)
+        await eventually(lambda: process.events("worker.stopping"))
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == -signal.SIGTERM
+    gate.open()
+    await rig.drain(lease_ttl=1.0, **EXACT)
+    assert_stored_once(talk, rig.blobs())
+
+
+async def test_drain_of_nothing_ends(rig: Rig) -> None:
+    async with Process(environment(rig.settings()), "run", "--drain") as process:
+        assert await process.ended() == 0
+    assert process.complaints == []
+
+
+async def test_probes_and_metrics_answer_while_redis_is_away_and_it_starts_when_redis_comes(
+    own_redis: Callable[..., RedisServer], rig_at: RigMaker
+) -> None:
+    server = own_redis()
+    rig = await rig_at(server, server)
+    server.kill()
+    talk = Talk("c")
+    async with (
+        Process(environment(rig.settings(**EXACT)), "run", "--drain") as process,
+        aiohttp.ClientSession() as http,
+    ):
+        await eventually(lambda: process.events("redis.unreachable"))
+        (started,) = process.events("worker.started")
+        url = f"http://127.0.0.1:{started['http_port']}"
+        statuses = {}
+        for path in ("livez", "readyz", "metrics"):
+            async with http.get(f"{url}/{path}") as reply:
+                statuses[path] = reply.status
+        assert statuses == {"livez": 200, "readyz": 503, "metrics": 200}
+        await rig.restarted(server)
+        await rig.say(talk, 1)
+        assert await process.ended() == 0
+    assert_stored_once(talk, rig.blobs())
+
+
+async def test_missing_libopus_is_one_sentence(rig: Rig, tmp_path: Path) -> None:
+    """The library is needed even where none can be had; a person reads what to install."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import ctypes.util\n"
+        "from codec import libopus\n"
+        "libopus.BUNDLED_PACKAGE = 'no_such_package'\n"
+        "libopus.SYSTEM_NAMES = ()\n"
+        "ctypes.util.find_library = lambda name: None\n"
+    )
+    variables = environment(rig.settings()) | {"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"}
+    async with Process(variables, "run", "--drain") as process:
+        assert await process.ended() in (1, 2)
+    assert len(process.complaints) == 1
+    assert "libopus is missing: install" in process.complaints[0]

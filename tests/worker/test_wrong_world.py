@@ -1,0 +1,199 @@
+"""What surrounds the worker is wrong: each trouble shows as one event and one metric, and heals without a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from functools import partial
+from typing import Any
+
+import pytest
+import stamina.instrumentation
+from structlog.testing import capture_logs
+
+from codec.blob import decode
+from codec.errors import BadBlob
+from tests.harness import EXACT, Rig, Running, eventually
+from tests.oracle import Talk, assert_stored_once
+from tests.process import ROOT
+from tests.redis_server import RedisServer
+from worker import consumer
+from worker.metrics import PREFIX, Metrics
+from worker.stores import patient
+
+Events = list[MutableMapping[str, Any]]
+
+README = ROOT / "README.md"
+HOUR = 3600.0
+WALL_CLOCK = re.compile(r"\btime\.time(_ns)?\(|\bdatetime\.(now|utcnow|today)\(|\bdate\.today\(")
+PEOPLES_TIME = {"worker/cli/push.py", "worker/demo/play.py"}
+"""They give recordings a timestamp, as pushers do."""
+
+OLD, NEW = "an old secret of thirty-two bytes or more", "a new secret of thirty-two bytes or more"
+
+
+@pytest.fixture(autouse=True)
+def _short_rests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(patient, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(patient, "JITTER", 0.0)
+    monkeypatch.setattr(consumer, "REST_SECONDS", 0.05)
+    stamina.instrumentation.set_on_retry_hooks([])  # as the worker's process does
+    yield
+    stamina.instrumentation.set_on_retry_hooks(None)
+
+
+def causes(events: Events, name: str) -> set[str]:
+    return {event["cause"] for event in events if event["event"] == name}
+
+
+def warnings(events: Events) -> set[str]:
+    return {event["event"] for event in events if event["log_level"] in ("warning", "error")}
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ({"status": 404, "message": "The specified bucket does not exist."}, "missing-bucket"),
+        ({"status": 403, "reason": "forbidden"}, "permission"),
+        ({"status": 401, "reason": "required"}, "permission"),
+        ({"status": 429, "reason": "rateLimitExceeded"}, "throttled"),
+        ({"status": 403, "reason": "userRateLimitExceeded"}, "throttled"),
+        ({"status": 503}, "server"),
+        ({"action": "corrupt"}, "corrupt"),
+        ({"action": "keep_other_bytes"}, "corrupt"),
+        ({"action": "reset"}, "network"),
+        ({"action": "garbage"}, "unexpected"),
+    ],
+    ids=str,
+)
+async def test_store_that_refuses_is_asked_again_and_named_by_cause(
+    rig: Rig, fault: dict[str, Any], cause: str
+) -> None:
+    talk = Talk("c")
+    rig.server.fail("insert.*", times=2, **fault)
+    await rig.say(talk, 3)
+    with capture_logs() as events:
+        running = await rig.drain(**EXACT)
+    assert running.count("store_retries_total", cause=cause) == 2
+    assert causes(events, "store.refused") == {cause}
+    assert warnings(events) == {"store.refused"}
+    assert len(rig.blobs()) == 1
+    assert_stored_once(talk, rig.blobs())
+
+
+async def test_throttling_store_is_left_alone_for_as_long_as_it_asks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.server.fail("insert.*", status=429, retry_after=1)
+    monkeypatch.setattr(patient, "LONGEST_WAIT", 0.02)
+    await rig.say(Talk("c"), 3)
+    running = await rig.drain(**EXACT)
+    took = running.metrics.registry.get_sample_value(f"{PREFIX}_stage_seconds_sum", {"stage": "upload"})
+    assert took is not None
+    assert took >= 1.0
+    assert rig.server.count("insert.*") == 2
+
+
+def refused(running: Running) -> bool:
+    return running.count("store_retries_total", cause="network") >= 2
+
+
+async def test_name_of_the_store_that_does_not_resolve(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as DNS is down, audio waits in Redis."""
+    talk = Talk("c")
+    loop, down = asyncio.get_running_loop(), asyncio.Event()
+    resolve = loop.getaddrinfo
+
+    async def getaddrinfo(*args: Any, **options: Any) -> Any:  # noqa: ANN401 -- the loop's own signature is long
+        if not down.is_set():
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return await resolve(*args, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
+    address = rig.server.url.replace("127.0.0.1", "localhost")
+    with capture_logs() as events:
+        async with rig.worker(**EXACT, storage_emulator_host=address) as running:
+            await rig.say(talk, 3)
+            await eventually(lambda: refused(running))
+            assert await rig.entries() == len(talk.chunks)
+            down.set()
+            await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
+    assert causes(events, "store.refused") == {"network"}
+    assert_stored_once(talk, rig.blobs())
+
+
+async def test_store_without_a_certificate_gets_no_audio(rig: Rig) -> None:
+    talk = Talk("c")
+    impostor = rig.server.url.replace("http:", "https:")
+    with capture_logs() as events:
+        async with rig.worker(**EXACT, storage_emulator_host=impostor, shutdown_grace=2.1) as running:
+            await rig.say(talk, 3)
+            await eventually(lambda: refused(running))
+    assert causes(events, "store.refused") == {"network"}
+    assert rig.blobs() == []
+    await rig.drain(**EXACT)
+    assert_stored_once(talk, rig.blobs())
+
+
+@pytest.mark.parametrize("url", ["redis://no-such-host.invalid:{port}/0", "rediss://127.0.0.1:{port}/0"])
+async def test_redis_that_does_not_resolve_or_has_no_certificate(rig: Rig, redis_server: RedisServer, url: str) -> None:
+    with capture_logs() as events:
+        async with rig.worker(redis_url=url.format(port=redis_server.port), lease_ttl=1.0) as running:
+            await eventually(lambda: running.count("redis_errors_total", cause="connection") >= 1)
+            await eventually(running.health.ready)
+    assert "Redis does not answer" in list(running.health.ready())
+    assert warnings(events) <= {"ownership.redis_failed", "consumer.redis_failed", "worker.flush_failed"}
+
+
+async def test_secret_is_rotated_while_audio_flows(rig: Rig) -> None:
+    """New blobs are under the new secret; the old one, kept beside it, still opens the old blobs."""
+    talk = Talk("c")
+    await rig.say(talk, 3)
+    await rig.drain(**EXACT, encryption_secret=OLD)
+    await rig.say(talk, 3)
+    await rig.drain(**EXACT, encryption_secret=NEW, encryption_secrets_old=OLD)
+    both = rig.settings(encryption_secret=NEW, encryption_secrets_old=OLD).secrets
+    before, after = sorted(rig.blobs(), key=lambda blob: blob.name)
+    heard = [decode(blob.data, blob.name, blob.metadata, secrets=both).pcm for blob in (before, after)]
+    assert b"".join(heard) == talk.pcm
+    assert before.metadata["key-id"] != after.metadata["key-id"]
+    with pytest.raises(BadBlob):
+        decode(before.data, before.name, before.metadata, secrets=[NEW])
+    with pytest.raises(BadBlob):
+        decode(after.data, after.name, after.metadata, secrets=[OLD])
+
+
+async def test_pods_clocks_that_are_an_hour_off_either_way_change_nothing(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers, an hour slow and an hour fast, one after the other; batches close by age as always."""
+    talk, real = Talk("c"), time.time
+    for hour in (-HOUR, HOUR):
+        monkeypatch.setattr(time, "time", partial(_off, real, hour))
+        async with rig.worker(**EXACT, batch_max_age=0.5) as running:
+            await rig.say(talk, 1)
+            await eventually(partial(running.count, "batches_total", trigger="age"))
+            assert running.count("closed_to_done_seconds_sum") < 5
+    assert_stored_once(talk, rig.blobs())
+    assert len(rig.blobs()) == 2
+
+
+def _off(real: Callable[[], float], seconds: float) -> float:
+    return real() + seconds
+
+
+def test_nothing_in_the_worker_asks_the_wall_clock() -> None:
+    sources = [path for package in ("worker", "codec") for path in (ROOT / package).rglob("*.py")]
+    asking = {str(path.relative_to(ROOT)) for path in sources if WALL_CLOCK.search(path.read_text())}
+    assert asking == PEOPLES_TIME
+
+
+def test_events_and_metrics_that_the_readme_names_for_each_trouble_exist() -> None:
+    table = re.findall(r"^\| [^|]+ \| `([a-z_.]+)`[^|]* \| `([a-z_]+)[^|]* \|$", README.read_text(), re.MULTILINE)
+    sources = "".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
+    families = Metrics().registry.collect()
+    metrics = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    assert len(table) > 12
+    assert [event for event, _ in table if f'"{event}"' not in sources] == []
+    assert {metric for _, metric in table} - metrics == set()

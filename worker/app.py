@@ -1,0 +1,202 @@
+"""Wires the worker together and runs it: the one place where everything meets."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import stamina.instrumentation
+import structlog
+
+from codec.libopus import library
+from codec.opus import Encoder
+from worker import __version__
+from worker.batch import Limits
+from worker.consumer import Consumer, pause
+from worker.delivery import Delivery
+from worker.encoding import Recorder
+from worker.errors import StoreError, StreamError
+from worker.health import WorkerHealth
+from worker.http import HttpServer
+from worker.intake import Intake, Rules
+from worker.memory import MemoryBudget
+from worker.metrics import Metrics
+from worker.monitor import Monitor
+from worker.ownership import Ownership
+from worker.partition import Partition
+from worker.settings import Settings
+from worker.signals import stop_on_signals
+from worker.spool.assembly import open_spooling, placement, watched
+from worker.stores import Store, open_store
+from worker.stream.client import Client, connect
+from worker.stream.config import record_or_check
+from worker.stream.entries import Entries
+from worker.stream.keys import Keys
+from worker.stream.leases import Lease, Leases, Member
+from worker.stream.server import check_server
+from worker.tasks import end
+
+RETRY_SECONDS = 2.0
+"""Between two tries to reach Redis at the start."""
+
+RELEASE_SECONDS = 2.0
+"""Kept of SHUTDOWN_GRACE for releasing the leases."""
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings, *, drain: bool = False) -> None:
+    """Run a worker until a signal, or with `drain` until every stream is empty and everything is stored.
+
+    Raises:
+        SettingsError: a setting does not fit what is there.
+    """
+    settings.require_storage()
+    stamina.instrumentation.set_on_retry_hooks([])  # we log and count refusals ourselves
+    metrics = Metrics()
+    health = WorkerHealth()
+    store = open_store(settings.store_url, emulator_host=settings.storage_emulator_host)
+    client = Client(connect(settings.redis_url, timeout=min(5.0, settings.lease_ttl / 3)))
+    pool = ThreadPoolExecutor(settings.encode_threads, thread_name_prefix="encode")
+    http = HttpServer(settings.http_host, settings.http_port, health=health, registry=metrics.registry)
+    try:
+        with stop_on_signals() as stop:
+            async with http:
+                _log_start(settings, metrics, http.port)
+                await _check_surroundings(settings, client, store, stop)
+                worker = Worker(settings, client, store, pool, metrics, health)
+                await worker.run(stop, drain=drain)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        await client.close()
+        await store.close()
+
+
+class Worker:
+    """A worker on given connections."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: Client,
+        store: Store,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+        health: WorkerHealth,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = client.clock
+        keys = Keys(settings.stream_prefix)
+        budget = MemoryBudget(settings.memory_limit)
+        observed = watched(settings, store, metrics, client)
+        self._entries = Entries(client, keys, settings.worker_id)
+        self._spooling = open_spooling(settings, client, self._entries, observed, metrics)
+        place = placement(settings, observed, self._spooling, metrics)
+        self._delivery = Delivery(self._entries, place, settings.secret, metrics, client.clock)
+        self._recorder = Recorder(_opus_encoder(settings), pool, budget)
+        self._ownership = Ownership(
+            client,
+            Leases(client, keys, settings.partitions, settings.lease_ttl),
+            settings.partitions,
+            partial(Member, settings.worker_id, settings.revision),
+            metrics,
+            settings.lease_ttl,
+        )
+        self._consumer = Consumer(client, self._entries, self._ownership, self._begin, budget, metrics)
+        self._monitor = Monitor(client, self._entries, self._consumer, budget, observed.health, metrics)
+        spool = self._spooling.spool if self._spooling else None
+        health.began(self._consumer, self._ownership, observed.health, spool)
+
+    async def run(self, stop: asyncio.Event, *, drain: bool) -> None:
+        """Work until `stop` is set or, with `drain`, nothing is left; then shut down within the grace time."""
+        if self._spooling:
+            await self._spooling.open()
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(self._ownership.run(), name="ownership"),
+                group.create_task(self._monitor.measure_delay(), name="loop delay"),
+                group.create_task(self._monitor.observe(), name="gauges"),
+            ]
+            if self._spooling:
+                background.append(group.create_task(self._spooling.run(), name="spool"))
+            await self._consume(stop, drain=drain)
+            grace = self._settings.shutdown_grace - RELEASE_SECONDS
+            await self._consumer.shut_down(flush=self._settings.shutdown == "flush", grace=max(grace, 0.0))
+            await end(background)
+        log.info("worker.stopped")
+
+    async def _consume(self, stop: asyncio.Event, *, drain: bool) -> None:
+        while not stop.is_set():
+            busy = await self._consumer.turn()
+            if busy:
+                continue
+            if drain and await self._drained():
+                return
+            await pause(stop)
+
+    async def _drained(self) -> bool:
+        """Store what is open when all is read; whether nothing at all is left, in any partition."""
+        if not self._consumer.quiet():
+            return False
+        try:
+            await self._consumer.flush()
+            backlog = await self._entries.backlog(range(self._settings.partitions))
+        except StreamError:
+            return False
+        if any(backlog.entries.values()):
+            return False
+        return self._spooling is None or await self._spooling.empty()
+
+    def _begin(self, lease: Lease) -> Partition:
+        intake = Intake(lease.partition, _rules(self._settings), self._recorder, self._metrics, self._clock)
+        return Partition(lease, intake, self._entries, self._delivery, self._metrics)
+
+
+def _rules(settings: Settings) -> Rules:
+    limits = Limits(
+        settings.batch_max_seconds, settings.batch_max_age, settings.batch_max_bytes, settings.gap_tolerance
+    )
+    return Rules(limits, settings.blob_codec, settings.blob_naming)
+
+
+def _opus_encoder(settings: Settings) -> partial[Encoder]:
+    return partial(
+        Encoder,
+        complexity=settings.opus_complexity,
+        bitrate=settings.opus_bitrate,
+        dtx=settings.opus_dtx,
+    )
+
+
+def _log_start(settings: Settings, metrics: Metrics, port: int) -> None:
+    libopus = library()
+    metrics.build_info.labels(__version__, libopus.version, settings.revision).set(1)
+    log.info(
+        "worker.started",
+        version=__version__,
+        worker=settings.worker_id,
+        revision=settings.revision,
+        libopus=libopus.version,
+        encode_threads=settings.encode_threads,
+        http_port=port,
+    )
+
+
+async def _check_surroundings(settings: Settings, client: Client, store: Store, stop: asyncio.Event) -> None:
+    """Refuse to start in a wrong world, but wait for one that is only down."""
+    while not stop.is_set():
+        try:
+            version = await check_server(client)
+            await record_or_check(client, Keys(settings.stream_prefix), settings.partitions)
+        except StreamError as error:
+            log.warning("redis.unreachable", error=str(error))
+            await pause(stop, RETRY_SECONDS)
+            continue
+        log.info("redis.connected", version=version)
+        break
+    try:
+        await store.check()
+    except StoreError as error:
+        log.warning("store.unreachable", cause=error.cause, error=str(error))

@@ -1,0 +1,144 @@
+"""The archive as programs use it: one object on a store, a method per thing that can be done with recordings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+
+from codec.names import FOLDER, prefix
+from worker.archive.conversion import Conversion, Converter, Encoding
+from worker.archive.copying import CopyReport, copy
+from worker.archive.deletion import Deletion, delete_all, delete_chunks
+from worker.archive.grouping import DEFAULT_GAP, AudioFiles, audio_files
+from worker.archive.listing import Listing, list_blobs
+from worker.archive.merging import Download, Progress, Report, unseen
+from worker.archive.reading import Reader
+from worker.archive.saving import save
+from worker.archive.selection import EVERYTHING, Selection, select
+from worker.archive.timeline import Rules
+from worker.archive.twins import sources
+from worker.archive.verification import NOTHING_KNOWN, Fingerprint, Verdict, verify
+from worker.errors import NothingStored
+from worker.stores import Store
+from worker.stream.tombstones import Tombstones
+
+
+class Archive:
+    """Recordings in a store.
+
+    Every method raises `BadName` for ids that no name can hold, and `StoreError` when the store does not answer.
+
+    Args:
+        store: where the blobs are; closing it is the caller's.
+        secrets: the encryption secrets, the current one first, then older ones that blobs may still be under.
+    """
+
+    def __init__(self, store: Store, secrets: Sequence[str] = ()) -> None:
+        self._store = store
+        self._secrets = tuple(secrets)
+        self._reader = Reader(store, secrets)
+
+    async def list(self, uid: str, conversation_id: str | None = None) -> Listing:
+        """All blobs of a conversation, or of a user, by conversation and time: a request per thousand objects."""
+        return await list_blobs(self._store, uid, conversation_id)
+
+    async def download(
+        self,
+        uid: str,
+        conversation_id: str,
+        *,
+        selection: Selection = EVERYTHING,
+        rules: Rules = Rules(),  # noqa: B008 -- frozen
+        sample_rate: int | None = None,
+        progress: Progress = unseen,
+    ) -> Download:
+        """Begin to read a conversation, or a part of it, as one recording of s16le mono PCM.
+
+        All of it is resampled to `sample_rate` Hz, by default the highest rate that it was recorded at; `progress` is
+        told about every blob that was read.
+
+        Raises:
+            NothingStored: no blob is selected.
+        """
+        listing = await self.list(uid, conversation_id)
+        selected = select(sources(listing.blobs), selection)
+        if not selected.sources:
+            raise NothingStored(f"no audio of {uid}/{conversation_id} is stored{_where(selection)}")
+        return Download(
+            self._reader, selected, selection=selection, rules=rules, sample_rate=sample_rate, progress=progress
+        )
+
+    async def save(self, download: Download, path: Path) -> Report:
+        """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw.
+
+        Memory stays the same for a minute and for a day. The file appears when it is whole.
+
+        Raises:
+            AudioFileError: it can't be written, or outgrows the 4 GiB of a WAV.
+            NothingStored: nothing of it could be read; the report says why.
+        """
+        return await save(download, path)
+
+    async def audio_files(self, uid: str, conversation_id: str, *, gap: float = DEFAULT_GAP) -> AudioFiles:
+        """Group blobs into playable files; more than `gap` seconds from start to start begin a new one.
+
+        Their durations are those that `download` gives. Only blobs are read whose length nothing else tells.
+        """
+        listing = await self.list(uid, conversation_id)
+        return await audio_files(self._reader, sources(listing.blobs), gap)
+
+    async def copy(
+        self,
+        uid: str,
+        conversations: Sequence[str],
+        target: str,
+        *,
+        dry_run: bool = False,
+        progress: Progress = unseen,
+    ) -> CopyReport:
+        """Merge conversations of a user into another one, by copies inside the store; see `copying.copy`."""
+        return await copy(self._store, uid, conversations, target, dry_run=dry_run, progress=progress)
+
+    async def delete(
+        self,
+        uid: str,
+        conversation_id: str | None = None,
+        *,
+        tombstones: Tombstones | None,
+        dry_run: bool = False,
+        progress: Progress = unseen,
+    ) -> Deletion:
+        """Delete a conversation or a user, verified; see `deletion.delete_all`."""
+        return await delete_all(
+            self._store, uid, conversation_id, tombstones=tombstones, dry_run=dry_run, progress=progress
+        )
+
+    async def delete_chunks(
+        self, uid: str, conversation_id: str, timestamps: Sequence[float], *, dry_run: bool = False
+    ) -> Deletion:
+        """Delete the blobs that start at given timestamps, verified; see `deletion.delete_chunks`."""
+        return await delete_chunks(self._store, uid, conversation_id, timestamps, dry_run=dry_run)
+
+    def verify(
+        self,
+        uid: str | None = None,
+        conversation_id: str | None = None,
+        *,
+        known: Mapping[Fingerprint, Verdict] = NOTHING_KNOWN,
+    ) -> AsyncGenerator[Verdict, None]:
+        """Read everything back: of a conversation, of a user, or all there is; see `verification.verify`."""
+        return verify(self._store, self._reader, _start(uid, conversation_id), known=known)
+
+    def convert(
+        self, encoding: Encoding, uid: str | None = None, conversation_id: str | None = None, *, dry_run: bool
+    ) -> AsyncGenerator[Conversion, None]:
+        """Turn PCM into Opus, of a conversation, of a user, or all there is; see `conversion.Converter`."""
+        return Converter(self._store, self._reader, encoding).convert(_start(uid, conversation_id), dry_run=dry_run)
+
+
+def _start(uid: str | None, conversation_id: str | None) -> str:
+    return f"{FOLDER}/" if uid is None else prefix(uid, conversation_id)
+
+
+def _where(selection: Selection) -> str:
+    return "" if selection == EVERYTHING else " for the selected times"

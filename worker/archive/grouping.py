@@ -1,0 +1,108 @@
+"""Which blobs make one playable file, and how long it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from codec.container import read_header
+from codec.entry import BYTES_PER_SAMPLE
+from codec.errors import BadBlob
+from worker.archive.listing import Blob
+from worker.archive.parallel import ordered
+from worker.archive.reading import Problem, Reader
+from worker.archive.timeline import Rules, Timeline
+from worker.archive.twins import Source
+from worker.errors import Unreadable
+
+DEFAULT_GAP = 90.0
+"""Seconds from start to start; more than that starts a new file. Made for batches of 60 s."""
+
+READS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFile:
+    """Blobs that are played as one; `start` in Unix seconds, `duration` in seconds, gaps between blobs included."""
+
+    start: float
+    duration: float
+    blobs: tuple[Blob, ...]
+
+    @property
+    def timestamps(self) -> tuple[float, ...]:
+        """Starts of its blobs, as a conversation's record keeps them."""
+        return tuple(blob.start for blob in self.blobs)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFiles:
+    """The files of a conversation in order, and the blobs of which nothing tells the length."""
+
+    files: tuple[AudioFile, ...]
+    problems: tuple[Problem, ...]
+
+
+class Span(NamedTuple):
+    """A blob and its exact length."""
+
+    blob: Blob
+    seconds: float
+
+
+async def audio_files(reader: Reader, sources: Sequence[Source], gap: float = DEFAULT_GAP) -> AudioFiles:
+    """Group the sources of a conversation. Only blobs are read whose length neither metadata nor size tell."""
+    spans: list[Span] = []
+    problems: list[Problem] = []
+
+    async def measured(source: Source) -> tuple[Span, list[Problem]]:
+        return await _measured(reader, source)
+
+    async with aclosing(ordered(sources, measured, limit=READS)) as results:
+        async for span, failed in results:
+            spans.append(span)
+            problems += failed
+    return AudioFiles(tuple(group(spans, gap)), tuple(problems))
+
+
+def group(spans: Sequence[Span], gap: float = DEFAULT_GAP) -> list[AudioFile]:
+    """Cut where a blob starts more than `gap` seconds after the one before it started."""
+    groups: list[list[Span]] = []
+    for span in spans:
+        if not groups or span.blob.start - groups[-1][-1].blob.start > gap:
+            groups.append([])
+        groups[-1].append(span)
+    return [_file(spans) for spans in groups]
+
+
+def _file(spans: Sequence[Span]) -> AudioFile:
+    timeline = Timeline(Rules())
+    for span in spans:
+        timeline.append(timeline.place(span.blob.start).silence)
+        timeline.append(span.seconds)
+    return AudioFile(spans[0].blob.start, timeline.seconds, tuple(span.blob for span in spans))
+
+
+async def _measured(reader: Reader, source: Source) -> tuple[Span, list[Problem]]:
+    problems: list[Problem] = []
+    for blob in source.alternatives:
+        try:
+            return Span(blob, await _seconds(reader, blob)), problems
+        except (Unreadable, BadBlob) as error:
+            problems.append(Problem(blob.path, str(error)))
+    best = source.alternatives[0]
+    return Span(best, best.duration or 0.0), problems
+
+
+async def _seconds(reader: Reader, blob: Blob) -> float:
+    if blob.samples is not None:
+        return blob.samples / blob.sample_rate
+    content = await reader.content(blob)
+    if blob.codec == "pcm":
+        return len(content) // BYTES_PER_SAMPLE / blob.sample_rate
+    header = read_header(content)
+    if header.pcm_bytes or not header.packet_count:
+        return header.seconds
+    return (await reader.audio(blob)).duration

@@ -1,0 +1,173 @@
+"""Blobs of a conversation become one recording: fetched in parallel, placed in order, streamed block by block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from codec.blob import Audio
+from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
+from worker.archive.joining import Joiner
+from worker.archive.listing import Blob
+from worker.archive.parallel import ordered
+from worker.archive.reading import Problem, Reader
+from worker.archive.selection import Selected, Selection
+from worker.archive.timeline import Rules, Timeline, cropped
+from worker.archive.twins import Source, holds
+from worker.errors import Unreadable
+
+AHEAD = 16
+"""Blobs that are read, or decoded and waiting for their turn, at once."""
+
+AHEAD_BYTES = 48 * 1024 * 1024
+"""Of memory that these may take together."""
+
+OPUS_EXPANSION = 16
+"""Decoded speech is about 13 times its Opus."""
+
+Progress = Callable[[int, int], None]
+"""Takes how many steps are done, and how many there are, 0 if nobody knows."""
+
+
+def unseen(done: int, total: int) -> None:
+    """Nobody watches the progress."""
+
+
+@dataclass(slots=True)
+class Report:
+    """How a recording came about; complete when it has been streamed.
+
+    `start` is Unix seconds, `samples` are at `sample_rate`, `silence` the seconds of gaps that were filled, `left_out`
+    those of gaps that were not, `shifted` by how many seconds audio had to be moved at most because it overlapped.
+    `blobs` counts those that are heard.
+    """
+
+    sample_rate: int
+    start: float | None = None
+    samples: int = 0
+    blobs: int = 0
+    silence: float = 0.0
+    left_out: float = 0.0
+    shifted: float = 0.0
+    problems: list[Problem] = field(default_factory=list)
+    missing: list[float] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the recording."""
+        return self.samples / self.sample_rate
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for could be read."""
+        return not self.problems and not self.missing
+
+
+class Piece(NamedTuple):
+    """A blob's audio and where it begins, in Unix seconds."""
+
+    start: float
+    audio: Audio
+
+
+class _Fetched(NamedTuple):
+    pieces: list[Piece]
+    problems: list[Problem]
+
+
+class Download:
+    """One recording on its way: iterate over its PCM (s16le mono), then read its `report`. Can be iterated once.
+
+    Raises, while iterated:
+        StoreError: the store does not answer. Blobs that can't be read are no errors but problems in the report.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        selected: Selected,
+        *,
+        selection: Selection,
+        rules: Rules,
+        sample_rate: int | None,
+        progress: Progress = unseen,
+    ) -> None:
+        self._reader = reader
+        self._sources = selected.sources
+        self._selection = selection
+        self._rules = rules
+        self._progress = progress
+        self.report = Report(sample_rate or highest_rate(selected.sources), missing=list(selected.missing))
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        timeline = Timeline(self._rules)
+        joiner = Joiner(timeline, self.report.sample_rate)
+        fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
+        async with aclosing(fetched) as sources:
+            number = 0
+            async for found in sources:
+                for pcm in self._join(joiner, found):
+                    yield pcm
+                number += 1
+                self._progress(number, len(self._sources))
+        for pcm in joiner.finish():
+            yield pcm
+        report = self.report
+        report.start, report.samples = timeline.start, joiner.samples
+        report.silence, report.left_out, report.shifted = timeline.silence, timeline.left_out, timeline.shifted
+
+    async def pcm(self) -> bytes:
+        """All of it at once."""
+        return b"".join([block async for block in self])
+
+    def _join(self, joiner: Joiner, found: _Fetched) -> Iterator[bytes]:
+        self.report.problems += found.problems
+        for piece in found.pieces:
+            start, audio = cropped(*piece, self._selection.since, self._selection.until)
+            if audio.samples:
+                self.report.blobs += 1
+                yield from joiner.add(start, audio)
+
+    async def _fetch(self, source: Source) -> _Fetched:
+        """The best readable alternative, and what the parts hold beside it; without any, the parts alone."""
+        piece, problems = await self._first_readable(source)
+        pieces = [] if piece is None else [piece]
+        for part in source.parts:
+            more = await self._fetch(part)
+            problems += more.problems
+            pieces += [each for each in more.pieces if piece is None or not holds(piece.audio, each.audio)]
+        return _Fetched(sorted(pieces, key=lambda each: each.start), problems)
+
+    async def _first_readable(self, source: Source) -> tuple[Piece | None, list[Problem]]:
+        failed: list[tuple[Blob, str]] = []
+        for blob in source.alternatives:
+            try:
+                audio = await self._reader.audio(blob)
+            except Unreadable as error:
+                failed.append((blob, str(error)))
+                continue
+            return Piece(blob.start, audio), [Problem(bad.path, reason, blob.path) for bad, reason in failed]
+        return None, [Problem(bad.path, reason) for bad, reason in failed]
+
+
+def highest_rate(sources: list[Source]) -> int:
+    """The rate at which nothing of the sources is lost, up to the highest that pushers may use."""
+    found = max(blob.sample_rate for source in sources for blob in source.blobs)
+    return min(found, max(SAMPLE_RATES))
+
+
+def footprint(source: Source) -> int:
+    """About the bytes that fetching a source takes at its height: stored, decrypted and decoded."""
+    return footprint_of(source.alternatives[0]) + sum(
+        footprint_of(blob) for part in source.parts for blob in part.blobs
+    )
+
+
+def footprint_of(blob: Blob) -> int:
+    """The same for one blob."""
+    if blob.codec == "pcm":
+        return 3 * blob.info.size
+    decoded = (blob.samples or 0) * BYTES_PER_SAMPLE
+    return 2 * blob.info.size + 2 * (decoded or OPUS_EXPANSION * blob.info.size)

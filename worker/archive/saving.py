@@ -1,0 +1,55 @@
+"""A recording on its way into a file."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from pathlib import Path
+
+from worker.archive.merging import Download, Report
+from worker.audiofile import write_wav
+from worker.errors import AudioFileError, NothingStored
+
+BARE = (".pcm", ".raw")
+"""File names that end so get s16le mono without a header."""
+
+
+async def save(download: Download, path: Path) -> Report:
+    """Write a recording block by block; the file appears when it is whole.
+
+    Raises:
+        AudioFileError: it can't be written, or outgrows the 4 GiB of a WAV.
+        NothingStored: nothing of it could be read.
+    """
+    with _writer(path, download.report.sample_rate) as append:
+        async with aclosing(aiter(download)) as blocks:
+            async for pcm in blocks:
+                await asyncio.to_thread(append, pcm)
+        if not download.report.blobs:
+            raise NothingStored(_nothing(download.report))
+    return download.report
+
+
+def _nothing(report: Report) -> str:
+    if not report.problems:
+        return "no audio lies in the selected time"
+    first = report.problems[0]
+    return f"none of {len(report.problems)} blobs can be read; {first.name}: {first.reason}"
+
+
+def _writer(path: Path, sample_rate: int) -> AbstractContextManager[Callable[[bytes], object]]:
+    return _bare_file(path) if path.suffix.lower() in BARE else write_wav(path, sample_rate)
+
+
+@contextmanager
+def _bare_file(path: Path) -> Iterator[Callable[[bytes], object]]:
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        with partial.open("wb") as file:
+            yield file.write
+        partial.replace(path)
+    except OSError as error:
+        raise AudioFileError(f"{path} can't be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)

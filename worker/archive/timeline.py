@@ -1,0 +1,111 @@
+"""Where each stretch of audio goes: silence for gaps, overlaps shifted or trimmed. Pure arithmetic on time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from codec.blob import Audio
+from codec.entry import BYTES_PER_SAMPLE
+from worker.settings import GAP_TOLERANCE
+
+LONGEST_FILL = 24 * 3600.0
+"""Seconds: no recording has a longer pause, but a wrong timestamp may ask for thousands of years."""
+
+TRUSTED_TOLERANCE = 0.001
+"""Seconds by which a timestamp is off when it is trusted: names are rounded to the millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How blobs are put together; `gap_tolerance` in seconds.
+
+    Timestamps jitter, sample counts do not: audio within the tolerance of where the count says it should be follows
+    without a gap, a longer gap becomes silence (`fill_gaps`), and audio that would begin before the end of what was
+    placed is shifted to there. `trim_overlaps` trusts the timestamps: it cuts the beginning of what overlaps.
+    """
+
+    fill_gaps: bool = True
+    trim_overlaps: bool = False
+    gap_tolerance: float = GAP_TOLERANCE
+
+    @property
+    def longest_fill(self) -> float:
+        """Seconds of silence that may be put in one place."""
+        return LONGEST_FILL if self.fill_gaps else 0.0
+
+
+class Placement(NamedTuple):
+    """What goes before a stretch of audio: seconds of silence, or seconds to cut off its beginning."""
+
+    silence: float = 0.0
+    cut: float = 0.0
+
+
+class Timeline:
+    """Places stretches of audio in the order of their starts.
+
+    `shifted` is by how many seconds audio had to be moved at most; `silence` and `left_out` are seconds of gaps that
+    were filled and of gaps that were not.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._start: float | None = None
+        self._seconds = 0.0
+        self.shifted = 0.0
+        self.silence = 0.0
+        self.left_out = 0.0
+
+    @property
+    def start(self) -> float | None:
+        """Start of the first stretch in Unix seconds."""
+        return self._start
+
+    @property
+    def seconds(self) -> float:
+        """Time from the first start to the end of what was placed last."""
+        return self._seconds
+
+    def place(self, start: float) -> Placement:
+        """Decide on audio that should begin at `start`."""
+        if self._start is None:
+            self._start = start
+            return Placement()
+        drift = start - self._start - self._seconds
+        if drift > self._tolerance:
+            return self._after_gap(drift)
+        if drift < 0 and self._rules.trim_overlaps:
+            return Placement(cut=-drift if drift < -TRUSTED_TOLERANCE else 0.0)
+        if drift < -self._rules.gap_tolerance:
+            self.shifted = max(self.shifted, -drift)
+        return Placement()
+
+    def append(self, seconds: float) -> None:
+        """Audio or silence of that length was put at the end."""
+        self._seconds += seconds
+
+    @property
+    def _tolerance(self) -> float:
+        return TRUSTED_TOLERANCE if self._rules.trim_overlaps else self._rules.gap_tolerance
+
+    def _after_gap(self, drift: float) -> Placement:
+        if drift <= self._rules.longest_fill:
+            self.silence += drift
+            return Placement(silence=drift)
+        self.left_out += drift
+        self._seconds += drift  # time went by all the same
+        return Placement()
+
+
+def cropped(start: float, audio: Audio, since: float | None, until: float | None) -> tuple[float, Audio]:
+    """The part of a stretch of audio that lies between two moments, and where it begins; it may be empty."""
+    first, last = 0, audio.samples
+    if since is not None:
+        first = min(last, max(0, round((since - start) * audio.sample_rate)))
+    if until is not None:
+        last = max(first, min(last, round((until - start) * audio.sample_rate)))
+    if (first, last) == (0, audio.samples):
+        return start, audio
+    pcm = audio.pcm[first * BYTES_PER_SAMPLE : last * BYTES_PER_SAMPLE]
+    return start + first / audio.sample_rate, Audio(pcm, audio.sample_rate)

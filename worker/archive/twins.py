@@ -1,0 +1,170 @@
+"""The same audio under two names: which blobs are alternatives to each other, and which lie inside a range."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from codec.blob import Audio
+from codec.names import Kind, format_timestamp
+from worker.archive.listing import Blob
+
+PREFERENCE = (
+    Kind.BATCH_ENCRYPTED,
+    Kind.BATCH,
+    Kind.OPUS_ENCRYPTED,
+    Kind.PCM_ENCRYPTED,
+    Kind.OPUS,
+    Kind.PCM,
+)
+"""Which kind is read first where several have the same audio: as the reader in production does it."""
+
+SHORTER = 0.5
+"""Seconds by which a blob must be shorter than another of the same start to be only a part of it."""
+
+NEAR_SECONDS = 1.0
+"""The same audio under another name starts some ms off, where its own name was taken."""
+
+SAME_BYTES_SECONDS = 0.02
+"""Copies whose name was taken start some ms later; unencrypted equal bytes further apart may be silence."""
+
+COMPARED_SECONDS = 10
+
+ALIKE = 0.5
+"""Correlation of speech with its Opus rendition is about 0.9, with other speech below 0.3."""
+
+
+@dataclass(slots=True)
+class Source:
+    """One stretch of audio: blobs that hold all of it, the best first, and others that seem to hold parts of it."""
+
+    alternatives: list[Blob]
+    parts: list[Source] = field(default_factory=list)
+
+    @property
+    def start(self) -> float:
+        """In Unix seconds."""
+        return self.alternatives[0].start
+
+    @property
+    def blobs(self) -> Iterator[Blob]:
+        """All of them."""
+        yield from self.alternatives
+        for part in self.parts:
+            yield from part.blobs
+
+
+def sources(blobs: Iterable[Blob]) -> list[Source]:
+    """Put together what has the same audio; `blobs` are of one conversation, in time order, as is the result."""
+    alternatives: list[list[Blob]] = []
+    known: dict[Hashable, list[Blob]] = {}
+    for blob in blobs:
+        keys = list(_keys(blob))
+        group = next((known[key] for key in keys if key in known and _near(known[key][0], blob)), None)
+        if group is None and alternatives and _copied(alternatives[-1][-1], blob):
+            group = alternatives[-1]
+        if group is None:
+            group = []
+            alternatives.append(group)
+        group.append(blob)
+        known.update(dict.fromkeys(keys, group))
+    return _nested([Source(_by_preference(group)) for group in alternatives])
+
+
+def holds(whole: Audio, part: Audio) -> bool:
+    """Whether `part` can be heard in `whole`, exactly or through a lossy codec; silence always can.
+
+    Ten seconds of the part are compared, which takes some 20 MB of memory whatever the sizes are.
+    """
+    searched = np.frombuffer(whole.pcm, "<i2")
+    wanted = _samples(_at_rate(part, whole.sample_rate))
+    heard = np.flatnonzero(wanted)
+    if not len(heard):
+        return True
+    if len(wanted) > len(searched):
+        return False
+    wanted = wanted[heard[0] :][: COMPARED_SECONDS * whole.sample_rate]
+    return any(_found(wanted, block) for block in _overlapping(searched, len(wanted)))
+
+
+def _overlapping(searched: NDArray[np.int16], wanted: int) -> Iterator[NDArray[np.float64]]:
+    """Blocks that share so many samples that nothing is cut at their borders."""
+    for first in range(0, len(searched) - wanted + 1, wanted):
+        yield searched[first : first + 2 * wanted].astype(np.float64)
+
+
+def _found(wanted: NDArray[np.float64], block: NDArray[np.float64]) -> bool:
+    size = 1 << (len(block) + len(wanted) - 1).bit_length()
+    spectrum = np.fft.rfft(block, size) * np.conj(np.fft.rfft(wanted, size))
+    matches = np.fft.irfft(spectrum, size)[: len(block) - len(wanted) + 1]
+    energy = np.concatenate([[0.0], np.cumsum(block**2)])
+    there = np.sqrt(np.maximum(energy[len(wanted) :] - energy[: len(matches)], 1.0))
+    return bool(np.max(matches / there) >= ALIKE * np.linalg.norm(wanted))
+
+
+def _keys(blob: Blob) -> Iterator[Hashable]:
+    """What no other audio of the conversation has."""
+    yield "start", format_timestamp(blob.start)
+    if blob.facts.first_entry and blob.facts.last_entry:
+        yield "entries", blob.facts.first_entry, blob.facts.last_entry
+    if blob.name.kind.encrypted and blob.info.crc32c is not None:
+        yield "bytes", blob.info.size, blob.info.crc32c  # every encryption draws its own nonce
+
+
+def _near(one: Blob, other: Blob) -> bool:
+    # Entry ids count milliseconds: two conversations that were merged may have the same ones, at other times.
+    return abs(one.start - other.start) < NEAR_SECONDS
+
+
+def _copied(earlier: Blob, later: Blob) -> bool:
+    same = (earlier.info.size, earlier.info.crc32c) == (later.info.size, later.info.crc32c)
+    return same and later.info.crc32c is not None and later.start - earlier.start < SAME_BYTES_SECONDS
+
+
+def _by_preference(group: Sequence[Blob]) -> list[Blob]:
+    longest = max((blob.duration or 0.0 for blob in group), default=0.0)
+
+    def rank(blob: Blob) -> tuple[bool, int]:
+        only_a_part = blob.duration is not None and blob.duration < longest - SHORTER
+        return only_a_part, PREFERENCE.index(blob.name.kind)
+
+    return sorted(group, key=rank)
+
+
+def _nested(found: list[Source]) -> list[Source]:
+    """Put sources under the ranges that name them."""
+    outer: list[Source] = []
+    ranges: list[Source] = []
+    for source in found:
+        ranges = [each for each in ranges if _range_end(each) >= source.start]
+        whole = next((each for each in ranges if _may_hold(each, source)), None)
+        (outer if whole is None else whole.parts).append(source)
+        if whole is None and _range_end(source) > source.start:
+            ranges.append(source)
+    return outer
+
+
+def _range_end(source: Source) -> float:
+    return max(blob.name.end or blob.start for blob in source.alternatives)
+
+
+def _may_hold(whole: Source, part: Source) -> bool:
+    if _range_end(part) > _range_end(whole):
+        return False
+    # Both written by workers that know which entries they hold, and not the same ones: other audio.
+    return not (whole.alternatives[0].facts.first_entry and part.alternatives[0].facts.first_entry)
+
+
+def _samples(audio: Audio) -> NDArray[np.float64]:
+    return np.frombuffer(audio.pcm, "<i2").astype(np.float64)
+
+
+def _at_rate(audio: Audio, rate: int) -> Audio:
+    if audio.sample_rate == rate:
+        return audio
+    resampled = soxr.resample(_samples(audio), audio.sample_rate, rate)
+    return Audio(np.clip(np.rint(resampled), -32768, 32767).astype("<i2").tobytes(), rate)

@@ -1,0 +1,140 @@
+"""Accumulation: which chunks make one batch, and what closes it. Pure; the clock is an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from codec.entry import Chunk, Protection
+from codec.seqs import Span, note
+
+EntryId = str
+"""Id of a stream entry, "milliseconds-sequence" on Redis' clock."""
+
+
+def entry_ms(entry: EntryId) -> int:
+    """Redis' time in ms at which the entry was pushed."""
+    return int(entry.partition("-")[0])
+
+
+def entry_order(entry: EntryId) -> tuple[int, int]:
+    """Sort key: ids order as two numbers, not as text."""
+    ms, _, sequence = entry.partition("-")
+    return int(ms), int(sequence or 0)
+
+
+class Conversation(NamedTuple):
+    """What a batch belongs to."""
+
+    uid: str
+    conversation_id: str
+
+    def __str__(self) -> str:
+        return f"{self.uid}/{self.conversation_id}"
+
+    @property
+    def tombstones(self) -> tuple[str, str]:
+        """Under which a deletion of the user or of the conversation is recorded; ids hold no slash."""
+        return f"{self.uid}/", str(self)
+
+
+class Trigger(StrEnum):
+    """What closed a batch."""
+
+    AUDIO = "audio"  # BATCH_MAX_SECONDS of audio, gaps included
+    AGE = "age"  # BATCH_MAX_AGE since its first entry
+    BYTES = "bytes"  # BATCH_MAX_BYTES of PCM
+    END = "end"  # the conversation ended
+    SHUTDOWN = "shutdown"  # the worker stops
+    FORMAT = "format"  # the next chunk has another sample rate or protection
+    GAP = "gap"  # the next chunk's timestamp is too far off to continue
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a batch closes: seconds of audio, seconds since its first entry, bytes of PCM; seconds of jitter allowed."""
+
+    max_seconds: float
+    max_age: float
+    max_bytes: int
+    gap_tolerance: float
+
+
+@dataclass(slots=True)
+class Batch:
+    """Consecutive chunks of one conversation, in the order of the stream.
+
+    `samples` counts the audio and the silence that fills gaps, at `sample_rate`; `entries` are the ids of the chunks,
+    `markers` of entries without audio that leave Redis with the batch, `silences` the samples of silence before a
+    chunk, `identities` what recognises twins of the chunks, `seqs` the numbers that the pusher gave them.
+    """
+
+    conversation: Conversation
+    sample_rate: int
+    protection: Protection
+    start: float
+    last_start: float = 0.0
+    samples: int = 0
+    pcm_bytes: int = 0
+    entries: list[EntryId] = field(default_factory=list)
+    markers: list[EntryId] = field(default_factory=list)
+    silences: dict[EntryId, int] = field(default_factory=dict)
+    identities: bytearray = field(default_factory=bytearray)
+    seqs: list[Span] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> Batch:
+        """An empty batch that `chunk` can begin."""
+        conversation = Conversation(chunk.uid, chunk.conversation_id)
+        return cls(conversation, chunk.sample_rate, chunk.protection, chunk.timestamp)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the audio."""
+        return self.samples / self.sample_rate
+
+    @property
+    def opened_ms(self) -> int:
+        """Redis' time of the first entry in ms."""
+        return entry_ms(self.entries[0])
+
+    def silence_before(self, chunk: Chunk, limits: Limits) -> int | Trigger:
+        """Samples of silence to put before `chunk` if it continues this batch, else what closes the batch first.
+
+        Timestamps jitter, the sample count does not: within the tolerance the chunk follows without a gap.
+        """
+        if (chunk.sample_rate, chunk.protection) != (self.sample_rate, self.protection):
+            return Trigger.FORMAT
+        drift = chunk.timestamp - (self.start + self.seconds)
+        if drift < -limits.gap_tolerance:
+            return Trigger.GAP
+        silence = round(drift * self.sample_rate) if drift > limits.gap_tolerance else 0
+        fits = self.samples + silence + chunk.samples <= limits.max_seconds * self.sample_rate
+        if not fits:
+            return Trigger.GAP if silence else Trigger.AUDIO
+        return silence
+
+    def add(self, entry: EntryId, chunk: Chunk, silence: int) -> None:
+        """Append a chunk after `silence` samples."""
+        if silence:
+            self.silences[entry] = silence
+        self.entries.append(entry)
+        self.identities += chunk.identity()
+        if chunk.seq is not None:
+            note(self.seqs, chunk.seq)
+        self.last_start = chunk.timestamp
+        self.samples += silence + chunk.samples
+        self.pcm_bytes += len(chunk.pcm)
+
+    def full(self, limits: Limits) -> Trigger | None:
+        """What closes the batch at once after a chunk was added."""
+        if self.samples >= limits.max_seconds * self.sample_rate:
+            return Trigger.AUDIO
+        if self.pcm_bytes >= limits.max_bytes:
+            return Trigger.BYTES
+        return None
+
+    def aged(self, now_ms: int, limits: Limits) -> bool:
+        """Whether the batch is too old at Redis' time `now_ms`."""
+        return now_ms - self.opened_ms >= limits.max_age * 1000

@@ -1,0 +1,81 @@
+"""The command line: one module per group of commands, gathered here."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from codec.errors import LibopusMissing
+from worker import __version__
+from worker.cli import (
+    audit,
+    bench,
+    convert,
+    copy,
+    dead_letters,
+    demo,
+    export,
+    files,
+    ls,
+    push,
+    rm,
+    run,
+    spool,
+    status,
+    verify,
+)
+from worker.errors import SettingsError, WorkerError
+
+app = typer.Typer(
+    name="audio-batch-worker",
+    help="PCM chunks on Redis streams become encrypted Opus blobs in Google Cloud Storage, exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+run.register(app)
+push.register(app)
+status.register(app)
+dead_letters.register(app)
+spool.register(app)
+audit.register(app)
+ls.register(app)
+export.register(app)
+files.register(app)
+copy.register(app)
+rm.register(app)
+verify.register(app)
+convert.register(app)
+demo.register(app)
+bench.register(app)
+
+
+def main() -> None:
+    """Run a command; a wrong setting ends with exit code 2, any other expected failure with 1, each in one line."""
+    try:
+        app()
+    except SettingsError as error:
+        sys.exit(_complain(str(error), 2))
+    except (WorkerError, LibopusMissing) as error:
+        sys.exit(_complain(str(error), 1))
+
+
+def _complain(message: str, code: int) -> int:
+    typer.echo(f"audio-batch-worker: {message}", err=True)
+    return code

@@ -1,0 +1,120 @@
+"""What the commands that read the store share: opening it, times, progress, JSON, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+from worker.errors import SettingsError, StoreError, WorkerError
+
+if TYPE_CHECKING:
+    from worker.archive import Archive, Problem
+    from worker.settings import Settings
+
+T = TypeVar("T")
+
+INCOMPLETE = 3
+"""Exit code of a command that did its work but for some blobs, which it names."""
+
+Uid = Annotated[str, typer.Option("--uid", help="Whose recordings.")]
+Conversation = Annotated[str, typer.Option("--conversation", help="Which conversation.")]
+AnyConversation = Annotated[str | None, typer.Option("--conversation", help="Which conversation; all without it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what would be done.")]
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[tuple[Archive, Settings]]:
+    """The archive that the environment describes."""
+    from worker import settings
+    from worker.archive import Archive
+    from worker.stores import open_store
+
+    loaded = settings.load()
+    loaded.require_store()
+    store = open_store(loaded.store_url, emulator_host=loaded.storage_emulator_host)
+    try:
+        yield Archive(store, loaded.secrets), loaded
+    finally:
+        await store.close()
+
+
+def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
+    """Do something with the archive; what can't be done ends the command with one sentence."""
+    from codec.errors import CodecError, LibopusMissing
+    from worker import logs
+
+    logs.configure("warning", "console")
+
+    async def working() -> T:
+        async with opened() as (archive, loaded):
+            return await work(archive, loaded)
+
+    try:
+        return asyncio.run(working())
+    except (CodecError, LibopusMissing) as error:
+        raise WorkerError(str(error)) from error
+    except StoreError as error:
+        if error.cause in ("permission", "missing-bucket"):
+            raise SettingsError(f"STORE_URL: {error}") from error
+        raise
+
+
+def moment(text: str | None) -> float | None:
+    """Unix seconds from an option's text: these, or ISO 8601, in UTC unless it says otherwise."""
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither Unix seconds nor ISO 8601") from None
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def shown(seconds: float) -> str:
+    """A moment as people read it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.3f}"
+
+
+def print_json(document: object) -> None:
+    """One document to standard output."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, if a person watches; takes what is done and what there is, 0 if nobody knows."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+def describe_problems(problems: Iterable[Problem]) -> None:
+    """Say on standard error what could not be read."""
+    for problem in problems:
+        replaced = f"; {problem.instead} was used instead" if problem.instead else ""
+        typer.echo(f"skipped {problem.name}: {problem.reason}{replaced}", err=True)
+
+
+def finish(*, complete: bool) -> NoReturn:
+    """End the command with the exit code that says whether everything could be done."""
+    raise typer.Exit(0 if complete else INCOMPLETE)

@@ -1,0 +1,102 @@
+"""`convert`: old PCM blobs become Opus."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import archives
+
+if TYPE_CHECKING:
+    from worker.archive import Archive, Conversion
+    from worker.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("convert")(convert)
+
+
+def convert(
+    uid: Annotated[str | None, typer.Option("--uid", help="Whose recordings.")] = None,
+    conversation: archives.AnyConversation = None,
+    everything: Annotated[bool, typer.Option("--all", help="Of all users; in place of --uid.")] = False,
+    do_it: Annotated[
+        bool, typer.Option("--yes", help="Convert and delete the old blobs; without it they are only listed.")
+    ] = False,
+    as_json: archives.Json = False,
+) -> None:
+    """Turn old PCM blobs into Opus, a thirteenth of the size.
+
+    Each new blob is read back and compared before the old one is deleted. May be stopped and run again at any time.
+    Exits with 3 if some blobs had to be kept. With --json it prints a line per blob.
+    """
+    if (uid is None) != everything or (conversation is not None and uid is None):
+        raise typer.BadParameter("give --uid, with or without --conversation, or --all")
+
+    async def work(archive: Archive, settings: Settings) -> Tally:
+        if do_it:
+            settings.require_storage()
+        encoding = Encoding(settings.secret, settings.opus_complexity, settings.opus_bitrate)
+        tally = Tally()
+        with archives.progress("converting") as progress:
+            async for conversion in archive.convert(encoding, uid, conversation, dry_run=not do_it):
+                tally.count(conversion)
+                _tell(conversion, as_json=as_json)
+                progress(tally.changed + tally.kept, 0)
+        return tally
+
+    from worker.archive import Encoding
+
+    tally = archives.run(work)
+    if not as_json:
+        typer.echo(tally.summary(do_it=do_it))
+    archives.finish(complete=not tally.kept)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a conversion did, or would do, as far as it came; in blobs and bytes."""
+
+    changed: int = 0
+    kept: int = 0
+    before: int = 0
+    after: int = 0
+
+    def count(self, conversion: Conversion) -> None:
+        """Take note of a blob."""
+        if conversion.reason:
+            self.kept += 1
+            return
+        self.changed += 1
+        self.before += conversion.blob.info.size
+        self.after += conversion.size
+
+    def summary(self, *, do_it: bool) -> str:
+        """One line."""
+        if do_it:
+            return f"{self.changed} blobs converted: {self.before:,} bytes became {self.after:,}"
+        return f"{self.changed} blobs of {self.before:,} bytes would be converted: say --yes to do it"
+
+
+def _tell(conversion: Conversion, *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(_described(conversion)))
+    elif conversion.reason:
+        typer.echo(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
+    else:
+        typer.echo(f"{conversion.blob.path} → {conversion.target}")
+
+
+def _described(conversion: Conversion) -> dict[str, object]:
+    return {
+        "source": conversion.blob.path,
+        "target": conversion.target,
+        "outcome": conversion.outcome.value,
+        "reason": conversion.reason or None,
+        "bytes_before": conversion.blob.info.size,
+        "bytes_after": conversion.size or None,
+    }

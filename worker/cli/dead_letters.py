@@ -1,0 +1,224 @@
+"""`dead-letters`: look at entries that could not be processed, push them again, or give them up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from worker.cli import archives
+from worker.cli.text import printable, shown_bytes, shown_seconds
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from worker.stream.dead import DeadLetters, Letter
+    from worker.stream.inspect import Inspector
+
+T = TypeVar("T")
+
+UNMOVED = {
+    "gone": "it is not there any more",
+    "deleted": "its conversation or user was deleted since; drop it",
+    "foreign": "no worker wrote it",
+}
+"""Why a letter was not pushed again, by outcome."""
+
+SHOWN_BEFORE_DROP = 20
+
+commands = typer.Typer(no_args_is_help=True, help="Entries that could not be processed: list, push again, drop.")
+
+Partition = Annotated[int | None, typer.Option("--partition", help="Only those of one partition.")]
+Reason = Annotated[str | None, typer.Option("--reason", help="Only those whose reason contains this text.")]
+Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this one, as ls shows it; may be repeated.")]
+Uid = Annotated[str | None, typer.Option("--uid", help="Only those of one user.")]
+Conversation = Annotated[str | None, typer.Option("--conversation", help="Only those of one conversation.")]
+All = Annotated[bool, typer.Option("--all", help="Take all, when nothing else says which.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which letters a command is about; None lets all pass."""
+
+    partition: int | None
+    reason: str | None
+    ids: Sequence[str] | None
+    uid: str | None
+    conversation: str | None
+
+    def __bool__(self) -> bool:
+        return any(value not in (None, []) for value in asdict(self).values())
+
+    def passes(self, letter: Letter) -> bool:
+        """Whether it is one of them."""
+        return (
+            (self.reason is None or self.reason in letter.reason)
+            and (not self.ids or letter.id in self.ids or letter.name in self.ids)
+            and (self.uid is None or letter.uid == self.uid)
+            and (self.conversation is None or letter.conversation_id == self.conversation)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the commands work with."""
+
+    inspector: Inspector
+    letters: DeadLetters
+    partitions: int
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="dead-letters")
+
+
+@commands.command("ls")
+def list_letters(
+    partition: Partition = None,
+    reason: Reason = None,
+    ids: Ids = None,
+    uid: Uid = None,
+    conversation: Conversation = None,
+    as_json: archives.Json = False,
+) -> None:
+    """List them, the oldest of each partition first. Their audio stays in Redis."""
+    wanted = Filter(partition, reason, ids, uid, conversation)
+    letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
+    if as_json:
+        archives.print_json([_facts(letter, now_ms) for letter in letters])
+    else:
+        _print_table(letters, now_ms)
+
+
+@commands.command("replay")
+def replay_letters(
+    partition: Partition = None,
+    reason: Reason = None,
+    ids: Ids = None,
+    uid: Uid = None,
+    conversation: Conversation = None,
+    everything: All = False,
+    as_json: archives.Json = False,
+) -> None:
+    """Push them again, exactly as they were, the oldest first."""
+    wanted = _required(Filter(partition, reason, ids, uid, conversation), everything=everything)
+    outcomes = _with_redis(lambda tools: _replay(tools, wanted))
+    counts = Counter(outcome for _, outcome in outcomes)
+    if as_json:
+        archives.print_json([{"letter": letter.name, "outcome": outcome} for letter, outcome in outcomes])
+    else:
+        typer.echo(f"replayed {counts['replayed']} of {len(outcomes)}")
+    for letter, outcome in outcomes:
+        if outcome != "replayed":
+            typer.echo(f"{letter.name} stays: {UNMOVED[outcome]}", err=True)
+    if counts["replayed"] < len(outcomes):
+        raise typer.Exit(1)
+
+
+@commands.command("drop")
+def drop_letters(
+    partition: Partition = None,
+    reason: Reason = None,
+    ids: Ids = None,
+    uid: Uid = None,
+    conversation: Conversation = None,
+    everything: All = False,
+    yes: Yes = False,
+    as_json: archives.Json = False,
+) -> None:
+    """Remove them for good: their audio is lost."""
+    wanted = _required(Filter(partition, reason, ids, uid, conversation), everything=everything)
+    letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
+    if letters and not yes:
+        _print_table(letters, now_ms, limit=SHOWN_BEFORE_DROP, to_stderr=True)
+        typer.confirm("Remove these for good?", abort=True, err=True)
+    dropped = _with_redis(lambda tools: tools.letters.drop(letters))
+    if as_json:
+        archives.print_json({"dropped": dropped})
+    else:
+        typer.echo(f"dropped {dropped}")
+
+
+def _required(wanted: Filter, *, everything: bool) -> Filter:
+    if not wanted and not everything:
+        raise typer.BadParameter("say which: --id, --partition, --reason, --uid, --conversation, or --all")
+    return wanted
+
+
+def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
+    from worker import settings
+    from worker.stream.client import Client, connect
+    from worker.stream.dead import DeadLetters
+    from worker.stream.inspect import Inspector
+    from worker.stream.keys import Keys
+
+    loaded = settings.load()
+    keys = Keys(loaded.stream_prefix)
+
+    async def working() -> T:
+        client = Client(connect(loaded.redis_url))
+        try:
+            inspector = Inspector(client, keys)
+            partitions = await inspector.partitions(loaded.partitions)
+            return await work(Tools(inspector, DeadLetters(client, keys), partitions))
+        finally:
+            await client.close()
+
+    return asyncio.run(working())
+
+
+async def _select(tools: Tools, wanted: Filter) -> tuple[list[Letter], int]:
+    """The letters, and Redis' time in ms."""
+    numbers = range(tools.partitions) if wanted.partition is None else [wanted.partition]
+    found = [letter for number in numbers async for letter in tools.letters.list(number) if wanted.passes(letter)]
+    return found, await tools.inspector.now_ms()
+
+
+async def _replay(tools: Tools, wanted: Filter) -> list[tuple[Letter, str]]:
+    from worker.errors import StreamError
+
+    letters, _ = await _select(tools, wanted)
+    outcomes: list[tuple[Letter, str]] = []
+    for letter in letters:
+        try:
+            outcomes.append((letter, await tools.letters.replay(letter)))
+        except StreamError as error:
+            raise StreamError(f"replayed {len(outcomes)} of {len(letters)}, then {error}", error.cause) from error
+    return outcomes
+
+
+def _facts(letter: Letter, now_ms: int) -> dict[str, Any]:
+    return asdict(letter) | {"id": letter.name, "age_s": (now_ms - letter.buried_ms) / 1000}
+
+
+def _print_table(letters: Sequence[Letter], now_ms: int, *, limit: int | None = None, to_stderr: bool = False) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=to_stderr, highlight=False)
+    if letters:
+        console.print(_table(letters[:limit], now_ms), markup=False)
+    console.print(f"{len(letters)} dead letters, {shown_bytes(sum(letter.bytes for letter in letters))}")
+
+
+def _table(letters: Sequence[Letter], now_ms: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in ("id", "age", "size"):
+        table.add_column(column, no_wrap=True, justify="left" if column == "id" else "right")
+    table.add_column("conversation", overflow="fold")
+    table.add_column("reason", overflow="fold")
+    for letter in letters:
+        age = shown_seconds((now_ms - letter.buried_ms) / 1000)
+        whose = f"{letter.uid or '?'}/{letter.conversation_id or '?'}"
+        if letter.chunk.seq is not None:
+            whose += f" #{letter.chunk.seq}"
+        table.add_row(letter.name, age, shown_bytes(letter.bytes), printable(whose), printable(letter.reason))
+    return table

@@ -1,0 +1,89 @@
+"""`export`: a conversation as one audio file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli import archives
+
+if TYPE_CHECKING:
+    from worker.archive import Archive, Report, Rules, Selection
+    from worker.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export")(export)
+
+
+def export(
+    uid: archives.Uid,
+    conversation: archives.Conversation,
+    output: Annotated[Path, typer.Option("-o", "--output", help="WAV, or bare samples if it ends with .pcm or .raw.")],
+    since: Annotated[str | None, typer.Option("--from", help="Unix seconds or ISO 8601 (UTC).")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="Where it ends, likewise.")] = None,
+    at: Annotated[list[str] | None, typer.Option("--at", help="Only the blob of this timestamp; repeatable.")] = None,
+    rate: Annotated[int | None, typer.Option(min=1000, max=192000, help="Hz; by default the highest found.")] = None,
+    fill_gaps: Annotated[bool, typer.Option(help="Put silence where nothing was recorded.")] = True,
+    trim_overlaps: Annotated[
+        bool, typer.Option("--trim-overlaps", help="Trust the timestamps: cut what overlaps instead of shifting it.")
+    ] = False,
+    as_json: archives.Json = False,
+) -> None:
+    """Write a conversation, or a part of it, into one audio file.
+
+    Exits with 3 if some blobs could not be read: they are named, and the rest is written.
+    """
+    from worker.archive import Rules, Selection
+
+    timestamps = None if at is None else [archives.moment(text) or 0.0 for text in at]
+    start, end = archives.moment(since), archives.moment(until)
+
+    async def work(archive: Archive, settings: Settings) -> Report:
+        selection = Selection(start, end, timestamps)
+        rules = Rules(fill_gaps, trim_overlaps, settings.gap_tolerance)
+        return await _saved(archive, (uid, conversation), output, selection, rules, rate)
+
+    report = archives.run(work)
+    if as_json:
+        archives.print_json({"file": str(output), **describe(report)})
+    else:
+        typer.echo(f"{output}: {report.seconds:.2f} s at {report.sample_rate} Hz from {report.blobs} blobs")
+    archives.finish(complete=report.complete)
+
+
+async def _saved(
+    archive: Archive,
+    whose: tuple[str, str],
+    output: Path,
+    selection: Selection,
+    rules: Rules,
+    rate: int | None,
+) -> Report:
+    with archives.progress("exporting") as progress:
+        download = await archive.download(*whose, selection=selection, rules=rules, sample_rate=rate, progress=progress)
+        try:
+            return await archive.save(download, output)
+        finally:
+            archives.describe_problems(download.report.problems)
+            for timestamp in download.report.missing:
+                typer.echo(f"nothing is stored for the timestamp {timestamp:.3f}", err=True)
+
+
+def describe(report: Report) -> dict[str, Any]:
+    """A report as JSON has it."""
+    return {
+        "start": report.start,
+        "seconds": report.seconds,
+        "samples": report.samples,
+        "sample_rate": report.sample_rate,
+        "blobs": report.blobs,
+        "silence_seconds": report.silence,
+        "left_out_seconds": report.left_out,
+        "shifted_seconds": report.shifted,
+        "problems": [{"name": p.name, "reason": p.reason, "instead": p.instead} for p in report.problems],
+        "missing": report.missing,
+    }

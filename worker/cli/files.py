@@ -1,0 +1,45 @@
+"""`files`: which playable files a conversation consists of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli import archives
+
+if TYPE_CHECKING:
+    from worker.archive import AudioFile
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("files")(files)
+
+
+def files(
+    uid: archives.Uid,
+    conversation: archives.Conversation,
+    gap: Annotated[float, typer.Option(min=0, help="Seconds from start to start after which a new file begins.")] = 90,
+    as_json: archives.Json = False,
+) -> None:
+    """Group a conversation's blobs into playable files, with their exact durations."""
+    with archives.progress("measuring"):
+        found = archives.run(lambda archive, _: archive.audio_files(uid, conversation, gap=gap))
+    archives.describe_problems(found.problems)
+    if as_json:
+        archives.print_json({"files": [describe(file) for file in found.files]})
+    else:
+        for file in found.files:
+            typer.echo(f"{archives.shown(file.start)}  {file.duration:10.2f} s  {len(file.blobs)} blobs")
+    archives.finish(complete=not found.problems)
+
+
+def describe(file: AudioFile) -> dict[str, Any]:
+    """A file as JSON has it."""
+    return {
+        "start": file.start,
+        "duration": file.duration,
+        "timestamps": list(file.timestamps),
+        "blobs": [blob.path for blob in file.blobs],
+    }

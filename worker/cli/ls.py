@@ -1,0 +1,80 @@
+"""`ls`: what is stored of a user or a conversation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from worker.cli import archives
+
+if TYPE_CHECKING:
+    from worker.archive import Blob, Listing
+
+WIDEST = 2000
+"""Characters; a name has at most 256 bytes per part."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("ls")(ls)
+
+
+def ls(uid: archives.Uid, conversation: archives.AnyConversation = None, as_json: archives.Json = False) -> None:
+    """List the blobs of a user or of one conversation, in time order."""
+    with archives.progress("listing"):
+        listing = archives.run(lambda archive, _: archive.list(uid, conversation))
+    if as_json:
+        archives.print_json(
+            {
+                "blobs": [describe(blob) for blob in listing.blobs],
+                "others": [{"name": o.name, "size": o.size, "reason": o.reason} for o in listing.strangers],
+            }
+        )
+        return
+    _print_table(listing)
+    for other in listing.strangers:
+        typer.echo(f"no blob: {other.reason}", err=True)
+
+
+def describe(blob: Blob) -> dict[str, Any]:
+    """A blob's facts as JSON has them; times in Unix seconds, `duration` null where only reading tells it."""
+    return {
+        "name": blob.path,
+        "conversation_id": blob.name.conversation_id,
+        "kind": blob.name.kind.extension,
+        "start": blob.start,
+        "last_chunk": blob.name.end,
+        "end": blob.end,
+        "duration": blob.duration,
+        "size": blob.info.size,
+        "codec": blob.codec,
+        "sample_rate": blob.sample_rate,
+        "protection": "enhanced" if blob.name.kind.encrypted else "standard",
+        "metadata": dict(blob.info.metadata),
+    }
+
+
+def _print_table(listing: Listing) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None)
+    for heading in ("conversation", "start (UTC)", "seconds", "bytes", "codec", "protection", "file"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading in ("seconds", "bytes") else "left")
+    for blob in listing.blobs:
+        table.add_row(
+            blob.name.conversation_id,
+            archives.shown(blob.start),
+            "?" if blob.duration is None else f"{blob.duration:.2f}",
+            f"{blob.info.size:,}",
+            blob.codec,
+            "enhanced" if blob.name.kind.encrypted else "standard",
+            f"{blob.name.stem}{blob.name.kind.extension}",
+        )
+    # Names are there to be copied: they are never cut to fit the screen.
+    console = Console(width=WIDEST)
+    console.print(table, markup=False)
+    seconds = sum(blob.duration or 0.0 for blob in listing.blobs)
+    size = sum(blob.info.size for blob in listing.blobs)
+    typer.echo(f"{len(listing.blobs)} blobs, {seconds:,.1f} s, {size:,} bytes")

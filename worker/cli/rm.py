@@ -1,0 +1,100 @@
+"""`rm`: deletes recordings, in the store and on their way there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import archives
+from worker.errors import StreamError
+
+if TYPE_CHECKING:
+    from worker.archive import Archive, Deletion
+    from worker.settings import Settings
+    from worker.stream.tombstones import Tombstones
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("rm")(rm)
+
+
+def rm(
+    uid: archives.Uid,
+    conversation: archives.AnyConversation = None,
+    at: Annotated[
+        list[str] | None, typer.Option("--at", help="Only the blobs that start at this timestamp; repeatable.")
+    ] = None,
+    store_only: Annotated[
+        bool, typer.Option("--store-only", help="Do not tell Redis: no worker has audio of them any more.")
+    ] = False,
+    dry_run: archives.DryRun = False,
+    as_json: archives.Json = False,
+) -> None:
+    """Delete a conversation, or a user with all conversations, and make sure that nothing is left or comes back.
+
+    Redis is told first, so that chunks on their way are not stored. Exits with 3 if something is left.
+    """
+    if at is not None and conversation is None:
+        raise typer.BadParameter("--at needs --conversation")
+
+    async def work(archive: Archive, settings: Settings) -> Deletion:
+        if at is not None and conversation is not None:
+            timestamps = [archives.moment(text) or 0.0 for text in at]
+            return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run)
+        async with _tombstones(settings, needed=not store_only and not dry_run) as tombstones:
+            with archives.progress("deleting") as progress:
+                return await archive.delete(
+                    uid, conversation, tombstones=tombstones, dry_run=dry_run, progress=progress
+                )
+
+    deletion = archives.run(work)
+    if as_json:
+        archives.print_json(_described(deletion, dry_run=dry_run))
+    else:
+        _print(deletion, dry_run=dry_run)
+    archives.finish(complete=not deletion.left)
+
+
+@asynccontextmanager
+async def _tombstones(settings: Settings, *, needed: bool) -> AsyncIterator[Tombstones | None]:
+    """Where deletions are written; None if they need not, or if nobody set up a Redis and there is none."""
+    from worker.stream.tombstones import opened
+
+    async with AsyncExitStack() as stack:
+        tombstones = None
+        if needed:
+            redis = opened(settings.redis_url, settings.stream_prefix, settings.partitions)
+            try:
+                tombstones = await stack.enter_async_context(redis)
+            except StreamError as error:
+                if "redis_url" in settings.model_fields_set:
+                    raise StreamError(f"nothing is deleted: {error}; if no worker is left, say --store-only") from error
+                typer.echo("REDIS_URL is not set: audio that is still on its way will be stored", err=True)
+        yield tombstones
+
+
+def _described(deletion: Deletion, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "deleted": deletion.names,
+        "bytes": deletion.bytes,
+        "left": deletion.left,
+        "absent": deletion.absent,
+        "redis_told": deletion.partitions is not None,
+        "dead_letters": deletion.dead_letters,
+    }
+
+
+def _print(deletion: Deletion, *, dry_run: bool) -> None:
+    for name in deletion.names:
+        typer.echo(name)
+    for timestamp in deletion.absent:
+        typer.echo(f"no blob starts at {timestamp:.3f}", err=True)
+    for name in deletion.left:
+        typer.echo(f"still there: {name}", err=True)
+    did = "would be deleted" if dry_run else "deleted"
+    typer.echo(f"{len(deletion.names)} objects, {deletion.bytes:,} bytes {did}", err=True)

@@ -1,0 +1,169 @@
+"""`spool`: look at blobs that wait on the spool's volume, check them, and upload them by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from worker.cli import archives
+from worker.cli.text import shown_bytes
+from worker.errors import SettingsError, SpoolRefused
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
+    from worker.spool.assembly import Spooling
+    from worker.spool.report import Item
+
+POLL_SECONDS = 1.0
+"""Between two looks at blobs that workers are uploading."""
+
+commands = typer.Typer(no_args_is_help=True, help="Blobs in SPOOL_DIR that wait for the store: list, check, upload.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="spool")
+
+
+@commands.command("ls")
+def list_blobs(as_json: archives.Json = False) -> None:
+    """List the spool's files, the oldest audio first."""
+    from worker.spool.report import items
+
+    found = _read(items)
+    if as_json:
+        archives.print_json([_facts(item) for item in found])
+        return
+    for item in found:
+        typer.echo(_line(item))
+    counts = Counter(str(item.file.state) for item in found)
+    size = sum(item.file.stem.size for item in found)
+    states = ", ".join(f"{state} {count}" for state, count in sorted(counts.items())) or "nothing"
+    typer.echo(f"{states}; {shown_bytes(size)}", err=True)
+
+
+@commands.command("verify")
+def verify_blobs(as_json: archives.Json = False) -> None:
+    """Read every file and check it against its CRC32C. Exits with 3 if one is torn or damaged."""
+    from worker.spool.report import verified
+
+    found = _read(verified)
+    damaged = [item for item in found if item.damage is not None]
+    if as_json:
+        archives.print_json({"intact": len(found) - len(damaged), "damaged": [_facts(item) for item in damaged]})
+    else:
+        for item in damaged:
+            typer.echo(_line(item))
+        typer.echo(f"intact {len(found) - len(damaged)}, damaged {len(damaged)}", err=True)
+    archives.finish(complete=not damaged)
+
+
+@commands.command("drain")
+def drain_blobs(as_json: archives.Json = False) -> None:
+    """Upload everything, beside workers if there are any. Exits with 3 if something stays, which ls then shows."""
+    from worker import logs
+
+    logs.configure("warning", "console")
+    outcomes, left = asyncio.run(_drain(_settings()))
+    if as_json:
+        archives.print_json({"outcomes": outcomes, "left": left})
+    else:
+        done = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())) or "nothing to do"
+        typer.echo(f"{done}; left {left}")
+    archives.finish(complete=left == 0)
+
+
+def _settings() -> Settings:
+    from worker import settings
+
+    loaded = settings.load()
+    if loaded.spool_dir is None:
+        raise SettingsError("SPOOL_DIR is not set: name the directory that the workers spool to")
+    return loaded
+
+
+def _directory() -> Path:
+    directory = _settings().spool_dir
+    if directory is None or not directory.is_dir():
+        raise SettingsError(f"SPOOL_DIR: {directory} is no directory")
+    return directory
+
+
+def _read(look: Callable[[Path], Iterable[Item]]) -> list[Item]:
+    directory = _directory()
+    try:
+        return list(look(directory))
+    except OSError as error:
+        raise SpoolRefused(f"{directory}: {error.strerror or error}", "disk") from error
+
+
+async def _drain(settings: Settings) -> tuple[dict[str, int], int]:
+    from worker.metrics import Metrics
+    from worker.spool.assembly import open_spooling, watched
+    from worker.stores import open_store
+    from worker.stream.client import Client, connect
+    from worker.stream.config import record_or_check
+    from worker.stream.entries import Entries
+    from worker.stream.keys import Keys
+
+    settings.require_store()
+    keys, metrics = Keys(settings.stream_prefix), Metrics()
+    client = Client(connect(settings.redis_url))
+    store = open_store(settings.store_url, emulator_host=settings.storage_emulator_host)
+    try:
+        await record_or_check(client, keys, settings.partitions)
+        observed = watched(settings, store, metrics, client)
+        spooling = open_spooling(settings, client, Entries(client, keys, settings.worker_id), observed, metrics)
+        if spooling is None:
+            raise SettingsError("SPOOL_DIR is not set")
+        return await _emptied(spooling, _directory())
+    finally:
+        await client.close()
+        await store.close()
+
+
+async def _emptied(spooling: Spooling, directory: Path) -> tuple[dict[str, int], int]:
+    from worker.spool import summary
+
+    drainer = spooling.drainer
+    claims = asyncio.create_task(drainer.keep_claims())
+    try:
+        await drainer.round()
+        while await drainer.left():
+            await asyncio.sleep(POLL_SECONDS)
+            await drainer.round()
+    except OSError as error:
+        raise SpoolRefused(f"{directory}: {error.strerror or error}", "disk") from error
+    finally:
+        claims.cancel()
+        spooling.spool.close()
+    return dict(drainer.outcomes), sum(summary(directory).blobs.values())
+
+
+def _facts(item: Item) -> dict[str, object]:
+    header, stem = item.header, item.file.stem
+    return {
+        "file": item.file.name,
+        "state": str(item.file.state),
+        "bytes": stem.size,
+        "first_entry": stem.first,
+        "last_entry": stem.last,
+        "partition": stem.partition,
+        "object": header.seal.object if header else None,
+        "store": header.origin.store_url if header else None,
+        "prefix": header.origin.prefix if header else None,
+        "damage": item.damage,
+    }
+
+
+def _line(item: Item) -> str:
+    from worker.batch import entry_ms
+
+    pushed = archives.shown(entry_ms(item.file.stem.first) / 1000)
+    what = item.header.seal.object if item.header else f"{item.file.name}: {item.damage}"
+    return f"{pushed}  {item.file.state:<9}  {shown_bytes(item.file.stem.size):>8}  {what}"

@@ -1,0 +1,138 @@
+"""`status`: is the audio safe, does it flow, who works on what."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli import archives
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from worker.settings import Settings
+    from worker.spool import Summary
+    from worker.stream.client import Client
+    from worker.stream.inspect import Overview
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("status")(status)
+
+
+def status(
+    as_json: archives.Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it live until Ctrl-C.")] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 2.0,
+    everything: Annotated[bool, typer.Option("--all", help="Show idle partitions too.")] = False,
+) -> None:
+    """Show what waits, who works on it, and what needs a person. Changes nothing."""
+    from worker import settings
+
+    loaded = settings.load()
+    if watch:
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_watch(loaded, interval, everything=everything))
+        return
+    overview = asyncio.run(_look_once(loaded))
+    if as_json:
+        archives.print_json(_facts(overview, loaded))
+    else:
+        from rich.console import Console
+
+        Console().print(_view(overview, loaded, everything=everything))
+
+
+async def _look_once(settings: Settings) -> Overview:
+    from worker.stream.client import Client, connect
+
+    client = Client(connect(settings.redis_url))
+    try:
+        return await _look(client, settings)
+    finally:
+        await client.close()
+
+
+async def _look(client: Client, settings: Settings) -> Overview:
+    from worker.stream.inspect import Inspector
+    from worker.stream.keys import Keys
+
+    inspector = Inspector(client, Keys(settings.stream_prefix))
+    return await inspector.overview(await inspector.partitions(settings.partitions))
+
+
+async def _watch(settings: Settings, interval: float, *, everything: bool) -> None:
+    from rich.live import Live
+    from rich.text import Text
+
+    from worker.errors import StreamError
+    from worker.stream.client import Client, connect
+
+    client = Client(connect(settings.redis_url))
+    try:
+        with Live(auto_refresh=False, screen=True, vertical_overflow="crop") as live:
+            while True:
+                try:
+                    shown = _view(await _look(client, settings), settings, everything=everything)
+                except StreamError as error:
+                    shown = Text(f"danger: {error}", style="bold red")
+                live.update(shown, refresh=True)
+                await asyncio.sleep(interval)
+    finally:
+        await client.close()
+
+
+def _view(overview: Overview, settings: Settings, *, everything: bool) -> RenderableType:
+    from worker.cli.status_view import view
+    from worker.diagnosis import concerns
+
+    found = concerns(overview, settings.batch_max_age)
+    return view(overview, found, _libopus(), spool=_spooled(settings), everything=everything)
+
+
+def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
+    from worker.diagnosis import concerns
+
+    found = concerns(overview, settings.batch_max_age)
+    totals = {
+        "entries": overview.entries,
+        "bytes": overview.bytes,
+        "oldest_age_ms": overview.oldest_age_ms,
+        "dead": sum(view.dead for view in overview.partitions),
+        "stored": sum(view.stored for view in overview.partitions),
+        "unowned": len(overview.unowned),
+    }
+    return {
+        "concerns": [asdict(concern) for concern in found],
+        "totals": totals,
+        "libopus": _libopus(),
+        "spool": asdict(spooled) if (spooled := _spooled(settings)) else None,
+        **asdict(overview),
+    }
+
+
+def _spooled(settings: Settings) -> Summary | None:
+    """What waits on the spool's volume; None without a spool, or where its volume is not at hand."""
+    from worker.spool import summary
+
+    if settings.spool_dir is None:
+        return None
+    try:
+        return summary(settings.spool_dir)
+    except OSError:
+        return None
+
+
+def _libopus() -> str:
+    from codec.errors import LibopusMissing
+    from codec.libopus import library
+
+    try:
+        return library().version
+    except LibopusMissing:
+        return "no libopus"

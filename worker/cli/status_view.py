@@ -1,0 +1,132 @@
+"""What `status` shows: the verdict and totals first, then the workers, then the partitions worth a look."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from worker.cli.text import shown_bytes, shown_seconds
+from worker.diagnosis import Concern
+from worker.spool import Summary
+from worker.stream.inspect import Overview, PartitionView, WorkerView
+
+STYLES = {"danger": "bold red", "warning": "yellow"}
+NOTHING = "[dim]-[/]"
+
+
+def view(
+    overview: Overview,
+    found: Sequence[Concern],
+    libopus: str,
+    *,
+    everything: bool,
+    spool: Summary | None = None,
+) -> RenderableType:
+    """All of it; `everything` also shows idle partitions."""
+    shown = [partition for partition in overview.partitions if everything or not partition.idle]
+    parts: list[RenderableType] = [_verdict(found), "", _totals(overview, libopus, spool)]
+    workers = _workers(overview)
+    if workers.row_count:
+        parts.append(workers)
+    if shown:
+        parts.append(_partitions(overview, shown))
+    if hidden := len(overview.partitions) - len(shown):
+        parts.append(
+            Text(f"{hidden} of {len(overview.partitions)} partitions hold nothing (--all shows them)", style="dim")
+        )
+    return Group(*parts)
+
+
+def _verdict(found: Iterable[Concern]) -> RenderableType:
+    lines = [Text(f"{concern.severity}: {concern.text}", style=STYLES[concern.severity]) for concern in found]
+    return Group(*lines) if lines else Text("audio is safe and flows", style="bold green")
+
+
+def _totals(overview: Overview, libopus: str, spool: Summary | None) -> RenderableType:
+    server, partitions = overview.server, overview.partitions
+    limit = f" of {shown_bytes(server.memory_limit)}" if server.memory_limit else ", no limit"
+    stored = [view.last_stored_ms for view in partitions if view.last_stored_ms is not None]
+    owned = len(partitions) - len(overview.unowned)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row("not stored yet", f"entries {overview.entries:,}, memory {shown_bytes(overview.bytes)}")
+    grid.add_row("oldest of them", "none" if overview.oldest_age_ms is None else _age(overview.oldest_age_ms))
+    grid.add_row("on their way", _stages(partitions))
+    grid.add_row("stored", _stored(sum(view.stored for view in partitions), overview.now_ms, stored))
+    if spool is not None:
+        grid.add_row("in the spool", _spooled(spool, overview.now_ms))
+    grid.add_row("dead letters", f"{sum(view.dead for view in partitions):,}")
+    grid.add_row("partitions", f"owned {owned}, without an owner {len(overview.unowned)}")
+    grid.add_row(
+        "Redis",
+        f"{server.version}, {shown_bytes(server.memory)}{limit}, {server.policy}, appendonly {server.saving}",
+    )
+    grid.add_row("encoder", f"{libopus} (here)")
+    grid.columns[0].style = "dim"
+    return grid
+
+
+def _stages(partitions: Sequence[PartitionView]) -> str:
+    unread = sum(view.unread for view in partitions)
+    growing = sum(view.open_entries for view in partitions)
+    sealed, in_sealed = sum(view.sealed for view in partitions), sum(view.sealed_entries for view in partitions)
+    return f"unread {unread:,}, in open batches {growing:,}, in sealed batches {in_sealed:,} (batches: {sealed:,})"
+
+
+def _stored(blobs: int, now_ms: int, last: Sequence[int]) -> str:
+    return f"blobs {blobs:,}" + (f", the last {_age(now_ms - max(last))} ago" if last else "")
+
+
+def _spooled(spool: Summary, now_ms: int) -> str:
+    age = "" if spool.oldest_ms is None else f", the oldest {_age(now_ms - spool.oldest_ms)} old"
+    return f"blobs that wait for the store {spool.waiting:,}, {shown_bytes(spool.bytes)}{age}"
+
+
+def _workers(overview: Overview) -> Table:
+    owned = Counter(view.owner for view in overview.partitions)
+    table = _table("worker", "revision", "up for", "partitions", "heartbeat")
+    for worker in overview.workers:
+        table.add_row(*_worker_row(worker, overview.now_ms, owned.pop(worker.name, 0)))
+    for name, count in sorted((name, count) for name, count in owned.items() if name is not None):
+        table.add_row(f"[yellow]{escape(name)}[/]", NOTHING, NOTHING, str(count), "[yellow]silent[/]")
+    return table
+
+
+def _worker_row(worker: WorkerView, now_ms: int, partitions: int) -> list[str]:
+    up = _age(now_ms - worker.started_ms) if worker.started_ms else NOTHING
+    return [escape(worker.name), escape(worker.revision) or NOTHING, up, str(partitions), _age(worker.silent_in_ms)]
+
+
+def _partitions(overview: Overview, shown: Iterable[PartitionView]) -> RenderableType:
+    table = _table("#", "owner", "lease", "gen", "entries", "memory", "oldest", "open", "sealed", "dead", "blobs")
+    for view in shown:
+        owner = "[red]none[/]" if view.owner is None else escape(view.owner)
+        lease = NOTHING if view.owner is None else _age(view.lease_left_ms)
+        oldest = NOTHING if view.oldest is None else _age(overview.now_ms - int(view.oldest.partition("-")[0]))
+        dead = f"[yellow]{view.dead}[/]" if view.dead else NOTHING
+        numbers = [_count(view.entries), shown_bytes(view.bytes) if view.bytes else NOTHING, oldest]
+        batches = [_count(view.open_entries), _count(view.sealed), dead, _count(view.stored)]
+        table.add_row(str(view.number), owner, lease, str(view.generation), *numbers, *batches)
+    return table
+
+
+def _table(first: str, *columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for column in columns:
+        words = column in ("owner", "revision")  # in a narrow window these give way, numbers don't
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="ellipsis")
+    return table
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else NOTHING
+
+
+def _age(ms: int) -> str:
+    return shown_seconds(max(0, ms) / 1000)

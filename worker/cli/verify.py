@@ -1,0 +1,105 @@
+"""`verify`: reads stored recordings back."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import archives
+
+if TYPE_CHECKING:
+    from worker.archive import Archive, Verdict
+    from worker.archive.continuity import Seam
+    from worker.settings import Settings
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a verification found, as far as it came."""
+
+    sound: int = 0
+    known: int = 0
+    seconds: float = 0.0
+    broken: list[Verdict] = field(default_factory=list)
+    seams: list[Seam] = field(default_factory=list)
+
+    @property
+    def seen(self) -> int:
+        """Objects so far."""
+        return self.sound + len(self.broken)
+
+    def count(self, verdict: Verdict) -> None:
+        """Take note of an object."""
+        if verdict.reason is not None:
+            self.broken.append(verdict)
+            typer.echo(f"{verdict.name}: {verdict.reason}", err=True)
+            return
+        self.sound += 1
+        self.known += verdict.known
+        self.seconds += verdict.seconds
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("verify")(verify)
+
+
+def verify(
+    uid: Annotated[str | None, typer.Option("--uid", help="Whose recordings; all that are stored without it.")] = None,
+    conversation: archives.AnyConversation = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="A file with a line per object; an interrupted run goes on there.")
+    ] = None,
+    as_json: archives.Json = False,
+) -> None:
+    """Read everything back: checksums, encryption, containers, lengths, and how well blobs follow each other.
+
+    Exits with 3 if anything is broken. Gaps and overlaps are only told.
+    """
+    if conversation is not None and uid is None:
+        raise typer.BadParameter("--conversation needs --uid")
+
+    async def work(archive: Archive, _: Settings) -> Tally:
+        return await _verified(archive, uid, conversation, report)
+
+    tally = archives.run(work)
+    if as_json:
+        archives.print_json(_described(tally))
+    else:
+        for seam in tally.seams:
+            kind = "gap" if seam.seconds > 0 else "overlap"
+            typer.echo(f"{seam.name}: {kind} of {abs(seam.seconds):.1f} s before it")
+        again = f" ({tally.known} of them in an earlier run)" if tally.known else ""
+        typer.echo(f"{tally.sound} objects are sound{again}, {tally.seconds:,.0f} s; {len(tally.broken)} are not")
+    archives.finish(complete=not tally.broken)
+
+
+async def _verified(archive: Archive, uid: str | None, conversation: str | None, report: Path | None) -> Tally:
+    from worker.archive import ledger
+    from worker.archive.continuity import Continuity
+
+    tally, continuity = Tally(), Continuity()
+    known = ledger.sound(report) if report is not None else {}
+    with archives.progress("verifying") as progress, ledger.appending(report) if report else nullcontext() as note:
+        async for verdict in archive.verify(uid, conversation, known=known):
+            if note is not None and not verdict.known:
+                note(verdict)
+            tally.count(verdict)
+            tally.seams += continuity.add(verdict.name, verdict.seconds)
+            progress(tally.seen, 0)
+    tally.seams += continuity.finish()
+    return tally
+
+
+def _described(tally: Tally) -> dict[str, object]:
+    return {
+        "sound": tally.sound,
+        "known": tally.known,
+        "seconds": tally.seconds,
+        "broken": [{"name": verdict.name, "reason": verdict.reason} for verdict in tally.broken],
+        "seams": [{"name": seam.name, "seconds": seam.seconds} for seam in tally.seams],
+    }

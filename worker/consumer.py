@@ -1,0 +1,303 @@
+"""The reading side of the worker: turn after turn, from the owned streams into their partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import structlog
+
+from worker.batch import EntryId
+from worker.errors import LeaseLost, StreamError
+from worker.memory import MemoryBudget
+from worker.metrics import Metrics
+from worker.ownership import Ownership
+from worker.partition import Partition
+from worker.stream.client import Client
+from worker.stream.entries import Entries, Entry, ReadRequest
+from worker.stream.leases import Lease
+from worker.tasks import end
+
+READ_PARTITIONS = 16
+"""Partitions per round trip."""
+
+POLL_SECONDS = 0.2
+"""Wait after a turn that found nothing: little beside a minute of accumulation, and nearly free."""
+
+HANDOVER_SECONDS = 5.0
+"""How long uploads under way may delay the release of a partition; the next owner finishes what is sealed."""
+
+REST_SECONDS = 1.0
+"""Before the next try after Redis failed, or refused something for one partition: no hot loop, no flood of logs."""
+
+log = structlog.get_logger()
+
+
+class Consumer:
+    """Works on the partitions whose leases `ownership` holds. One task calls its methods."""
+
+    def __init__(
+        self,
+        client: Client,
+        entries: Entries,
+        ownership: Ownership,
+        begin: Callable[[Lease], Partition],
+        budget: MemoryBudget,
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._entries = entries
+        self._ownership = ownership
+        self._begin = begin
+        self._budget = budget
+        self._metrics = metrics
+        self._incarnation: str | None = None
+        self._next_to_read = 0
+        self._paused = False
+        self._surplus_since: dict[int, float] = {}
+        self._resting_until: dict[int, float] = {}
+        self._held_before: dict[int, tuple[int, set[EntryId]]] = {}
+        self.partitions: dict[int, Partition] = {}
+        self.abandoned: list[Partition] = []
+        self.last_turn = client.clock()
+
+    async def turn(self) -> bool:
+        """Do everything that can be done now; whether there was anything to read."""
+        busy = False
+        try:
+            await self._check_incarnation()
+            self._follow_leases()
+            await self._take_over_doubtful()
+            busy = await self._read()
+            self._close_aged()
+            await self.settle()
+            await self._release_surplus()
+        except StreamError as error:
+            await self._rest(error)
+        self._progressed()
+        return busy
+
+    async def settle(self) -> None:
+        """Let every partition do in Redis what it decided."""
+        for partition in self._usable():
+            with self._guarded(partition):
+                await partition.settle()
+
+    def quiet(self) -> bool:
+        """Whether all that was in the owned streams has been read."""
+        return not self._client.troubled and all(
+            partition.caught_up and partition.doubt is None for partition in self.partitions.values()
+        )
+
+    def in_flight(self) -> int:
+        """Batches that are sealed and not done."""
+        return sum(len(partition.in_flight) for partition in self.partitions.values())
+
+    async def flush(self) -> None:
+        """Close every open batch and wait until all that is sealed is stored."""
+        for partition in self._usable():
+            if partition.doubt is None:
+                partition.intake.close_all()
+        await self.settle()
+        for partition in list(self.partitions.values()):
+            await partition.stored()
+
+    async def shut_down(self, *, flush: bool, grace: float) -> None:
+        """Stop for good: store what is open (`flush`) or leave it pending for the next owners, then release everything.
+
+        Each partition is released as soon as nothing of it is under way, so that others go on with it at once; what is
+        not stored `grace` seconds from now is left to them.
+        """
+        deadline = asyncio.get_running_loop().time() + grace
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._ownership.leave()
+                if flush:
+                    await self._close_everything(deadline)
+        except (TimeoutError, StreamError) as error:
+            log.warning("worker.flush_failed", error=str(error))
+        await asyncio.gather(
+            *(self._release_when_stored(partition, deadline) for partition in list(self.partitions.values()))
+        )
+        for number in list(self._ownership.leases):  # taken since the last turn
+            await self._ownership.release(number)
+
+    async def _close_everything(self, deadline: float) -> None:
+        for partition in self._usable():
+            if partition.doubt is None:
+                partition.intake.close_all()
+        while any(partition.doubt is None and partition.intake.closing for partition in self._usable()):
+            if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out
+                raise TimeoutError
+            try:
+                await self.settle()
+            except StreamError as error:
+                await self._rest(error)
+
+    async def _release_when_stored(self, partition: Partition, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await partition.stored()
+        except TimeoutError:
+            log.warning("partition.left", partition=partition.lease.partition, batches=len(partition.in_flight))
+        await self.release(partition)
+
+    async def _check_incarnation(self) -> None:
+        """After a failure the server may be another one, or have lost its latest writes: then begin again."""
+        if not self._client.troubled:
+            return
+        self._client.troubled = False
+        incarnation = await self._client.incarnation()
+        if self._incarnation not in (None, incarnation):
+            log.warning("redis.changed", before=self._incarnation, now=incarnation)
+            for partition in self.partitions.values():
+                partition.rewind("redis_changed")
+        self._incarnation = incarnation
+
+    def _follow_leases(self) -> None:
+        for number, partition in list(self.partitions.items()):
+            if self._ownership.leases.get(number) is not partition.lease or partition.lease.lost:
+                del self.partitions[number]
+                self._held_before[number] = partition.lease.generation, partition.intake.all_held()
+                partition.abandon()
+                self.abandoned.append(partition)
+        for number, lease in self._ownership.leases.items():
+            if number not in self.partitions and not lease.lost:
+                self.partitions[number] = self._begin(lease)
+                generation, held = self._held_before.pop(number, (0, set()))
+                if lease.generation <= generation:  # Redis forgot our lease, and perhaps these entries
+                    self.partitions[number].expect(held)
+        self.abandoned = [partition for partition in self.abandoned if partition.deliveries]
+
+    async def _take_over_doubtful(self) -> None:
+        for partition in self._usable():
+            if partition.doubt is not None and partition.lease.partition not in self._ownership.surplus:
+                with self._guarded(partition):
+                    await partition.take_over(self._client.now_ms())
+
+    async def _read(self) -> bool:
+        busy = False
+        readable = self._readable()
+        for first in range(0, len(readable), READ_PARTITIONS):
+            if self._must_wait():
+                self._next_to_read = readable[first].number
+                break
+            busy |= await self._read_some(readable[first : first + READ_PARTITIONS])
+        return busy
+
+    def _must_wait(self) -> bool:
+        """Whether reading more would only fill memory. Batches that wait for entries need them to end."""
+        freed_some_time = any(
+            partition.in_flight or partition.intake.open for partition in [*self.partitions.values(), *self.abandoned]
+        )
+        paused = self._budget.exhausted and freed_some_time
+        if paused != self._paused:
+            log.warning("reading.paused" if paused else "reading.resumed", held=self._budget.used)
+        self._paused = paused
+        self._metrics.paused.set(paused)
+        return paused or self._budget.behind
+
+    async def _read_some(self, partitions: list[Partition]) -> bool:
+        requests = [partition.next_read() for partition in partitions]
+        pages: list[tuple[Partition, ReadRequest, list[Entry]]] = []
+        for partition, request, page in zip(partitions, requests, await self._entries.read(requests), strict=True):
+            with self._guarded(partition):
+                if page := _checked(page):
+                    pages.append((partition, request, page))
+                else:
+                    partition.reached_end()
+        if not pages:
+            return False
+        accepted = await self._entries.accept([(p.lease, [entry.id for entry in page]) for p, _, page in pages])
+        for (partition, request, page), ids in zip(pages, accepted, strict=True):
+            with self._guarded(partition):
+                await partition.take(request, page, _checked(ids))
+            self._progressed()
+        return True
+
+    def _close_aged(self) -> None:
+        for partition in self._usable():
+            if partition.doubt is None:
+                partition.close_aged(self._client.now_ms(), hurry=self._budget.exhausted)
+
+    async def _release_surplus(self) -> None:
+        """Hand over what others should have: stop reading, let uploads end, release."""
+        now = self._client.clock()
+        for number in self._ownership.surplus & self.partitions.keys():
+            partition = self.partitions[number]
+            partition.rewind("handover")
+            partition.intake.drop()
+            patience_ends = self._surplus_since.setdefault(number, now) + HANDOVER_SECONDS
+            if partition.deliveries and now < patience_ends:
+                continue
+            await self.release(partition)
+        self._surplus_since = {n: since for n, since in self._surplus_since.items() if n in self._ownership.surplus}
+
+    async def release(self, partition: Partition) -> None:
+        """Give a partition back; uploads still under way are left to the next owner."""
+        number = partition.lease.partition
+        partition.abandon()
+        await end(list(partition.deliveries))
+        del self.partitions[number]
+        await self._ownership.release(number)
+
+    def _usable(self) -> list[Partition]:
+        now = self._client.clock()
+        return [
+            partition
+            for number, partition in self.partitions.items()
+            if partition.lease.usable(now) and now >= self._resting_until.get(number, now)
+        ]
+
+    def _readable(self) -> list[Partition]:
+        """Partitions in turn: first those that were not reached the last time."""
+        found = [
+            partition
+            for partition in self._usable()
+            if partition.doubt is None and partition.lease.partition not in self._ownership.surplus
+        ]
+        return sorted(found, key=lambda partition: (partition.number < self._next_to_read, partition.number))
+
+    @contextmanager
+    def _guarded(self, partition: Partition) -> Iterator[None]:
+        """Keep one partition's trouble from the others."""
+        try:
+            yield
+        except LeaseLost:
+            partition.lease.lost = True
+        except StreamError as error:
+            if error.cause != "refused":
+                raise
+            partition.rewind("refused")
+            self._resting_until[partition.lease.partition] = self._client.clock() + REST_SECONDS
+            self._metrics.redis_errors.labels(error.cause).inc()
+            log.warning("partition.refused", partition=partition.lease.partition, error=str(error))
+
+    async def _rest(self, error: StreamError) -> None:
+        self._metrics.redis_errors.labels(error.cause).inc()
+        log.warning("consumer.redis_failed", error=str(error))
+        if error.cause == "readonly":
+            await self._client.reconnect()
+        await asyncio.sleep(REST_SECONDS)
+
+    def _progressed(self) -> None:
+        self.last_turn = self._client.clock()
+
+
+T = TypeVar("T")
+
+
+def _checked(reply: T | StreamError) -> T:
+    if isinstance(reply, StreamError):
+        raise reply
+    return reply
+
+
+async def pause(stop: asyncio.Event, seconds: float = POLL_SECONDS) -> None:
+    """Wait until it is time for the next turn, or to stop."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

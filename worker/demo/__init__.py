@@ -1,0 +1,1 @@
+"""The whole system on one machine: recorded speech through a Redis, a worker and a store of its own, then compared."""

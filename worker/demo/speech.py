@@ -1,0 +1,56 @@
+"""Recorded human speech from Debian's packages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+
+from worker.errors import AudioFileError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Mono files of `rate` Hz that one package installs."""
+
+    directory: Path
+    pattern: str
+    rate: int
+    package: str
+
+
+WIDEBAND = Source(Path("/usr/share/pocketsphinx/test/data/librivox"), "*.wav", 16000, "pocketsphinx-testdata")
+"""A reader of "Sense and Sensibility", 25 s."""
+
+NARROWBAND = Source(Path("/usr/share/asterisk/sounds/en"), "demo-*.wav", 8000, "asterisk-core-sounds-en-wav")
+"""Telephone announcements, three minutes."""
+
+
+@cache
+def recording(source: Source) -> NDArray[np.int16]:
+    """All of a source's files, one after the other.
+
+    Raises:
+        AudioFileError: the package is not installed, or its files are others.
+    """
+    files = sorted(source.directory.glob(source.pattern))
+    if not files:
+        raise AudioFileError(
+            f"no recorded speech in {source.directory}: apt-get install {source.package}, or run .ci/setup"
+        )
+    return np.concatenate([_samples(file, source) for file in files])
+
+
+def _samples(file: Path, source: Source) -> NDArray[np.int16]:
+    samples, rate = soundfile.read(file, dtype="int16")
+    if rate != source.rate or samples.ndim != 1:
+        raise AudioFileError(f"{file} is not mono at {source.rate} Hz; it belongs to the package {source.package}")
+    found: NDArray[np.int16] = samples
+    return found

@@ -1,0 +1,156 @@
+"""Everything the worker raises on purpose, split by what the caller can do about it.
+
+WorkerError
+├── SettingsError     a person must change a setting; the process ends with exit code 2
+├── AudioFileError    a person must give another file
+├── BadSelection      the times that were asked for make no sense
+├── Unreadable        this one blob is corrupt, under another key, or gone: take another, or go on without
+├── ReportError       a person must give another file for a report
+├── NothingStored     there is no such audio in the store
+├── StreamError       Redis did not do it: recover the partition and try again
+│   └── LeaseLost     another worker owns the partition now: drop it, touch nothing
+├── PushRefused       the producer did not take this chunk: the pusher still has it
+│   └── BufferFull    because Redis does not keep up: wait, or put it elsewhere
+├── NotSent           the producer ends with audio that Redis has not confirmed: save it
+├── SpoolRefused      the spool did not take or give a blob: the store or Redis must have it
+├── SpoolDamaged      a spooled file is not what was written: keep it, a person must look
+├── DemoFailed        the demo can't go on: a person must read why
+└── StoreError        the store did not do it: try again later, for ever
+    ├── ObjectExists  the name is taken: compare metadata, never overwrite
+    ├── ObjectMissing there is no such object
+    └── Outage        the store has refused everything for long: put the audio elsewhere
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codec.entry import Chunk, End
+
+
+class WorkerError(Exception):
+    """Base of all errors below."""
+
+
+class SettingsError(WorkerError):
+    """The message names the setting, what is wrong with it and what to do."""
+
+
+class AudioFileError(WorkerError):
+    """A file can't be read as audio or written; the message names the file and what to do."""
+
+
+class BadSelection(WorkerError):
+    """A timestamp is not Unix seconds, or a time ends before it begins."""
+
+
+class Unreadable(WorkerError):
+    """A blob that can't be heard; the message says why, the caller knows which."""
+
+
+class ReportError(WorkerError):
+    """A report can't be read or written, or is none; the message names the file."""
+
+
+class NothingStored(WorkerError):
+    """The store holds no blob of what was asked for."""
+
+
+class StreamError(WorkerError):
+    """Redis is unreachable or refused a command; what was asked for may or may not have happened.
+
+    `cause` is a short constant label: "connection", "readonly" or "refused".
+    """
+
+    def __init__(self, message: str, cause: str = "connection") -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class LeaseLost(StreamError):
+    """The partition's lease is no longer held with our token."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} is held by another worker or has expired", cause="lease")
+        self.key = key
+
+
+class PushRefused(WorkerError):
+    """The producer is closed, or has stopped for the reason given: the chunk was not taken."""
+
+
+class BufferFull(PushRefused):
+    """The producer's buffer had no room in time: the chunk was not taken."""
+
+    def __init__(self, held: int, limit: int) -> None:
+        super().__init__(f"{held} of {limit} bytes wait for Redis, the buffer has no room for this chunk")
+
+
+class NotSent(WorkerError):
+    """Entries, oldest first, that Redis has not confirmed when the producer closed.
+
+    Some may be there all the same, their replies lost. Pushing them again is safe: a chunk keeps its `seq`.
+    """
+
+    def __init__(self, entries: tuple[Chunk | End, ...], reason: str) -> None:
+        super().__init__(f"{len(entries)} entries are not known to be in Redis: {reason}")
+        self.entries = entries
+
+
+class StoreError(WorkerError):
+    """The store is unreachable or refused a request.
+
+    `cause` is a short constant label for metrics and logs ("permission", "throttled", "timeout", "network", "corrupt",
+    "server", …), `status` the HTTP status if there was one, `retry_after` the seconds the store asked us to wait.
+    """
+
+    def __init__(
+        self, message: str, *, cause: str, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.status = status
+        self.retry_after = retry_after
+
+
+class ObjectExists(StoreError):
+    """A create-only write found the name taken."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} exists already", cause="exists", status=412)
+        self.name = name
+
+
+class ObjectMissing(StoreError):
+    """A read, copy or stat found no object of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} does not exist", cause="missing", status=404)
+        self.name = name
+
+
+class Outage(StoreError):
+    """The store has refused everything for SPOOL_AFTER seconds; `cause` is that of the last refusal."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"the store has been refusing everything ({cause})", cause=cause)
+
+
+class SpoolRefused(WorkerError):
+    """The spool is full or its volume fails; nothing is lost, for the caller still has the blob.
+
+    `cause` is a short constant label ("full", "no_space", "permission", "timeout", "disk").
+    """
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(f"SPOOL_DIR: {message}")
+        self.cause = cause
+
+
+class SpoolDamaged(WorkerError):
+    """The message says what is wrong with the file."""
+
+
+class DemoFailed(WorkerError):
+    """The message says what the demo misses, or which of its processes failed and where its log is."""

@@ -1,0 +1,317 @@
+"""Entries of one partition become chunks, chunks become batches: decided here, without a word to Redis or the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from codec.entry import Chunk, End, parse
+from codec.errors import BadEntry
+from codec.names import Codec, Naming
+from codec.seqs import Span, note
+from worker.batch import Batch, Conversation, EntryId, Limits, Trigger, entry_ms, entry_order
+from worker.delivery import Closed
+from worker.encoding import Recorder, Recording
+from worker.history import History
+from worker.metrics import Metrics
+from worker.seal import Seal, seal_of
+
+IDLE_MS = 120_000
+"""Stream time after which a silent conversation's history is left to Redis."""
+
+
+class Item(NamedTuple):
+    """An entry that is a chunk or an end."""
+
+    id: EntryId
+    content: Chunk | End
+
+    @property
+    def conversation(self) -> Conversation:
+        """What it belongs to."""
+        return Conversation(self.content.uid, self.content.conversation_id)
+
+
+@dataclass(slots=True)
+class Open:
+    """A batch that still grows."""
+
+    batch: Batch
+    recording: Recording
+
+
+@dataclass(slots=True)
+class Resumed:
+    """A sealed batch whose audio is being read again; `missing` are the entries that have not come yet."""
+
+    seal: Seal
+    recording: Recording
+    missing: set[EntryId]
+    identities: bytearray = field(default_factory=bytearray)
+    seqs: list[Span] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How batches are cut and named."""
+
+    limits: Limits
+    codec: Codec
+    naming: Naming
+
+
+class Intake:
+    """The open batches of one partition, and what became of the entries that were routed.
+
+    `closing` are batches to be sealed, `whole` resumed ones to be delivered; `void` are entries without audio to store
+    and `bad` ones that can't be processed, with the reason: whoever owns the partition empties these.
+    """
+
+    def __init__(
+        self, partition: int, rules: Rules, recorder: Recorder, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
+        self._partition = partition
+        self._rules = rules
+        self._recorder = recorder
+        self._metrics = metrics
+        self._clock = clock
+        self._histories: dict[Conversation, History] = {}
+        self._tombstones: Mapping[str, int] = {}
+        self._recovered_until_ms = 0
+        self._doubtful_until_ms = 0
+        self._next_sweep_ms = 0
+        self.open: dict[Conversation, Open] = {}
+        self.resumed: dict[EntryId, Resumed] = {}
+        self.closing: list[Closed] = []
+        self.whole: list[Closed] = []
+        self.void: list[EntryId] = []
+        self.bad: dict[EntryId, str] = {}
+
+    def reset(self, seals: Iterable[Seal], tombstones: Mapping[str, int], now_ms: int, changed_ms: int = 0) -> None:
+        """Begin at the stream's start, where the entries of `seals` will come again, at Redis' time `now_ms`.
+
+        What became of entries that are older than `changed_ms` Redis may have forgotten.
+        """
+        self.drop()
+        self._tombstones = tombstones
+        self._recovered_until_ms = now_ms
+        self._doubtful_until_ms = changed_ms
+        for seal in seals:
+            recording = self._recorder.start(seal.codec, seal.sample_rate)
+            resumed = Resumed(seal, recording, set(seal.all_ids))
+            self.resumed.update(dict.fromkeys(seal.all_ids, resumed))
+
+    def drop(self) -> None:
+        """Forget everything: nothing here is on its way to the store, so all of it can be read again."""
+        batches: list[Open | Closed | Resumed] = [*self.open.values(), *self.closing, *self.whole, *self.resuming()]
+        for batch in batches:
+            batch.recording.release()
+        for held in (self.open, self.resumed, self.closing, self.whole, self.void, self.bad, self._histories):
+            held.clear()
+
+    def resuming(self) -> list[Resumed]:
+        """Sealed batches that are not whole yet."""
+        return list({resumed.seal.id: resumed for resumed in self.resumed.values()}.values())
+
+    def parse(self, entry: EntryId, fields: Mapping[bytes, bytes]) -> Item | None:
+        """Read an entry; None if it goes to the dead letters."""
+        try:
+            return Item(entry, parse(fields))
+        except BadEntry as error:
+            self.bad[entry] = error.reason
+            return None
+
+    def unknown(self, items: Iterable[Item]) -> list[Conversation]:
+        """Conversations whose history must be loaded before their chunks are routed."""
+        return [
+            conversation
+            for conversation in {item.conversation for item in items}
+            if conversation not in self._histories
+        ]
+
+    def overtaken(self, read_to: EntryId, came: Collection[EntryId]) -> list[Conversation]:
+        """Conversations with a sealed batch that a former owner finished since it was handed to us.
+
+        Its entries did not come, though the stream was read to `read_to`: what it held is in the stored history.
+        """
+        reached = entry_order(read_to)
+        return [
+            resumed.seal.conversation
+            for resumed in self.resuming()
+            if any(entry_order(entry) <= reached and entry not in came for entry in resumed.missing)
+        ]
+
+    def remember(self, conversation: Conversation, identities: bytes) -> None:
+        """Load a conversation's history: what is stored, and what is sealed and on its way."""
+        self._histories.setdefault(conversation, History()).precede(identities)
+
+    def route(self, item: Item) -> None:
+        """Put an entry where it belongs."""
+        resumed = self.resumed.pop(item.id, None)
+        if resumed is not None:
+            self._resume(resumed, item)
+        elif self._is_deleted(item):
+            self._metrics.deleted.inc()
+            self.void.append(item.id)
+        elif isinstance(item.content, Chunk):
+            self._add(item.id, item.content)
+        else:
+            self._end(item)
+
+    def close_aged(self, now_ms: int) -> None:
+        """Close batches that are too old at `now_ms`; they are held oldest first."""
+        for conversation, held in list(self.open.items()):
+            if not held.batch.aged(now_ms, self._rules.limits):
+                break
+            self._close(conversation, Trigger.AGE)
+        self._forget_idle(now_ms)
+
+    def close_all(self) -> None:
+        """Close every open batch because the worker stops."""
+        for conversation in list(self.open):
+            self._close(conversation, Trigger.SHUTDOWN)
+
+    def held(self, conversation: Conversation) -> list[EntryId]:
+        """Entries of a conversation's open, closing and resumed batches."""
+        held = self.open.get(conversation)
+        ids = list(held.batch.entries) if held else []
+        for seal in [*(c.seal for c in self.closing), *(r.seal for r in self.resuming())]:
+            if seal.conversation == conversation:
+                ids += seal.entries
+        return ids
+
+    def all_held(self) -> set[EntryId]:
+        """Entries of all batches here."""
+        sealed: list[Closed | Resumed] = [*self.closing, *self.whole, *self.resuming()]
+        held = [entry for batch in self.open.values() for entry in batch.batch.entries]
+        return {*held, *(entry for batch in sealed for entry in batch.seal.entries)}
+
+    def recordings(self, conversation: Conversation) -> list[Recording]:
+        """Where audio of a conversation is being encoded."""
+        held = self.open.get(conversation)
+        sealed: list[Closed | Resumed] = [*self.closing, *self.whole, *self.resuming()]
+        found = [batch.recording for batch in sealed if batch.seal.conversation == conversation]
+        return [held.recording, *found] if held else found
+
+    def give_up(self, resumed: Resumed) -> None:
+        """Stop waiting for what is missing of a sealed batch, and deliver what came."""
+        for entry in resumed.missing:
+            self.resumed.pop(entry, None)
+        self.whole.append(self._closed(resumed.seal, resumed.recording, resumed))
+
+    def forsake(self, resumed: Resumed) -> None:
+        """Forget a sealed batch: somebody else finished it, or its entries go to the dead letters."""
+        for entry in resumed.missing:
+            self.resumed.pop(entry, None)
+        resumed.recording.release()
+
+    def _resume(self, resumed: Resumed, item: Item) -> None:
+        resumed.missing.discard(item.id)
+        if isinstance(item.content, Chunk):
+            identity = item.content.identity()
+            resumed.identities += identity
+            if item.content.seq is not None:
+                note(resumed.seqs, item.content.seq)
+            self._histories[item.conversation].note(identity)
+            resumed.recording.append(item.content.pcm, resumed.seal.silences.get(item.id, 0))
+        if not resumed.missing:
+            self.whole.append(self._closed(resumed.seal, resumed.recording, resumed))
+
+    def _add(self, entry: EntryId, chunk: Chunk) -> None:
+        history = self._histories[Conversation(chunk.uid, chunk.conversation_id)]
+        history.touched_ms = entry_ms(entry)
+        identity = chunk.identity()
+        if history.holds(identity):
+            self._metrics.duplicates.inc()
+            self.void.append(entry)
+            return
+        history.note(identity)
+        self._count(chunk, history)
+        held, silence = self._place(entry, chunk)
+        held.batch.add(entry, chunk, silence)
+        held.recording.append(chunk.pcm, silence)
+        if trigger := held.batch.full(self._rules.limits):
+            self._close(held.batch.conversation, trigger)
+
+    def _place(self, entry: EntryId, chunk: Chunk) -> tuple[Open, int]:
+        """The batch that takes the chunk, and the samples of silence before it."""
+        conversation = Conversation(chunk.uid, chunk.conversation_id)
+        held = self.open.get(conversation)
+        if held is not None and held.batch.aged(entry_ms(entry), self._rules.limits):
+            self._close(conversation, Trigger.AGE)
+        elif held is not None:
+            verdict = held.batch.silence_before(chunk, self._rules.limits)
+            if isinstance(verdict, int):
+                self._count_silence(verdict, chunk.sample_rate)
+                return held, verdict
+            self._count_gap(verdict)
+            self._close(conversation, verdict)
+        recording = self._recorder.start(self._rules.codec, chunk.sample_rate)
+        opened = self.open[conversation] = Open(Batch.of(chunk), recording)
+        return opened, 0
+
+    def _end(self, item: Item) -> None:
+        held = self.open.get(item.conversation)
+        if held is None:
+            self.void.append(item.id)
+            return
+        held.batch.markers.append(item.id)
+        self._close(item.conversation, Trigger.END)
+
+    def _close(self, conversation: Conversation, trigger: Trigger) -> None:
+        held = self.open.pop(conversation)
+        seal = seal_of(held.batch, trigger, self._rules.codec, self._rules.naming)
+        self.closing.append(self._closed(seal, held.recording, held.batch))
+
+    def _closed(self, seal: Seal, recording: Recording, contents: Batch | Resumed) -> Closed:
+        recovered = entry_ms(seal.id) <= self._recovered_until_ms
+        identities, seqs = bytes(contents.identities), tuple(contents.seqs)
+        doubtful = entry_ms(seal.id) <= self._doubtful_until_ms
+        return Closed(self._partition, seal, recording, identities, self._clock(), recovered, seqs, doubtful)
+
+    def _is_deleted(self, item: Item) -> bool:
+        pushed = entry_ms(item.id)
+        return bool(self._tombstones) and any(
+            pushed <= self._tombstones.get(tombstone, -1) for tombstone in item.conversation.tombstones
+        )
+
+    def _count(self, chunk: Chunk, history: History) -> None:
+        self._metrics.chunks.inc()
+        self._metrics.received_bytes.inc(len(chunk.pcm))
+        self._metrics.received_seconds.inc(chunk.duration)
+        if chunk.trimmed:
+            self._metrics.trimmed.inc()
+        skipped = history.follow(chunk.seq) if chunk.seq is not None else 0
+        if skipped > 0:
+            self._metrics.seq_missing.inc(skipped)
+        elif skipped < 0:
+            self._metrics.seq_reordered.inc()
+
+    def _count_silence(self, samples: int, sample_rate: int) -> None:
+        if samples:
+            self._metrics.gaps.labels("silence").inc()
+            self._metrics.silence_seconds.inc(samples / sample_rate)
+
+    def _count_gap(self, trigger: Trigger) -> None:
+        if trigger is Trigger.GAP:
+            self._metrics.gaps.labels("closed").inc()
+
+    def _forget_idle(self, now_ms: int) -> None:
+        """Histories of conversations without a batch wait in Redis, where the done step has put them."""
+        if now_ms < self._next_sweep_ms:
+            return
+        self._next_sweep_ms = now_ms + IDLE_MS
+        sealed: list[Closed | Resumed] = [*self.closing, *self.whole, *self.resuming()]
+        busy = {*self.open, *(batch.seal.conversation for batch in sealed)}
+        for conversation, history in list(self._histories.items()):
+            if conversation not in busy and now_ms - history.touched_ms > IDLE_MS:
+                del self._histories[conversation]
+
+
+def grouped(items: Collection[Item]) -> dict[Conversation, list[Item]]:
+    """Items by conversation, each in its order."""
+    groups: dict[Conversation, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.conversation, []).append(item)
+    return groups

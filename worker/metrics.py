@@ -1,0 +1,110 @@
+"""Prometheus metrics: stable names, bounded labels (never a uid or a conversation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+PREFIX = "audio_batch"
+STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+DELAY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+BLOB_SECONDS_BUCKETS = (1, 5, 10, 20, 30, 40, 50, 55, 59, 60, 61, 90)
+
+
+class Metrics:
+    """All series of one worker process."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+
+        self.chunks = self._counter("chunks", "Audio chunks accepted from the streams")
+        self.received_bytes = self._counter("received_bytes", "Bytes of PCM accepted from the streams")
+        self.received_seconds = self._counter("received_seconds", "Seconds of audio accepted from the streams")
+        self.stored_bytes = self._counter("stored_bytes", "Bytes of finished blobs that are stored and done")
+        self.stored_seconds = self._counter("stored_seconds", "Seconds of audio stored and done, filled gaps included")
+        self.batches = self._counter("batches", "Batches done, by what closed them", trigger=())
+        self.batch_audio = self._histogram("batch_audio_seconds", "Audio per stored blob", BLOB_SECONDS_BUCKETS)
+        self.stage = self._histogram(
+            "stage_seconds", "Wall time of encode, seal, upload, done per batch", STAGE_BUCKETS, "stage"
+        )
+        self.closed_to_done = self._histogram(
+            "closed_to_done_seconds", "Wall time from closing a batch to its done step", STAGE_BUCKETS
+        )
+
+        self.oldest_unstored = self._gauge("oldest_unstored_seconds", "Age of the oldest entry not stored yet")
+        self.backlog_entries = self._gauge("backlog_entries", "Entries in the owned streams, stored ones are gone")
+        self.backlog_bytes = self._gauge("backlog_bytes", "Redis memory of the owned streams, estimated from samples")
+        self.batch_states = self._gauge("batches_in_state", "Batches now open, ready or uploading", "state")
+        self.partitions_owned = self._gauge("partitions_owned", "Partitions whose lease this worker holds")
+        self.unowned = self._gauge("partitions_unowned", "Partitions without a live lease, as this worker sees it")
+        self.workers = self._gauge("workers", "Live workers, as this worker sees it")
+        self.takeovers = self._counter(
+            "takeovers", "Partitions taken over, by how the last owner left", previous=("released", "died")
+        )
+        self.leases_lost = self._counter("leases_lost", "Leases lost without releasing them")
+        self.rewinds = self._counter(
+            "rewinds",
+            "Partitions read again from their start, by cause",
+            cause=("handover", "redis_changed", "refused", "failed", "part", "deleted"),
+        )
+
+        self.retries = self._counter(
+            "store_retries",
+            "Store requests repeated, by cause",
+            cause=("network", "timeout", "server", "throttled", "permission", "missing-bucket"),
+        )
+        self.conflicts = self._counter(
+            "store_conflicts", "Uploads that found their name taken", outcome=("same", "part", "foreign")
+        )
+        self.store_failing = self._gauge(
+            "store_failing_seconds", "Seconds for which the store has refused everything; 0 while it is asked nothing"
+        )
+        self.redis_errors = self._counter(
+            "redis_errors", "Failed Redis requests, by cause", cause=("connection", "readonly", "refused")
+        )
+
+        self.duplicates = self._counter("duplicates", "Chunks left out because a producer sent them twice")
+        self.gaps = self._counter("gaps", "Timestamp gaps, by what became of them", handling=("silence", "closed"))
+        self.silence_seconds = self._counter("silence_seconds", "Seconds of silence encoded to fill gaps")
+        self.seq_missing = self._counter("seq_missing", "Chunk numbers that were skipped")
+        self.seq_reordered = self._counter("seq_reordered", "Chunks that came after a higher number")
+        self.trimmed = self._counter("trimmed_chunks", "Chunks with half a sample at the end, cut off")
+        self.dead_letters = self._counter(
+            "dead_letters", "Entries moved to the dead letters, by kind", kind=("invalid", "poison", "failed")
+        )
+        self.lost = self._counter("lost_entries", "Entries that vanished from a stream while pending")
+        self.deleted = self._counter("deleted_entries", "Entries dropped because their audio was deleted on demand")
+
+        self.loop_delay = self._histogram("event_loop_delay_seconds", "Lateness of a timer", DELAY_BUCKETS)
+        self.memory = self._gauge("memory_bytes", "Bytes of open and in-flight audio held")
+        self.memory_limit = self._gauge("memory_limit_bytes", "MEMORY_LIMIT")
+        self.paused = self._gauge("reading_paused", "1 while reading waits for memory")
+        self.redis_memory = self._gauge("redis_memory_bytes", "used_memory of Redis")
+        self.redis_memory_limit = self._gauge("redis_memory_limit_bytes", "maxmemory of Redis, 0 without a limit")
+        self.spool_bytes = self._gauge("spool_bytes", "Bytes of blobs in the spool")
+        self.spool_limit = self._gauge("spool_limit_bytes", "SPOOL_MAX_BYTES")
+        self.spool_oldest = self._gauge("spool_oldest_seconds", "Age of the oldest audio that waits in the spool")
+        self.spool_refusals = self._counter(
+            "spool_refusals",
+            "Blobs that the spool did not take, by cause",
+            cause=("full", "no_space", "permission", "timeout", "disk"),
+        )
+        self.spool_uploads = self._counter("spool_uploads", "Blobs that left the spool, by outcome", outcome=())
+        self.spool_blobs = self._gauge("spool_blobs", "Blobs in the spool, by state", "state")
+        self.build_info = self._gauge("build_info", "Always 1", "version", "libopus", "revision")
+
+    def _counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:
+        """With one label or none; its usual values count from 0, for rate() can't see the first value of a series."""
+        counter = Counter(f"{PREFIX}_{name}", text, list(labels), registry=self.registry)
+        for value in chain.from_iterable(labels.values()):
+            counter.labels(value)
+        return counter
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"{PREFIX}_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"{PREFIX}_{name}", text, labels, buckets=buckets, registry=self.registry)

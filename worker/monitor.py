@@ -1,0 +1,79 @@
+"""Gauges that change by themselves: ages, backlogs, memory and the delay of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from worker.consumer import Consumer
+from worker.errors import StreamError
+from worker.memory import MemoryBudget
+from worker.metrics import Metrics
+from worker.stores.watched import StoreHealth
+from worker.stream.client import Client
+from worker.stream.entries import Entries
+from worker.stream.server import memory_use
+
+DELAY_SECONDS = 0.1
+OBSERVE_SECONDS = 2.0
+
+
+class Monitor:
+    """Fills the gauges of one worker while `measure_delay` and `observe` run."""
+
+    def __init__(
+        self,
+        client: Client,
+        entries: Entries,
+        consumer: Consumer,
+        budget: MemoryBudget,
+        store: StoreHealth,
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._entries = entries
+        self._consumer = consumer
+        self._budget = budget
+        self._store = store
+        self._metrics = metrics
+
+    async def measure_delay(self) -> None:
+        """Time the event loop for ever."""
+        while True:
+            due = time.perf_counter() + DELAY_SECONDS
+            await asyncio.sleep(DELAY_SECONDS)
+            self._metrics.loop_delay.observe(max(0.0, time.perf_counter() - due))
+
+    async def observe(self) -> None:
+        """Fill the gauges for ever."""
+        while True:
+            self.observe_memory()
+            try:
+                await self.observe_redis()
+            except StreamError as error:
+                self._metrics.redis_errors.labels(error.cause).inc()
+            await asyncio.sleep(OBSERVE_SECONDS)
+
+    def observe_memory(self) -> None:
+        """What this process knows by itself."""
+        partitions = self._consumer.partitions.values()
+        self._metrics.memory.set(self._budget.used)
+        self._metrics.memory_limit.set(self._budget.limit)
+        self._metrics.paused.set(self._budget.exhausted)
+        states = self._metrics.batch_states
+        states.labels("open").set(sum(len(partition.intake.open) for partition in partitions))
+        states.labels("ready").set(sum(len(partition.intake.resuming()) for partition in partitions))
+        states.labels("uploading").set(sum(len(partition.in_flight) for partition in partitions))
+        oldest = min((ms for partition in partitions if (ms := partition.oldest_ms()) is not None), default=None)
+        age = 0.0 if oldest is None else max(0.0, (self._client.now_ms() - oldest) / 1000)
+        self._metrics.oldest_unstored.set(age)
+        self._metrics.store_failing.set(self._store.failing_for(self._client.clock()))
+
+    async def observe_redis(self) -> None:
+        """What Redis knows: the backlog is what the streams hold, for entries leave them only when stored."""
+        backlog = await self._entries.backlog(list(self._consumer.partitions))
+        self._metrics.backlog_entries.set(sum(backlog.entries.values()))
+        self._metrics.backlog_bytes.set(sum(backlog.bytes.values()))
+        used, limit = await memory_use(self._client)
+        self._metrics.redis_memory.set(used)
+        self._metrics.redis_memory_limit.set(limit)

@@ -1,0 +1,139 @@
+"""Membership and leases of this worker: heartbeat, renew, take the share that is ours, offer back the rest."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from worker.assignment import assign
+from worker.errors import StreamError
+from worker.metrics import Metrics
+from worker.stream.client import Client
+from worker.stream.leases import Lease, Leases, Member
+
+TICKS_PER_TTL = 15
+"""Ticks in one lease TTL: a clean hand-over waits for one tick, a crash for the TTL."""
+
+log = structlog.get_logger()
+
+
+class Ownership:
+    """Keeps `leases`, the leases this worker holds, up to date; `surplus` are partitions that others should have.
+
+    It only changes leases. Who works on the partitions looks at them, and calls `release` when nothing is under way.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        leases: Leases,
+        partitions: int,
+        member: Callable[[int], Member],
+        metrics: Metrics,
+        ttl: float,
+    ) -> None:
+        self._client = client
+        self._leases = leases
+        self._partitions = partitions
+        self._describe = member
+        self._member: Member | None = None
+        self._metrics = metrics
+        self._tick_seconds = ttl / TICKS_PER_TTL
+        self._ttl = ttl
+        self._leaving = False
+        self._generations: dict[int, int] = {}
+        self.leases: dict[int, Lease] = {}
+        self.surplus: set[int] = set()
+        self.last_success = client.clock()
+
+    async def run(self) -> None:
+        """Tick for ever; what Redis does not answer is tried again at the next tick."""
+        while True:
+            try:
+                await self.tick()
+            except StreamError as error:
+                self._metrics.redis_errors.labels(error.cause).inc()
+                log.warning("ownership.redis_failed", error=str(error))
+                if error.cause == "readonly":
+                    await self._client.reconnect()
+            await asyncio.sleep(self._tick_seconds)
+
+    async def tick(self) -> None:
+        """One round: say that we live, see who else does, and move towards the even division."""
+        await self._renew()
+        if not self._leaving:
+            await self._divide()
+        self.last_success = self._client.clock()
+
+    async def leave(self) -> None:
+        """Want no partitions any more: from now on leases are only renewed until they are released."""
+        self._leaving = True
+        if self._member is not None:
+            await self._leases.leave(self._member.worker)
+
+    async def release(self, partition: int) -> None:
+        """Give a partition back; nothing of it may be under way."""
+        lease = self.leases.pop(partition, None)
+        self.surplus.discard(partition)
+        if lease is None:
+            return
+        try:
+            await self._leases.release(lease)
+        except StreamError as error:
+            log.warning("partition.release_failed", partition=partition, free_in_s=self._ttl, error=str(error))
+
+    def reachable(self) -> bool:
+        """Whether Redis answered within the last TTL."""
+        return self._client.clock() - self.last_success < self._ttl
+
+    async def _renew(self) -> None:
+        self._forget_lost()
+        await self._leases.renew(list(self.leases.values()))
+        self._forget_lost()
+
+    def _forget_lost(self) -> None:
+        for partition, lease in list(self.leases.items()):
+            if lease.lost:
+                del self.leases[partition]
+                self.surplus.discard(partition)
+                self._metrics.leases_lost.inc()
+                log.warning("partition.lost", partition=partition)
+
+    async def _divide(self) -> None:
+        us, members = await self._introduce()
+        owners = await self._leases.owners()
+        wanted = assign(self._partitions, members, owners, self._client.now_ms())
+        ours = {partition for partition, worker in enumerate(wanted) if worker == us}
+        self.surplus = self.leases.keys() - ours
+        free = [partition for partition in sorted(ours - self.leases.keys()) if owners[partition] is None]
+        taken = await self._leases.acquire(free, us)
+        for lease in taken:
+            self._adopt(lease)
+        if taken or self.surplus:
+            log.info(
+                "ownership.changed",
+                workers=len(members),
+                owned=len(self.leases),
+                taken=len(taken),
+                surplus=len(self.surplus),
+            )
+        self._metrics.workers.set(len(members))
+        self._metrics.unowned.set(sum(owner is None for owner in owners))
+        self._metrics.partitions_owned.set(len(self.leases))
+
+    async def _introduce(self) -> tuple[str, list[Member]]:
+        """Our id, and all live workers; our own start is known once Redis has told us its time."""
+        if self._member is None:
+            await self._leases.heartbeat(self._describe(0))
+            self._member = self._describe(self._client.now_ms())
+        return self._member.worker, await self._leases.heartbeat(self._member)
+
+    def _adopt(self, lease: Lease) -> None:
+        known = self._generations.get(lease.partition, 0)
+        if lease.generation <= known:
+            log.error("redis.data_lost", partition=lease.partition, generation=lease.generation, known=known)
+        self._generations[lease.partition] = lease.generation
+        self.leases[lease.partition] = lease
+        self._metrics.takeovers.labels("released" if lease.clean else "died").inc()

@@ -1,0 +1,312 @@
+"""One partition in the hands of its owner: what its intake decides is done in Redis and handed to delivery.
+
+The stream holds exactly what is not stored yet, because entries leave it only when they are done. So there is one way
+to begin, and the same way out of every doubt: take over what is pending and read the stream from its start again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+
+import structlog
+
+from worker.batch import Conversation, EntryId, entry_ms, entry_order
+from worker.delivery import Closed, Delivery
+from worker.errors import StreamError
+from worker.intake import Intake, Item, Resumed, grouped
+from worker.metrics import Metrics
+from worker.stream.entries import START, Entries, Entry, ReadRequest
+from worker.stream.leases import Lease
+
+QUARANTINE_AFTER = 3
+"""Owners that died while they processed a conversation, in a row, before its entries go to the dead letters."""
+
+READ_COUNT, MAX_READ_COUNT = 8, 64
+"""Entries per read: at first, and at most."""
+
+PAGE_BYTES = 1_500_000
+"""Bytes per read that the number of entries aims at: nine 5-second chunks at 16 kHz."""
+
+FAILURES_ALLOWED = 3
+"""Times a batch may fail inside a living worker before the same."""
+
+log = structlog.get_logger()
+
+
+class Partition:
+    """All that its owner knows of a partition. One task calls its methods; deliveries run beside it.
+
+    `doubt` says why the partition must be taken over before anything is read; None while all is well.
+    """
+
+    def __init__(self, lease: Lease, intake: Intake, entries: Entries, delivery: Delivery, metrics: Metrics) -> None:
+        self.lease = lease
+        self.intake = intake
+        self.cursor: EntryId = START
+        self.caught_up = False
+        self.doubt: str | None = "new"
+        self.in_flight: dict[EntryId, Closed] = {}
+        self.deliveries: set[asyncio.Task[None]] = set()
+        self._entries = entries
+        self._delivery = delivery
+        self._metrics = metrics
+        self._log = log.bind(partition=lease.partition)
+        self._survivors: set[EntryId] = set()
+        self._quarantined: set[Conversation] = set()
+        self._tried: Counter[Conversation] = Counter()
+        self._failures: Counter[EntryId] = Counter()
+        self._sealed_before: set[EntryId] = set()
+        self._stored_beside: set[EntryId] = set()
+        self._expected: set[EntryId] = set()
+        self._read_count = READ_COUNT
+        self._taken_ms = 0
+
+    @property
+    def number(self) -> int:
+        """Which partition it is."""
+        return self.lease.partition
+
+    async def take_over(self, now_ms: int) -> None:
+        """Begin, or begin again, at Redis' time `now_ms`."""
+        found = await self._entries.take_over(self.lease)
+        self._taken_ms = now_ms
+        self.lease.clean = True  # the death of the owner before us is counted, and once is enough
+        waiting = [seal for seal in found.seals if seal.id not in self.in_flight]
+        for seal in [seal for seal in waiting if self._failures[seal.id] >= FAILURES_ALLOWED]:
+            waiting.remove(seal)
+            await self._entries.unseal(self.lease, seal)
+            await self._bury(dict.fromkeys(seal.all_ids, f"failed {FAILURES_ALLOWED} times"), "failed")
+        self._sealed_before |= {entry for seal in found.seals for entry in seal.all_ids}  # others may finish these
+        self._count_lost(set(found.vanished) - self._sealed_before)
+        self._expected |= self.intake.all_held()
+        self.intake.reset(waiting, found.tombstones, now_ms, found.changed_ms)
+        self._survivors = found.survivors
+        self.cursor, self.caught_up, self.doubt = START, False, None
+        self._log.debug("partition.taken", seals=len(waiting), survivors=len(found.survivors))
+
+    def rewind(self, cause: str) -> None:
+        """Something is not as we believed: take over again before anything else is read or sealed."""
+        if self.doubt is None:
+            self._metrics.rewinds.labels(cause).inc()
+            self._log.warning("partition.rewound", cause=cause)
+        self.doubt = cause
+
+    def abandon(self) -> None:
+        """The partition is no longer ours: forget it; what is on its way may end by itself."""
+        self.lease.lost = True
+        self.doubt = "abandoned"
+        self.intake.drop()
+
+    def expect(self, entries: set[EntryId]) -> None:
+        """Count those of these entries as lost that do not come before the stream's end."""
+        self._expected |= entries
+
+    def reached_end(self) -> None:
+        """The stream holds nothing beyond the cursor; what was pending with us and has not come is lost."""
+        self.caught_up = True
+        self._count_lost(self._expected - self._sealed_before - self._stored_beside)
+        self._expected, self._stored_beside = set(), set()
+
+    def next_read(self) -> ReadRequest:
+        """What to read now."""
+        return ReadRequest(self.lease.partition, self.cursor, self._read_count)
+
+    async def take(self, request: ReadRequest, page: Sequence[Entry], accepted: set[EntryId]) -> None:
+        """Route entries that are pending with us; fewer of them than requested mean that the stream held no more.
+
+        Between the first routed entry and the new cursor nothing may fail: entries that came twice would look like
+        twins.
+        """
+        on_their_way = {entry for closed in self.in_flight.values() for entry in closed.seal.all_ids}
+        ours = accepted - on_their_way
+        parsed = [self.intake.parse(*entry) for entry in page if entry.id in ours]
+        items = [item for item in parsed if item is not None]
+        await self._remember([*self.intake.unknown(items), *self.intake.overtaken(page[-1].id, ours)])
+        try:
+            await self._put_on_trial([item for item in items if item.id in self._survivors])
+        except StreamError:
+            self.rewind("trial")
+            raise
+        for item in items:
+            if item.id not in self._survivors:
+                self.intake.route(item)
+        self._expected |= {entry.id for entry in page}
+        self._expected -= accepted
+        self.cursor, self.caught_up = page[-1].id, False
+        if len(page) < request.count:
+            self.reached_end()
+        self._adapt_read_count(page)
+
+    async def settle(self) -> None:
+        """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
+        if self.doubt is None:
+            await self._forget_survivors()
+            await self._remove_refuse()
+            await self._settle_incomplete()
+            await self._seal_closed()
+
+    def close_aged(self, now_ms: int, *, hurry: bool) -> None:
+        """Close batches that are too old at Redis' time `now_ms`.
+
+        While there is more to read, the time is what the stream says, so that a backlog is cut as it would have been
+        live; `hurry` takes the real time all the same, when nothing may be read until memory is free.
+        """
+        self.intake.close_aged(now_ms if self.caught_up or hurry else entry_ms(self.cursor))
+
+    async def stored(self) -> None:
+        """Wait until everything on its way is done."""
+        while self.deliveries:
+            await asyncio.wait(self.deliveries)
+
+    def oldest_ms(self) -> int | None:
+        """Redis' time in ms at which the oldest entry that is known and not stored was pushed.
+
+        Of a partition that was only taken over, not read yet, it is known since when it waits with us.
+        """
+        batches = [held.batch.opened_ms for held in self.intake.open.values()]
+        sealed = [entry_ms(entry) for entry in self.in_flight]
+        unread = [] if self.caught_up else [entry_ms(self.cursor) or self._taken_ms]
+        return min(filter(None, [*batches[:1], *sealed, *unread]), default=None)
+
+    async def _seal_closed(self) -> None:
+        intake = self.intake
+        if intake.closing:
+            with self._delivery.timed("seal"):
+                refusals = await self._entries.seal(self.lease, [closed.seal for closed in intake.closing])
+            for closed, refused in zip(intake.closing, refusals, strict=True):
+                if refused is None:
+                    self._send(closed)
+                else:
+                    closed.recording.release()
+                    self.expect(set(refused.vanished))
+                    self.rewind(refused.cause)
+            intake.closing = []
+        for closed in intake.whole:
+            self._send(closed)
+        intake.whole = []
+
+    def _send(self, closed: Closed) -> None:
+        self.in_flight[closed.seal.id] = closed
+        task = asyncio.create_task(self._deliver(closed), name=f"deliver {closed.seal.id}")
+        self.deliveries.add(task)
+        task.add_done_callback(self.deliveries.discard)
+
+    async def _deliver(self, closed: Closed) -> None:
+        pending = partial(self._pending, closed.seal.conversation)
+        try:
+            stored = await self._delivery.deliver(closed, pending)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, it must not stop the other conversations
+            self._failures[closed.seal.id] += 1
+            self._log.exception("batch.failed", object=closed.seal.object, error=type(error).__name__)
+            self.rewind("failed")
+        else:
+            if not stored.complete:
+                self._stored_beside.update(stored.covered)
+                self.rewind("part")
+        finally:
+            del self.in_flight[closed.seal.id]
+            closed.recording.release()
+
+    def _pending(self, conversation: Conversation) -> list[EntryId]:
+        on_their_way = [closed.seal for closed in self.in_flight.values()]
+        sealed = [entry for seal in on_their_way if seal.conversation == conversation for entry in seal.entries]
+        return sorted({*sealed, *self.intake.held(conversation)}, key=entry_order)
+
+    async def _remember(self, conversations: Collection[Conversation]) -> None:
+        if not conversations:
+            return
+        asked = list(dict.fromkeys(conversations))
+        in_flight = list(self.in_flight.values())  # before asking: what ends meanwhile may not be in the answer
+        stored = await self._entries.seen(self.lease.partition, asked)
+        for conversation, identities in zip(asked, stored, strict=True):
+            on_their_way = [closed.identities for closed in in_flight if closed.seal.conversation == conversation]
+            self.intake.remember(conversation, identities + b"".join(on_their_way))
+
+    async def _put_on_trial(self, suspects: Sequence[Item]) -> None:
+        """Process what was in the hands of an owner that died, one conversation at a time and under a mark.
+
+        A batch that kills its worker is so told from its neighbours, which were only near it.
+        """
+        for conversation, items in grouped(suspects).items():
+            # Earlier tries of our own ended otherwise, say with a lost connection, and have killed nobody.
+            survived = self._tried[conversation]
+            self._tried[conversation] += 1
+            tries = await self._entries.begin_trial(self.lease, conversation) - survived
+            if tries >= QUARANTINE_AFTER:
+                await self._quarantine(conversation, {item.id for item in items}, tries)
+                continue
+            for item in items:
+                self.intake.route(item)
+            for recording in self.intake.recordings(conversation):
+                await recording.idle()
+            await self._entries.end_trial(self.lease, conversation)
+            del self._tried[conversation]
+
+    async def _quarantine(self, conversation: Conversation, entries: set[EntryId], deaths: int) -> None:
+        self._quarantined.add(conversation)
+        for resumed in self.intake.resuming():
+            if resumed.seal.conversation == conversation:
+                await self._entries.unseal(self.lease, resumed.seal)
+                entries |= set(resumed.seal.all_ids)
+                self.intake.forsake(resumed)
+        reason = f"poison: {deaths} workers in a row ended while they processed it"
+        self._log.error("batch.quarantined", conversation=str(conversation), entries=len(entries), deaths=deaths)
+        await self._bury(dict.fromkeys(entries, reason), "poison")
+
+    def _adapt_read_count(self, page: Sequence[Entry]) -> None:
+        """Read about PAGE_BYTES at once, be the chunks tiny or absurd; grow slowly, for the next may be larger."""
+        size = sum(len(value) for entry in page for value in entry.fields.values()) / len(page)
+        wanted = int(PAGE_BYTES / max(size, 1))
+        self._read_count = max(1, min(wanted, 2 * self._read_count, MAX_READ_COUNT))
+
+    async def _forget_survivors(self) -> None:
+        if not self._survivors and not self._quarantined:
+            return
+        self._survivors = {entry for entry in self._survivors if entry_order(entry) > entry_order(self.cursor)}
+        if not self._survivors:
+            for conversation in self._quarantined:
+                await self._entries.end_trial(self.lease, conversation)
+            self._quarantined.clear()
+
+    async def _remove_refuse(self) -> None:
+        """Take out of Redis what holds no audio to store: bad entries with their reasons, and void ones."""
+        if self.intake.bad:
+            await self._bury(self.intake.bad, "invalid")
+            self.intake.bad = {}
+        if self.intake.void:
+            await self._entries.discard(self.lease, self.intake.void)
+            self.intake.void = []
+
+    async def _bury(self, reasons: dict[EntryId, str], kind: str) -> None:
+        buried = await self._entries.bury(self.lease, reasons)
+        self._metrics.dead_letters.labels(kind).inc(buried)
+        self._log.warning("entries.buried", kind=kind, entries=buried, reason=next(iter(reasons.values())))
+
+    async def _settle_incomplete(self) -> None:
+        """Decide on sealed batches of which not all entries came, though the stream was read beyond them."""
+        behind = [resumed for resumed in self.intake.resuming() if self._is_behind(resumed)]
+        if not behind:
+            return
+        still_sealed = {seal.id for seal in await self._entries.seals(self.lease.partition)}
+        for resumed in behind:
+            if resumed.seal.id not in still_sealed:  # a former owner finished it meanwhile
+                self.intake.forsake(resumed)
+                continue
+            self._count_lost(resumed.missing)
+            if resumed.identities:
+                self.intake.give_up(resumed)
+            else:
+                await self._entries.unseal(self.lease, resumed.seal)
+                self.intake.forsake(resumed)
+
+    def _is_behind(self, resumed: Resumed) -> bool:
+        return self.caught_up or max(map(entry_order, resumed.missing)) <= entry_order(self.cursor)
+
+    def _count_lost(self, entries: Iterable[EntryId]) -> None:
+        lost = sorted(entries)
+        if lost:
+            self._metrics.lost.inc(len(lost))
+            self._log.error("entries.lost", entries=len(lost), first=lost[0], last=lost[-1])

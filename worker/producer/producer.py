@@ -1,0 +1,248 @@
+"""What a WebSocket server calls: `push` and `end`; everything behind them happens in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import structlog
+from redis.backoff import EqualJitterBackoff
+
+from codec.entry import DEFAULT_PROTECTION, DEFAULT_SAMPLE_RATE, Chunk, End, Protection, partition_of
+from worker.errors import BufferFull, NotSent, SettingsError, StreamError
+from worker.producer.buffer import Buffer
+from worker.producer.numbering import Numbering
+from worker.producer.sender import Sender, Trouble
+from worker.stream.client import Client, connect
+from worker.stream.keys import Keys
+from worker.tasks import end
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.backoff import AbstractBackoff
+
+    from worker.producer.buffer import Entry
+
+MIB = 1024 * 1024
+FIRST_DELAY = 0.05
+MAX_DELAY = 5.0
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a producer may hold and how long it may wait.
+
+    `buffer_bytes` holds 33 minutes of one session at 16 kHz, or 10 seconds of 200. `close_within` is the seconds
+    that closing waits for Redis (None: for ever), less than the pod's grace period. `reply_timeout` is the seconds
+    after which a silent connection counts as lost.
+    """
+
+    buffer_bytes: int = 64 * MIB
+    close_within: float | None = 20.0
+    reply_timeout: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A moment of a producer: what waits (entries, bytes, seconds), and what happened since its start.
+
+    `buffered_bytes` counts what an entry costs on top of its PCM, `sent_bytes` is PCM alone. `waiting` pushes wait for
+    room; `retries` are failed round trips, `refusals` the entries a full Redis refused, and `buffer_full` the pushes
+    that got `BufferFull`. `trouble` is set while Redis does not take audio.
+    """
+
+    buffered_entries: int
+    buffered_bytes: int
+    oldest_age: float
+    waiting: int
+    sent_entries: int
+    sent_bytes: int
+    retries: int
+    refusals: int
+    buffer_full: int
+    conversations: int
+    trouble: Trouble | None
+
+
+class Producer:
+    """Pushes chunks into the streams, in order per conversation; an asynchronous context manager.
+
+    A push only appends to a bounded buffer, which a background task empties into Redis. Lost connections, a full Redis
+    (`OOM command not allowed`), a replica (READONLY) or a loading one are retried for ever with back-off;
+    `on_trouble` is called with every failed attempt, and with None once Redis takes audio again. When the buffer is
+    full, a push waits, or raises `BufferFull` if told to. Nothing is ever dropped silently.
+
+    Every chunk gets the next `seq` of its conversation, so that a retry after a lost reply is recognised as a twin. A
+    restarted process counts from 0 again: no audio is lost by that, since a chunk of other bytes is no twin, but a
+    worker counts a reordering. `resume` goes on counting where the old process stopped.
+
+    Raises:
+        SettingsError: on entering, if Redis records another number of partitions or contract version, or the URL is
+            wrong. An unreachable Redis is no error then: pushes are buffered.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        *,
+        partitions: int = 64,
+        prefix: str = "pcm",
+        limits: Limits = Limits(),
+        on_trouble: Callable[[Trouble | None], object] = lambda _: None,
+        backoff: AbstractBackoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if partitions < 1:
+            raise SettingsError(f"PARTITIONS is {partitions}; it must be at least 1")
+        self._partitions = partitions
+        self._close_within = limits.close_within
+        self._numbering = Numbering(clock)
+        self._buffer = Buffer(limits.buffer_bytes, clock)
+        self._client = Client(connect(redis_url, timeout=limits.reply_timeout))
+        self._sender = Sender(
+            self._client,
+            Keys(prefix),
+            partitions,
+            self._buffer,
+            backoff or EqualJitterBackoff(cap=MAX_DELAY, base=FIRST_DELAY),
+            on_trouble,
+        )
+        self._sending: asyncio.Task[None] | None = None
+        self._buffer_full = 0
+        self._failure: BaseException | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._sender.check()
+        except StreamError as error:
+            log.warning("producer.started_without_redis", error=str(error))
+        except BaseException:
+            await self._client.close()
+            raise
+        self._sending = asyncio.create_task(self._sender.run(), name="producer-sender")
+        self._sending.add_done_callback(self._on_sender_end)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def check(self) -> None:
+        """Make sure that Redis answers, for a readiness probe. Raises `StreamError`, `SettingsError`."""
+        await self._sender.check()
+
+    async def push(
+        self,
+        uid: str,
+        conversation_id: str,
+        timestamp: float,
+        pcm: bytes | bytearray | memoryview,
+        *,
+        sample_rate: int = DEFAULT_SAMPLE_RATE,
+        protection: Protection = DEFAULT_PROTECTION,
+        within: float | None = None,
+    ) -> None:
+        """Take s16le mono PCM whose first sample is from `timestamp` (Unix seconds).
+
+        Returns at once unless the buffer is full; then it waits `within` seconds for room (0: not at all, None: as
+        long as it takes). A cancelled push may have been taken.
+
+        Raises:
+            BadEntry: a worker would refuse the chunk; half a sample at the end belongs to the next chunk.
+            PushRefused: the chunk was not taken, because the buffer is full (`BufferFull`) or the producer closed.
+        """
+        await self.put(Chunk(uid, conversation_id, timestamp, bytes(pcm), sample_rate, protection), within=within)
+
+    async def end(self, uid: str, conversation_id: str, *, within: float | None = None) -> None:
+        """Say that no more audio of the conversation is coming soon: its blob need not wait. Raises as `push`."""
+        await self.put(End(uid, conversation_id), within=within)
+
+    async def put(self, entry: Entry, *, within: float | None = None) -> None:
+        """Take an entry as it is, for example one of `NotSent`; a chunk without `seq` gets one. Raises as `push`."""
+        partition = partition_of(entry.conversation_id, self._partitions)
+        size = len(entry.pcm) if isinstance(entry, Chunk) else 0
+        try:
+            await self._buffer.admit(partition, size, lambda: self._numbered(entry), within)
+        except BufferFull:
+            self._buffer_full += 1
+            raise
+
+    def next_seq(self, conversation_id: str) -> int:
+        """The `seq` that the conversation's next chunk gets; an hour after its last chunk it starts at 0 again."""
+        return self._numbering.following(conversation_id)
+
+    def resume(self, conversation_id: str, seq: int) -> None:
+        """Count on from `seq`, the `next_seq` that an earlier process has left, unless counting is further already."""
+        self._numbering.resume(conversation_id, seq)
+
+    def stats(self) -> Stats:
+        """What waits and what happened."""
+        return Stats(
+            buffered_entries=self._buffer.entries,
+            buffered_bytes=self._buffer.bytes,
+            oldest_age=self._buffer.oldest_age(),
+            waiting=self._buffer.waiting,
+            sent_entries=self._sender.sent_entries,
+            sent_bytes=self._sender.sent_bytes,
+            retries=self._sender.retries,
+            refusals=self._sender.refusals,
+            buffer_full=self._buffer_full,
+            conversations=len(self._numbering),
+            trouble=self._sender.trouble,
+        )
+
+    async def flush(self, *, within: float | None = None) -> tuple[Entry, ...]:
+        """Wait until all that was taken before is in Redis; return what is not after `within` seconds.
+
+        What is returned stays in the buffer and is sent all the same.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                await self._buffer.drained()
+        return self._buffer.unsent()
+
+    async def close(self) -> None:
+        """Take no more pushes, wait `close_within` seconds until all is in Redis, and disconnect.
+
+        Raises:
+            NotSent: what Redis has not confirmed by then, for the caller to save.
+        """
+        self._buffer.close("the producer is closed")
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._close_within):
+                    await self._buffer.empty()
+        finally:
+            await self._stop()
+        unsent = self._buffer.take_all()
+        if unsent:
+            raise NotSent(unsent, self._reason())
+
+    async def _stop(self) -> None:
+        if self._sending is not None:
+            await end([self._sending])
+        self._buffer.abandon("the producer is closed")
+        await self._client.close()
+
+    def _reason(self) -> str:
+        if self._failure is not None:
+            return str(self._failure)
+        trouble = self._sender.trouble
+        return trouble.message if trouble else "there was not enough time"
+
+    def _numbered(self, entry: Entry) -> Entry:
+        if isinstance(entry, End):
+            return entry
+        return dataclasses.replace(entry, seq=self._numbering.take(entry.conversation_id, entry.seq))
+
+    def _on_sender_end(self, sending: asyncio.Task[None]) -> None:
+        self._failure = None if sending.cancelled() else sending.exception()
+        if self._failure is not None:
+            log.error("producer.stopped", error=str(self._failure), exc_info=self._failure)
+            self._buffer.abandon(f"the producer has stopped: {self._failure}")

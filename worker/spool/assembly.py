@@ -1,0 +1,96 @@
+"""Puts the spool's parts together, for the worker and for the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from worker.errors import SettingsError, SpoolRefused
+from worker.metrics import Metrics
+from worker.placement import Placement, StorePlacement
+from worker.settings import Settings
+from worker.spool.drainer import Drainer
+from worker.spool.leftovers import Leftovers
+from worker.spool.names import Origin
+from worker.spool.placement import SpoolPlacement
+from worker.spool.spool import Spool
+from worker.spool.uploader import Uploader
+from worker.spool.volume import Volume
+from worker.stores import Store
+from worker.stores.patient import PatientStore
+from worker.stores.watched import WatchedStore
+from worker.stream.client import Client
+from worker.stream.entries import Entries
+
+
+class Spooling:
+    """A spool, what fills it and what empties it."""
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: Settings,
+        client: Client,
+        entries: Entries,
+        store: WatchedStore,
+        metrics: Metrics,
+    ) -> None:
+        origin = Origin(settings.store_url, settings.stream_prefix)
+        self.spool = Spool(Volume(directory), origin, settings.spool_max_bytes, metrics, client.clock)
+        self.drainer = Drainer(
+            self.spool,
+            Uploader(store, entries, metrics),
+            Leftovers(self.spool, entries),
+            store.health,
+            metrics,
+            client.now_ms,
+            settings.upload_concurrency,
+        )
+
+    async def open(self) -> None:
+        """Make sure that the directory is there; a volume that is only down is no reason not to start.
+
+        Raises:
+            SettingsError: the directory can't be used.
+        """
+        try:
+            await self.spool.open()
+        except SpoolRefused as error:
+            if error.cause == "permission":
+                raise SettingsError(f"{error}; name a directory that this user can write to") from error
+
+    async def run(self) -> None:
+        """Upload for ever what lies in the spool."""
+        try:
+            await self.drainer.run()
+        finally:
+            self.spool.close()
+
+    async def empty(self) -> bool:
+        """Whether nothing waits that could be uploaded."""
+        try:
+            return await self.drainer.left() == 0
+        except OSError:
+            return False
+
+
+def open_spooling(
+    settings: Settings, client: Client, entries: Entries, store: WatchedStore, metrics: Metrics
+) -> Spooling | None:
+    """The spool in SPOOL_DIR, which is emptied even when SPOOL_MODE fills it no more; None without SPOOL_DIR."""
+    if settings.spool_dir is None:
+        return None
+    return Spooling(settings.spool_dir, settings, client, entries, store, metrics)
+
+
+def placement(settings: Settings, store: WatchedStore, spooling: Spooling | None, metrics: Metrics) -> Placement:
+    """Where finished blobs go, as SPOOL_MODE says."""
+    if spooling is None or settings.spool_mode == "off":
+        return StorePlacement(PatientStore(store), metrics)
+    direct = StorePlacement(PatientStore(store, settings.spool_after), metrics)
+    return SpoolPlacement(direct, spooling.spool, metrics, first=settings.spool_mode == "always")
+
+
+def watched(settings: Settings, store: Store, metrics: Metrics, client: Client) -> WatchedStore:
+    """The store as all of a worker's requests go through it."""
+    return WatchedStore(store, asyncio.Semaphore(settings.upload_concurrency), metrics, client.clock)

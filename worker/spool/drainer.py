@@ -1,0 +1,218 @@
+"""Empties the spool into the store: round after round, the oldest first, beside all other workers on the volume."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from worker.batch import entry_ms
+from worker.errors import SpoolDamaged, StoreError, StreamError
+from worker.metrics import Metrics
+from worker.spool.leftovers import Leftovers
+from worker.spool.names import SpoolFile, State
+from worker.spool.record import read_record
+from worker.spool.spool import Spool
+from worker.spool.uploader import Uploader
+from worker.stores.watched import StoreHealth
+
+LEASE_SECONDS = 120.0
+"""Without a touch for so long, by the volume's clock, a claim's worker is dead; NFS may show times a minute late."""
+
+TOUCHES_PER_LEASE = 6
+SCAN_SECONDS = 5.0
+SCAN_SHARE = 20
+"""The next scan comes after SCAN_SECONDS, or after SCAN_SHARE times as long as the last one took."""
+
+ROUND_FILES = 1000
+"""Blobs uploaded between two scans."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+"""Seconds between tries while the store or Redis refuses, doubling, with up to a second of jitter."""
+
+Refusal = (StoreError, StreamError, OSError)
+
+log = structlog.get_logger()
+
+
+class Drainer:
+    """Uploads what any worker on the volume has spooled for this origin.
+
+    `outcomes` counts what became of the blobs: "stored", "renamed" or "deleted".
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        uploader: Uploader,
+        leftovers: Leftovers,
+        health: StoreHealth,
+        metrics: Metrics,
+        now_ms: Callable[[], int],
+        concurrency: int,
+    ) -> None:
+        self.lease = LEASE_SECONDS
+        self._spool = spool
+        self._volume = spool.volume
+        self._uploader = uploader
+        self._leftovers = leftovers
+        self._health = health
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._concurrency = concurrency
+        self.outcomes: Counter[str] = Counter()
+        self._claims: set[SpoolFile] = set()
+        self._damaged: set[str] = set()
+        self._scan_wait = SCAN_SECONDS
+
+    async def run(self) -> None:
+        """Empty the spool for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.keep_claims(), name="spool claims")
+            group.create_task(self._repeat(), name="spool rounds")
+
+    async def round(self) -> None:
+        """Settle what dead workers left, then upload what is ready.
+
+        Raises:
+            StoreError, StreamError, OSError: the first refusal, which ends the round.
+        """
+        ours = await self._scan()
+        await self._settle([file for file in ours if file not in self._claims])
+        ready = [file for file in ours if file.state is State.READY and file.name not in self._damaged]
+        if len(ready) > ROUND_FILES:
+            self._spool.arrived.set()
+        await self._upload_all(ready[:ROUND_FILES])
+        if not any(map(self._waits, ours)) and self._spool.trouble is None:
+            self._health.nothing_waits()
+
+    async def left(self) -> int:
+        """Blobs that can still be uploaded, by us or by others. Raises OSError."""
+        return sum(map(self._waits, await self._scan()))
+
+    async def keep_claims(self) -> None:
+        """Show for ever that our uploads go on."""
+        while True:
+            await asyncio.sleep(self.lease / TOUCHES_PER_LEASE)
+            for claim in list(self._claims):
+                with suppress(OSError):
+                    await self._spool.run(partial(self._volume.touch, claim))
+
+    async def _repeat(self) -> None:
+        refusals = 0
+        while True:
+            self._spool.arrived.clear()
+            try:
+                await self.round()
+            except Exception as error:  # whatever it is, the worker goes on reading and storing
+                refusals += 1
+                known = isinstance(error, Refusal)
+                log.warning("spool.waits", error=str(error), refusals=refusals, exc_info=None if known else error)
+                await asyncio.sleep(_wait_after(error, refusals))
+                continue
+            refusals = 0
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._scan_wait):
+                    await self._spool.arrived.wait()
+
+    async def _scan(self) -> list[SpoolFile]:
+        began = time.monotonic()
+        listing = await self._spool.scan()
+        self._scan_wait = max(SCAN_SECONDS, SCAN_SHARE * (time.monotonic() - began))
+        ours = [file for file in listing.files if file.stem.origin == self._spool.origin.digest]
+        self._damaged &= {file.name for file in ours}
+        self._metrics.spool_bytes.set(listing.bytes)
+        self._observe(ours)
+        return ours
+
+    async def _settle(self, files: Sequence[SpoolFile]) -> None:
+        """Finish removals, give back what dead workers had claimed, and look at what they left half-written."""
+        for file in [file for file in files if file.state is State.DONE]:
+            await self._spool.run(partial(self._volume.remove, file))
+        held = [file for file in files if file.state in (State.OPEN, State.UPLOADING)]
+        ages = await self._spool.run(partial(self._volume.ages, held))
+        lapsed = [file for file, age in ages.items() if age > self.lease]
+        for file in [file for file in lapsed if file.state is State.UPLOADING]:
+            log.warning("spool.claim_lapsed", file=file.name, age_s=round(ages[file]))
+            await self._spool.run(partial(self._volume.release, file))
+            self._spool.arrived.set()
+        await self._leftovers.settle([file for file in lapsed if file.state is State.OPEN])
+
+    async def _upload_all(self, files: Sequence[SpoolFile]) -> None:
+        queue = iter(files)
+        refusals: list[Exception] = []
+        if self._health.failing_since is not None:  # one has to find out whether it still does
+            await self._work(iter(files[:1]), refusals)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._concurrency, len(files))):
+                group.create_task(self._work(queue, refusals), name="spool upload")
+        if refusals:
+            raise refusals[0]
+
+    async def _work(self, queue: Iterator[SpoolFile], refusals: list[Exception]) -> None:
+        while not refusals and (file := next(queue, None)) is not None:
+            try:
+                await self._drain(file)
+            except Refusal as error:
+                refusals.append(error)
+            except Exception:  # whatever it is, it must not stop the other blobs
+                log.exception("spool.failed", file=file.name)
+                self._damaged.add(file.name)
+
+    async def _drain(self, file: SpoolFile) -> None:
+        claim = await self._spool.run(partial(self._volume.claim, file))
+        if claim is None:
+            return
+        self._claims.add(claim)
+        try:
+            record = read_record(await self._spool.run(partial(self._volume.read, claim)), claim.stem)
+            name = await self._uploader.upload(record)
+            await self._spool.run(partial(self._volume.finish, claim))
+            self._report(record.header.seal.object, name, file)
+        except FileNotFoundError:  # our claim had lapsed and another worker was faster
+            return
+        except SpoolDamaged as error:
+            self._damaged.add(file.name)
+            log.error("spool.damaged", file=file.name, error=str(error))  # noqa: TRY400 -- the sentence says it all
+        finally:
+            self._claims.discard(claim)
+            await self._spool.run(partial(self._volume.release, claim))  # which is no more if it was finished
+
+    def _waits(self, file: SpoolFile) -> bool:
+        return file.state in (State.READY, State.UPLOADING) and file.name not in self._damaged
+
+    def _report(self, wanted: str, name: str | None, file: SpoolFile) -> None:
+        outcome = "deleted" if name is None else "stored" if name == wanted else "renamed"
+        self.outcomes[outcome] += 1
+        self._metrics.spool_uploads.labels(outcome).inc()
+        age = (self._now_ms() - entry_ms(file.stem.first)) / 1000
+        log.info(
+            "spool.uploaded",
+            object=wanted,
+            outcome=outcome,
+            stored_as=name,
+            bytes=file.stem.size,
+            age_s=round(age, 1),
+        )
+
+    def _observe(self, files: Sequence[SpoolFile]) -> None:
+        states = {file.name: str(file.state) for file in files}
+        states |= dict.fromkeys(self._damaged, "damaged") | dict.fromkeys(self._leftovers.torn, "torn")
+        for state in (*State, "damaged", "torn"):
+            self._metrics.spool_blobs.labels(str(state)).set(list(states.values()).count(str(state)))
+        waiting = [entry_ms(file.stem.first) for file in files if file.state in (State.READY, State.UPLOADING)]
+        age = (self._now_ms() - min(waiting)) / 1000 if waiting else 0.0
+        self._metrics.spool_oldest.set(max(0.0, age))
+
+
+def _wait_after(error: Exception, refusals: int) -> float:
+    if isinstance(error, StoreError) and error.retry_after is not None:
+        return min(error.retry_after, LONGEST_WAIT)
+    wait: float = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(refusals - 1, 10))
+    return wait + random.random()  # noqa: S311 -- jitter needs no secrecy

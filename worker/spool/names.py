@@ -1,0 +1,104 @@
+"""Names of the files in a spool: all that is decided about a blob without opening it, and its state.
+
+`{first entry}_{last entry}_{partition}_{origin}_{conversation}_{bytes}.ready`, origin and conversation as digests.
+One name is always the same audio, so that whatever is renamed onto it is a twin.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from worker.batch import Conversation, EntryId, entry_order
+
+_ENTRY = r"[0-9]{1,19}-[0-9]{1,19}"
+_NAME = re.compile(
+    rf"(?P<first>{_ENTRY})_(?P<last>{_ENTRY})_(?P<partition>[0-9]{{1,5}})_(?P<origin>[0-9a-f]{{8}})"
+    r"_(?P<conversation>[0-9a-f]{16})_(?P<size>[0-9]{1,12})(\.(?P<token>[0-9a-f]{1,32}))?\.(?P<state>[a-z]+)"
+)
+
+
+class State(StrEnum):
+    """What may be done with a file; its name's extension."""
+
+    OPEN = "open"  # being written, its audio is still in Redis
+    READY = "ready"  # complete and synced, anybody may upload it
+    UPLOADING = "uploading"  # somebody uploads it, who is alive as long as the file is touched
+    DONE = "done"  # it is in the store and may be removed
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where blobs come from and belong: STORE_URL, and the STREAM_PREFIX under which deletions are recorded."""
+
+    store_url: str
+    prefix: str
+
+    @property
+    def digest(self) -> str:
+        """How file names say it."""
+        return _digest(self.store_url.rstrip("/"), self.prefix)[:8]
+
+
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """What a file's name tells of its blob; `size` is the whole file's in bytes."""
+
+    first: EntryId
+    last: EntryId
+    partition: int
+    origin: str
+    conversation: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.first}_{self.last}_{self.partition}_{self.origin}_{self.conversation}_{self.size}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFile:
+    """One file; `token` tells apart writers of the same blob, and only open files have one."""
+
+    stem: Stem
+    state: State
+    token: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return ".".join(part for part in (str(self.stem), self.token, self.state) if part)
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key: the oldest audio first."""
+        return entry_order(self.stem.first)
+
+
+def conversation_digest(conversation: Conversation) -> str:
+    """How file names say whose audio it is."""
+    return _digest(*conversation)[:16]
+
+
+def parse(name: str) -> SpoolFile | None:
+    """Read a file's name; None if it is not one of the spool's."""
+    found = _NAME.fullmatch(name)
+    if found is None or found["state"] not in list(State):
+        return None
+    state = State(found["state"])
+    if bool(found["token"]) is not (state is State.OPEN):
+        return None
+    stem = Stem(
+        found["first"],
+        found["last"],
+        int(found["partition"]),
+        found["origin"],
+        found["conversation"],
+        int(found["size"]),
+    )
+    return SpoolFile(stem, state, found["token"] or "")
+
+
+def _digest(*parts: str) -> str:
+    return sha256("\0".join(parts).encode()).hexdigest()

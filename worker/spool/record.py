@@ -1,0 +1,155 @@
+"""A spooled blob as a file: a checked header that says what it is and where it belongs, then the blob.
+
+`8 bytes magic, u32 header length, u32 CRC32C of the header` (big-endian), the header as JSON, the blob's bytes, whose
+length and CRC32C stand in the header. One file, so that one rename puts all of it there or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import google_crc32c
+
+from codec.errors import BadName
+from codec.names import parse_name
+from worker.errors import SpoolDamaged
+from worker.seal import Seal
+from worker.spool.names import Origin, Stem, conversation_digest
+
+MAGIC = b"absp\r\n\x00\x01"
+"""Ends with the format's version; the line end shows a transfer that took the file for text."""
+
+HEAD = struct.Struct(">8sII")
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a spooled blob says about itself.
+
+    The object's name is the seal's, or a later one if that is taken; `metadata` is the object's, `size` and `crc32c`
+    are those of the blob's bytes.
+    """
+
+    origin: Origin
+    partition: int
+    seal: Seal
+    metadata: Mapping[str, str]
+    size: int
+    crc32c: int
+
+    def to_bytes(self) -> bytes:
+        """As the file begins."""
+        facts = {
+            "store": self.origin.store_url,
+            "prefix": self.origin.prefix,
+            "partition": self.partition,
+            "seal": self.seal.to_json(),
+            "metadata": dict(self.metadata),
+            "size": self.size,
+            "crc32c": self.crc32c,
+        }
+        text = json.dumps(facts).encode()
+        return HEAD.pack(MAGIC, len(text), google_crc32c.value(text)) + text
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A blob with its header."""
+
+    header: Header
+    blob: bytes
+
+    def to_bytes(self) -> bytes:
+        """The file's content."""
+        return self.header.to_bytes() + self.blob
+
+
+def record(origin: Origin, partition: int, seal: Seal, metadata: Mapping[str, str], blob: bytes) -> Record:
+    """Describe a finished blob."""
+    return Record(Header(origin, partition, seal, metadata, len(blob), google_crc32c.value(blob)), blob)
+
+
+def stem_of(header: Header, file_size: int) -> Stem:
+    """How the file that begins with `header` is called."""
+    seal = header.seal
+    return Stem(
+        seal.entries[0],
+        seal.entries[-1],
+        header.partition,
+        header.origin.digest,
+        conversation_digest(seal.conversation),
+        file_size,
+    )
+
+
+def read_record(data: bytes, stem: Stem) -> Record:
+    """Read and check the whole content of the file that is called `stem`.
+
+    Raises:
+        SpoolDamaged: it is torn, or not what was written under this name.
+    """
+    header, end = read_header(data)
+    if stem_of(header, len(data)) != stem:
+        raise SpoolDamaged("its name does not fit its content")
+    blob = data[end:]
+    if len(blob) != header.size:
+        raise SpoolDamaged(f"it holds {len(blob)} of the blob's {header.size} bytes")
+    if google_crc32c.value(blob) != header.crc32c:
+        raise SpoolDamaged("the blob does not fit its CRC32C")
+    return Record(header, blob)
+
+
+def read_header(data: bytes) -> tuple[Header, int]:
+    """Read the header from a file's beginning; returns it and where it ends.
+
+    Raises:
+        SpoolDamaged: there is none, or it does not fit its checksum.
+    """
+    end = header_bytes(data)
+    text = data[HEAD.size : end]
+    if len(data) < end or google_crc32c.value(text) != HEAD.unpack_from(data)[2]:
+        raise SpoolDamaged("its header is torn or does not fit its CRC32C")
+    return _header(text), end
+
+
+def header_bytes(data: bytes) -> int:
+    """How much of the file is header, told by its first `HEAD.size` bytes.
+
+    Raises:
+        SpoolDamaged: they are no beginning of a header.
+    """
+    if len(data) < HEAD.size:
+        raise SpoolDamaged(f"it has {len(data)} bytes and no header")
+    magic, length, _ = HEAD.unpack_from(data)
+    if magic != MAGIC or length > MAX_HEADER_BYTES:
+        raise SpoolDamaged("it does not begin like a spooled blob of this version")
+    return HEAD.size + int(length)
+
+
+def _header(text: bytes) -> Header:
+    # A checksum keeps out accidents, not forgers: whatever writes to the volume can write a fitting one.
+    try:
+        facts: dict[str, Any] = json.loads(text)
+        header = Header(
+            origin=Origin(str(facts["store"]), str(facts["prefix"])),
+            partition=int(facts["partition"]),
+            seal=Seal.from_json(facts["seal"]),
+            metadata={str(key): str(value) for key, value in facts["metadata"].items()},
+            size=int(facts["size"]),
+            crc32c=int(facts["crc32c"]),
+        )
+        _check(header.seal)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SpoolDamaged(f"its header makes no sense: {type(error).__name__}") from error
+    return header
+
+
+def _check(seal: Seal) -> None:
+    name = parse_name(seal.object)
+    if (name.uid, name.conversation_id) != seal.conversation or not seal.entries:
+        raise BadName("the object belongs to another conversation")

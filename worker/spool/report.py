@@ -1,0 +1,78 @@
+"""What lies in a spool directory, for people and for other programs; nothing is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker.batch import entry_ms
+from worker.errors import SpoolDamaged
+from worker.spool.names import SpoolFile, State
+from worker.spool.record import HEAD, Header, header_bytes, read_header, read_record
+from worker.spool.volume import Volume
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Blobs by state, bytes of all of them, and Redis' time in ms at which the oldest audio that waits was pushed."""
+
+    blobs: dict[str, int] = field(default_factory=dict)
+    bytes: int = 0
+    oldest_ms: int | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Blobs that are not in the store yet."""
+        return self.blobs.get(State.READY, 0) + self.blobs.get(State.UPLOADING, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file; `header` and `damage` are None if not looked at, or if there is none."""
+
+    file: SpoolFile
+    header: Header | None = None
+    damage: str | None = None
+
+
+def summary(directory: Path) -> Summary:
+    """Count what is there, by file names alone; an absent directory is empty. Blocks. Raises OSError."""
+    if not directory.is_dir():
+        return Summary(dict.fromkeys(map(str, State), 0))
+    listing = Volume(directory).scan()
+    blobs = {str(state): sum(file.state is state for file in listing.files) for state in State}
+    waiting = [entry_ms(file.stem.first) for file in listing.files if file.state in (State.READY, State.UPLOADING)]
+    return Summary(blobs, listing.bytes, min(waiting, default=None))
+
+
+def items(directory: Path) -> Iterator[Item]:
+    """Every file with its header, oldest audio first. Blocks. Raises OSError."""
+    volume = Volume(directory)
+    for file in volume.scan().files:
+        try:
+            header, _ = read_header(_beginning(volume, file))
+        except FileNotFoundError:
+            continue
+        except SpoolDamaged as error:
+            yield Item(file, damage=str(error))
+        else:
+            yield Item(file, header)
+
+
+def verified(directory: Path) -> Iterator[Item]:
+    """Every file, read whole and checked. Blocks. Raises OSError."""
+    volume = Volume(directory)
+    for file in volume.scan().files:
+        try:
+            record = read_record(volume.read(file), file.stem)
+        except FileNotFoundError:
+            continue
+        except SpoolDamaged as error:
+            yield Item(file, damage=str(error))
+        else:
+            yield Item(file, record.header)
+
+
+def _beginning(volume: Volume, file: SpoolFile) -> bytes:
+    return volume.read(file, header_bytes(volume.read(file, HEAD.size)))

@@ -1,0 +1,181 @@
+"""The spool as the worker uses it: off the event loop, bounded in size, and never a reason to wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+import structlog
+
+from worker.batch import Conversation
+from worker.errors import SpoolDamaged, SpoolRefused
+from worker.metrics import Metrics
+from worker.spool.names import Origin, State, Stem, conversation_digest
+from worker.spool.record import Header, Record, read_record, stem_of
+from worker.spool.volume import Listing, Volume
+
+T = TypeVar("T")
+
+THREADS = 8
+"""Of the spool's own: a volume that hangs must not hold up anything else."""
+
+PATIENCE_SECONDS = 30.0
+"""After which a write counts as refused. It may end later all the same: then the blob is a twin."""
+
+REST_SECONDS = 5.0
+"""After a failed write, before the next one is tried."""
+
+ROOM_AGAIN = 0.9
+"""Part of its bound at which a spool that was full takes blobs again, lest it be full and not by turns."""
+
+CAUSES = {
+    errno.ENOSPC: "no_space",
+    errno.EDQUOT: "no_space",
+    errno.EFBIG: "no_space",
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.EROFS: "permission",
+}
+
+log = structlog.get_logger()
+
+
+class Spool:
+    """Holds blobs that are done in Redis and not in the store yet.
+
+    `trouble` is a short constant label for why it takes nothing: "full" by its own bound, "no_space", "permission",
+    "timeout", "disk" by the volume; None while it does. `arrived` is set whenever there is something new.
+    """
+
+    def __init__(
+        self,
+        volume: Volume,
+        origin: Origin,
+        limit: int,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.volume = volume
+        self.origin = origin
+        self.trouble: str | None = None
+        self.arrived = asyncio.Event()
+        self._limit = limit
+        self._metrics = metrics
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
+        self._listed = 0
+        self._landed: set[Stem] = set()
+        self._writing = 0
+        self._resting_until = clock()
+        metrics.spool_limit.set(limit)
+
+    async def open(self) -> None:
+        """Make sure that the directory is there. Raises `SpoolRefused`."""
+        try:
+            await self.run(self.volume.prepare)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def close(self) -> None:
+        """Let the threads go, without waiting for a volume that hangs."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do blocking work on the volume."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    async def put(self, record: Record) -> None:
+        """Keep a blob; durable on return. A twin that is there already is replaced or stays beside it.
+
+        Raises:
+            SpoolRefused: it is full, or the volume does not take it.
+        """
+        content = record.to_bytes()
+        self._check_room(len(content))
+        stem = stem_of(record.header, len(content))
+        self._writing += len(content)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self.run(lambda: self.volume.write(stem, content))
+        except OSError as error:  # TimeoutError is one
+            self._resting_until = self._clock() + REST_SECONDS
+            raise self._refused(error) from error
+        finally:
+            self._writing -= len(content)
+        self._landed.add(stem)
+        if self.trouble != "full":  # that is for the next scan to say; this one may have been on its way before
+            self._recovered()
+        self.arrived.set()
+
+    async def held(self, conversation: Conversation) -> list[Header]:
+        """Blobs of a conversation that are spooled, durable and undamaged.
+
+        Raises:
+            SpoolRefused: the volume does not answer.
+        """
+        digest = conversation_digest(conversation)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await self.run(lambda: self._held(digest))
+        except OSError as error:
+            raise self._refused(error) from error
+
+    async def scan(self) -> Listing:
+        """All files, of other origins too. Raises OSError."""
+        before = set(self._landed)
+        listing = await self.run(self.volume.scan)
+        complete = {file.stem for file in listing.files if file.state is not State.OPEN}
+        self._listed = sum(stem.size for stem in complete)
+        self._landed -= before | complete  # what had landed before and is not listed has gone again
+        if self.trouble == "full" and self._used <= self._ceiling:
+            self._recovered()
+        return listing
+
+    @property
+    def _used(self) -> int:
+        """Bytes that the last scan saw, that landed since, and that are being written."""
+        return self._listed + sum(stem.size for stem in self._landed) + self._writing
+
+    @property
+    def _ceiling(self) -> float:
+        return self._limit * ROOM_AGAIN if self.trouble == "full" else self._limit
+
+    def _held(self, digest: str) -> list[Header]:
+        headers = []
+        for file in self.volume.scan().files:
+            complete = file.state in (State.READY, State.UPLOADING)
+            if complete and (file.stem.origin, file.stem.conversation) == (self.origin.digest, digest):
+                with suppress(FileNotFoundError, SpoolDamaged):  # uploaded meanwhile; the drainer reports damage
+                    headers.append(read_record(self.volume.read(file), file.stem).header)
+        if headers:
+            self.volume.sync()
+        return headers
+
+    def _check_room(self, size: int) -> None:
+        if self._used + size > self._ceiling:
+            raise self._troubled("full", f"it holds {self._used} of SPOOL_MAX_BYTES={self._limit} bytes")
+        if self.trouble is not None and self._clock() < self._resting_until:
+            raise SpoolRefused("it has just refused a blob", self.trouble)
+
+    def _refused(self, error: OSError) -> SpoolRefused:
+        if isinstance(error, TimeoutError):
+            return self._troubled("timeout", f"{self.volume.directory} has not answered for {PATIENCE_SECONDS:.0f} s")
+        cause = CAUSES.get(error.errno or 0, "disk")
+        return self._troubled(cause, f"{self.volume.directory}: {error.strerror or error}")
+
+    def _troubled(self, cause: str, message: str) -> SpoolRefused:
+        self._metrics.spool_refusals.labels(cause).inc()
+        if cause != self.trouble:
+            log.error("spool.refuses", cause=cause, error=message)
+        self.trouble = cause
+        return SpoolRefused(message, cause)
+
+    def _recovered(self) -> None:
+        if self.trouble is not None:
+            log.info("spool.recovered", cause=self.trouble)
+        self.trouble = None

@@ -1,0 +1,91 @@
+"""Where blobs live: one small protocol, and `open_store` that picks the implementation by URL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
+
+from worker.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # https://cloud.google.com/storage/docs/buckets#naming
+
+
+@dataclass(frozen=True, slots=True)
+class BlobInfo:
+    """What a store knows of an object without reading it; `size` in bytes, `crc32c` of the stored bytes."""
+
+    name: str
+    size: int
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    crc32c: int | None = None
+
+
+class Store(Protocol):
+    """A flat namespace of immutable objects. Repeating any call is safe.
+
+    Names are relative to the optional prefix of STORE_URL. Every method raises `StoreError` when the store is
+    unreachable or refuses; whether a failed `create` happened is then unknown, and repeating it tells.
+    """
+
+    async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """Store `data` under a new name; durable and verified (CRC32C) on return. Raises `ObjectExists`."""
+
+    async def stat(self, name: str) -> BlobInfo | None:
+        """Describe one object; None if there is none."""
+
+    def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
+        """All objects whose name starts with `prefix`, in name order, metadata included."""
+
+    async def read(self, name: str) -> bytes:
+        """The whole object, its CRC32C checked. Raises `ObjectMissing`."""
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy inside the store, metadata kept; create-only. Raises `ObjectExists`, `ObjectMissing`."""
+
+    async def delete(self, name: str) -> bool:
+        """Delete one object; False if there was none."""
+
+    async def check(self) -> None:
+        """Prove that the store exists and lets us in. Raises `SettingsError` naming STORE_URL, or `StoreError`."""
+
+    async def close(self) -> None:
+        """Release connections; idempotent."""
+
+
+def open_store(url: str, *, emulator_host: str | None = None) -> Store:
+    """The store that STORE_URL names; nothing is opened or created before its first use.
+
+    Args:
+        url: `gs://bucket[/prefix]` or `file:///directory`, the directory percent-encoded as in any URL.
+        emulator_host: `http://host:port` of a Cloud Storage emulator in place of the real one.
+
+    Raises:
+        SettingsError: the URL is neither.
+    """
+    if url.startswith("gs://"):
+        return _gcs_store(url, emulator_host)
+    if url.startswith("file:///"):
+        return _file_store(url)
+    raise SettingsError(f"STORE_URL is {url!r}: give gs://bucket[/prefix] or file:///directory")
+
+
+# Imported when chosen, so that a program that stores files loads no HTTP client, and neither imports in a circle.
+def _gcs_store(url: str, emulator_host: str | None) -> Store:
+    from worker.stores.gcs import GcsStore  # noqa: PLC0415 -- see above
+
+    bucket, _, prefix = url.removeprefix("gs://").partition("/")
+    if not BUCKET.fullmatch(bucket):
+        raise SettingsError(f"STORE_URL is {url!r}: {bucket!r} is no bucket name; give gs://bucket[/prefix]")
+    return GcsStore(bucket, prefix, emulator_host=emulator_host)
+
+
+def _file_store(url: str) -> Store:
+    from worker.stores.files import FileStore  # noqa: PLC0415 -- see above
+
+    return FileStore(Path(unquote(url.removeprefix("file://"))))

@@ -1,0 +1,139 @@
+"""Blobs as files in a directory, each with its metadata in a JSON file beside the tree."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import google_crc32c
+
+from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
+from worker.stores import BlobInfo
+from worker.stores.tree import METADATA, Tree, blob_names
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+
+LIST_PAGE = 500  # objects described per trip to a thread
+CAUSES = {
+    errno.ENOSPC: "full",
+    errno.EDQUOT: "full",
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.EROFS: "permission",
+    errno.EEXIST: "name",
+    errno.ENAMETOOLONG: "name",
+    errno.ENOTDIR: "name",
+    errno.EISDIR: "name",
+    errno.ELOOP: "name",
+}
+
+
+class FileStore:
+    """A `worker.stores.Store` in one directory that several processes of a machine may share.
+
+    A blob is at `root/<name>`, `{"metadata": …, "crc32c": …, "size": …}` at `root/.metadata/<name>.json`. An object
+    exists from the moment its blob has its name, which is when the metadata is already there and both are synced.
+
+    Args:
+        root: the directory; made on first use.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._tree = Tree(root)
+
+    async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """See `Store.create`."""
+        await self._run(f"storing {name}", lambda: self._create(name, data, metadata))
+
+    async def stat(self, name: str) -> BlobInfo | None:
+        """See `Store.stat`."""
+        return await self._run(f"looking up {name}", lambda: self._describe(name))
+
+    async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
+        """See `Store.list`; an object made or deleted meanwhile may be in it or not."""
+        names = await self._run(f"listing {prefix}", lambda: blob_names(self._tree.root, prefix))
+        for start in range(0, len(names), LIST_PAGE):
+            page = partial(self._describe_all, names[start : start + LIST_PAGE])
+            for info in await self._run(f"listing {prefix}", page):
+                yield info
+
+    async def read(self, name: str) -> bytes:
+        """See `Store.read`."""
+        return await self._run(f"reading {name}", lambda: self._read(name))
+
+    async def copy(self, source: str, target: str) -> None:
+        """See `Store.copy`."""
+        await self._run(f"copying {source} to {target}", lambda: self._copy(source, target))
+
+    async def delete(self, name: str) -> bool:
+        """See `Store.delete`; directories that it leaves empty go too."""
+        return await self._run(f"deleting {name}", lambda: self._tree.remove(name))
+
+    async def check(self) -> None:
+        """See `Store.check`: the directory can be made and written to; what a killed process left half-written goes."""
+        try:
+            await self._run(f"opening {self._root}", self._tree.prepare)
+        except StoreError as error:
+            if error.cause == "full":
+                raise
+            raise SettingsError(f"STORE_URL: {error}; name a directory that this user can write to") from error
+
+    async def close(self) -> None:
+        """See `Store.close`; there is nothing to release."""
+
+    async def _run(self, doing: str, work: Callable[[], T]) -> T:
+        with _translated(doing):
+            return await asyncio.to_thread(work)
+
+    def _create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        described = {"metadata": dict(metadata), "crc32c": google_crc32c.value(data), "size": len(data)}
+        if not self._tree.add(name, data, json.dumps(described).encode()):
+            raise ObjectExists(name)
+
+    def _describe(self, name: str) -> BlobInfo | None:
+        size = self._tree.size(name)
+        return None if size is None else _info(name, size, self._tree.read_metadata(name))
+
+    def _describe_all(self, names: Iterable[str]) -> Iterable[BlobInfo]:
+        return tuple(info for name in names if (info := self._describe(name)) is not None)
+
+    def _read(self, name: str) -> bytes:
+        data = self._tree.read(name)
+        if data is None:
+            raise ObjectMissing(name)
+        expected = _info(name, len(data), self._tree.read_metadata(name)).crc32c
+        if expected not in (None, google_crc32c.value(data)):
+            raise StoreError(f"reading {name}: its bytes do not fit its CRC32C", cause="corrupt")
+        return data
+
+    def _copy(self, source: str, target: str) -> None:
+        data = self._read(source)
+        self._create(target, data, _info(source, len(data), self._tree.read_metadata(source)).metadata)
+
+
+def _info(name: str, size: int, described: bytes | None) -> BlobInfo:
+    # A blob without a metadata file was put there by other means: it is readable all the same.
+    try:
+        fields = json.loads(described or b"{}")
+        crc32c = fields.get("crc32c")
+        return BlobInfo(name, size, dict(fields.get("metadata", {})), None if crc32c is None else int(crc32c))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise StoreError(f"{METADATA}/{name}.json is not what this program writes", cause="corrupt") from error
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cause = CAUSES.get(error.errno or 0, "disk")
+        raise StoreError(f"{doing}: {error.strerror or error}", cause=cause) from error

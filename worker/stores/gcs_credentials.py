@@ -1,0 +1,68 @@
+"""Access tokens for Google Cloud Storage: Application Default Credentials and Workload Identity by gcloud-aio-auth."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import jwt
+from gcloud.aio.auth import Token
+from tenacity import stop_after_attempt
+
+from worker.errors import SettingsError, StoreError
+from worker.stores.gcs_errors import FOREIGN
+
+SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+
+# A token reply of the wrong shape gives LookupError or TypeError, an unusable private key ValueError or PyJWTError.
+FOREIGN_AUTH = (*FOREIGN, ValueError, LookupError, TypeError, jwt.PyJWTError)
+
+
+class Credentials(Token):
+    """A token fetched once for all requests and in a single attempt: whoever needs it retries with its own backoff.
+
+    Raises:
+        SettingsError: GOOGLE_APPLICATION_CREDENTIALS is set and of no use.
+    """
+
+    # The library would make five attempts, up to minutes apart, before anyone hears of it.
+    acquire_access_token = Token.acquire_access_token.retry_with(stop=stop_after_attempt(1))
+
+    def __init__(self, session: Any) -> None:  # noqa: ANN401 -- the library's type depends on what else is installed
+        try:
+            super().__init__(session=session, scopes=[SCOPE])
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise SettingsError(f"{VARIABLE} does not name usable credentials: {error!r}") from error
+        # The library takes an unreadable or malformed file for none and goes on to the metadata server.
+        if os.environ.get(VARIABLE) and not self.service_data:
+            raise SettingsError(f"{VARIABLE} names a file that cannot be read or is not JSON")
+        self._turn = asyncio.Lock()
+
+    async def get(self) -> str | None:
+        """The current token.
+
+        Raises:
+            StoreError: there is none to be had at the moment; cause "credentials".
+        """
+        # All who wait share one refreshing task, and cancelling one of them would cancel it for all: let only one wait.
+        async with self._turn:
+            try:
+                return await super().get()
+            except FOREIGN_AUTH as error:
+                raise StoreError(
+                    f"no access token for Google Cloud Storage: {type(error).__name__}; "
+                    f"set {VARIABLE} or bind the pod's service account by Workload Identity",
+                    cause="credentials",
+                ) from error
+
+    def forget(self) -> None:
+        """Drop a token that the store has refused, so that the next request fetches another."""
+        self.access_token = None
+
+    async def close(self) -> None:
+        """Stop a refresh in the background; the session is its owner's to close."""
+        if self.acquiring is not None:
+            self.acquiring.cancel()
+            await asyncio.gather(self.acquiring, return_exceptions=True)

@@ -1,0 +1,121 @@
+"""The door between Google Cloud Storage's client libraries and this program: their errors leave it as ours."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from worker.errors import ObjectExists, ObjectMissing, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Everything a request can raise: the transport's errors, and a reply that is not the JSON it should be.
+FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError, UnicodeError)
+
+CAUSES = {401: "permission", 403: "permission", 404: "missing-bucket", 408: "timeout", 412: "exists", 429: "throttled"}
+ADVICE = {
+    "permission": "; grant the service account roles/storage.objectUser on the bucket",
+    "missing-bucket": "; correct the bucket in STORE_URL or create it",
+}
+# 403 has two families: "you may not" and "not so fast".
+THROTTLED_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")
+MAX_DETAIL = 300  # characters of a server's own words
+LONGEST_WAIT = 3600.0  # seconds; whoever asks for more is asked again all the same
+
+
+@contextmanager
+def translated(doing: str, *, missing: str | None = None, exists: str | None = None) -> Iterator[None]:
+    """Raise our errors in place of those of aiohttp and the sockets below; cancellation passes.
+
+    `doing` begins the message. `missing` and `exists` name the object that a 404 and a 412 are about; without them
+    these are ordinary refusals.
+
+    Raises:
+        ObjectMissing, ObjectExists, StoreError
+    """
+    try:
+        yield
+    except FOREIGN as error:
+        raise _ours(error, doing, missing, exists) from error
+
+
+def _ours(error: Exception, doing: str, missing: str | None, exists: str | None) -> StoreError:
+    if not isinstance(error, aiohttp.ClientResponseError) or isinstance(error.__cause__, HttpProcessingError):
+        words = " ".join(str(error).split())[:MAX_DETAIL]
+        return StoreError(f"{doing}: {type(error).__name__}: {words}", cause=_transport_cause(error))
+    if missing is not None and error.status == 404 and "specified bucket" not in error.message:
+        return ObjectMissing(missing)
+    if exists is not None and error.status == 412:
+        return ObjectExists(exists)
+    return _refusal(error, doing)
+
+
+def _transport_cause(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, (json.JSONDecodeError, UnicodeError)):
+        return "unexpected"
+    return "network"
+
+
+def _refusal(error: aiohttp.ClientResponseError, doing: str) -> StoreError:
+    cause = _refusal_cause(error)
+    return StoreError(
+        f"{doing}: HTTP {error.status}: {_detail(error.message)}{ADVICE.get(cause, '')}",
+        cause=cause,
+        status=error.status,
+        retry_after=_asked_to_wait(error.headers or {}),
+    )
+
+
+def _refusal_cause(error: aiohttp.ClientResponseError) -> str:
+    if error.status >= 500:
+        return "server"
+    if error.status == 403 and any(reason in error.message for reason in THROTTLED_REASONS):
+        return "throttled"
+    if error.status == 400:
+        return "corrupt" if "doesn't match calculated" in error.message else "request"
+    return CAUSES.get(error.status, "unexpected")
+
+
+def _detail(message: str) -> str:
+    # The message is "{reason phrase}: {body}", the body usually the JSON API's {"error": {"message": …}}.
+    reason, _, body = message.partition(": ")
+    try:
+        words = str(json.loads(body)["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        words = message or reason
+    return " ".join(words.split())[:MAX_DETAIL]
+
+
+def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
+    # Against the server's own clock, which dated the reply: ours may be wrong.
+    return retry_after(headers.get("Retry-After"), _moment(headers.get("Date")))
+
+
+def retry_after(value: str | None, now: datetime | None) -> float | None:
+    """Seconds that a Retry-After header asks for, as a number or an HTTP date (RFC 9110, 10.2.3), one hour at most.
+
+    None if it is neither, or a date while it is not known what date it is.
+    """
+    if value is not None and value.isascii() and value.isdigit():
+        return min(float(value), LONGEST_WAIT)
+    moment = _moment(value)
+    if moment is None or now is None:
+        return None
+    return min(max(0.0, (moment - now).total_seconds()), LONGEST_WAIT)
+
+
+def _moment(value: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(value or "")
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

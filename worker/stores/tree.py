@@ -1,0 +1,201 @@
+"""The file system's side of the file store: create-only, atomic and synced writes of a blob with its metadata.
+
+Order is what makes a kill or a power cut harmless: contents are synced under a temporary name first; the metadata gets
+its name before the blob; the blob's name, a hard link, is the commit. Metadata without a blob means nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import uuid
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from worker.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+METADATA = ".metadata"
+TEMPORARY = f"{METADATA}/.tmp"
+LOCK = f"{METADATA}/.lock"
+RESERVED = (METADATA, ".tmp", ".lock")  # as the first part of a name these would meet the files above
+TEMPORARY_MAX_AGE = 3600.0  # seconds; a write that still goes on is far younger
+
+
+class Tree:
+    """Files under one directory, by object name; methods block.
+
+    They raise `OSError`, and `StoreError` for names that no file can have or that would leave the directory.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._given = root
+
+    @property
+    def root(self) -> Path:
+        """The directory, without symbolic links."""
+        return self._given.resolve()
+
+    def add(self, name: str, data: bytes, described: bytes) -> bool:
+        """Store a blob and its metadata; False if the name is taken. Either way the named blob is durable on return."""
+        blob, metadata = self._paths(name)
+        with self._written(data) as new_blob, self._written(described) as new_metadata, self._locked():
+            taken = os.path.lexists(blob)
+            if not taken:
+                self._place(new_metadata, metadata)
+                _make(blob.parent)
+                os.link(new_blob, blob)
+            # A taken name too may come from a process that died before it got here.
+            self._sync_directories(blob)
+        return not taken
+
+    def read(self, name: str) -> bytes | None:
+        """The blob's bytes; None if there is no such blob."""
+        return _read(self._paths(name)[0])
+
+    def read_metadata(self, name: str) -> bytes | None:
+        """The metadata's bytes; None if there are none."""
+        return _read(self._paths(name)[1])
+
+    def size(self, name: str) -> int | None:
+        """The blob's size in bytes; None if there is no such blob."""
+        try:
+            found = self._paths(name)[0].lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def remove(self, name: str) -> bool:
+        """Remove a blob, its metadata, and the directories this leaves empty; False if there was no such blob."""
+        blob, metadata = self._paths(name)
+        with self._locked():
+            found = _unlink(blob)
+            if found:
+                _sync(blob.parent)
+            _unlink(metadata)
+            self._prune(blob.parent, self.root)
+            self._prune(metadata.parent, self.root / METADATA)
+        return found
+
+    def prepare(self) -> None:
+        """Make the directory, prove that it can be written to, and remove what killed processes left unfinished."""
+        with self._written(b"") as just_now, self._locked():
+            now = just_now.stat().st_mtime  # on the volume's clock, which the others are written by
+            for path in (self.root / TEMPORARY).iterdir():
+                with suppress(FileNotFoundError):
+                    if now - path.stat().st_mtime > TEMPORARY_MAX_AGE:
+                        path.unlink()
+
+    def _paths(self, name: str) -> tuple[Path, Path]:
+        parts = name.split("/")
+        if not _encodable(name) or parts[0] in RESERVED or any(part in ("", ".", "..") for part in parts):
+            raise StoreError(f"{name!r} cannot be a file's name", cause="name")
+        root = self.root
+        paths = root / name, root / METADATA / f"{name}.json"
+        if any(path.parent.resolve() != path.parent for path in paths):
+            raise StoreError(f"{name!r} leads through a symbolic link", cause="name")
+        return paths
+
+    @contextmanager
+    def _written(self, content: bytes) -> Iterator[Path]:
+        directory = self.root / TEMPORARY
+        _make(directory)
+        path = directory / uuid.uuid4().hex
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Keeps two writers of one name from mixing their metadata, and `remove` from pruning a directory just made.
+        # The kernel lets go of it when its process dies.
+        with (self.root / LOCK).open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _place(self, new: Path, path: Path) -> None:
+        _make(path.parent)
+        new.replace(path)
+        self._sync_directories(path)
+
+    def _sync_directories(self, path: Path) -> None:
+        root = self.root
+        for directory in path.parents:
+            _sync(directory)
+            if directory == root:
+                return
+
+    def _prune(self, directory: Path, top: Path) -> None:
+        with suppress(OSError):  # not empty, or not there
+            while directory != top:
+                directory.rmdir()
+                directory = directory.parent
+
+
+def blob_names(root: Path, prefix: str) -> list[str]:
+    """Names of all blobs that start with `prefix`, in the order of their UTF-8 bytes, as Cloud Storage lists them."""
+    # Walk the smallest directory that can hold them.
+    above = PurePosixPath(prefix.rpartition("/")[0])
+    if above.is_absolute() or ".." in above.parts or above.parts[:1] in [(name,) for name in RESERVED]:
+        return []
+    names = []
+    for directory, inner, files in os.walk(root / above, onerror=_unless_gone):
+        if Path(directory) == root:
+            inner[:] = [name for name in inner if name not in RESERVED]
+        inside = Path(directory).relative_to(root)
+        names += [str(inside / name) for name in files]
+    # Code points, by which Python compares, are in the order of their UTF-8 bytes.
+    return sorted(name for name in names if name.startswith(prefix))
+
+
+def _encodable(name: str) -> bool:
+    try:
+        return b"\0" not in name.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        raise error
+
+
+def _make(directory: Path) -> None:
+    if not directory.is_dir():
+        _make(directory.parent)
+        directory.mkdir(exist_ok=True)
+        _sync(directory.parent)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def _unlink(path: Path) -> bool:
+    try:
+        path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,36 @@
+"""What all programs on one prefix must have alike: recorded in Redis by whoever comes first, compared by the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from worker.errors import SettingsError
+from worker.stream.client import Call, texts
+from worker.stream.keys import CONTRACT_VERSION
+
+if TYPE_CHECKING:
+    from worker.stream.client import Client
+    from worker.stream.keys import Keys
+
+
+async def record_or_check(client: Client, keys: Keys, partitions: int) -> None:
+    """Record PARTITIONS and the contract version, or make sure that the recorded ones are ours.
+
+    A full Redis records them too.
+
+    Raises:
+        SettingsError: Redis records something else.
+        StreamError: Redis is unreachable or refuses.
+    """
+    reply = await client.run(Call("config", [keys.config], [partitions, CONTRACT_VERSION]))
+    recorded_partitions, recorded_contract = texts(reply)
+    if recorded_partitions != str(partitions):
+        raise SettingsError(
+            f"PARTITIONS is {partitions}, but {keys.config} in Redis records {recorded_partitions}: set"
+            f" PARTITIONS={recorded_partitions}, as all pushers and workers of this STREAM_PREFIX have it"
+        )
+    if recorded_contract != CONTRACT_VERSION:
+        raise SettingsError(
+            f"STREAM_PREFIX {keys.prefix}: {keys.config} in Redis records contract version {recorded_contract}, this"
+            f" program speaks {CONTRACT_VERSION}: run programs of one version, or choose another STREAM_PREFIX"
+        )

@@ -1,0 +1,71 @@
+"""Names of the Redis keys.
+
+Every key of a partition starts with its stream key, whose braces are the Redis Cluster hash tag: one partition is one
+slot, so each multi-key step stays inside one slot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GROUP = "workers"
+"""The one consumer group, created at id 0 so that nothing pushed before the first worker is missed."""
+
+CONTRACT_VERSION = "1"
+"""Recorded in `{prefix}:config`; raised when old and new programs could no longer share a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """All keys under one STREAM_PREFIX."""
+
+    prefix: str
+
+    @property
+    def config(self) -> str:
+        """Hash: PARTITIONS and the contract version."""
+        return f"{self.prefix}:config"
+
+    @property
+    def workers(self) -> str:
+        """Hash: worker id → "expiry-in-ms JSON"."""
+        return f"{self.prefix}:workers"
+
+    def stream(self, partition: int) -> str:
+        """Stream of a partition: its entries are exactly the audio that is not stored yet."""
+        return f"{self.prefix}:{{{partition}}}"
+
+    def lease(self, partition: int) -> str:
+        """String with expiry: the token of the owner."""
+        return f"{self.stream(partition)}:lease"
+
+    def epoch(self, partition: int) -> str:
+        """Hash: how often the lease was taken (`generation`), and whether the last owner left cleanly (`clean`).
+
+        Also on which server process the owner was (`server`), and when another one was last seen (`changed`).
+        """
+        return f"{self.stream(partition)}:epoch"
+
+    def ready(self, partition: int) -> str:
+        """Hash: first entry id of a sealed batch → the seal."""
+        return f"{self.stream(partition)}:ready"
+
+    def done(self, partition: int) -> str:
+        """Capped stream: one event per stored blob."""
+        return f"{self.stream(partition)}:done"
+
+    def dead(self, partition: int) -> str:
+        """Stream: entries that can't be processed, with the reason."""
+        return f"{self.stream(partition)}:dead"
+
+    def trials(self, partition: int) -> str:
+        """Hash: conversation whose processing may have killed workers → how often it was tried."""
+        return f"{self.stream(partition)}:trials"
+
+    def deleted(self, partition: int) -> str:
+        """Hash, the tombstones: "uid/" or "uid/conversation" → Redis time in ms of the deletion."""
+        return f"{self.stream(partition)}:deleted"
+
+    def seen(self, partition: int, conversation: str) -> str:
+        """String with expiry: 8-byte identities of the conversation's chunks stored last."""
+        return f"{self.stream(partition)}:seen:{conversation}"

@@ -1,0 +1,139 @@
+"""Who lives and who owns what: heartbeats of workers and leases of partitions.
+
+redis-py's own Lock is not enough here: it takes a lock with a plain SET, which a full Redis refuses just when it must
+be drained, and it has no generation.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from redis.asyncio.client import Pipeline
+
+from worker.errors import LeaseLost
+from worker.stream.client import Call, Client
+from worker.stream.keys import Keys
+
+USABLE_SHARE = 2 / 3
+"""Part of the TTL, counted from before the last successful renewal was sent, after which an owner stops on its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A live worker, as its heartbeat describes it; `started` is Redis time in ms."""
+
+    worker: str
+    revision: str = ""
+    started: int = 0
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to work on one partition, as this worker believes to hold it.
+
+    `renewed` is the monotonic time in seconds from before the last successful request was sent; `clean` tells whether
+    the owner before us released the partition.
+    """
+
+    partition: int
+    token: str
+    ttl: float
+    renewed: float
+    clean: bool = True
+    lost: bool = field(default=False, compare=False)
+
+    def usable(self, now: float) -> bool:
+        """Whether work may go on at monotonic time `now`, Redis reachable or not."""
+        return not self.lost and now < self.renewed + self.ttl * USABLE_SHARE
+
+    @property
+    def generation(self) -> int:
+        """How often the partition was taken, this time included; starts again if Redis loses its data."""
+        return int(self.token.split()[-2])
+
+
+class Leases:
+    """Membership and leases under one prefix."""
+
+    def __init__(self, client: Client, keys: Keys, partitions: int, ttl: float) -> None:
+        self._client = client
+        self._keys = keys
+        self._partitions = partitions
+        self._ttl = ttl
+
+    @property
+    def _ttl_ms(self) -> int:
+        return int(self._ttl * 1000)
+
+    async def heartbeat(self, member: Member) -> list[Member]:
+        """Say that we live; returns all who do, ourselves included, and sets the client's clock to Redis' time."""
+        description = json.dumps({"revision": member.revision, "started": member.started})
+        call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, description])
+        now_ms, live, run_id = await self._client.run(call)
+        self._client.sync_clock(now_ms)
+        self._client.recognise(run_id.decode())
+        return [_member(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
+
+    async def leave(self, worker: str) -> None:
+        """Take ourselves off the list, so that others divide our share at once."""
+        await self._client.command(lambda redis: redis.hdel(self._keys.workers, worker))
+
+    async def owners(self) -> list[str | None]:
+        """Worker id per partition; None where nobody holds the lease."""
+
+        def queue(pipe: Pipeline) -> None:
+            for partition in range(self._partitions):
+                pipe.get(self._keys.lease(partition))
+
+        return [_owner(token) for token in await self._client.pipeline(queue)]
+
+    async def acquire(self, partitions: Sequence[int], worker: str) -> list[Lease]:
+        """Take those leases that are free."""
+        sent = self._client.clock()
+        calls = [
+            Call(
+                "acquire",
+                [self._keys.lease(partition), self._keys.epoch(partition)],
+                [worker, secrets.token_hex(8), self._ttl_ms],
+            )
+            for partition in partitions
+        ]
+        replies = await self._client.run_all(calls)
+        return [
+            Lease(partition, reply[0].decode(), self._ttl, sent, clean=reply[1] == b"1")
+            for partition, reply in zip(partitions, replies, strict=True)
+            if reply
+        ]
+
+    async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Prolong leases we hold; returns those that turned out to be lost, marked so."""
+        sent = self._client.clock()
+        calls = [Call("renew", [self._keys.lease(lease.partition)], [lease.token, self._ttl_ms]) for lease in leases]
+        for lease, reply in zip(leases, await self._client.gather(calls), strict=True):
+            if isinstance(reply, LeaseLost):
+                lease.lost = True
+            elif isinstance(reply, Exception):
+                raise reply
+            else:
+                lease.renewed = sent
+        return [lease for lease in leases if lease.lost]
+
+    async def release(self, lease: Lease) -> None:
+        """Give a partition back cleanly; nothing happens if it is lost already."""
+        keys = [self._keys.lease(lease.partition), self._keys.epoch(lease.partition)]
+        lease.lost = True
+        reply = (await self._client.gather([Call("release", keys, [lease.token])]))[0]
+        if isinstance(reply, Exception) and not isinstance(reply, LeaseLost):
+            raise reply
+
+
+def _member(worker: bytes, facts: bytes) -> Member:
+    described = json.loads(facts)
+    return Member(worker.decode(), str(described.get("revision", "")), int(described.get("started", 0)))
+
+
+def _owner(token: object) -> str | None:
+    return token.decode().rsplit(" ", 2)[0] if isinstance(token, bytes) else None

@@ -1,0 +1,17 @@
+-- KEYS lease, stream | ARGV token, group, consumer, last id, id…
+-- Makes entries that were read plainly pending in the group: the very command that Redis itself writes to its replicas
+-- and its log for an XREADGROUP. So reading changes nothing and may be repeated, and payloads never pass through Lua.
+-- Returns the ids that exist; the others vanished since they were read.
+local accepted = {}
+sliced(5, #ARGV, function(...)
+  local slice = {...}
+  local count = #slice
+  slice[count + 1] = 'LASTID'
+  slice[count + 2] = ARGV[4]
+  slice[count + 3] = 'FORCE'
+  slice[count + 4] = 'JUSTID'
+  for _, id in ipairs(redis.call('XCLAIM', KEYS[2], ARGV[2], ARGV[3], 0, unpack(slice))) do
+    accepted[#accepted + 1] = id
+  end
+end)
+return accepted

@@ -1,0 +1,17 @@
+-- KEYS workers | ARGV worker, ttl in ms, description
+-- Returns the Redis time in ms, all live workers with their descriptions, and the server's run id; forgets workers that
+-- fell silent.
+local now = now_ms()
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + ARGV[2], ARGV[3]))
+local live = {}
+local known = redis.call('HGETALL', KEYS[1])
+for i = 1, #known, 2 do
+  local expiry, description = string.match(known[i + 1], '^(%d+) (.*)$')
+  if expiry and tonumber(expiry) > now then
+    live[#live + 1] = known[i]
+    live[#live + 1] = description
+  else
+    redis.call('HDEL', KEYS[1], known[i])
+  end
+end
+return {now, live, run_id()}

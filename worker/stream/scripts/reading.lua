@@ -1,0 +1,2 @@
+#!lua flags=no-writes
+-- Prepended to scripts that only look. They keep payloads inside Redis, and run when it is full.

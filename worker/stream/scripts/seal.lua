@@ -1,0 +1,41 @@
+-- KEYS lease, stream, ready, deleted | ARGV token, group, consumer, seal id, seal, user tombstone, conversation tombstone,
+-- id…
+-- Decides a batch's composition once and for all, if what the owner holds is what Redis says is pending. Returns "sealed",
+-- or the reason why the owner must read the partition again:
+--   foreign  someone else has pending entries in the group
+--   deleted  the conversation or user was deleted after the batch's first entry
+--   other    the first entry is sealed already, with another composition
+--   vanished entries are gone from the stream; their ids follow
+for _, consumer in ipairs(redis.call('XPENDING', KEYS[2], ARGV[2])[4] or {}) do
+  if consumer[1] ~= ARGV[3] then
+    return {'foreign'}
+  end
+end
+local first_ms = tonumber(string.match(ARGV[4], '^%d+'))
+for _, tombstone in ipairs({ARGV[6], ARGV[7]}) do
+  local deleted_at = redis.call('HGET', KEYS[4], tombstone)
+  if deleted_at and first_ms <= tonumber(deleted_at) then
+    return {'deleted'}
+  end
+end
+local present = {}
+sliced(8, #ARGV, function(...)
+  local slice = {...}
+  slice[#slice + 1] = 'JUSTID'
+  for _, id in ipairs(redis.call('XCLAIM', KEYS[2], ARGV[2], ARGV[3], 0, unpack(slice))) do
+    present[id] = true
+  end
+end)
+local vanished = {'vanished'}
+for i = 8, #ARGV do
+  if not present[ARGV[i]] then
+    vanished[#vanished + 1] = ARGV[i]
+  end
+end
+if #vanished > 1 then
+  return vanished
+end
+if redis.call('HSETNX', KEYS[3], ARGV[4], ARGV[5]) == 0 and redis.call('HGET', KEYS[3], ARGV[4]) ~= ARGV[5] then
+  return {'other'}
+end
+return {'sealed'}

@@ -1,0 +1,41 @@
+"""What the Redis server itself must be: new enough, and never evicting pending audio."""
+
+from __future__ import annotations
+
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
+
+from worker.errors import SettingsError, StreamError
+from worker.stream.client import Client
+
+OLDEST_VERSION = (7, 0)
+"""Script flags (allow-oom), and XCLAIM that drops pending ids whose entry is gone."""
+
+
+async def check_server(client: Client) -> str:
+    """Make sure that audio is safe in this Redis; returns its version.
+
+    Raises:
+        SettingsError: it is too old, evicts keys of any kind, or refuses our credentials.
+        StreamError: it can't be reached.
+    """
+    try:
+        facts = await client.command(lambda redis: redis.info())
+    except StreamError as error:
+        if isinstance(error.__cause__, (AuthenticationError, AuthorizationError, NoPermissionError)):
+            raise SettingsError(f"REDIS_URL: Redis refuses the user or password: {error.__cause__}") from None
+        raise
+    version = str(facts["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+        raise SettingsError(f"REDIS_URL: Redis {version} is too old; 7.0 or newer is needed")
+    policy = str(facts.get("maxmemory_policy", "noeviction"))
+    if policy.startswith("allkeys"):
+        raise SettingsError(
+            f"REDIS_URL: Redis evicts pending audio with maxmemory-policy {policy}: set maxmemory-policy noeviction"
+        )
+    return version
+
+
+async def memory_use(client: Client) -> tuple[int, int]:
+    """Bytes that Redis uses, and its limit (0 without one)."""
+    facts = await client.command(lambda redis: redis.info("memory"))
+    return int(facts["used_memory"]), int(facts.get("maxmemory", 0))
