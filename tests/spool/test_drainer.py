@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,8 +19,10 @@ from worker.errors import StoreError, StreamError
 from worker.metrics import PREFIX, Metrics
 from worker.seal import Seal
 from worker.spool.assembly import Spooling, watched
-from worker.spool.names import Origin, State
+from worker.spool.names import Origin, SpoolFile, State
 from worker.spool.record import Record
+from worker.spool.spool import THREADS
+from worker.spool.uploader import Uploader
 from worker.spool.volume import Volume
 from worker.stores import open_store
 from worker.stores.files import FileStore
@@ -280,6 +283,55 @@ async def test_a_long_upload_keeps_its_claim(bench: Bench, rig: Rig, directory: 
         await upload
         claims.cancel()
     assert rig.server.count("insert.*") == 1
+
+
+async def test_a_worker_that_is_stopped_over_a_claim_gives_the_blob_back(
+    bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add(bench.record())
+    claim, begun, goes_on, claimed = Volume.claim, threading.Event(), threading.Event(), threading.Event()
+
+    def slowly(volume: Volume, file: SpoolFile) -> SpoolFile | None:
+        begun.set()
+        goes_on.wait()
+        taken = claim(volume, file)
+        claimed.set()
+        return taken
+
+    monkeypatch.setattr(Volume, "claim", slowly)
+    draining = asyncio.create_task(bench.drainer.round())
+    await asyncio.to_thread(begun.wait)
+    draining.cancel()
+    await asyncio.wait([draining], timeout=0)
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await draining
+    await asyncio.to_thread(claimed.wait)
+    assert states(directory) == [State.READY]
+
+
+async def test_a_worker_that_is_stopped_over_a_refusal_gives_the_blob_back(
+    bench: Bench, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add(bench.record())
+    refused, goes_on = asyncio.Event(), threading.Event()
+
+    async def refuse_while_all_threads_are_busy(_: Uploader, __: Record) -> str | None:
+        busy.extend(asyncio.create_task(bench.spooling.spool.run(goes_on.wait)) for _ in range(THREADS))
+        await asyncio.wait(busy, timeout=0)
+        refused.set()
+        raise StoreError("busy", cause="server")
+
+    busy: list[asyncio.Task[bool]] = []
+    monkeypatch.setattr(Uploader, "upload", refuse_while_all_threads_are_busy)
+    draining = asyncio.create_task(bench.drainer.round())
+    await refused.wait()
+    draining.cancel()
+    await asyncio.wait([draining], timeout=0)
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await draining
+    assert states(directory) == [State.READY]
 
 
 async def test_a_worker_that_wakes_up_after_its_claim_had_lapsed_does_no_harm(

@@ -29,7 +29,9 @@ class Source:
 WIDEBAND = Source(Path("/usr/share/pocketsphinx/test/data/librivox"), "*.wav", 16000, "pocketsphinx-testdata")
 """A reader of "Sense and Sensibility", 25 s."""
 
-NARROWBAND = Source(Path("/usr/share/asterisk/sounds/en_US_f_Allison"), "demo-*.wav", 8000, "asterisk-core-sounds-en-wav")
+NARROWBAND = Source(
+    Path("/usr/share/asterisk/sounds/en_US_f_Allison"), "demo-*.wav", 8000, "asterisk-core-sounds-en-wav"
+)
 """Telephone announcements, three minutes."""
 
 

@@ -166,23 +166,31 @@ class Drainer:
                 self._damaged.add(file.name)
 
     async def _drain(self, file: SpoolFile) -> None:
-        claim = await self._spool.run(partial(self._volume.claim, file))
-        if claim is None:
-            return
+        claiming = asyncio.ensure_future(self._spool.run(partial(self._volume.claim, file)))
+        try:
+            claim = await asyncio.shield(claiming)
+            if claim is not None:
+                await self._upload(claim, file)
+        finally:  # cancelled over the claim, too: the blob shall not have to wait until the claim lapses
+            claim = await claiming
+            if claim is not None:
+                await self._spool.complete(partial(self._volume.release, claim))  # which is no more if it was finished
+
+    async def _upload(self, claim: SpoolFile, file: SpoolFile) -> None:
         self._claims.add(claim)
         try:
             record = read_record(await self._spool.run(partial(self._volume.read, claim)), claim.stem)
             name = await self._uploader.upload(record)
             await self._spool.run(partial(self._volume.finish, claim))
-            self._report(record.header.seal.object, name, file)
         except FileNotFoundError:  # our claim had lapsed and another worker was faster
             return
         except SpoolDamaged as error:
             self._damaged.add(file.name)
             log.error("spool.damaged", file=file.name, error=str(error))  # noqa: TRY400 -- the sentence says it all
+        else:
+            self._report(record.header.seal.object, name, file)
         finally:
             self._claims.discard(claim)
-            await self._spool.run(partial(self._volume.release, claim))  # which is no more if it was finished
 
     def _waits(self, file: SpoolFile) -> bool:
         return file.state in (State.READY, State.UPLOADING) and file.name not in self._damaged

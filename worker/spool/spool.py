@@ -89,6 +89,15 @@ class Spool:
         """Do blocking work on the volume."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
+    async def complete(self, work: Callable[[], T]) -> T:
+        """Like `run`, for work that must not be left out: a cancellation waits for its end, a second one does not."""
+        running = asyncio.ensure_future(self.run(work))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+
     async def put(self, record: Record) -> None:
         """Keep a blob; durable on return. A twin that is there already is replaced or stays beside it.
 
