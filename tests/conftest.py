@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 import redis.asyncio
+import structlog
 
 from tests.redis_server import RedisServer
 from worker.settings import Settings
@@ -25,6 +27,17 @@ FOREIGN_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT")
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*(field.upper() for field in Settings.model_fields), *FOREIGN_VARIABLES):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """For tests that configure logging, or run a command that does so for its process, which here is the test's."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

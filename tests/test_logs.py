@@ -16,7 +16,9 @@ from worker import logs
 from worker.redaction import MAX_TEXT, redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.usefixtures("restored_logging")
 
 AUDIO = b"\x01\x02\x03\x04" * 100
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
@@ -25,16 +27,6 @@ SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
 @dataclass
 class Chunk:
     pcm: bytes
-
-
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 @pytest.fixture

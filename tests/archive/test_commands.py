@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import Result
 
 from tests.archive.blobs import OLD_SECRET, T0, Shelf
@@ -18,16 +16,7 @@ from tests.command import command
 from tests.speech import speech
 from worker.settings import Settings
 
-
-@pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    """A command configures logging for its process, which here is the test's."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    logging.captureWarnings(capture=False)
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
+pytestmark = pytest.mark.usefixtures("restored_logging")
 
 
 async def run(settings: Settings, *arguments: str) -> Result:
