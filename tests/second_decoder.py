@@ -24,6 +24,13 @@ def second_decode(name: str, data: bytes, metadata: Mapping[str, str], secret: s
     return pcm[2 * skip : 2 * (skip + samples)]
 
 
+def plainly_decode(data: bytes, uid: str, secret: str) -> bytes:
+    """What a reader hears of an encrypted Opus blob without its metadata: all of it at 16 kHz, look-ahead included."""
+    content = decrypt(data, secret, uid)
+    (pcm_bytes,) = struct.unpack_from("<I", content, 4)
+    return opus_pcm(content, 16000)[:pcm_bytes]
+
+
 def decrypt(blob: bytes, secret: str, uid: str) -> bytes:
     """u32 big-endian length | 12-byte nonce | AES-256-GCM, repeated; HKDF-SHA256 with the uid as salt."""
     extracted = hmac.digest(uid.encode(), secret.encode(), hashlib.sha256)

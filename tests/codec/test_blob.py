@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import hmac
-import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +11,10 @@ from hypothesis import strategies as st
 from codec.blob import decode, open_content, seal_content
 from codec.crypto import derive_key
 from codec.errors import BadBlob, BadName, CodecError, DecryptionFailed
-from codec.libopus import library
 from codec.metadata import BlobMetadata
 from codec.names import Kind, object_name
 from codec.opus import Encoder
+from tests.second_decoder import plainly_decode
 from tests.speech import speech, speech_array
 
 if TYPE_CHECKING:
@@ -37,30 +33,6 @@ def hand_sealed(content: bytes, nonce: bytes = bytes(12)) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
-def independent_pcm(blob: bytes, secret: str, uid: str) -> bytes:
-    """A second decoder of the default blob, from the format's description alone, for a plain 16 kHz reader."""
-    extracted = hmac.digest(uid.encode(), secret.encode(), hashlib.sha256)
-    key = hmac.digest(extracted, b"user-data-encryption\x01", hashlib.sha256)
-    content = b""
-    while blob:
-        size = int.from_bytes(blob[:4], "big")
-        content += AESGCM(key).decrypt(blob[4:16], blob[16 : 4 + size], None)
-        blob = blob[4 + size :]
-    opus = ctypes.CDLL(library().path)
-    opus.opus_decoder_create.restype = ctypes.c_void_p
-    decoder = ctypes.c_void_p(opus.opus_decoder_create(16000, 1, None))
-    count, pcm_bytes = struct.unpack("<II", content[:8])
-    pcm, frame, position = b"", ctypes.create_string_buffer(640), 8
-    for _ in range(count):
-        (size,) = struct.unpack_from("<H", content, position)
-        position += 2 + size
-        assert opus.opus_decode(decoder, content[position - size : position], size, frame, 320, 0) == 320
-        pcm += frame.raw
-    opus.opus_decoder_destroy(decoder)
-    assert position == len(content)
-    return pcm[:pcm_bytes]
-
-
 def written(pcm: bytes, rate: int, uid: str) -> tuple[bytes, dict[str, str]]:
     encoder = Encoder(rate, complexity=7)
     encoder.encode(pcm)
@@ -71,7 +43,7 @@ def written(pcm: bytes, rate: int, uid: str) -> tuple[bytes, dict[str, str]]:
 def test_independent_decoder_reads_a_default_blob() -> None:
     source = speech_array(3.0)
     blob, metadata = written(source.tobytes(), 16000, "ü")
-    heard = independent_pcm(blob, SECRET, "ü")
+    heard = plainly_decode(blob, "ü", SECRET)
     name = object_name("ü", "c", 1000.0, encrypted=True)
     ours = decode(blob, name, metadata, secrets=[SECRET])
     assert len(heard) == 2 * len(source)
@@ -82,7 +54,7 @@ def test_independent_decoder_reads_a_default_blob() -> None:
 @pytest.mark.parametrize("rate", [8000, 12000, 24000, 48000])
 def test_independent_decoder_hears_other_rates_at_the_right_speed(rate: int) -> None:
     blob, _ = written(speech(1.0, rate), rate, "u")
-    assert len(independent_pcm(blob, SECRET, "u")) == 32000
+    assert len(plainly_decode(blob, "u", SECRET)) == 32000
 
 
 @pytest.mark.parametrize(
