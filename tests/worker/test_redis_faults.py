@@ -37,9 +37,22 @@ async def proxied(proxy: Proxy, redis_server: RedisServer, rig_at: RigMaker) -> 
     return await rig_at(proxy, redis_server)
 
 
-async def test_everything_is_flushed(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> None:
+@pytest.fixture
+async def forgetful(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> tuple[Rig, RedisServer]:
+    """On a server that may be stopped, and then knows nothing any more."""
     server = own_redis()
-    rig = await rig_at(server, server)
+    return await rig_at(server, server), server
+
+
+@pytest.fixture
+async def durable(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> tuple[Rig, RedisServer]:
+    """On a server that may be killed, and then knows all that it has acknowledged."""
+    server = own_redis(appendonly="yes", appendfsync="always")
+    return await rig_at(server, server), server
+
+
+async def test_everything_is_flushed(forgetful: tuple[Rig, RedisServer]) -> None:
+    rig, _ = forgetful
     async with rig.worker(**SHORT) as running:
         await rig.say(Talk("forgotten"), 1)
         await eventually(lambda: running.count("chunks_total") == 2)
@@ -106,11 +119,8 @@ async def test_scripts_are_flushed(rig: Rig) -> None:
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_server_crashes_and_comes_back_with_its_data(
-    own_redis: Callable[..., RedisServer], rig_at: RigMaker
-) -> None:
-    server = own_redis(appendonly="yes", appendfsync="always")
-    rig = await rig_at(server, server)
+async def test_server_crashes_and_comes_back_with_its_data(durable: tuple[Rig, RedisServer]) -> None:
+    rig, server = durable
     talk = Talk("c")
     async with rig.worker(**EXACT) as running:
         await rig.say(talk, 1)
@@ -125,10 +135,9 @@ async def test_server_crashes_and_comes_back_with_its_data(
 
 
 async def test_server_comes_back_with_its_data_while_an_upload_is_under_way(
-    own_redis: Callable[..., RedisServer], rig_at: RigMaker
+    durable: tuple[Rig, RedisServer],
 ) -> None:
-    server = own_redis(appendonly="yes", appendfsync="always")
-    rig = await rig_at(server, server)
+    rig, server = durable
     talk = Talk("c")
     gate = rig.server.hold()
     async with rig.worker(**EXACT) as running:
@@ -144,9 +153,8 @@ async def test_server_comes_back_with_its_data_while_an_upload_is_under_way(
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_server_comes_back_empty(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> None:
-    server = own_redis()
-    rig = await rig_at(server, server)
+async def test_server_comes_back_empty(forgetful: tuple[Rig, RedisServer]) -> None:
+    rig, server = forgetful
     async with rig.worker(**EXACT) as running:
         await rig.say(Talk("forgotten"), 1)
         await eventually(lambda: running.count("chunks_total") == 2)
