@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import wraps
+from inspect import Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -32,24 +34,22 @@ SHOWN_BEFORE_DROP = 20
 
 commands = typer.Typer(no_args_is_help=True, help="Entries that could not be processed: list, push again, drop.")
 
-Partition = Annotated[int | None, typer.Option("--partition", help="Only those of one partition.")]
-Reason = Annotated[str | None, typer.Option("--reason", help="Only those whose reason contains this text.")]
-Ids = Annotated[list[str] | None, typer.Option("--id", help="Only this one, as ls shows it; may be repeated.")]
-Uid = Annotated[str | None, typer.Option("--uid", help="Only those of one user.")]
-Conversation = Annotated[str | None, typer.Option("--conversation", help="Only those of one conversation.")]
 All = Annotated[bool, typer.Option("--all", help="Take all, when nothing else says which.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which letters a command is about; None lets all pass."""
+    """Which letters a command is about, as its options say; None lets all pass."""
 
-    partition: int | None
-    reason: str | None
-    ids: Sequence[str] | None
-    uid: str | None
-    conversation: str | None
+    partition: Annotated[int | None, typer.Option(help="Only those of one partition.")] = None
+    reason: Annotated[str | None, typer.Option(help="Only those whose reason contains this text.")] = None
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="Only this one, as ls shows it; may be repeated."),
+    ] = None
+    uid: Annotated[str | None, typer.Option(help="Only those of one user.")] = None
+    conversation: Annotated[str | None, typer.Option(help="Only those of one conversation.")] = None
 
     def __bool__(self) -> bool:
         return any(value not in (None, []) for value in asdict(self).values())
@@ -73,22 +73,29 @@ class Tools:
     partitions: int
 
 
+def filtered(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Filter` in place of its first argument, which is made of them."""
+    of_filter = signature(Filter, eval_str=True).parameters
+    of_command = list(signature(command, eval_str=True).parameters.values())[1:]
+
+    @wraps(command)
+    def with_options(**options: Any) -> None:  # noqa: ANN401 -- whatever Typer has parsed
+        wanted = Filter(**{name: options.pop(name) for name in of_filter})
+        command(wanted, **options)
+
+    with_options.__signature__ = Signature([*of_filter.values(), *of_command])  # type: ignore[attr-defined]
+    return with_options
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(commands, name="dead-letters")
 
 
 @commands.command("ls")
-def list_letters(
-    partition: Partition = None,
-    reason: Reason = None,
-    ids: Ids = None,
-    uid: Uid = None,
-    conversation: Conversation = None,
-    as_json: archives.Json = False,
-) -> None:
+@filtered
+def list_letters(wanted: Filter, as_json: archives.Json = False) -> None:
     """List them, the oldest of each partition first. Their audio stays in Redis."""
-    wanted = Filter(partition, reason, ids, uid, conversation)
     letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
     if as_json:
         archives.print_json([_facts(letter, now_ms) for letter in letters])
@@ -97,17 +104,10 @@ def list_letters(
 
 
 @commands.command("replay")
-def replay_letters(
-    partition: Partition = None,
-    reason: Reason = None,
-    ids: Ids = None,
-    uid: Uid = None,
-    conversation: Conversation = None,
-    everything: All = False,
-    as_json: archives.Json = False,
-) -> None:
+@filtered
+def replay_letters(wanted: Filter, everything: All = False, as_json: archives.Json = False) -> None:
     """Push them again, exactly as they were, the oldest first."""
-    wanted = _required(Filter(partition, reason, ids, uid, conversation), everything=everything)
+    _require(wanted, everything=everything)
     outcomes = _with_redis(lambda tools: _replay(tools, wanted))
     counts = Counter(outcome for _, outcome in outcomes)
     if as_json:
@@ -122,18 +122,10 @@ def replay_letters(
 
 
 @commands.command("drop")
-def drop_letters(
-    partition: Partition = None,
-    reason: Reason = None,
-    ids: Ids = None,
-    uid: Uid = None,
-    conversation: Conversation = None,
-    everything: All = False,
-    yes: Yes = False,
-    as_json: archives.Json = False,
-) -> None:
+@filtered
+def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_json: archives.Json = False) -> None:
     """Remove them for good: their audio is lost."""
-    wanted = _required(Filter(partition, reason, ids, uid, conversation), everything=everything)
+    _require(wanted, everything=everything)
     letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
     if letters and not yes:
         _print_table(letters, now_ms, limit=SHOWN_BEFORE_DROP, to_stderr=True)
@@ -145,10 +137,9 @@ def drop_letters(
         typer.echo(f"dropped {dropped}")
 
 
-def _required(wanted: Filter, *, everything: bool) -> Filter:
+def _require(wanted: Filter, *, everything: bool) -> None:
     if not wanted and not everything:
         raise typer.BadParameter("say which: --id, --partition, --reason, --uid, --conversation, or --all")
-    return wanted
 
 
 def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
