@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -27,12 +27,15 @@ READ_SIZE = 256 * 1024
 FENCED = ("preamble", "fence")
 BEGINNINGS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("heartbeat", "acquire", "config", "done", "tombstone"), ("preamble",)),
-    "forget": ("preamble", "letter"),
-    **dict.fromkeys(("look", "scan"), ("reading",)),
-    "letters": ("reading", "letter"),
+    "claim": (*FENCED, "paging"),
+    "forget": ("preamble", "letter", "paging"),
+    "look": ("reading",),
+    "scan": ("reading", "paging"),
+    "letters": ("reading", "letter", "paging"),
     "replay": ("pushing", "letter"),
 }
-"""What is prepended to scripts that do not check the partition's lease; all others are `FENCED`."""
+"""What is prepended to scripts that need more than a check of the partition's lease, or no such check; to all others
+`FENCED` is."""
 
 
 @cache
@@ -123,6 +126,17 @@ class Client:
     async def run(self, call: Call) -> Any:
         """Run one script. Raises `StreamError`, `LeaseLost`."""
         return (await self.run_all([call]))[0]
+
+    async def pages(self, call: Callable[[str], Call]) -> AsyncIterator[list[Any]]:
+        """Run a script that works page by page, until the end; gives what it returns of each page.
+
+        `call` is the call for the page that begins at a given id. Raises `StreamError`, `LeaseLost`.
+        """
+        start = "-"
+        while start:
+            following, *found = await self.run(call(start))
+            yield found
+            start = following.decode()
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts in one round trip; raises the first failure, others may have happened."""

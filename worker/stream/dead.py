@@ -63,13 +63,10 @@ class DeadLetters:
 
     async def list(self, partition: int) -> AsyncIterator[Letter]:
         """All letters of a partition, the oldest first; their audio stays in Redis."""
-        page = "-"
-        while page:
-            call = Call("letters", [self._keys.dead(partition)], [page, PAGE])
-            following, letters = await self._client.run(call)
+        dead = [self._keys.dead(partition)]
+        async for (letters,) in self._client.pages(lambda start: Call("letters", dead, [start, PAGE])):
             for facts in letters:
                 yield _letter(partition, facts)
-            page = following.decode()
 
     async def replay(self, letter: Letter) -> Outcome:
         """Push the original entry again, as it was, and remove the letter, in one step.

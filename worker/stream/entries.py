@@ -88,14 +88,12 @@ class Entries:
         """Claim everything pending in id order, whatever consumer had it, and collect what former owners left."""
         vanished: list[EntryId] = []
         survivors: set[EntryId] = set()
-        page = "-"
-        while page:
-            following, gone, survived = await self._client.run(
-                self._fenced("claim", lease, self._consumer, 0 if lease.clean else 1, page, CLAIM_PAGE)
-            )
+        deaths = 0 if lease.clean else 1
+        async for gone, survived in self._client.pages(
+            lambda start: self._fenced("claim", lease, self._consumer, deaths, start, CLAIM_PAGE)
+        ):
             vanished += texts(gone)
             survivors.update(texts(survived))
-            page = following.decode()
         await self._client.run(self._fenced("sweep", lease, self._consumer))
         changed_ms = int(await self._client.run(self._of_epoch("changed", lease)))
         seals, tombstones = await self.seals(lease.partition), await self.tombstones(lease.partition)

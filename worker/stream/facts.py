@@ -56,14 +56,9 @@ class HeldChunk:
 
 async def held_chunks(client: Client, keys: Keys, partition: int, conversation: Conversation) -> list[HeldChunk]:
     """All chunks of a conversation that its partition's stream still holds, in its order. Raises `StreamError`."""
-    found: list[HeldChunk] = []
-    page = "-"
-    while page:
-        call = Call("scan", [keys.stream(partition)], [*conversation, page, PAGE])
-        following, chunks = await client.run(call)
-        found += [HeldChunk(entry.decode(), ChunkFacts.of(*facts)) for entry, *facts in chunks]
-        page = following.decode()
-    return found
+    stream = [keys.stream(partition)]
+    pages = client.pages(lambda start: Call("scan", stream, [*conversation, start, PAGE]))
+    return [HeldChunk(entry.decode(), ChunkFacts.of(*facts)) async for (chunks,) in pages for entry, *facts in chunks]
 
 
 async def deleted_ms(client: Client, keys: Keys, partition: int, conversation: Conversation) -> int | None:

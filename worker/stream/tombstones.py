@@ -75,10 +75,6 @@ class Tombstones:
         return Call("tombstone", keys, [field, int(RETENTION * 1000)])
 
     async def _forget(self, partition: int, uid: str, conversation_id: str) -> int:
-        removed, page = 0, "-"
-        while page:
-            call = Call("forget", [self._keys.dead(partition)], [uid, conversation_id, page, PAGE])
-            following, count = await self._client.run(call)
-            removed += count
-            page = following.decode()
-        return removed
+        dead = [self._keys.dead(partition)]
+        pages = self._client.pages(lambda start: Call("forget", dead, [uid, conversation_id, start, PAGE]))
+        return sum([removed async for (removed,) in pages])

@@ -17,8 +17,4 @@ for _, pending in ipairs(page) do
     survivors[#survivors + 1] = id
   end
 end
-local following = ''
-if #page == tonumber(ARGV[6]) then
-  following = '(' .. page[#page][1]
-end
-return {following, vanished, survivors}
+return {following(page, ARGV[6]), vanished, survivors}

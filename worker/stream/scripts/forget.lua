@@ -10,8 +10,4 @@ for _, letter in ipairs(page) do
     removed = removed + redis.call('XDEL', KEYS[1], letter[1])
   end
 end
-local following = ''
-if #page == tonumber(ARGV[4]) then
-  following = '(' .. page[#page][1]
-end
-return {following, removed}
+return {following(page, ARGV[4]), removed}

@@ -22,8 +22,4 @@ for _, letter in ipairs(page) do
   description[#description + 1] = pcm
   letters[#letters + 1] = description
 end
-local following = ''
-if #page == tonumber(ARGV[2]) then
-  following = '(' .. page[#page][1]
-end
-return {following, letters}
+return {following(page, ARGV[2]), letters}

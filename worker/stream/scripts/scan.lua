@@ -14,8 +14,4 @@ for _, entry in ipairs(page) do
     }
   end
 end
-local following = ''
-if #page == tonumber(ARGV[4]) then
-  following = '(' .. page[#page][1]
-end
-return {following, chunks}
+return {following(page, ARGV[4]), chunks}
