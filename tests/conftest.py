@@ -10,6 +10,7 @@ import pytest
 import redis.asyncio
 import structlog
 
+from tests.proxy import Proxy
 from tests.redis_server import RedisServer
 from worker.settings import Settings
 
@@ -69,6 +70,13 @@ async def redis_client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
     """A plain client of the shared server; replies are bytes."""
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture
+async def proxy(redis_server: RedisServer) -> AsyncIterator[Proxy]:
+    """A way to the shared server that this test may cut."""
+    async with Proxy(redis_server.port) as running:
+        yield running
 
 
 @pytest.fixture

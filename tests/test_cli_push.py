@@ -245,14 +245,13 @@ async def test_ctrl_c_tells_what_did_not_get_into_redis(
 
 
 async def test_a_connection_cut_in_the_middle_loses_nothing(
-    redis_server: RedisServer, settings: Callable[..., Settings], recording: Path
+    redis_server: RedisServer, proxy: Proxy, settings: Callable[..., Settings], recording: Path
 ) -> None:
-    async with Proxy(redis_server.port) as proxy:
-        chosen = settings(redis_url=proxy.url)
-        lost = proxy.drop_reply(to=b"XADD")
-        async with Process(environment(chosen), "push", str(recording), *WHOSE) as process:
-            await lost.wait()
-            assert await process.ended() == 0
+    chosen = settings(redis_url=proxy.url)
+    lost = proxy.drop_reply(to=b"XADD")
+    async with Process(environment(chosen), "push", str(recording), *WHOSE) as process:
+        await lost.wait()
+        assert await process.ended() == 0
     assert list(dict.fromkeys(chunk.seq for chunk in chunks(redis_server, chosen))) == [0, 1, 2]
 
 

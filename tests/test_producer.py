@@ -62,12 +62,6 @@ class Troubles:
 
 
 @pytest.fixture
-async def proxy(redis_server: RedisServer) -> AsyncIterator[Proxy]:
-    async with Proxy(redis_server.port) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def troubles() -> Troubles:
     return Troubles()
 

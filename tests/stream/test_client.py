@@ -80,30 +80,26 @@ def test_untrusted_text_in_an_error_is_cut() -> None:
     assert len(str(stream_error(redis.exceptions.ResponseError("x" * 100_000)))) < 300
 
 
-async def test_silent_server_is_given_up_in_time(redis_server: RedisServer, keys: Keys) -> None:
-    async with Proxy(redis_server.port) as proxy:
-        client = Client(connect(proxy.url, timeout=0.1))
-        proxy.stall()
-        with pytest.raises(StreamError) as caught:
-            await client.run(Call("config", [keys.config], [8, "1"]))
-        assert caught.value.cause == "connection"
-        assert client.troubled
-        await client.close()
+async def test_silent_server_is_given_up_in_time(proxy: Proxy, keys: Keys) -> None:
+    client = Client(connect(proxy.url, timeout=0.1))
+    proxy.stall()
+    with pytest.raises(StreamError) as caught:
+        await client.run(Call("config", [keys.config], [8, "1"]))
+    assert caught.value.cause == "connection"
+    assert client.troubled
+    await client.close()
 
 
-async def test_lost_reply_is_an_error_and_the_command_is_not_repeated(
-    redis_server: RedisServer, keys: Keys, raw: Raw
-) -> None:
-    async with Proxy(redis_server.port) as proxy:
-        client = Client(connect(proxy.url))
+async def test_lost_reply_is_an_error_and_the_command_is_not_repeated(proxy: Proxy, keys: Keys, raw: Raw) -> None:
+    client = Client(connect(proxy.url))
+    await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
+    proxy.drop_reply(b"INCR")
+    with pytest.raises(StreamError):
         await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
-        proxy.drop_reply(b"INCR")
-        with pytest.raises(StreamError):
-            await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
-        assert await raw.get(f"{keys.prefix}:n") == b"2"
-        await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
-        assert await raw.get(f"{keys.prefix}:n") == b"3"
-        await client.close()
+    assert await raw.get(f"{keys.prefix}:n") == b"2"
+    await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
+    assert await raw.get(f"{keys.prefix}:n") == b"3"
+    await client.close()
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from redis.exceptions import OutOfMemoryError
+from structlog.testing import capture_logs
 
 from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_stored_once, blobs_of
@@ -14,6 +15,8 @@ from tests.proxy import Proxy
 from tests.redis_server import RedisServer
 from tests.worker.conftest import RigMaker
 from worker import consumer
+from worker.errors import SettingsError
+from worker.producer import Producer
 from worker.stream.client import _sha, script
 from worker.stream.keys import GROUP
 
@@ -23,12 +26,6 @@ SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 @pytest.fixture(autouse=True)
 def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(consumer, "REST_SECONDS", 0.1)
-
-
-@pytest.fixture
-async def proxy(redis_server: RedisServer) -> AsyncIterator[Proxy]:
-    async with Proxy(redis_server.port) as running:
-        yield running
 
 
 @pytest.fixture
@@ -62,6 +59,40 @@ async def test_everything_is_flushed(forgetful: tuple[Rig, RedisServer]) -> None
         await eventually(lambda: running.count("chunks_total") >= 10)
         await eventually(lambda: running.count("lost_entries_total") == 2)
     await rig.assert_empty()
+    assert_stored_once(talk, rig.blobs())
+
+
+async def test_what_all_must_have_alike_is_recorded_again_when_redis_was_flushed(
+    forgetful: tuple[Rig, RedisServer],
+) -> None:
+    """A pusher that is configured otherwise is refused as before."""
+    rig, server = forgetful
+    async with rig.worker(**SHORT) as running:
+        await eventually(running.worker._ownership.leases.copy)
+        before = await rig.redis.hgetall(rig.keys.config)
+        await rig.redis.flushall()
+        await eventually(lambda: rig.redis.exists(rig.keys.config))
+        assert await rig.redis.hgetall(rig.keys.config) == before
+        with pytest.raises(SettingsError, match="PARTITIONS is 3, but"):
+            async with Producer(server.url, partitions=rig.partitions + 1, prefix=rig.keys.prefix):
+                pass
+
+
+async def test_worker_that_finds_others_configured_otherwise_says_so_and_serves_its_own(
+    forgetful: tuple[Rig, RedisServer],
+) -> None:
+    rig, _ = forgetful
+    talk = Talk("c")
+    with capture_logs() as events:
+        async with rig.worker(**SHORT) as running:
+            await eventually(running.worker._ownership.leases.copy)
+            await rig.redis.hset(rig.keys.config, "partitions", "3")
+            await eventually(lambda: any("PARTITIONS is 2, but" in reason for reason in running.health.ready()))
+            await rig.say(talk, 3)
+            await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
+            await rig.redis.hset(rig.keys.config, "partitions", "2")
+            await eventually(lambda: list(running.health.ready()) == [])
+    assert [event["log_level"] for event in events if event["event"] == "config.differs"] == ["error"]
     assert_stored_once(talk, rig.blobs())
 
 
