@@ -45,6 +45,8 @@ class WorkerHealth:
         reasons = list(self.live())
         if not self._ownership.reachable():
             reasons.append("Redis does not answer")
+        if self._ownership.difference:
+            reasons.append(self._ownership.difference)
         failing = self._store.failing_for(self._clock())
         if failing > STORE_PATIENCE_SECONDS:
             reasons.append(f"the store refuses ({self._store.cause}) for {failing:.0f} s")

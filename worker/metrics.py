@@ -63,7 +63,9 @@ class Metrics:
             "store_failing_seconds", "Seconds for which the store has refused everything; 0 while it is asked nothing"
         )
         self.redis_errors = self._counter(
-            "redis_errors", "Failed Redis requests, by cause", cause=("connection", "readonly", "refused")
+            "redis_errors",
+            "Failed Redis requests, by cause; config: others are configured otherwise",
+            cause=("connection", "readonly", "refused", "config"),
         )
 
         self.duplicates = self._counter("duplicates", "Chunks left out because a producer sent them twice")

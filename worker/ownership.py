@@ -22,6 +22,8 @@ log = structlog.get_logger()
 class Ownership:
     """Keeps `leases`, the leases this worker holds, up to date; `surplus` are partitions that others should have.
 
+    `difference` says what Redis records otherwise than our settings, for example after somebody flushed it.
+
     It only changes leases. Who works on the partitions looks at them, and calls `release` when nothing is under way.
     """
 
@@ -44,6 +46,7 @@ class Ownership:
         self._ttl = ttl
         self._leaving = False
         self._generations: dict[int, int] = {}
+        self.difference = ""
         self.leases: dict[int, Lease] = {}
         self.surplus: set[int] = set()
         self.last_success = client.clock()
@@ -128,7 +131,17 @@ class Ownership:
         if self._member is None:
             await self._leases.heartbeat(self._describe(0))
             self._member = self._describe(self._client.now_ms())
-        return self._member.worker, await self._leases.heartbeat(self._member)
+        members = await self._leases.heartbeat(self._member)
+        self._compare()
+        return self._member.worker, members
+
+    def _compare(self) -> None:
+        """Say it loudly when others are configured otherwise; those who push as we read are still served."""
+        if self._leases.difference:
+            self._metrics.redis_errors.labels("config").inc()
+            if self._leases.difference != self.difference:
+                log.error("config.differs", error=self._leases.difference)
+        self.difference = self._leases.difference
 
     def _adopt(self, lease: Lease) -> None:
         known = self._generations.get(lease.partition, 0)

@@ -88,6 +88,7 @@ async def test_worker_that_finds_others_configured_otherwise_says_so_and_serves_
             await eventually(running.worker._ownership.leases.copy)
             await rig.redis.hset(rig.keys.config, "partitions", "3")
             await eventually(lambda: any("PARTITIONS is 2, but" in reason for reason in running.health.ready()))
+            assert running.count("redis_errors_total", cause="config") >= 1
             await rig.say(talk, 3)
             await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
             await rig.redis.hset(rig.keys.config, "partitions", "2")

@@ -9,6 +9,8 @@ from worker.stream.client import Call, texts
 from worker.stream.keys import CONTRACT_VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from worker.stream.client import Client
     from worker.stream.keys import Keys
 
@@ -22,15 +24,26 @@ async def record_or_check(client: Client, keys: Keys, partitions: int) -> None:
         SettingsError: Redis records something else.
         StreamError: Redis is unreachable or refuses.
     """
-    reply = await client.run(Call("config", [keys.config], [partitions, CONTRACT_VERSION]))
-    recorded_partitions, recorded_contract = texts(reply)
+    if difference := difference_in(await client.run(record(keys, partitions)), keys, partitions):
+        raise SettingsError(difference)
+
+
+def record(keys: Keys, partitions: int) -> Call:
+    """Records PARTITIONS and the contract version where nothing is recorded; replies with what is."""
+    return Call("config", [keys.config], [partitions, CONTRACT_VERSION])
+
+
+def difference_in(recorded: Sequence[bytes], keys: Keys, partitions: int) -> str:
+    """One sentence on what is recorded otherwise than ours, and what to do; empty if nothing is."""
+    recorded_partitions, recorded_contract = texts(recorded)
     if recorded_partitions != str(partitions):
-        raise SettingsError(
+        return (
             f"PARTITIONS is {partitions}, but {keys.config} in Redis records {recorded_partitions}: set"
             f" PARTITIONS={recorded_partitions}, as all pushers and workers of this STREAM_PREFIX have it"
         )
     if recorded_contract != CONTRACT_VERSION:
-        raise SettingsError(
+        return (
             f"STREAM_PREFIX {keys.prefix}: {keys.config} in Redis records contract version {recorded_contract}, this"
             f" program speaks {CONTRACT_VERSION}: run programs of one version, or choose another STREAM_PREFIX"
         )
+    return ""

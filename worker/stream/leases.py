@@ -15,6 +15,7 @@ from redis.asyncio.client import Pipeline
 
 from worker.errors import LeaseLost
 from worker.stream.client import Call, Client
+from worker.stream.config import difference_in, record
 from worker.stream.keys import Keys
 
 USABLE_SHARE = 2 / 3
@@ -56,23 +57,37 @@ class Lease:
 
 
 class Leases:
-    """Membership and leases under one prefix."""
+    """Membership and leases under one prefix.
+
+    `difference` says what Redis records otherwise than ours, as of the last heartbeat; empty while all agree.
+    """
 
     def __init__(self, client: Client, keys: Keys, partitions: int, ttl: float) -> None:
         self._client = client
         self._keys = keys
         self._partitions = partitions
         self._ttl = ttl
+        self.difference = ""
 
     @property
     def _ttl_ms(self) -> int:
         return int(self._ttl * 1000)
 
     async def heartbeat(self, member: Member) -> list[Member]:
-        """Say that we live; returns all who do, ourselves included, and sets the client's clock to Redis' time."""
+        """Say that we live; returns all who do, ourselves included, and sets the client's clock to Redis' time.
+
+        What all must have alike is recorded again by the way, should Redis have lost it since our start.
+        """
         description = json.dumps({"revision": member.revision, "started": member.started})
         call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, description])
-        now_ms, live, run_id = await self._client.run(call)
+        beat, recorded = await self._client.gather([call, record(self._keys, self._partitions)])
+        if isinstance(beat, Exception):
+            raise beat
+        now_ms, live, run_id = beat
+        if isinstance(recorded, Exception):
+            self.difference = str(recorded)
+        else:
+            self.difference = difference_in(recorded, self._keys, self._partitions)
         self._client.sync_clock(now_ms)
         self._client.recognise(run_id.decode())
         return [_member(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
