@@ -6,18 +6,10 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from tests.clock import Clock
 from tests.harness import Running
 from worker.health import STORE_PATIENCE_SECONDS, WEDGED_SECONDS, WorkerHealth
 from worker.settings import Settings
-
-
-class Clock:
-    """Monotonic seconds that a test sets."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.clock import Clock
 from tests.gcs_server import GcsServer
 from tests.harness import eventually
 from worker.errors import ObjectExists, Outage, StoreError
@@ -17,16 +18,6 @@ from worker.stores.watched import WatchedStore
 from worker.tasks import end
 
 PATIENCE = 30.0
-
-
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
