@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.test_seal import SEAL
+from tests.seals import SEAL
 from worker.conflict import Judgement, Verdict, judge
 
 OURS = replace(SEAL, entries=("5-0", "7-0", "9-0", "11-0"))

@@ -12,24 +12,9 @@ from hypothesis import strategies as st
 from codec.entry import PROTECTIONS, Chunk
 from codec.names import parse_name
 from tests.codec.ids import ids
+from tests.seals import SEAL
 from worker.batch import Batch, Conversation, Trigger
 from worker.seal import Seal, next_free_name, seal_of
-
-SEAL = Seal(
-    object="chunks/u/c/1000.000.opus.enc",
-    uid="u",
-    conversation_id="c",
-    start=1000.0,
-    last_start=1015.1,
-    sample_rate=16000,
-    samples=320_000,
-    protection="enhanced",
-    codec="opus",
-    trigger="end",
-    entries=("1-0", "1-1", "12-0"),
-    markers=("13-0",),
-    silences={"12-0": 80_000},
-)
 
 
 def entry_ids() -> st.SearchStrategy[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self, TypeAlias
 
 from codec.entry import Chunk
-from tests.test_seal import SEAL
+from tests.seals import SEAL
 from worker.seal import Seal
 from worker.stream.client import Client
 from worker.stream.entries import Entries
