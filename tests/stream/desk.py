@@ -11,7 +11,7 @@ from tests.seals import SEAL
 from worker.seal import Seal
 from worker.stream.client import Client
 from worker.stream.entries import Entries
-from worker.stream.keys import Keys
+from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease, Leases
 
 Raw: TypeAlias = Any
@@ -19,6 +19,10 @@ Raw: TypeAlias = Any
 
 PARTITIONS = 4
 TTL = 5.0
+
+
+EVENT = {"object": "chunks/u/c/1000.000.opus.enc", "bytes": "7"}
+"""What a done step tells backends."""
 
 
 def sealed(entries: Sequence[str], *markers: str, uid: str = "u", conversation_id: str = "c") -> Seal:
@@ -63,3 +67,9 @@ class Desk:
         ids = await self.push(count)
         assert await self.accept(ids) == set(ids)
         return ids
+
+
+async def pending(raw: Raw, desk: Desk) -> dict[str, tuple[str, int]]:
+    """Pending entries → consumer and delivery count."""
+    found = await raw.xpending_range(desk.keys.stream(0), GROUP, "-", "+", 100_000)
+    return {entry["message_id"].decode(): (entry["consumer"].decode(), entry["times_delivered"]) for entry in found}
