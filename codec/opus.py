@@ -34,19 +34,28 @@ APPLICATION_VOIP = 2048  # opus_defines.h
 FRAMES_PER_SECOND = 50
 MAX_FRAMES_PER_PACKET = 6  # the longest packet holds 120 ms (RFC 6716, section 3.1)
 MAX_PACKET_BYTES = 1276  # one frame of at most 1275 bytes and its table-of-contents byte (RFC 6716, section 3.4)
-SETTLING_FRAMES = 10  # frames of digital silence after which decoded audio is silent to 2 units of the last place
-SILENT_PACKET = PACKET_LENGTH.pack(
-    0
-)  # an empty packet: every decoder conceals 20 ms, and after silence that is silence
-SCRATCH_FRAMES = 256  # frames between two copies out of a thread's scratch memory
-PART_BYTES = 4096  # packets are kept in parts of at least so many bytes: one growing buffer moves at every growth, and
-# thousands of them that move among each other leave half as much again of memory in holes
-MAX_DECODED_SECONDS = 3600  # batches hold a minute; without a limit, 2 bytes of a hostile blob become 120 ms
-# At these rates speech passes through libopus' resampler and comes out earlier than the look-ahead says, by so many
-# samples: the cross-correlation of 25 s of recorded speech with its decoded self peaks at -1.5 and -3.0 without them.
-# At the rates below it peaks within half a sample of the look-ahead.
-EARLY_SAMPLES = {24000: 2, 48000: 3}
 ZEROS = bytes(max(SAMPLE_RATES) * BYTES_PER_SAMPLE)  # one second of silence at any rate
+
+SETTLING_FRAMES = 10
+"""Frames of digital silence after which decoded audio is silent to 2 units of the last place."""
+
+SILENT_PACKET = PACKET_LENGTH.pack(0)
+"""An empty packet, with its length: every decoder conceals 20 ms, and after silence that is silence."""
+
+SCRATCH_FRAMES = 256
+"""Frames between two copies out of a thread's scratch memory."""
+
+PART_BYTES = 4096
+"""Packets are kept in parts of at least so many bytes: one growing buffer moves at every growth, and thousands of them
+that move among each other leave half as much again of memory in holes."""
+
+MAX_DECODED_SECONDS = 3600
+"""Batches hold a minute; without a limit, 2 bytes of a hostile blob become 120 ms."""
+
+EARLY_SAMPLES = {24000: 2, 48000: 3}
+"""At these rates speech passes through libopus' resampler and comes out earlier than the look-ahead says, by so many
+samples: the cross-correlation of 25 s of recorded speech with its decoded self peaks at -1.5 and -3.0 without them. At
+the rates below it peaks within half a sample of the look-ahead."""
 
 
 class Encoder:
