@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from codec.entry import BYTES_PER_SAMPLE
 from codec.errors import BadBlob
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 HEADER = struct.Struct("<II")
 PACKET_LENGTH = struct.Struct("<H")
 RENDITION_RATE = 16000
-BYTES_PER_SAMPLE = 2
 
 
 @dataclass(frozen=True, slots=True)

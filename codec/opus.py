@@ -11,16 +11,8 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from codec.container import (
-    BYTES_PER_SAMPLE,
-    HEADER,
-    PACKET_LENGTH,
-    RENDITION_RATE,
-    packets,
-    read_header,
-    rendition_bytes,
-)
-from codec.entry import SAMPLE_RATES
+from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, packets, read_header, rendition_bytes
+from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
 from codec.libopus import library
 

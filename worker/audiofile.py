@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from codec.entry import SAMPLE_RATES
+from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from worker.errors import AudioFileError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_FRAMES = 16384
-BYTES_PER_SAMPLE = 2
 FULL_SCALE = 32768
 MAX_WAV_BYTES = 2**32 - 1 - 36
 """A WAV's 32-bit size field counts the data and 36 bytes of header."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from codec.blob import Audio
 from codec.container import HEADER, PACKET_LENGTH, packets, read_header, rendition_bytes
+from codec.entry import BYTES_PER_SAMPLE
 from worker.archive.listing import Blob, Stranger, walk
 from worker.archive.merging import AHEAD, AHEAD_BYTES, footprint_of
 from worker.archive.parallel import ordered
@@ -84,7 +85,7 @@ def _flaw(blob: Blob, content: bytes, audio: Audio) -> str | None:
     if said is not None and said != audio.samples:
         return f"its metadata says {said} samples, it holds {audio.samples}"
     if blob.codec == "pcm":
-        return "it ends inside a sample" if len(content) % 2 else None
+        return "it ends inside a sample" if len(content) % BYTES_PER_SAMPLE else None
     used = HEADER.size + sum(PACKET_LENGTH.size + len(packet) for packet in packets(content))
     if used != len(content):
         return f"{len(content) - used} bytes follow its last packet"

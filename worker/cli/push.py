@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codec.entry import DEFAULT_PROTECTION, Protection
+from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Protection, partition_of
 from worker.cli import archives
 
 if TYPE_CHECKING:
@@ -130,10 +130,10 @@ async def _push_audio(producer: Producer, source: Source, rate: int, progress: C
     size = done = 0
     started = time.monotonic()
     async for pcm in _chunks(source):
-        timestamp = source.start + size / 2 / rate
+        timestamp = source.start + size / BYTES_PER_SAMPLE / rate
         size += len(pcm)
         if source.realtime:
-            await asyncio.sleep(started + size / 2 / rate - time.monotonic())
+            await asyncio.sleep(started + size / BYTES_PER_SAMPLE / rate - time.monotonic())
         await producer.push(
             source.uid, source.conversation, timestamp, pcm, sample_rate=rate, protection=source.protection
         )
@@ -165,7 +165,6 @@ class _Reporter:
 
 
 def _summary(source: Source, settings: Settings, size: int, rate: int, next_seq: int) -> Pushed:
-    from codec.entry import BYTES_PER_SAMPLE, partition_of
     from worker.stream.keys import Keys
 
     samples = size // BYTES_PER_SAMPLE
