@@ -16,6 +16,7 @@ import soxr
 
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from worker.errors import AudioFileError
+from worker.samples import FULL_SCALE, s16le
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_FRAMES = 16384
-FULL_SCALE = 32768
 MAX_WAV_BYTES = 2**32 - 1 - 36
 """A WAV's 32-bit size field counts the data and 36 bytes of header."""
 
@@ -153,7 +153,7 @@ def _resampled(blocks: Iterator[NDArray[np.float32]], source: int, target: int) 
 
 def _pcm(blocks: Iterator[NDArray[np.float32]]) -> Iterator[bytes]:
     for block in blocks:
-        yield np.clip(np.rint(block * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
+        yield s16le(block * FULL_SCALE)
 
 
 def _cut(blocks: Iterator[bytes], size: int) -> Iterator[bytes]:

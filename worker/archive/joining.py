@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from codec.blob import Audio
 from codec.entry import BYTES_PER_SAMPLE
 from worker.archive.timeline import Timeline
+from worker.samples import FULL_SCALE, s16le
 
-FULL_SCALE = 32768
 SILENCE_BLOCK = 1 << 20
 """Bytes of silence made at once: a gap may be hours long."""
 
@@ -93,4 +93,4 @@ class _Run:
 
     def _as_pcm(self, samples: NDArray[np.float32]) -> bytes:
         self._given += len(samples)
-        return np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
+        return s16le(samples * FULL_SCALE)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from codec.blob import Audio
 from codec.names import Kind, format_timestamp
 from worker.archive.listing import Blob
+from worker.samples import s16le
 
 PREFERENCE = (
     Kind.BATCH_ENCRYPTED,
@@ -167,4 +168,4 @@ def _at_rate(audio: Audio, rate: int) -> Audio:
     if audio.sample_rate == rate:
         return audio
     resampled = soxr.resample(_samples(audio), audio.sample_rate, rate)
-    return Audio(np.clip(np.rint(resampled), -32768, 32767).astype("<i2").tobytes(), rate)
+    return Audio(s16le(resampled), rate)

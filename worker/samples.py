@@ -1,0 +1,18 @@
+"""Samples as numbers become PCM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FULL_SCALE = 32768
+"""What 1.0 of floating-point audio is in 16 bits."""
+
+
+def s16le(samples: NDArray[np.floating[Any]]) -> bytes:
+    """Samples on the scale of 16 bits as bytes, rounded and clipped."""
+    return np.clip(np.rint(samples), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
