@@ -15,4 +15,5 @@ FULL_SCALE = 32768
 
 def s16le(samples: NDArray[np.floating[Any]]) -> bytes:
     """Samples on the scale of 16 bits as bytes, rounded and clipped."""
-    return np.clip(np.rint(samples), -FULL_SCALE, FULL_SCALE - 1).astype("<i2").tobytes()
+    rounded: NDArray[np.int16] = np.clip(np.rint(samples), -FULL_SCALE, FULL_SCALE - 1).astype("<i2")
+    return rounded.tobytes()
