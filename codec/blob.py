@@ -66,12 +66,10 @@ def decode(data: bytes, name: str, metadata: Mapping[str, str] | None, *, secret
 
 def decode_content(content: bytes, name: str, metadata: Mapping[str, str] | None) -> Audio:
     """The audio of a content that `open_content` gave. Raises as `decode`."""
-    kind = parse_name(name).kind
     facts = BlobMetadata.from_mapping(metadata or {})
-    if not (kind.opus or (kind.batch and facts.codec == "opus")):
-        return Audio(
-            content[: len(content) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE], facts.sample_rate or DEFAULT_SAMPLE_RATE
-        )
+    if parse_name(name).kind.codec(facts.codec) == "pcm":
+        whole = content[: len(content) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE]
+        return Audio(whole, facts.sample_rate or DEFAULT_SAMPLE_RATE)
     try:
         return _decode_opus(content, facts)
     except BadBlob as error:

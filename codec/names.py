@@ -38,6 +38,10 @@ class Kind(Enum):
         self.batch = batch  # may carry a range; its codec stands in the metadata, PCM without
         self.opus = opus  # always an Opus container
 
+    def codec(self, noted: str | None) -> Codec:
+        """What a blob of this kind holds, whose metadata notes this codec, or none."""
+        return "opus" if self.opus or (self.batch and noted == "opus") else "pcm"
+
 
 _LONGEST_EXTENSION_FIRST = sorted(Kind, key=lambda kind: -len(kind.extension))
 _KINDS: dict[tuple[Codec, Naming, bool], Kind] = {

@@ -46,8 +46,7 @@ class Blob:
     @property
     def codec(self) -> Codec:
         """What its content is."""
-        kind = self.name.kind
-        return "opus" if kind.opus or (kind.batch and self.facts.codec == "opus") else "pcm"
+        return self.name.kind.codec(self.facts.codec)
 
     @property
     def sample_rate(self) -> int:
