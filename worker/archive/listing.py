@@ -119,13 +119,10 @@ async def list_blobs(store: Store, uid: str, conversation_id: str | None = None)
 
 def sort_out(found: list[BlobInfo]) -> Listing:
     """Tell blobs from other objects, and put them in order."""
-    blobs: list[Blob] = []
-    strangers: list[Stranger] = []
-    for info in found:
-        described = describe(info)
-        (blobs if isinstance(described, Blob) else strangers).append(described)  # type: ignore[arg-type]
-    blobs.sort(key=_time_order)
-    return Listing(tuple(blobs), tuple(strangers))
+    described = [describe(info) for info in found]
+    blobs = [each for each in described if isinstance(each, Blob)]
+    strangers = [each for each in described if isinstance(each, Stranger)]
+    return Listing(tuple(sorted(blobs, key=_time_order)), tuple(strangers))
 
 
 def describe(info: BlobInfo) -> Blob | Stranger:
