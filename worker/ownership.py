@@ -16,6 +16,12 @@ from worker.stream.leases import Lease, Leases, Member
 TICKS_PER_TTL = 15
 """Ticks in one lease TTL: a clean hand-over waits for one tick, a crash for the TTL."""
 
+RENEWALS_PER_TTL = 5
+"""Each lease's; a failed one is tried again at every tick, and work stops two thirds of the TTL after the last."""
+
+RELEASES_AT_ONCE = 8
+"""Each takes a connection to Redis, and a worker that stops gives back all that it holds."""
+
 log = structlog.get_logger()
 
 
@@ -45,6 +51,7 @@ class Ownership:
         self._tick_seconds = ttl / TICKS_PER_TTL
         self._ttl = ttl
         self._leaving = False
+        self._release_slots = asyncio.Semaphore(RELEASES_AT_ONCE)
         self._generations: dict[int, int] = {}
         self.difference = ""
         self.leases: dict[int, Lease] = {}
@@ -83,7 +90,8 @@ class Ownership:
         if lease is None:
             return
         try:
-            await self._leases.release(lease)
+            async with self._release_slots:
+                await self._leases.release(lease)
         except StreamError as error:
             log.warning("partition.release_failed", partition=partition, free_in_s=self._ttl, error=str(error))
 
@@ -93,7 +101,8 @@ class Ownership:
 
     async def _renew(self) -> None:
         self._forget_lost()
-        await self._leases.renew(list(self.leases.values()))
+        renewed_by = self._client.clock() - self._ttl / RENEWALS_PER_TTL
+        await self._leases.renew([lease for lease in self.leases.values() if lease.renewed <= renewed_by])
         self._forget_lost()
 
     def _forget_lost(self) -> None:
