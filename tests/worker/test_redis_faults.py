@@ -98,7 +98,7 @@ async def test_worker_that_finds_others_configured_otherwise_says_so_and_serves_
 
 
 async def test_entries_of_a_deleted_stream_are_counted_as_lost(rig: Rig) -> None:
-    async with rig.worker(**EXACT, batch_max_age=0.5) as running:
+    async with rig.worker(**EXACT, batch_max_age=2.0) as running:
         await rig.say(Talk("c"), 1)
         await eventually(lambda: running.count("chunks_total") == 2)
         await rig.redis.delete(rig.keys.stream(rig.partition("c")))
