@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,7 +21,7 @@ from worker.metrics import PREFIX, Metrics
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream.client import Client, connect
-from worker.stream.keys import GROUP, Keys
+from worker.stream.keys import Keys
 
 PATIENCE = 8.0
 """Seconds after which what a test waits for counts as never happening."""
@@ -166,11 +166,6 @@ class Rig:
     def blobs(self) -> list[Blob]:
         """Everything in the bucket."""
         return [Blob(name, stored.data, stored.metadata) for name, stored in self.server.objects().items()]
-
-    async def group_pending(self, partition: int) -> Sequence[str]:
-        """Ids that are pending in one partition."""
-        found = await self.redis.xpending_range(self.keys.stream(partition), GROUP, "-", "+", 100_000)
-        return [entry["message_id"].decode() for entry in found]
 
 
 def _text(fields: dict[bytes, bytes]) -> dict[str, str]:

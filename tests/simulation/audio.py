@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from array import array
 
-MAX_NUMBER = 32_000
-
 
 def numbered(number: int, samples: int) -> bytes:
     """The PCM of chunk `number`, from 1."""

@@ -31,7 +31,6 @@ class Fate(StrEnum):
 
 FATES = list(Fate)
 KILLS = (Fate.KILLED_BEFORE, Fate.KILLED_AFTER)
-PAUSES = (Fate.PAUSED_BEFORE, Fate.PAUSED_AFTER)
 
 
 @dataclass(frozen=True, slots=True)

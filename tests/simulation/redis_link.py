@@ -95,9 +95,6 @@ class Pipeline:
     def memory_usage(self, key: str) -> None:
         self._commands.append(("memory_usage", key))
 
-    def script_load(self, source: str) -> None:
-        self._commands.append(("script_load", source))
-
     def evalsha(self, digest: str, count: int, *keys_and_args: Argument) -> None:
         self._commands.append(("evalsha", digest, count, *keys_and_args))
 
