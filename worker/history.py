@@ -13,8 +13,8 @@ class History:
 
     __slots__ = ("_identities", "_next_seq", "touched_ms")
 
-    def __init__(self, stored: bytes = b"") -> None:
-        self._identities = bytearray(stored)
+    def __init__(self) -> None:
+        self._identities = bytearray()
         self._next_seq: int | None = None
         self.touched_ms = 0
 
