@@ -104,7 +104,7 @@ class Intake:
 
     def drop(self) -> None:
         """Forget everything: nothing here is on its way to the store, so all of it can be read again."""
-        batches: list[Open | Closed | Resumed] = [*self.open.values(), *self.closing, *self.whole, *self.resuming()]
+        batches: list[Open | Closed | Resumed] = [*self.open.values(), *self._sealed()]
         for batch in batches:
             batch.recording.release()
         for held in (self.open, self.resumed, self.closing, self.whole, self.void, self.bad, self._histories):
@@ -183,15 +183,13 @@ class Intake:
 
     def all_held(self) -> set[EntryId]:
         """Entries of all batches here."""
-        sealed: list[Closed | Resumed] = [*self.closing, *self.whole, *self.resuming()]
-        held = [entry for batch in self.open.values() for entry in batch.batch.entries]
-        return {*held, *(entry for batch in sealed for entry in batch.seal.entries)}
+        growing = [entry for held in self.open.values() for entry in held.batch.entries]
+        return {*growing, *(entry for batch in self._sealed() for entry in batch.seal.entries)}
 
     def recordings(self, conversation: Conversation) -> list[Recording]:
         """Where audio of a conversation is being encoded."""
         held = self.open.get(conversation)
-        sealed: list[Closed | Resumed] = [*self.closing, *self.whole, *self.resuming()]
-        found = [batch.recording for batch in sealed if batch.seal.conversation == conversation]
+        found = [batch.recording for batch in self._sealed() if batch.seal.conversation == conversation]
         return [held.recording, *found] if held else found
 
     def give_up(self, resumed: Resumed) -> None:
@@ -205,6 +203,10 @@ class Intake:
         for entry in resumed.missing:
             self.resumed.pop(entry, None)
         resumed.recording.release()
+
+    def _sealed(self) -> list[Closed | Resumed]:
+        """Batches here whose composition is decided."""
+        return [*self.closing, *self.whole, *self.resuming()]
 
     def _resume(self, resumed: Resumed, item: Item) -> None:
         resumed.missing.discard(item.id)
@@ -302,8 +304,7 @@ class Intake:
         if now_ms < self._next_sweep_ms:
             return
         self._next_sweep_ms = now_ms + IDLE_MS
-        sealed: list[Closed | Resumed] = [*self.closing, *self.whole, *self.resuming()]
-        busy = {*self.open, *(batch.seal.conversation for batch in sealed)}
+        busy = {*self.open, *(batch.seal.conversation for batch in self._sealed())}
         for conversation, history in list(self._histories.items()):
             if conversation not in busy and now_ms - history.touched_ms > IDLE_MS:
                 del self._histories[conversation]
