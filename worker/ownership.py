@@ -52,6 +52,7 @@ class Ownership:
         self._ttl = ttl
         self._leaving = False
         self._release_slots = asyncio.Semaphore(RELEASES_AT_ONCE)
+        self._ticking = asyncio.Lock()
         self._generations: dict[int, int] = {}
         self.difference = ""
         self.leases: dict[int, Lease] = {}
@@ -72,16 +73,17 @@ class Ownership:
 
     async def tick(self) -> None:
         """One round: say that we live, see who else does, and move towards the even division."""
-        await self._renew()
-        if not self._leaving:
-            await self._divide()
+        async with self._ticking:
+            await self._renew()
+            if not self._leaving:
+                await self._divide()
         self.last_success = self._client.clock()
 
     async def leave(self) -> None:
         """Want no partitions any more: from now on leases are only renewed until they are released."""
         self._leaving = True
-        if self._member is not None:
-            await self._leases.leave(self._member.worker)
+        async with self._ticking:  # a heartbeat under way would put us back on the list
+            await self._leases.leave(self._describe(0).worker)
 
     async def release(self, partition: int) -> None:
         """Give a partition back; nothing of it may be under way."""
