@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
 
 import typer.main
 
 from worker.cli import app
-from worker.settings import Settings, shown_default
+from worker.settings import Settings, shown_default_and_choices
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -20,10 +19,7 @@ README = Path(__file__).parent.parent / "README.md"
 def settings_table() -> str:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        others = [str(choice) for choice in get_args(field.annotation) if choice != field.default]
-        default = shown_default(name)
-        if isinstance(field.default, str) and others:
-            default = f"{default} (or {', '.join(others)})"
+        default = shown_default_and_choices(name)
         rows.append(f"| `{name.upper()}` | {default} | {_cell(field.description)} |")
     return "\n".join(rows)
 

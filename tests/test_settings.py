@@ -73,7 +73,7 @@ def test_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 WRONG = {
-    "REDIS_URL": ["localhost:6379", "http://x", ""],
+    "REDIS_URL": ["localhost:6379", "http://x", "", "redis://h/zero", "redis://h:1/0/1", "redis://:pass/word@h:1/0"],
     "STORE_URL": ["s3://bucket", "/data", "file://relative", "gs:/bucket"],
     "ENCRYPTION_SECRET": ["short", "x" * 31, "ü" * 15],
     "PARTITIONS": ["0", "-1", "5000", "many", "1.5"],
@@ -98,6 +98,7 @@ WRONG = {
     "SHUTDOWN": ["now"],
     "SHUTDOWN_GRACE": ["0", "inf"],
     "REVISION": ["x" * 129],
+    "STORAGE_EMULATOR_HOST": ["ftp://localhost:4443"],
 }
 
 
@@ -112,6 +113,40 @@ def test_wrong_value_is_one_sentence_that_names_the_variable(
     assert message.startswith(f"{name} ")
     assert len(message) > len(name) + 10
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("PARTITIONS", "0", "PARTITIONS is '0': it should be greater than or equal to 1"),
+        ("PARTITIONS", "", "PARTITIONS is '': it should be a valid integer"),
+        ("LEASE_TTL", "nan", "LEASE_TTL is 'nan': it should be a finite number"),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT is 'xml': it should be 'json' or 'console'"),
+    ],
+)
+def test_wrong_value_is_quoted_with_what_it_should_be(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "redis://h/", "redis://h:1/3", "rediss://u:p@[::1]:1/3?health_check_interval=5", "unix:///run/redis"],
+)
+def test_address_of_redis_may_leave_out_what_has_a_default(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REDIS_URL", url)
+    assert load().redis_url == url
+
+
+def test_password_that_breaks_the_address_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter/2@localhost:6379/0")
+    with pytest.raises(SettingsError, match="percent-encoded") as caught:
+        load()
+    assert "hunter" not in str(caught.value)
 
 
 @pytest.mark.parametrize("secret", ["hunter2", "x" * 31])
@@ -151,6 +186,7 @@ def test_every_variable_is_described() -> None:
     names = environment_names()
     assert set(names) == {name.upper() for name in Settings.model_fields}
     assert all(re.search(r"\[default: .+\]$", text) for text in names.values())
+    assert names["LOG_LEVEL"].endswith("[default: info (or debug, warning, error)]")
 
 
 def test_former_secrets_follow_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,14 +6,18 @@ import re
 import socket
 import uuid
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
+from codec.errors import shown
 from worker.cpu import cpu_limit
 from worker.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 MIB = 1024 * 1024
 GAP_TOLERANCE = 2.0
@@ -131,6 +135,17 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis:// or rediss://")
         return url
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_database(cls, url: str) -> str:
+        # The library takes database 0 for one that is no number: streams that no worker reads, or no pusher fills.
+        if not url.startswith("unix://") and not re.fullmatch(r"rediss?://[^/?#]*(/[0-9]*/?)?([?#].*)?", url):
+            raise ValueError(
+                "must end with nothing or a database number after the port: give redis://[user:password@]host[:port][/db],"
+                " with special characters of the password percent-encoded"
+            )
+        return url
+
     @field_validator("store_url")
     @classmethod
     def _store_scheme(cls, url: str) -> str:
@@ -159,6 +174,13 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("storage_emulator_host")
+    @classmethod
+    def _emulator_scheme(cls, host: str | None) -> str | None:
+        if host and "://" in host and not host.startswith(("http://", "https://")):
+            raise ValueError("must be http://host:port")
+        return host
 
     @model_validator(mode="after")
     def _spool_needs_a_directory(self) -> Self:
@@ -210,22 +232,34 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = ".".join(str(part) for part in first["loc"]).upper()
-        message = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(f"{name} {message}" if name else message) from None
+        raise SettingsError(_sentence(error.errors(include_url=False)[0])) from None
+
+
+def _sentence(error: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in error["loc"]).upper()
+    if error["type"] == "value_error":  # of a validator above; the value may be a secret
+        message = error["msg"].removeprefix("Value error, ")
+        return f"{name} {message}" if name else message
+    wanted = error["msg"].partition(" should ")[2].partition(", unable to ")[0]
+    return f"{name} is {shown(error['input'])}: it should {wanted}"
 
 
 def environment_names() -> dict[str, str]:
     """Every variable's name and description, for --help."""
     return {
-        name.upper(): f"{field.description} [default: {shown_default(name)}]"
+        name.upper(): f"{field.description} [default: {shown_default_and_choices(name)}]"
         for name, field in Settings.model_fields.items()
     }
 
 
-def shown_default(name: str) -> str:
-    """A field's default as people read it."""
+def shown_default_and_choices(name: str) -> str:
+    """A field's default as people read it, and what else it may be if that is a word of a few."""
+    field = Settings.model_fields[name]
+    others = [choice for choice in get_args(field.annotation) if isinstance(choice, str) and choice != field.default]
+    return f"{_shown_default(name)} (or {', '.join(others)})" if others else _shown_default(name)
+
+
+def _shown_default(name: str) -> str:
     field = Settings.model_fields[name]
     if field.default_factory is not None:
         return "by machine"

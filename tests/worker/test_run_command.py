@@ -36,7 +36,7 @@ async def complaint(variables: dict[str, str]) -> str:
         ({"STORE_URL": "s3://bucket"}, "STORE_URL must be gs://bucket[/prefix] or file:///directory"),
         ({"REDIS_URL": "http://localhost"}, "REDIS_URL must start with redis:// or rediss://"),
         ({"REDIS_URL": "redis://localhost:port/0"}, "REDIS_URL "),
-        ({"PARTITIONS": "many"}, "PARTITIONS Input should be a valid integer"),
+        ({"PARTITIONS": "many"}, "PARTITIONS is 'many': it should be a valid integer"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
@@ -55,6 +55,13 @@ async def test_redis_that_evicts(own_redis: Callable[..., RedisServer], rig_at: 
     rig = await rig_at(server, server)
     line = await complaint(environment(rig.settings()))
     assert line.startswith("REDIS_URL: Redis evicts pending audio with maxmemory-policy allkeys-lru: set")
+
+
+async def test_database_that_redis_does_not_have(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> None:
+    server = own_redis(databases="2")
+    rig = await rig_at(server, server)
+    line = await complaint(environment(rig.settings()) | {"REDIS_URL": server.url.removesuffix("/0") + "/2"})
+    assert line.startswith("REDIS_URL: Redis refuses the database: DB index is out of range")
 
 
 async def test_bucket_that_does_not_exist(rig: Rig) -> None:
@@ -116,9 +123,10 @@ async def test_second_signal_ends_it_at_once_and_the_next_worker_recovers(rig: R
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_drain_of_nothing_ends(rig: Rig) -> None:
+async def test_drain_of_nothing_ends_and_leaves_no_worker_behind(rig: Rig) -> None:
     async with Process(environment(rig.settings()), "run", "--drain") as process:
         assert await process.ended() == 0
+    assert await rig.redis.hgetall(rig.keys.workers) == {}
     assert process.complaints == []
 
 

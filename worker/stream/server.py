@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError
+import re
+
+from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, ResponseError
 
 from worker.errors import SettingsError, StreamError
 from worker.stream.client import Client
@@ -10,12 +12,14 @@ from worker.stream.client import Client
 OLDEST_VERSION = (7, 0)
 """Script flags (allow-oom), and XCLAIM that drops pending ids whose entry is gone."""
 
+_NO_SUCH_DATABASE = re.compile(r"DB index|SELECT is not allowed")
+
 
 async def check_server(client: Client) -> str:
     """Make sure that audio is safe in this Redis; returns its version.
 
     Raises:
-        SettingsError: it is too old, evicts keys of any kind, or refuses our credentials.
+        SettingsError: it is too old, evicts keys of any kind, or refuses our credentials or the database's number.
         StreamError: it can't be reached.
     """
     try:
@@ -23,6 +27,10 @@ async def check_server(client: Client) -> str:
     except StreamError as error:
         if isinstance(error.__cause__, (AuthenticationError, AuthorizationError, NoPermissionError)):
             raise SettingsError(f"REDIS_URL: Redis refuses the user or password: {error.__cause__}") from None
+        if isinstance(error.__cause__, ResponseError) and _NO_SUCH_DATABASE.search(str(error.__cause__)):
+            raise SettingsError(
+                f"REDIS_URL: Redis refuses the database: {error.__cause__}; give another number after the port, or none"
+            ) from None
         raise
     version = str(facts["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
