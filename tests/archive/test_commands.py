@@ -13,6 +13,7 @@ from typer.testing import Result
 
 from tests.archive.blobs import OLD_SECRET, T0, Shelf
 from tests.command import command
+from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.settings import Settings
 
@@ -133,6 +134,24 @@ async def test_files_groups(talk: Shelf, environment: Settings) -> None:
     document = json.loads((await run(environment, "files", "--uid", "user", "--conversation", "talk", "--json")).stdout)
 
     assert [file["duration"] for file in document["files"]] == [30.0, 1.0]
+
+
+@pytest.mark.usefixtures("talk")
+@pytest.mark.parametrize(("conversation", "last"), [("talk", "1 file, 30.0 s"), ("none", "0 files, 0.0 s")])
+async def test_files_ends_with_what_it_found(environment: Settings, conversation: str, last: str) -> None:
+    result = await run(environment, "files", "--uid", "user", "--conversation", conversation)
+    assert result.stdout.splitlines()[-1] == last
+
+
+async def test_store_that_is_asked_again_is_told_in_a_sentence(environment: Settings, gcs_server: GcsServer) -> None:
+    gcs_server.fail("list", status=503)
+    there = {"store_url": f"gs://{gcs_server.bucket}", "storage_emulator_host": gcs_server.url}
+
+    result = await run(environment.model_copy(update=there), "ls", "--uid", "user")
+
+    assert result.exit_code == 0
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("trying again in 0.0 s: listing chunks/user/: HTTP 503")
 
 
 @pytest.mark.usefixtures("talk")

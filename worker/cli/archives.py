@@ -15,6 +15,8 @@ import typer
 from worker.errors import SettingsError, StoreError, WorkerError
 
 if TYPE_CHECKING:
+    from stamina.instrumentation import RetryDetails
+
     from worker.archive import Archive, Problem
     from worker.settings import Settings
 
@@ -58,13 +60,29 @@ def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
             return await work(archive, loaded)
 
     try:
-        return asyncio.run(working())
+        with _retries_told():
+            return asyncio.run(working())
     except (CodecError, LibopusMissing) as error:
         raise WorkerError(str(error)) from error
     except StoreError as error:
         if error.cause in ("permission", "missing-bucket"):
             raise SettingsError(f"STORE_URL: {error}") from error
         raise
+
+
+@contextmanager
+def _retries_told() -> Iterator[None]:
+    """Say in a sentence, instead of in the library's own way, that the store is asked again."""
+    from stamina import instrumentation
+
+    def tell(details: RetryDetails) -> None:
+        typer.echo(f"trying again in {details.wait_for:.1f} s: {details.caused_by}", err=True)
+
+    instrumentation.set_on_retry_hooks([tell])
+    try:
+        yield
+    finally:
+        instrumentation.set_on_retry_hooks(None)
 
 
 def moment(text: str | None) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.cli import archives
+from worker.cli.text import counted
 
 if TYPE_CHECKING:
     from worker.archive import Archive, Report, Rules, Selection
@@ -51,7 +52,7 @@ def export(
     if as_json:
         archives.print_json({"file": str(output), **describe(report)})
     else:
-        typer.echo(f"{output}: {report.seconds:.2f} s at {report.sample_rate} Hz from {report.blobs} blobs")
+        typer.echo(f"{output}: {report.seconds:.2f} s at {report.sample_rate} Hz from {counted(report.blobs, 'blob')}")
     archives.finish(complete=report.complete)
 
 

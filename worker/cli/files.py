@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.cli import archives
+from worker.cli.text import counted
 
 if TYPE_CHECKING:
     from worker.archive import AudioFile
@@ -31,7 +32,9 @@ def files(
         archives.print_json({"files": [describe(file) for file in found.files]})
     else:
         for file in found.files:
-            typer.echo(f"{archives.shown(file.start)}  {file.duration:10.2f} s  {len(file.blobs)} blobs")
+            typer.echo(f"{archives.shown(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}")
+        seconds = sum(file.duration for file in found.files)
+        typer.echo(f"{counted(len(found.files), 'file')}, {seconds:.1f} s")
     archives.finish(complete=not found.problems)
 
 

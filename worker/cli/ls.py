@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from worker.cli import archives
+from worker.cli.text import counted
 
 if TYPE_CHECKING:
     from worker.archive import Blob, Listing
@@ -77,4 +78,4 @@ def _print_table(listing: Listing) -> None:
     console.print(table, markup=False)
     seconds = sum(blob.duration or 0.0 for blob in listing.blobs)
     size = sum(blob.info.size for blob in listing.blobs)
-    typer.echo(f"{len(listing.blobs)} blobs, {seconds:,.1f} s, {size:,} bytes")
+    typer.echo(f"{counted(len(listing.blobs), 'blob')}, {seconds:,.1f} s, {size:,} bytes")

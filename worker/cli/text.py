@@ -24,6 +24,11 @@ def shown_seconds(seconds: float) -> str:
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: "1 blob", "2 blobs"."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def printable(text: str) -> str:
     """Text from strangers, with everything that would steer a terminal spelled out."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
