@@ -89,7 +89,7 @@ class Encoder:
 
     @property
     def size(self) -> int:
-        """Bytes of Opus held so far."""
+        """Bytes of the container so far."""
         return self._size
 
     def encode(self, pcm: bytes) -> None:
@@ -129,7 +129,9 @@ class Encoder:
             self._append(bytes((self._look_ahead + self._frame_samples - 1) * BYTES_PER_SAMPLE))
         pcm_bytes = rendition_bytes(self._samples, self._sample_rate)
         self.close()
-        return b"".join([HEADER.pack(self._packets, pcm_bytes), *self._parts, self._part])
+        container = b"".join([HEADER.pack(self._packets, pcm_bytes), *self._parts, self._part])
+        self._parts, self._part = [], bytearray()  # who waits with the container shall not hold everything twice
+        return container
 
     def close(self) -> None:
         """Free the encoder's state; doing it twice is harmless, and a forgotten encoder is freed with its object."""

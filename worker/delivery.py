@@ -77,9 +77,7 @@ class Delivery:
         of the batch, or more than the batch; or the seal is gone, because another owner was faster or because Redis
         forgot it.
         """
-        with self.timed("encode"):
-            content = await closed.recording.finish()
-        stored = await self._placement.place(self._finished(closed, content), pending)
+        stored = await self._placement.place(await self._finished(closed), pending)
         with self.timed("done"):
             outcome = await self._finish(closed, stored)
         if outcome == "deleted":
@@ -95,7 +93,9 @@ class Delivery:
         yield
         self._metrics.stage.labels(stage).observe(self._clock() - began)
 
-    def _finished(self, closed: Closed, content: bytes) -> Finished:
+    async def _finished(self, closed: Closed) -> Finished:
+        with self.timed("encode"):
+            content = await closed.recording.finish()
         blob = self._sealed_content(closed.seal, content)
         metadata = _metadata(closed, self._secret)
         return Finished(closed.partition, closed.seal, blob, metadata, closed.recovered, closed.doubtful)

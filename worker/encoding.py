@@ -21,7 +21,7 @@ class ContentEncoder(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes of encoded audio held."""
+        """Bytes of encoded audio so far."""
 
     @property
     def samples(self) -> int:
@@ -38,7 +38,7 @@ class ContentEncoder(Protocol):
         """Append silence."""
 
     def finish(self) -> bytes:
-        """The content; the encoder is used up."""
+        """The content, of which the encoder keeps nothing; it is used up."""
 
 
 class PcmEncoder:
@@ -48,28 +48,31 @@ class PcmEncoder:
 
     def __init__(self) -> None:
         self._content = bytearray()
+        self._size = 0
 
     @property
     def size(self) -> int:
-        """Bytes held."""
-        return len(self._content)
+        """Bytes taken so far."""
+        return self._size
 
     @property
     def samples(self) -> int:
-        """Samples held."""
-        return len(self._content) // 2
+        """Samples taken so far."""
+        return self._size // 2
 
     def encode(self, pcm: bytes) -> None:
         """Append audio."""
         self._content += pcm
+        self._size += len(pcm)
 
     def silence(self, samples: int) -> None:
         """Append zeros."""
-        self._content += bytes(2 * samples)
+        self.encode(bytes(2 * samples))
 
     def finish(self) -> bytes:
         """All samples."""
-        return bytes(self._content)
+        content, self._content = bytes(self._content), bytearray()
+        return content
 
 
 class _Piece(NamedTuple):
