@@ -16,22 +16,20 @@ import structlog
 from worker.batch import Conversation, EntryId, entry_ms, entry_order
 from worker.delivery import Closed, Delivery
 from worker.errors import StreamError
-from worker.intake import Intake, Item, Resumed, grouped
+from worker.intake import Intake, Resumed
 from worker.metrics import Metrics
 from worker.stream.entries import START, Entries, Entry, ReadRequest
 from worker.stream.leases import Lease
+from worker.trials import Trials
 
-QUARANTINE_AFTER = 3
-"""Owners that died while they processed a conversation, in a row, before its entries go to the dead letters."""
+FAILURES_ALLOWED = 3
+"""Times a batch may fail inside a living worker before its entries go to the dead letters."""
 
 READ_COUNT, MAX_READ_COUNT = 8, 64
 """Entries per read: at first, and at most."""
 
 PAGE_BYTES = 1_500_000
 """Bytes per read that the number of entries aims at: nine 5-second chunks at 16 kHz."""
-
-FAILURES_ALLOWED = 3
-"""Times a batch may fail inside a living worker before the same."""
 
 log = structlog.get_logger()
 
@@ -54,9 +52,7 @@ class Partition:
         self._delivery = delivery
         self._metrics = metrics
         self._log = log.bind(partition=lease.partition)
-        self._survivors: set[EntryId] = set()
-        self._quarantined: set[Conversation] = set()
-        self._tried: Counter[Conversation] = Counter()
+        self._trials = Trials(lease, intake, entries, self._bury)
         self._failures: Counter[EntryId] = Counter()
         self._sealed_before: set[EntryId] = set()
         self._stored_beside: set[EntryId] = set()
@@ -83,7 +79,7 @@ class Partition:
         self._count_lost(set(found.vanished) - self._sealed_before)
         self._expected |= self.intake.all_held()
         self.intake.reset(waiting, found.tombstones, now_ms, found.changed_ms)
-        self._survivors = found.survivors
+        self._trials.begin(found.survivors)
         self.cursor, self.caught_up, self.doubt = START, False, None
         self._log.debug("partition.taken", seals=len(waiting), survivors=len(found.survivors))
 
@@ -126,12 +122,12 @@ class Partition:
         items = [item for item in parsed if item is not None]
         await self._remember([*self.intake.unknown(items), *self.intake.overtaken(page[-1].id, ours)])
         try:
-            await self._put_on_trial([item for item in items if item.id in self._survivors])
+            await self._trials.hold([item for item in items if self._trials.suspects(item)])
         except StreamError:
             self.rewind("trial")
             raise
         for item in items:
-            if item.id not in self._survivors:
+            if not self._trials.suspects(item):
                 self.intake.route(item)
         self._expected |= {entry.id for entry in page}
         self._expected -= accepted
@@ -143,7 +139,7 @@ class Partition:
     async def settle(self) -> None:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
         if self.doubt is None:
-            await self._forget_survivors()
+            await self._trials.settle(self.cursor)
             await self._remove_refuse()
             await self._settle_incomplete()
             await self._seal_closed()
@@ -225,51 +221,11 @@ class Partition:
             on_their_way = [closed.identities for closed in in_flight if closed.seal.conversation == conversation]
             self.intake.remember(conversation, identities + b"".join(on_their_way))
 
-    async def _put_on_trial(self, suspects: Sequence[Item]) -> None:
-        """Process what was in the hands of an owner that died, one conversation at a time and under a mark.
-
-        A batch that kills its worker is so told from its neighbours, which were only near it.
-        """
-        for conversation, items in grouped(suspects).items():
-            # Earlier tries of our own ended otherwise, say with a lost connection, and have killed nobody.
-            survived = self._tried[conversation]
-            self._tried[conversation] += 1
-            tries = await self._entries.begin_trial(self.lease, conversation) - survived
-            if tries >= QUARANTINE_AFTER:
-                await self._quarantine(conversation, {item.id for item in items}, tries)
-                continue
-            for item in items:
-                self.intake.route(item)
-            for recording in self.intake.recordings(conversation):
-                await recording.idle()
-            await self._entries.end_trial(self.lease, conversation)
-            del self._tried[conversation]
-
-    async def _quarantine(self, conversation: Conversation, entries: set[EntryId], deaths: int) -> None:
-        self._quarantined.add(conversation)
-        for resumed in self.intake.resuming():
-            if resumed.seal.conversation == conversation:
-                await self._entries.unseal(self.lease, resumed.seal)
-                entries |= set(resumed.seal.all_ids)
-                self.intake.forsake(resumed)
-        reason = f"poison: {deaths} workers in a row ended while they processed it"
-        self._log.error("batch.quarantined", conversation=str(conversation), entries=len(entries), deaths=deaths)
-        await self._bury(dict.fromkeys(entries, reason), "poison")
-
     def _adapt_read_count(self, page: Sequence[Entry]) -> None:
         """Read about PAGE_BYTES at once, be the chunks tiny or absurd; grow slowly, for the next may be larger."""
         size = sum(len(value) for entry in page for value in entry.fields.values()) / len(page)
         wanted = int(PAGE_BYTES / max(size, 1))
         self._read_count = max(1, min(wanted, 2 * self._read_count, MAX_READ_COUNT))
-
-    async def _forget_survivors(self) -> None:
-        if not self._survivors and not self._quarantined:
-            return
-        self._survivors = {entry for entry in self._survivors if entry_order(entry) > entry_order(self.cursor)}
-        if not self._survivors:
-            for conversation in self._quarantined:
-                await self._entries.end_trial(self.lease, conversation)
-            self._quarantined.clear()
 
     async def _remove_refuse(self) -> None:
         """Take out of Redis what holds no audio to store: bad entries with their reasons, and void ones."""
