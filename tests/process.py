@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from pydantic import SecretStr
 
+from tests.waiting import within
 from worker.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -65,13 +66,13 @@ class Process:
 
     async def ended(self) -> int:
         """The exit status, once it has ended by itself."""
-        async with asyncio.timeout(PATIENCE):
+        async with within(PATIENCE, lambda: f"the process ends; its last lines are {self.lines[-3:]}"):
             await self._reader
             return await self._process.wait()
 
     async def said(self, text: str) -> None:
         """Wait until a line on standard error holds `text`."""
-        async with asyncio.timeout(PATIENCE):
+        async with within(PATIENCE, lambda: f"the process says {text!r}; its last lines are {self.lines[-3:]}"):
             while not any(text in line for line in self.lines):
                 self._news.clear()
                 await self._news.wait()

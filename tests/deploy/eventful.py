@@ -19,6 +19,7 @@ from tests.deploy.prometheus import RATE_WINDOW, SCRAPE_SECONDS, Prometheus
 from tests.gcs_server import GcsServer
 from tests.oracle import Talk
 from tests.redis_server import RedisServer
+from tests.waiting import beside
 from worker.stream.keys import Keys
 
 PREFIX = "eventful"
@@ -65,8 +66,8 @@ async def eventful(directory: Path, *, pace: float = 0.0) -> AsyncIterator[Recor
                 await stack.enter_async_context(Deployment()),
             )
             start = time.time()
-            await run.live(pace)
-            yield Recording(run.prometheus, start, time.time())
+            end = await run.live(pace)
+            yield Recording(run.prometheus, start, end)
     finally:
         redis_server.kill()
 
@@ -81,9 +82,10 @@ class Run:
     client: redis.asyncio.Redis
     prometheus: Prometheus
     deployment: Deployment
+    event_began: float = 0.0
 
-    async def live(self, pace: float) -> None:
-        """One event after the other; each has been scraped before the next one comes."""
+    async def live(self, pace: float) -> float:
+        """One event after the other; each has been scraped before the next one comes. Returns when it ended."""
         events = [
             self.begin,
             self.scale_up,
@@ -94,15 +96,14 @@ class Run:
             *([self.worker_dies] if pace else []),
             self.roll_out,
         ]
-        async with asyncio.TaskGroup() as group:
-            talks = [Talk(f"talk-{number}", f"user-{number % 3}") for number in range(TALKS)]
-            background = [group.create_task(self._keep_scraping())]
-            background += [group.create_task(self._speak(talk)) for talk in talks]
+        talks = [Talk(f"talk-{number}", f"user-{number % 3}") for number in range(TALKS)]
+        async with beside(self._keep_scraping(), *(self._speak(talk) for talk in talks)):
             for event in events:
+                self.event_began = time.time()
                 await event()
                 await asyncio.sleep(pace)
-            for task in background:
-                task.cancel()
+            await self.prometheus.until("min(up) == 1")  # panels of one moment show this one
+            return time.time()
 
     async def begin(self) -> None:
         await self.deployment.apply(self._rendered(replicas=1))
@@ -164,9 +165,13 @@ class Run:
         await self.prometheus.until(f"count(audio_batch_partitions_owned > 0) == {pods}")
 
     async def _seen(self, *series: str) -> None:
-        """Wait until each of these counters has risen, and a rate can be told of it."""
+        """Wait until each of these counters has been seen to rise since the event began.
+
+        The rate of the last seconds would not do: on a busy machine the rise may be older when it is first asked for.
+        """
         for name in series:
-            await self.prometheus.until(f"sum(rate(audio_batch_{name}[{RATE_WINDOW}])) > 0")
+            before = f"last_over_time(audio_batch_{name}[1m] @ {self.event_began:.3f})"
+            await self.prometheus.until(f"audio_batch_{name} > {before}")
 
     def _rendered(self, replicas: int, **config: object) -> Rendered:
         there = {

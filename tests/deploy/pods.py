@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,8 +19,12 @@ import aiohttp
 
 from tests.deploy.chart import Rendered
 from tests.process import Process
+from tests.waiting import within
 
 LOOK_SECONDS = 0.05
+PROBE_SECONDS = 5.0
+ROLLOUT_SECONDS = 60.0
+"""Several pods one after the other, on a machine that has other things to do."""
 
 
 def template_hash(rendered: Rendered) -> str:
@@ -61,13 +65,18 @@ class Pod:
         """What the readiness probe finds."""
         if not self.facts:
             return False
-        async with http.get(f"http://127.0.0.1:{self.facts['http_port']}{self.probe}") as reply:
-            return reply.status == 200
+        with suppress(TimeoutError):
+            async with http.get(f"http://127.0.0.1:{self.facts['http_port']}{self.probe}") as reply:
+                return reply.status == 200
+        return False
+
+    def __str__(self) -> str:
+        return f"{self.name}, whose last lines are {self.process.lines[-3:]}"
 
     async def stop(self) -> None:
         """What the kubelet does; needing SIGKILL, or a failure, is the test's."""
         self.process.signal(signal.SIGTERM)
-        async with asyncio.timeout(self.grace):
+        async with within(self.grace, lambda: f"{self} ends"):
             assert await self.process.ended() == 0, self.process.lines[-3:]
 
 
@@ -81,7 +90,8 @@ class Deployment:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._http = await self._stack.enter_async_context(aiohttp.ClientSession())
+        probes = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(PROBE_SECONDS))
+        self._http = await self._stack.enter_async_context(probes)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,7 +101,7 @@ class Deployment:
         """Replace pods as the Deployment's controller does; returns when the rollout is complete."""
         replicas, most, fewest_available = limits(rendered)
         revision = template_hash(rendered)
-        async with asyncio.TaskGroup() as stopping:
+        async with within(ROLLOUT_SECONDS, lambda: f"all is rolled out: {self}"), asyncio.TaskGroup() as stopping:
             while self._count(revision) < replicas or len(self.pods) > replicas or not await self._all_available():
                 missing = min(replicas - self._count(revision), most - len(self.pods))
                 await asyncio.gather(*(self._start(rendered, revision) for _ in range(missing)))
@@ -108,6 +118,9 @@ class Deployment:
         """Scale to nothing."""
         await asyncio.gather(*(pod.stop() for pod in self.pods))
         self.pods = []
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.pods)) or "no pods"
 
     def _count(self, revision: str) -> int:
         return sum(pod.revision == revision for pod in self.pods)

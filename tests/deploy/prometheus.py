@@ -16,6 +16,7 @@ import yaml
 from tests.deploy.chart import NAMESPACE, RELEASE, find_tool
 from tests.deploy.pods import Pod
 from tests.redis_server import _free_port
+from tests.waiting import within
 
 SCRAPE_SECONDS = 1
 RATE_WINDOW = f"{4 * SCRAPE_SECONDS}s"
@@ -23,6 +24,8 @@ RATE_WINDOW = f"{4 * SCRAPE_SECONDS}s"
 
 PATIENCE = 30.0
 LOOK_SECONDS = 0.1
+ANSWER_SECONDS = 2.0
+"""Whoever takes longer to say that it is ready is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class Prometheus:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._targets = directory / "targets.json"
+        self._data = directory / "data"
+        self._log = directory / "prometheus.log"
         self._address = f"127.0.0.1:{_free_port()}"
 
     async def __aenter__(self) -> Self:
@@ -47,23 +52,25 @@ class Prometheus:
         times = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"}
         config = self._directory / "prometheus.yaml"
         config.write_text(yaml.safe_dump({"global": times, "scrape_configs": [job]}))
-        self._process = await asyncio.create_subprocess_exec(
-            find_tool("prometheus") or "prometheus",
-            f"--config.file={config}",
-            f"--storage.tsdb.path={self._directory / 'data'}",
-            f"--web.listen-address={self._address}",
-            "--log.level=error",
-        )
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                find_tool("prometheus") or "prometheus",
+                f"--config.file={config}",
+                f"--storage.tsdb.path={self._data}",
+                f"--web.listen-address={self._address}",
+                "--log.level=error",
+                stderr=log,
+            )
         self._http = aiohttp.ClientSession(f"http://{self._address}")
-        async with asyncio.timeout(PATIENCE):
-            while not await self._is_ready():  # noqa: ASYNC110 -- it can only be looked at
-                await asyncio.sleep(LOOK_SECONDS)
+        try:
+            await self._started()
+        except BaseException:
+            await self._end()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.close()
-        self._process.kill()
-        await self._process.wait()
+        await self._end()
 
     def scrape(self, pods: Sequence[Pod]) -> None:
         """Scrape these pods, labelled as the chart's PodMonitor has it, and no others; those without a port wait."""
@@ -91,19 +98,37 @@ class Prometheus:
 
     async def until(self, query: str) -> None:
         """Wait until a query has a result."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE
-        while not await self._result("query", query=query):
-            assert asyncio.get_running_loop().time() < deadline, f"no result within {PATIENCE:.0f} s: {query}"
-            await asyncio.sleep(LOOK_SECONDS)
+        async with within(PATIENCE, lambda: f"a result of {query}"):
+            while not await self._result("query", query=query):  # noqa: ASYNC110 -- it can only be looked at
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _started(self) -> None:
+        async with within(PATIENCE, lambda: f"Prometheus is ready: {self._log.read_text()[-2000:]}"):
+            while not await self._is_ready():
+                assert self._process.returncode is None, f"Prometheus did not start: {self._log.read_text()[-2000:]}"
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def _is_ready(self) -> bool:
-        with suppress(aiohttp.ClientError):
-            async with self._http.get("/-/ready") as reply:
-                return reply.status == 200
+        # Another server may have been faster on this port, so the directory of its data has to be ours.
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                async with self._http.get("/-/ready") as reply:
+                    ready = reply.status == 200
+                async with self._http.get("/api/v1/status/flags") as reply:
+                    return ready and (await reply.json())["data"]["storage.tsdb.path"] == str(self._data)
         return False
 
+    async def _end(self) -> None:
+        await self._http.close()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
     async def _result(self, what: str, **parameters: str | float) -> list[Series]:
-        async with self._http.get(f"/api/v1/{what}", params=parameters) as reply:
+        async with (
+            within(PATIENCE, lambda: f"Prometheus answers {what} {parameters}"),
+            self._http.get(f"/api/v1/{what}", params=parameters) as reply,
+        ):
             answer = await reply.json()
         assert answer["status"] == "success", answer
         found = [_series(entry) for entry in answer["data"]["result"]]
