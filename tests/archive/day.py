@@ -43,11 +43,11 @@ class DistantStore:
             for minute in range(MINUTES)
         ]
 
-    async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
+    async def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
         for number, info in enumerate(self._infos):
             if number % PAGE == 0:
                 await asyncio.sleep(LATENCY)
-            if info.name.startswith(prefix):
+            if info.name.startswith(prefix) and info.name > after:
                 yield info
 
     async def read(self, _: str) -> bytes:

@@ -8,7 +8,7 @@ from codec.errors import BadName
 from tests.archive.blobs import EXTENSIONS, T0, Shelf
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive
+from worker.archive import Archive, patience
 from worker.stores import Store
 
 SECOND = speech(1)
@@ -94,3 +94,28 @@ async def test_an_outage_that_passes_is_waited_for(gcs: Store, gcs_server: GcsSe
     gcs_server.fail("list", status=503)
 
     assert len((await Archive(gcs).list("user", "talk")).blobs) == 1
+
+
+@pytest.mark.parametrize("first", [0, 1, 3])
+async def test_a_long_listing_goes_on_where_it_broke_off(
+    gcs: Store, gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    monkeypatch.setattr(patience, "PAGE", 2)
+    gcs_server.api.max_page = 2
+    shelf = Shelf(gcs)
+    for number in range(7):
+        await shelf.put(".bin", T0 + number, SECOND)
+
+    found: list[str] = []
+    async for verdict in Archive(gcs).verify("user"):
+        found.append(verdict.name)
+        if len(found) == first * 2 + 1:
+            gcs_server.fail("list", status=503, times=3)
+    assert found == shelf.names
+
+
+async def test_a_deletion_waits_for_a_store_that_can_not_be_listed(gcs: Store, gcs_server: GcsServer) -> None:
+    await Shelf(gcs).put(".bin", T0, SECOND)
+    gcs_server.fail("list", status=503, times=2)
+
+    assert len((await Archive(gcs).delete("user", tombstones=None)).names) == 1

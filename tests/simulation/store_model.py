@@ -60,11 +60,12 @@ class ModelStore:
     async def stat(self, name: str) -> BlobInfo | None:
         return await self._edge.cross(self._node, lambda: f"stat {name}", lambda _: self._bucket.stat(name), _error)
 
-    async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
+    async def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
         for info in await self._edge.cross(
             self._node, lambda: f"list {prefix}", lambda _: self._bucket.list(prefix), _error
         ):
-            yield info
+            if info.name > after:
+                yield info
 
     async def delete(self, name: str) -> bool:
         return await self._edge.cross(

@@ -103,6 +103,15 @@ async def test_an_absent_object_is_none_to_stat_and_missing_to_read_and_copy(sto
     assert await names(store) == []
 
 
+async def test_list_goes_on_after_a_name_that_need_not_be_there(store: Store) -> None:
+    for letter in "abcd":
+        await store.create(f"chunks/{letter}", b"", {})
+
+    assert [info.name async for info in store.list("chunks/", after="chunks/b")] == ["chunks/c", "chunks/d"]
+    assert [info.name async for info in store.list("chunks/", after="chunks/bb")] == ["chunks/c", "chunks/d"]
+    assert [info async for info in store.list("chunks/", after="chunks/d")] == []
+
+
 async def test_copy_keeps_metadata_and_the_source(store: Store) -> None:
     await store.create(NAME, b"content", METADATA)
 

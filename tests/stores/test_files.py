@@ -80,6 +80,29 @@ async def test_damaged_metadata_is_reported(files: FileStore, root: Path, damage
     assert caught.value.cause == "corrupt"
 
 
+async def test_damaged_metadata_hides_no_object_from_the_list(files: FileStore, root: Path) -> None:
+    for name in ("chunks/a", "chunks/b"):
+        await files.create(name, b"content", {"codec": "pcm"})
+    (root / ".metadata" / "chunks" / "a.json").write_text("{")
+
+    infos = [info async for info in files.list("chunks/")]
+
+    assert [(info.name, info.size, info.metadata) for info in infos] == [
+        ("chunks/a", 7, {}),
+        ("chunks/b", 7, {"codec": "pcm"}),
+    ]
+
+
+async def test_a_file_whose_name_is_no_utf8_is_an_object_like_others(files: FileStore, root: Path) -> None:
+    await files.create("chunks/x", b"", {})
+    odd = os.fsdecode(b"chunks/\xff")
+    (root / odd).write_bytes(b"content")
+
+    assert [info.name async for info in files.list("chunks/")] == ["chunks/x", odd]
+    assert await files.read(odd) == b"content"
+    assert await files.delete(odd)
+
+
 async def test_delete_leaves_no_file_and_no_empty_directory(files: FileStore, root: Path) -> None:
     await files.create(NAME, b"content", {})
     await files.create("chunks/user/other/1.000.bin", b"content", {})

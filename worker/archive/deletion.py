@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from codec.names import FOLDER, format_timestamp, prefix
 from worker.archive.listing import list_blobs
 from worker.archive.merging import Progress, unseen
 from worker.archive.parallel import ordered
-from worker.archive.patience import patiently
+from worker.archive.patience import pages, patiently
 from worker.stores import BlobInfo, Store
 from worker.stream.tombstones import Tombstones
 
@@ -19,9 +19,6 @@ FOLDERS = (FOLDER, "audio", "merged")
 
 DELETES = 32
 """Deletions at once."""
-
-PAGE = 1000
-"""Objects between two requests for more names."""
 
 PASSES = 3
 """Listings until nothing is left: uploads that were under way may come after the first."""
@@ -101,7 +98,7 @@ async def _clear(
     left: list[str] = []
     for _ in range(PASSES):
         left = []
-        async for page in _pages(store, start):
+        async for page in pages(store, start):
             found = [info for info in page if meant(info.name)]
             left += [info.name for info in found]
             await _delete(store, found, deletion, dry_run=dry_run)
@@ -122,17 +119,6 @@ async def _delete(store: Store, found: Collection[BlobInfo], deletion: Deletion,
             if happened:
                 deletion.names.append(info.name)
                 deletion.bytes += info.size
-
-
-async def _pages(store: Store, start: str) -> AsyncGenerator[list[BlobInfo], None]:
-    page: list[BlobInfo] = []
-    async for info in store.list(start):
-        page.append(info)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
 
 
 def _any(_: str) -> bool:

@@ -10,7 +10,7 @@ from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES
 from codec.errors import BadName
 from codec.metadata import BlobMetadata
 from codec.names import BlobName, Codec, parse_name, prefix
-from worker.archive.patience import patiently
+from worker.archive.patience import pages
 from worker.stores import BlobInfo, Store
 
 SEGMENT_OVERHEAD = SEGMENT_LENGTH.size + NONCE_BYTES + TAG_BYTES
@@ -110,11 +110,7 @@ async def list_blobs(store: Store, uid: str, conversation_id: str | None = None)
         StoreError: the store can't be listed.
     """
     start = prefix(uid, conversation_id)
-
-    async def listed() -> list[BlobInfo]:
-        return [info async for info in store.list(start)]
-
-    return sort_out(await patiently(listed))
+    return sort_out([info async for page in pages(store, start) for info in page])
 
 
 def sort_out(found: list[BlobInfo]) -> Listing:
@@ -135,8 +131,9 @@ def describe(info: BlobInfo) -> Blob | Stranger:
 
 async def walk(store: Store, start: str) -> AsyncIterator[Blob | Stranger]:
     """Everything whose name begins with `start`, in name order, without holding it all."""
-    async for info in store.list(start):
-        yield describe(info)
+    async for page in pages(store, start):
+        for info in page:
+            yield describe(info)
 
 
 def _time_order(blob: Blob) -> tuple[str, float, str]:

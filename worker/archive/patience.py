@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 import stamina
 
 from worker.errors import StoreError
+from worker.stores import BlobInfo, Store
 
 T = TypeVar("T")
 
@@ -29,6 +30,40 @@ async def patiently(request: Callable[[], Awaitable[T]]) -> T:
         with attempt:
             return await request()
     raise AssertionError("unreachable: the last attempt raises")
+
+
+PAGE = 1000
+"""Objects that are listed between two answers, as many as Cloud Storage gives at once."""
+
+
+async def pages(store: Store, prefix: str) -> AsyncGenerator[list[BlobInfo], None]:
+    """All objects whose name starts with `prefix`, in name order; a listing that breaks off goes on where it was.
+
+    Raises:
+        StoreError: as `patiently`.
+    """
+    infos, after = store.list(prefix), ""
+
+    async def following() -> list[BlobInfo]:
+        nonlocal infos
+        try:
+            return await _taken(infos, PAGE)
+        except StoreError:
+            infos = store.list(prefix, after=after)
+            raise
+
+    while page := await patiently(following):
+        after = page[-1].name
+        yield page
+
+
+async def _taken(infos: AsyncIterator[BlobInfo], count: int) -> list[BlobInfo]:
+    taken: list[BlobInfo] = []
+    async for info in infos:
+        taken.append(info)
+        if len(taken) == count:
+            break
+    return taken
 
 
 def _passing(error: Exception) -> bool | float:

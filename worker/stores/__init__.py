@@ -39,8 +39,8 @@ class Store(Protocol):
     async def stat(self, name: str) -> BlobInfo | None:
         """Describe one object; None if there is none."""
 
-    def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
-        """All objects whose name starts with `prefix`, in name order, metadata included."""
+    def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
+        """All objects whose name starts with `prefix` and comes after `after`, in name order, metadata included."""
 
     async def read(self, name: str) -> bytes:
         """The whole object, its CRC32C checked. Raises `ObjectMissing`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+from bisect import bisect_right
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -58,10 +59,10 @@ class FileStore:
         """See `Store.stat`."""
         return await self._run(f"looking up {name}", lambda: self._describe(name))
 
-    async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
+    async def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
         """See `Store.list`; an object made or deleted meanwhile may be in it or not."""
         names = await self._run(f"listing {prefix}", lambda: blob_names(self._tree.root, prefix))
-        for start in range(0, len(names), LIST_PAGE):
+        for start in range(bisect_right(names, after), len(names), LIST_PAGE):
             page = partial(self._describe_all, names[start : start + LIST_PAGE])
             for info in await self._run(f"listing {prefix}", page):
                 yield info
@@ -104,7 +105,16 @@ class FileStore:
         return None if size is None else _info(name, size, self._tree.read_metadata(name))
 
     def _describe_all(self, names: Iterable[str]) -> Iterable[BlobInfo]:
-        return tuple(info for name in names if (info := self._describe(name)) is not None)
+        return tuple(info for name in names if (info := self._describe_readable(name)) is not None)
+
+    def _describe_readable(self, name: str) -> BlobInfo | None:
+        try:
+            return self._describe(name)
+        except StoreError as error:
+            size = self._tree.size(name)
+            if error.cause != "corrupt" or size is None:
+                raise
+            return BlobInfo(name, size)  # one damaged description hides no other object; reading the blob tells
 
     def _read(self, name: str) -> bytes:
         data = self._tree.read(name)

@@ -88,13 +88,15 @@ class GcsStore:
             return None
         return self._info(_described(resource))
 
-    async def list(self, prefix: str) -> AsyncIterator[BlobInfo]:
+    async def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
         """See `Store.list`: a request per thousand objects."""
         token = ""
         while True:
-            page = await self._page(prefix, token)
+            page = await self._page(prefix, after, token)
             for resource in page.get("items", []):
-                yield self._info(resource)
+                info = self._info(resource)
+                if info.name != after:  # where the listing starts is in it
+                    yield info
             token = page.get("nextPageToken", "")
             if not token:
                 return
@@ -189,8 +191,10 @@ class GcsStore:
                 self._credentials.forget()
             raise
 
-    async def _page(self, prefix: str, token: str) -> dict[str, Any]:
+    async def _page(self, prefix: str, start: str, token: str) -> dict[str, Any]:
         params = {"prefix": self._prefix + prefix, "projection": "noAcl", "fields": LIST_FIELDS}
+        if start:
+            params["startOffset"] = self._prefix + start
         if token:
             params["pageToken"] = token
         with self._request(f"listing {prefix}"):

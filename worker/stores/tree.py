@@ -159,7 +159,7 @@ def blob_names(root: Path, prefix: str) -> list[str]:
 
 def _encodable(name: str) -> bool:
     try:
-        return b"\0" not in name.encode()
+        return b"\0" not in os.fsencode(name)  # files that others put there may have names that are no UTF-8
     except UnicodeEncodeError:
         return False
 
