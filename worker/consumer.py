@@ -97,9 +97,7 @@ class Consumer:
 
     async def flush(self) -> None:
         """Close every open batch and wait until all that is sealed is stored."""
-        for partition in self._usable():
-            if partition.doubt is None:
-                partition.intake.close_all()
+        self._close_all()
         await self.settle()
         for partition in list(self.partitions.values()):
             await partition.stored()
@@ -115,7 +113,7 @@ class Consumer:
             async with asyncio.timeout_at(deadline):
                 await self._ownership.leave()
                 if flush:
-                    await self._close_everything(deadline)
+                    await self._seal_everything(deadline)
         except (TimeoutError, StreamError) as error:
             log.warning("worker.flush_failed", error=str(error))
         await asyncio.gather(
@@ -124,11 +122,9 @@ class Consumer:
         for number in list(self._ownership.leases):  # taken since the last turn
             await self._ownership.release(number)
 
-    async def _close_everything(self, deadline: float) -> None:
-        for partition in self._usable():
-            if partition.doubt is None:
-                partition.intake.close_all()
-        while any(partition.doubt is None and partition.intake.closing for partition in self._usable()):
+    async def _seal_everything(self, deadline: float) -> None:
+        self._close_all()
+        while any(partition.intake.closing for partition in self._certain()):
             if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out
                 raise TimeoutError
             try:
@@ -141,7 +137,7 @@ class Consumer:
             async with asyncio.timeout_at(deadline):
                 await partition.stored()
         except TimeoutError:
-            log.warning("partition.left", partition=partition.lease.partition, batches=len(partition.in_flight))
+            log.warning("partition.left", partition=partition.number, batches=len(partition.in_flight))
         await self.release(partition)
 
     async def _check_incarnation(self) -> None:
@@ -173,7 +169,7 @@ class Consumer:
 
     async def _take_over_doubtful(self) -> None:
         for partition in self._usable():
-            if partition.doubt is not None and partition.lease.partition not in self._ownership.surplus:
+            if partition.doubt is not None and partition.number not in self._ownership.surplus:
                 with self._guarded(partition):
                     await partition.take_over(self._client.now_ms())
 
@@ -189,10 +185,10 @@ class Consumer:
 
     def _must_wait(self) -> bool:
         """Whether reading more would only fill memory. Batches that wait for entries need them to end."""
-        freed_some_time = any(
+        room_will_come = any(
             partition.in_flight or partition.intake.open for partition in [*self.partitions.values(), *self.abandoned]
         )
-        paused = self._budget.exhausted and freed_some_time
+        paused = self._budget.exhausted and room_will_come
         if paused != self._paused:
             log.warning("reading.paused" if paused else "reading.resumed", held=self._budget.used)
         self._paused = paused
@@ -218,9 +214,12 @@ class Consumer:
         return True
 
     def _close_aged(self) -> None:
-        for partition in self._usable():
-            if partition.doubt is None:
-                partition.close_aged(self._client.now_ms(), hurry=self._budget.exhausted)
+        for partition in self._certain():
+            partition.close_aged(self._client.now_ms(), hurry=self._budget.exhausted)
+
+    def _close_all(self) -> None:
+        for partition in self._certain():
+            partition.intake.close_all()
 
     async def _release_surplus(self) -> None:
         """Hand over what others should have: stop reading, let uploads end, release."""
@@ -237,11 +236,10 @@ class Consumer:
 
     async def release(self, partition: Partition) -> None:
         """Give a partition back; uploads still under way are left to the next owner."""
-        number = partition.lease.partition
         partition.abandon()
         await end(list(partition.deliveries))
-        del self.partitions[number]
-        await self._ownership.release(number)
+        del self.partitions[partition.number]
+        await self._ownership.release(partition.number)
 
     def _usable(self) -> list[Partition]:
         now = self._client.clock()
@@ -251,13 +249,13 @@ class Consumer:
             if partition.lease.usable(now) and now >= self._resting_until.get(number, now)
         ]
 
+    def _certain(self) -> list[Partition]:
+        """Usable partitions of which we know what Redis holds."""
+        return [partition for partition in self._usable() if partition.doubt is None]
+
     def _readable(self) -> list[Partition]:
         """Partitions in turn: first those that were not reached the last time."""
-        found = [
-            partition
-            for partition in self._usable()
-            if partition.doubt is None and partition.lease.partition not in self._ownership.surplus
-        ]
+        found = [partition for partition in self._certain() if partition.number not in self._ownership.surplus]
         return sorted(found, key=lambda partition: (partition.number < self._next_to_read, partition.number))
 
     @contextmanager
@@ -271,9 +269,9 @@ class Consumer:
             if error.cause != "refused":
                 raise
             partition.rewind("refused")
-            self._resting_until[partition.lease.partition] = self._client.clock() + REST_SECONDS
+            self._resting_until[partition.number] = self._client.clock() + REST_SECONDS
             self._metrics.redis_errors.labels(error.cause).inc()
-            log.warning("partition.refused", partition=partition.lease.partition, error=str(error))
+            log.warning("partition.refused", partition=partition.number, error=str(error))
 
     async def _rest(self, error: StreamError) -> None:
         self._metrics.redis_errors.labels(error.cause).inc()
