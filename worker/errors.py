@@ -60,7 +60,7 @@ class NothingStored(WorkerError):
 class StreamError(WorkerError):
     """Redis is unreachable or refused a command; what was asked for may or may not have happened.
 
-    `cause` is a short constant label: "connection", "readonly" or "refused".
+    `cause` is a short constant label: "connection", "readonly", "refused" or "large" (the reply, which was given up).
     """
 
     def __init__(self, message: str, cause: str = "connection") -> None:

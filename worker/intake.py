@@ -114,8 +114,11 @@ class Intake:
         """Sealed batches that are not whole yet."""
         return list({resumed.seal.id: resumed for resumed in self.resumed.values()}.values())
 
-    def parse(self, entry: EntryId, fields: Mapping[bytes, bytes]) -> Item | None:
-        """Read an entry; None if it goes to the dead letters."""
+    def parse(self, entry: EntryId, fields: Mapping[bytes, bytes], oversize: int = 0) -> Item | None:
+        """Read an entry; None if it goes to the dead letters. One of `oversize` bytes comes without its fields."""
+        if oversize:
+            self.bad[entry] = f"the entry has {oversize} bytes, more than any chunk"
+            return None
         try:
             return Item(entry, parse(fields))
         except BadEntry as error:

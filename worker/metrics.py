@@ -65,7 +65,7 @@ class Metrics:
         self.redis_errors = self._counter(
             "redis_errors",
             "Failed Redis requests, by cause; config: others are configured otherwise",
-            cause=("connection", "readonly", "refused", "config"),
+            cause=("connection", "readonly", "refused", "large", "config"),
         )
 
         self.duplicates = self._counter("duplicates", "Chunks left out because a producer sent them twice")

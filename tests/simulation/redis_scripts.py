@@ -114,6 +114,16 @@ def heartbeat(data: Database, keys: list[str], args: Args) -> Reply:
     return [data.now_ms, live, data.run_id.encode()]
 
 
+def following(data: Database, keys: list[str], args: Args) -> Reply:
+    entries = data.stream(keys[0]).entries
+    entry = next((entry for entry in entries if entry > parsed_id(args[0])), None)
+    if entry is None:
+        return []
+    flat = [part for field in entries[entry].items() for part in field]
+    size = sum(map(len, flat))
+    return [text_id(entry).encode(), size, flat if size <= int(args[1]) else []]
+
+
 def release(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG001 -- the token is the fence's
     data.hash(keys[1])["clean"] = b"1"
     data.delete(keys[0])
@@ -191,7 +201,7 @@ _BODIES: Mapping[str, Script] = {
         *(accept, acquire, bury, changed, claim, config, discard, done, heartbeat),
         *(release, renew, seal, sweep, trial, unseal),
     )
-}
+} | {"next": following}
 SCRIPTS: Mapping[str, Script] = {
     name: fenced(body) if "LEASELOST" in script(name) else body for name, body in _BODIES.items()
 }

@@ -66,6 +66,9 @@ class Pair:
         ids = self.some_ids()
         self.fenced("accept", self.random.choice("ab"), ids[-1], *ids)
 
+    def next(self) -> None:
+        self.run("next", [self.keys.stream(0)], self.random.choice(["0-0", *self.ids]), self.random.choice((1, 100)))
+
     def claim(self) -> None:
         page = self.random.choice(("-", f"({self.random.choice(self.ids)}"))
         self.fenced("claim", self.random.choice("ab"), self.random.randint(0, 1), page, self.random.choice((2, 500)))
@@ -164,7 +167,8 @@ def test_the_model_answers_as_redis_does(redis_server: RedisServer, prefix: str,
         steps: list[Callable[[], None]] = [
             *4 * [pair.push, pair.accept, pair.seal, pair.done],
             *2 * [pair.acquire, pair.claim],
-            *(pair.release, pair.renew, pair.sweep, pair.discard, pair.bury, pair.unseal, pair.trial, pair.delete),
+            *(pair.release, pair.renew, pair.sweep, pair.discard, pair.bury, pair.unseal, pair.trial),
+            *(pair.delete, pair.next),
         ]
         pair.acquire()
         pair.claim()

@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 import pytest
 import redis.exceptions
+from redis.asyncio.client import Pipeline
 
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
 from tests.stream.desk import Raw
 from worker.errors import LeaseLost, SettingsError, StreamError
+from worker.stream.bounded import at_most
 from worker.stream.client import Call, Client, connect, script, stream_error
 from worker.stream.config import record_or_check
 from worker.stream.keys import Keys
@@ -187,3 +189,18 @@ async def test_a_cancelled_task_ends_whatever_its_command_is_doing(client: Clien
         task.cancel()
         done, _ = await asyncio.wait([task], timeout=5)
         assert done == {task}
+
+
+async def test_reply_that_is_too_large_is_given_up_with_its_connection(client: Client, keys: Keys, raw: Raw) -> None:
+    await raw.set(keys.config, bytes(1_000_000))
+
+    def ask_thrice(pipe: Pipeline) -> None:
+        for _ in range(3):
+            pipe.get(keys.config)
+
+    with at_most(2_000_000), pytest.raises(StreamError, match="over 2000000 bytes") as caught:
+        await client.pipeline(ask_thrice)
+    assert caught.value.cause == "large"
+    with at_most(4_000_000):
+        assert len(await client.pipeline(ask_thrice)) == 3
+    assert len(await client.pipeline(ask_thrice)) == 3

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 from redis.asyncio.client import Pipeline
 
+from codec.entry import MAX_CHUNK_BYTES
 from worker.batch import Conversation, EntryId, entry_order
 from worker.errors import StreamError
 from worker.history import MAX_BYTES
 from worker.seal import Seal
+from worker.stream.bounded import at_most
 from worker.stream.client import Call, Client, stream_error, texts
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
@@ -28,12 +30,19 @@ DONE_LENGTH = 10_000
 START = "0-0"
 """Before the first entry."""
 
+MAX_ENTRY_BYTES = MAX_CHUNK_BYTES + 64 * 1024
+"""Field names and values of an entry that is read; no chunk has more."""
+
+MAX_PAGES_BYTES = 64 * 1024 * 1024
+"""What one round trip may bring, over twice of what its pages aim at."""
+
 
 class Entry(NamedTuple):
-    """A stream entry as it was pushed."""
+    """A stream entry as it was pushed; of one that is too large to be read only its bytes are known, as `oversize`."""
 
     id: EntryId
     fields: dict[bytes, bytes]
+    oversize: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +127,27 @@ class Entries:
         return any(at is not None and pushed_ms <= int(at) for at in found)
 
     async def read(self, requests: Sequence[ReadRequest]) -> list[list[Entry] | StreamError]:
-        """Entries after each request's cursor, or what went wrong there, in one round trip; changes nothing."""
+        """Entries after each request's cursor, or what went wrong there, in one round trip; changes nothing.
+
+        Raises a `StreamError` of cause "large" if together they have over MAX_PAGES_BYTES.
+        """
 
         def queue(pipe: Pipeline) -> None:
             for request in requests:
                 pipe.xread({self._keys.stream(request.partition): request.cursor}, count=request.count)
 
-        return [_entries(reply) for reply in await self._client.pipeline(queue)]
+        with at_most(MAX_PAGES_BYTES):
+            return [_entries(reply) for reply in await self._client.pipeline(queue)]
+
+    async def read_next(self, request: ReadRequest) -> list[Entry] | StreamError:
+        """The one entry after the request's cursor, if any: costs Redis more than `read`, and is safe for any size."""
+        call = Call("next", [self._keys.stream(request.partition)], [request.cursor, MAX_ENTRY_BYTES])
+        (found,) = await self._client.gather([call])
+        if isinstance(found, StreamError) or not found:
+            return found
+        entry, size, flat = found
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        return [Entry(entry.decode(), fields, 0 if fields else size)]
 
     async def accept(self, pages: Sequence[tuple[Lease, Sequence[EntryId]]]) -> list[set[EntryId] | StreamError]:
         """Make entries pending with us; per page the ids that still exist, or what went wrong there."""
