@@ -268,6 +268,42 @@ def watching(busy: Settings) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     os.close(ours)
 
 
+@pytest.fixture
+def piped(busy: Settings) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start `status --watch` with its output in a pipe."""
+    environment = os.environ | {"REDIS_URL": busy.redis_url, "STREAM_PREFIX": busy.stream_prefix, "PARTITIONS": "8"}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*more: str) -> subprocess.Popen[bytes]:
+        arguments = [sys.executable, "-m", "worker", "status", "--watch", "--interval", "0.2", *more]
+        started.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+def test_watch_as_json_gives_a_document_per_line(piped: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = piped("--json")
+    assert process.stdout is not None
+    looks = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert [look["totals"]["entries"] for look in looks] == [5, 5]
+    assert looks[0]["now_ms"] < looks[1]["now_ms"]
+
+
+def test_watch_into_a_pipe_shows_one_look_below_the_other(piped: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = piped()
+    assert process.stdout is not None
+    seen = 0
+    while seen < 2:
+        line = process.stdout.readline()
+        assert line
+        assert b"\x1b" not in line
+        seen += b"entries 5" in line
+
+
 def read_until(terminal: int, text: bytes) -> None:
     seen = b""
     while text not in seen:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import json
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +13,18 @@ import typer
 from worker.cli import archives
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from rich.console import RenderableType
 
+    from worker.errors import StreamError
     from worker.settings import Settings
     from worker.spool import Summary
     from worker.stream.client import Client
     from worker.stream.inspect import Overview
+
+    Show = Callable[[Overview | StreamError, Settings], None]
+    """Takes each look as it comes."""
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +34,9 @@ def register(app: typer.Typer) -> None:
 
 def status(
     as_json: archives.Json = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it live until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it live until Ctrl-C; with --json, one document per line.")
+    ] = False,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 2.0,
     everything: Annotated[bool, typer.Option("--all", help="Show idle partitions too.")] = False,
 ) -> None:
@@ -36,8 +45,9 @@ def status(
 
     loaded = settings.load()
     if watch:
-        with suppress(KeyboardInterrupt):
-            asyncio.run(_watch(loaded, interval, everything=everything))
+        shown = _lines() if as_json else _screen(everything=everything)
+        with suppress(KeyboardInterrupt), shown as show:
+            asyncio.run(_watch(loaded, interval, show))
         return
     overview = asyncio.run(_look_once(loaded))
     if as_json:
@@ -66,25 +76,50 @@ async def _look(client: Client, settings: Settings) -> Overview:
     return await inspector.overview(await inspector.partitions(settings.partitions))
 
 
-async def _watch(settings: Settings, interval: float, *, everything: bool) -> None:
-    from rich.live import Live
-    from rich.text import Text
-
+async def _watch(settings: Settings, interval: float, show: Show) -> None:
     from worker.errors import StreamError
     from worker.stream.client import Client, connect
 
     client = Client(connect(settings.redis_url))
     try:
-        with Live(auto_refresh=False, screen=True, vertical_overflow="crop") as live:
-            while True:
-                try:
-                    shown = _view(await _look(client, settings), settings, everything=everything)
-                except StreamError as error:
-                    shown = Text(f"danger: {error}", style="bold red")
-                live.update(shown, refresh=True)
-                await asyncio.sleep(interval)
+        while True:
+            try:
+                show(await _look(client, settings), settings)
+            except StreamError as error:
+                show(error, settings)
+            await asyncio.sleep(interval)
     finally:
         await client.close()
+
+
+@contextmanager
+def _screen(*, everything: bool) -> Iterator[Show]:
+    """Looks fill the terminal, each in place of the one before; into a pipe or file they go one below the other."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    def drawn(look: Overview | StreamError, settings: Settings) -> RenderableType:
+        if isinstance(look, Exception):
+            return Text(f"danger: {look}", style="bold red")
+        return _view(look, settings, everything=everything)
+
+    console = Console()
+    if not console.is_terminal:
+        yield lambda look, settings: console.print(drawn(look, settings))
+        return
+    with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
+        yield lambda look, settings: live.update(drawn(look, settings), refresh=True)
+
+
+@contextmanager
+def _lines() -> Iterator[Show]:
+    """A JSON document per line and look, with `error` alone where Redis gave none."""
+
+    def show(look: Overview | StreamError, settings: Settings) -> None:
+        typer.echo(json.dumps({"error": str(look)} if isinstance(look, Exception) else _facts(look, settings)))
+
+    yield show
 
 
 def _view(overview: Overview, settings: Settings, *, everything: bool) -> RenderableType:
