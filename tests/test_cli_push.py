@@ -19,6 +19,7 @@ import soundfile
 
 from codec.entry import Chunk, End, parse, partition_of
 from tests.command import command
+from tests.harness import eventually
 from tests.process import Process, environment
 from tests.proxy import Proxy
 from tests.speech import speech
@@ -242,6 +243,25 @@ async def test_ctrl_c_tells_what_did_not_get_into_redis(
         process.signal(signal.SIGINT)
         assert await process.ended() == 1
         assert "entries are not known to be in Redis: Redis: OutOfMemoryError" in process.lines[-1]
+
+
+async def test_ctrl_c_while_redis_takes_everything_tells_what_is_there(
+    redis_server: RedisServer, settings: Callable[..., Settings], recording: Path
+) -> None:
+    chosen = settings()
+    arguments = ("push", str(recording), *WHOSE, "--start", "7", "--chunk-seconds", "0.2")
+    async with Process(environment(chosen), *arguments, "--realtime") as process:
+        await eventually(lambda: chunks(redis_server, chosen))
+        process.signal(signal.SIGINT)
+        assert await process.ended() == 130
+    there = len(chunks(redis_server, chosen))
+    assert process.lines[-1].startswith(f"stopped: {there} of 60 chunks of {recording} are in Redis; with --start 7.0 ")
+
+    async with Process(environment(chosen), *arguments) as process:
+        assert await process.ended() == 0
+    assert {chunk.identity() for chunk in chunks(redis_server, chosen)[:there]} <= {
+        chunk.identity() for chunk in chunks(redis_server, chosen)[there:]
+    }
 
 
 async def test_a_connection_cut_in_the_middle_loses_nothing(

@@ -27,6 +27,9 @@ from worker.cli import (
 )
 from worker.errors import SettingsError, WorkerError
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C has ended, as shells have it."""
+
 app = typer.Typer(
     name="audio-batch-worker",
     help="PCM chunks on Redis streams become encrypted Opus blobs in Google Cloud Storage, exactly once.",
@@ -74,6 +77,8 @@ def main() -> None:
         sys.exit(_complain(str(error), 2))
     except (WorkerError, LibopusMissing) as error:
         sys.exit(_complain(str(error), 1))
+    except KeyboardInterrupt:  # before or after the command itself, which ends so too
+        sys.exit(INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:

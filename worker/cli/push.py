@@ -109,21 +109,34 @@ async def _push(source: Source, settings: Settings) -> Pushed:
     info = inspect(source.file)
     limits = Limits(close_within=CLOSE_SECONDS)
     total = math.ceil(info.seconds / source.chunk_seconds)
-    with archives.progress("pushing chunks") as progress:
-        async with Producer(
-            settings.redis_url,
-            partitions=settings.partitions,
-            prefix=settings.stream_prefix,
-            limits=limits,
-            on_trouble=_Reporter(),
-        ) as producer:
-            await producer.check()
-            producer.resume(source.conversation, source.first_seq)
-            size = await _push_audio(producer, source, info.sample_rate, lambda done: progress(done, total))
-            if source.end:
-                await producer.end(source.uid, source.conversation)
-            await producer.flush()
-            return _summary(source, settings, size, info.sample_rate, producer.next_seq(source.conversation))
+    producer = Producer(
+        settings.redis_url,
+        partitions=settings.partitions,
+        prefix=settings.stream_prefix,
+        limits=limits,
+        on_trouble=_Reporter(),
+    )
+    try:
+        with archives.progress("pushing chunks") as progress:
+            async with producer:
+                await producer.check()
+                producer.resume(source.conversation, source.first_seq)
+                size = await _push_audio(producer, source, info.sample_rate, lambda done: progress(done, total))
+                if source.end:
+                    await producer.end(source.uid, source.conversation)
+                await producer.flush()
+    except asyncio.CancelledError:  # Ctrl-C; else the producer would have said what Redis does not have
+        _say_stopped(source, max(0, producer.next_seq(source.conversation) - source.first_seq), total)
+        raise
+    return _summary(source, settings, size, info.sample_rate, producer.next_seq(source.conversation))
+
+
+def _say_stopped(source: Source, chunks: int, total: int) -> None:
+    typer.echo(
+        f"stopped: {chunks} of {total} chunks of {source.file} are in Redis; with --start {source.start} the same"
+        " command completes them",
+        err=True,
+    )
 
 
 async def _push_audio(producer: Producer, source: Source, rate: int, progress: Callable[[int], None]) -> int:
