@@ -109,7 +109,7 @@ async def test_an_object_that_changed_since_is_verified_again(archive: Archive, 
 
 def test_a_report_that_a_killed_run_left_is_taken_up(tmp_path: Path) -> None:
     report = tmp_path / "report"
-    line = json.dumps({"name": "a", "size": 1, "crc32c": 2, "seconds": 1.0, "reason": None})
+    line = json.dumps({"name": "chunks/a", "size": 1, "crc32c": 2, "seconds": 1.0, "reason": None})
     report.write_text(line + "\n" + line[:20])
 
     assert len(ledger.sound(report)) == 1
@@ -118,8 +118,9 @@ def test_a_report_that_a_killed_run_left_is_taken_up(tmp_path: Path) -> None:
     assert report.read_text() == line + "\n"
 
 
-def test_another_file_is_not_taken_for_a_report(tmp_path: Path) -> None:
-    (tmp_path / "notes").write_text("{}\nnotes}\n")
+@pytest.mark.parametrize("content", ["{}\nnotes}\n", "notes", "notes\n", "\n", '{"a": 1}', '{"name": "package"}'])
+def test_another_file_is_not_taken_for_a_report(tmp_path: Path, content: str) -> None:
+    (tmp_path / "notes").write_text(content)
 
     with pytest.raises(WorkerError, match="is no report of a verification"):
         ledger.sound(tmp_path / "notes")

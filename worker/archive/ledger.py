@@ -7,8 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from codec.names import FOLDER
 from worker.archive.verification import Fingerprint, Verdict
 from worker.errors import ReportError
+
+BEGINNING = f'{{"name": "{FOLDER}/'
+"""How every line begins, also the last one, that a killed run may have left unfinished."""
 
 
 def sound(path: Path) -> dict[Fingerprint, Verdict]:
@@ -18,12 +22,15 @@ def sound(path: Path) -> dict[Fingerprint, Verdict]:
         ReportError: the file can't be read, or is no such report.
     """
     try:
-        lines = path.read_text().splitlines()
+        text = path.read_text()
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeError) as error:
         raise ReportError(f"the report {path} can't be read: {error}") from error
-    verdicts = [_parsed(line, path) for line in _whole(lines)]
+    *lines, torn = text.split("\n")
+    if not (torn.startswith(BEGINNING) or BEGINNING.startswith(torn)):
+        raise _foreign(path)
+    verdicts = [_parsed(line, path) for line in lines]
     return {verdict.fingerprint: verdict for verdict in verdicts if verdict.reason is None}
 
 
@@ -55,12 +62,11 @@ def _parsed(line: str, path: Path) -> Verdict:
         fingerprint = Fingerprint(facts["name"], facts["size"], facts["crc32c"])
         return Verdict(fingerprint, facts["reason"], facts["seconds"])
     except (ValueError, LookupError, TypeError) as error:
-        raise ReportError(f"{path} is no report of a verification; give another name") from error
+        raise _foreign(path) from error
 
 
-def _whole(lines: list[str]) -> list[str]:
-    """Without a last line that a killed run left unfinished."""
-    return lines[:-1] if lines and not lines[-1].endswith("}") else lines
+def _foreign(path: Path) -> ReportError:
+    return ReportError(f"{path} is no report of a verification; give another name")
 
 
 def _end_torn_line(path: Path) -> None:
