@@ -59,6 +59,30 @@ async def test_a_header_without_a_length_makes_the_packets_count(archive: Archiv
     assert (await archive.audio_files("user", "talk")).files[0].duration == pytest.approx(count * 0.02)
 
 
+async def test_a_header_that_claims_more_than_its_packets_hold_is_not_believed(archive: Archive, shelf: Shelf) -> None:
+    content, _ = opus_content(speech(2))
+    count, _ = HEADER.unpack_from(content)
+    await shelf.put_bytes(f"{T0:.3f}.opus", HEADER.pack(count, 2**32 - 2) + content[HEADER.size :])
+    short = await shelf.put_bytes(f"{T0 + 50:.3f}.opus", HEADER.pack(2**32 - 1, 2**32 - 2))
+
+    found = await archive.audio_files("user", "talk")
+
+    assert found.files[0].duration == pytest.approx(50)
+    assert [(problem.name, problem.reason.split(":")[0]) for problem in found.problems] == [
+        (short, "Truncated Opus data")
+    ]
+
+
+async def test_measuring_tells_how_far_it_is(archive: Archive, shelf: Shelf) -> None:
+    for number in range(3):
+        await shelf.put(".opus", T0 + number, speech(1))
+    told: list[tuple[int, int]] = []
+
+    await archive.audio_files("user", "talk", progress=lambda done, total: told.append((done, total)))
+
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
 async def test_a_blob_of_unknown_length_is_a_problem_and_no_failure(archive: Archive, shelf: Shelf) -> None:
     broken = await shelf.put_bytes(f"{T0:.3f}.opus", b"123")
     await shelf.put(".bin", T0 + 1, speech(1))

@@ -79,13 +79,15 @@ class Archive:
         """
         return await save(download, path)
 
-    async def audio_files(self, uid: str, conversation_id: str, *, gap: float = DEFAULT_GAP) -> AudioFiles:
+    async def audio_files(
+        self, uid: str, conversation_id: str, *, gap: float = DEFAULT_GAP, progress: Progress = unseen
+    ) -> AudioFiles:
         """Group blobs into playable files; more than `gap` seconds from start to start begin a new one.
 
         Their durations are those that `download` gives. Only blobs are read whose length nothing else tells.
         """
         listing = await self.list(uid, conversation_id)
-        return await audio_files(self._reader, sources(listing.blobs), gap)
+        return await audio_files(self._reader, sources(listing.blobs), gap, progress)
 
     async def copy(
         self,

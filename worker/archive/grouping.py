@@ -7,10 +7,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from codec.container import read_header
+from codec.container import packets, read_header
 from codec.entry import BYTES_PER_SAMPLE
 from codec.errors import BadBlob
+from codec.opus import FRAMES_PER_SECOND
 from worker.archive.listing import Blob
+from worker.archive.merging import Progress, unseen
 from worker.archive.parallel import ordered
 from worker.archive.reading import Problem, Reader
 from worker.archive.timeline import Rules, Timeline
@@ -52,7 +54,9 @@ class Span(NamedTuple):
     seconds: float
 
 
-async def audio_files(reader: Reader, sources: Sequence[Source], gap: float = DEFAULT_GAP) -> AudioFiles:
+async def audio_files(
+    reader: Reader, sources: Sequence[Source], gap: float = DEFAULT_GAP, progress: Progress = unseen
+) -> AudioFiles:
     """Group the sources of a conversation. Only blobs are read whose length neither metadata nor size tell."""
     spans: list[Span] = []
     problems: list[Problem] = []
@@ -64,6 +68,7 @@ async def audio_files(reader: Reader, sources: Sequence[Source], gap: float = DE
         async for span, failed in results:
             spans.append(span)
             problems += failed
+            progress(len(spans), len(sources))
     return AudioFiles(tuple(group(spans, gap)), tuple(problems))
 
 
@@ -103,6 +108,8 @@ async def _seconds(reader: Reader, blob: Blob) -> float:
     if blob.codec == "pcm":
         return len(content) // BYTES_PER_SAMPLE / blob.sample_rate
     header = read_header(content)
-    if header.pcm_bytes or not header.packet_count:
+    held = sum(1 for _ in packets(content)) / FRAMES_PER_SECOND
+    # A header that claims nothing, or more than its packets hold, is not believed.
+    if 0 < header.seconds <= held:
         return header.seconds
-    return (await reader.audio(blob)).duration
+    return (await reader.decoded(blob, content)).duration

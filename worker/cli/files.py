@@ -25,8 +25,8 @@ def files(
     as_json: archives.Json = False,
 ) -> None:
     """Group a conversation's blobs into playable files, with their exact durations."""
-    with archives.progress("measuring"):
-        found = archives.run(lambda archive, _: archive.audio_files(uid, conversation, gap=gap))
+    with archives.progress("measuring") as progress:
+        found = archives.run(lambda archive, _: archive.audio_files(uid, conversation, gap=gap, progress=progress))
     archives.describe_problems(found.problems)
     if as_json:
         archives.print_json({"files": [describe(file) for file in found.files]})
