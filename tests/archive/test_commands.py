@@ -57,6 +57,26 @@ async def test_ls_as_json_has_every_fact(talk: Shelf, environment: Settings) -> 
     assert document["others"] == []
 
 
+@pytest.mark.parametrize("command", ["ls", "verify", "rm --store-only --dry-run", "copy --from talk --to other"])
+async def test_names_that_strangers_chose_can_not_steer_the_terminal(
+    talk: Shelf, environment: Settings, command: str
+) -> None:
+    await talk.put_bytes("\x1b[2J\u202e.txt", b"x")
+
+    result = await run(environment, *command.split(), "--uid", "user")
+
+    assert r"talk/\x1b[2J\x202e.txt" in result.output
+    assert "\x1b" not in result.output
+
+
+@pytest.mark.parametrize("moment", ["nan", "inf", "-inf"])
+async def test_what_is_no_moment_is_refused(environment: Settings, tmp_path: Path, moment: str) -> None:
+    whose = ("--uid", "user", "--conversation", "talk", "-o", str(tmp_path / "x.wav"))
+    for option in ("--from", "--to", "--at"):
+        result = await run(environment, "export", *whose, option, moment)
+        assert (result.exit_code, "is no moment" in result.output) == (2, True)
+
+
 @pytest.mark.usefixtures("talk")
 async def test_export_writes_a_wav(environment: Settings, tmp_path: Path) -> None:
     out = tmp_path / "out.wav"

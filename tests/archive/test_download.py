@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import wave
 from pathlib import Path
@@ -200,6 +201,8 @@ async def test_a_time_is_cut_to_the_sample_and_neighbours_meet(archive: Archive,
     assert middle == cut(source, 1.5, 4.25)
     assert await shelf.pcm(archive, selection=Selection(until=T0 + 1.5)) == cut(source, 0, 1.5)
     assert await shelf.pcm(archive, selection=Selection(since=T0 + 4.25)) == cut(source, 4.25, 9)
+    for ends in ((-math.inf, math.inf), (-1e308, 1e308)):
+        assert await shelf.pcm(archive, selection=Selection(*ends)) == source
 
 
 async def test_only_blobs_of_the_asked_time_are_read(gcs: Store, gcs_server: GcsServer) -> None:
@@ -258,6 +261,10 @@ async def test_nothing_stored_is_said(archive: Archive, shelf: Shelf) -> None:
 def test_a_time_that_ends_before_it_begins_is_refused() -> None:
     with pytest.raises(BadSelection, match="empty"):
         Selection(10, 10)
+    with pytest.raises(BadSelection, match="is none"):
+        Selection(since=math.nan)
+    with pytest.raises(BadSelection, match="is none"):
+        Selection(until=math.nan)
     with pytest.raises(BadSelection, match="not Unix seconds"):
         Selection(timestamps=[-1])
 

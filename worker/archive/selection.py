@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ class Selection:
     A timestamp names the blob that starts there, the range that includes it, or else the blob that was recorded then.
 
     Raises:
-        BadSelection: a timestamp is not Unix seconds, or the time ends before it begins.
+        BadSelection: a timestamp is not Unix seconds, or the time is none or ends before it begins.
     """
 
     since: float | None = None
@@ -31,6 +32,8 @@ class Selection:
     def __post_init__(self) -> None:
         for timestamp in self.timestamps or ():
             _check(timestamp)
+        if any(moment is not None and math.isnan(moment) for moment in (self.since, self.until)):
+            raise BadSelection(f"the time from {self.since} to {self.until} is none")
         if self.since is not None and self.until is not None and self.until <= self.since:
             raise BadSelection(f"the time from {self.since} to {self.until} is empty")
 

@@ -102,9 +102,9 @@ def cropped(start: float, audio: Audio, since: float | None, until: float | None
     """The part of a stretch of audio that lies between two moments, and where it begins; it may be empty."""
     first, last = 0, audio.samples
     if since is not None:
-        first = min(last, max(0, round((since - start) * audio.sample_rate)))
+        first = round(min(max(0.0, since - start), audio.duration) * audio.sample_rate)
     if until is not None:
-        last = max(first, min(last, round((until - start) * audio.sample_rate)))
+        last = max(first, round(min(max(0.0, until - start), audio.duration) * audio.sample_rate))
     if (first, last) == (0, audio.samples):
         return start, audio
     pcm = audio.pcm[first * BYTES_PER_SAMPLE : last * BYTES_PER_SAMPLE]

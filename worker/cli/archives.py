@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
+from worker.cli.text import printable
 from worker.errors import SettingsError, StoreError, WorkerError
 
 if TYPE_CHECKING:
@@ -90,9 +92,15 @@ def moment(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
-        pass
+        return _calendar_moment(text)
+    if not math.isfinite(seconds):
+        raise typer.BadParameter(f"{text!r} is no moment")
+    return seconds
+
+
+def _calendar_moment(text: str) -> float:
     try:
         parsed = datetime.fromisoformat(text)
     except ValueError:
@@ -106,6 +114,11 @@ def shown(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):
         return f"{seconds:.3f}"
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line in which names of objects stand: anybody who writes to the bucket chooses those."""
+    typer.echo(printable(line), err=err)
 
 
 def print_json(document: object) -> None:
@@ -130,7 +143,7 @@ def describe_problems(problems: Iterable[Problem]) -> None:
     """Say on standard error what could not be read."""
     for problem in problems:
         replaced = f"; {problem.instead} was used instead" if problem.instead else ""
-        typer.echo(f"skipped {problem.name}: {problem.reason}{replaced}", err=True)
+        say(f"skipped {problem.name}: {problem.reason}{replaced}", err=True)
 
 
 def finish(*, complete: bool) -> NoReturn:

@@ -86,9 +86,9 @@ def _tell(conversion: Conversion, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_described(conversion)))
     elif conversion.reason:
-        typer.echo(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
+        archives.say(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
     else:
-        typer.echo(f"{conversion.blob.path} → {conversion.target}")
+        archives.say(f"{conversion.blob.path} → {conversion.target}")
 
 
 def _described(conversion: Conversion) -> dict[str, object]:

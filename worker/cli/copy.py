@@ -37,7 +37,7 @@ def copy(
     report = archives.run(work)
     archives.describe_problems(report.problems)
     for other in report.strangers:
-        typer.echo(f"not copied, no blob: {other.name}", err=True)
+        archives.say(f"not copied, no blob: {other.name}", err=True)
     if as_json:
         archives.print_json(_described(report, dry_run=dry_run))
     else:
@@ -60,7 +60,7 @@ def _described(report: CopyReport, *, dry_run: bool) -> dict[str, object]:
 def _print(report: CopyReport, *, dry_run: bool) -> None:
     for copy in report.copies:
         if copy.renamed:
-            typer.echo(f"{copy.blob.path} becomes {copy.target}: its place is taken")
+            archives.say(f"{copy.blob.path} becomes {copy.target}: its place is taken")
     present = sum(copy.exists for copy in report.copies)
     did = "would be copied" if dry_run else "copied"
     typer.echo(f"{len(report.copies) - present - len(report.problems)} blobs {did}, {present} were there already")

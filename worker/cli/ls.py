@@ -35,7 +35,7 @@ def ls(uid: archives.Uid, conversation: archives.AnyConversation = None, as_json
         return
     _print_table(listing)
     for other in listing.strangers:
-        typer.echo(f"no blob: {other.reason}", err=True)
+        archives.say(f"no blob: {other.name}: {other.reason}", err=True)
 
 
 def describe(blob: Blob) -> dict[str, Any]:

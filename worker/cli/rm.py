@@ -91,10 +91,10 @@ def _described(deletion: Deletion, *, dry_run: bool) -> dict[str, object]:
 
 def _print(deletion: Deletion, *, dry_run: bool) -> None:
     for name in deletion.names:
-        typer.echo(name)
+        archives.say(name)
     for timestamp in deletion.absent:
         typer.echo(f"no blob starts at {timestamp:.3f}", err=True)
     for name in deletion.left:
-        typer.echo(f"still there: {name}", err=True)
+        archives.say(f"still there: {name}", err=True)
     did = "would be deleted" if dry_run else "deleted"
     typer.echo(f"{len(deletion.names)} objects, {deletion.bytes:,} bytes {did}", err=True)

@@ -36,7 +36,7 @@ class Tally:
         """Take note of an object."""
         if verdict.reason is not None:
             self.broken.append(verdict)
-            typer.echo(f"{verdict.name}: {verdict.reason}", err=True)
+            archives.say(f"{verdict.name}: {verdict.reason}", err=True)
             return
         self.sound += 1
         self.known += verdict.known
@@ -72,7 +72,7 @@ def verify(
     else:
         for seam in tally.seams:
             kind = "gap" if seam.seconds > 0 else "overlap"
-            typer.echo(f"{seam.name}: {kind} of {abs(seam.seconds):.1f} s before it")
+            archives.say(f"{seam.name}: {kind} of {abs(seam.seconds):.1f} s before it")
         again = f" ({tally.known} of them in an earlier run)" if tally.known else ""
         typer.echo(f"{tally.sound} objects are sound{again}, {tally.seconds:,.0f} s; {len(tally.broken)} are not")
     archives.finish(complete=not tally.broken)
