@@ -74,8 +74,5 @@ class Cemetery:
 
 @asynccontextmanager
 async def cemetery_of(settings: Settings) -> AsyncIterator[Cemetery]:
-    client = Client(connect(settings.redis_url))
-    try:
+    async with Client(connect(settings.redis_url)) as client:
         yield Cemetery(client, settings)
-    finally:
-        await client.close()

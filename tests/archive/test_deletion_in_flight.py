@@ -32,9 +32,8 @@ def rig(settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gc
 
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator[Client]:
-    made = Client(connect(redis_url))
-    yield made
-    await made.close()
+    async with Client(connect(redis_url)) as made:
+        yield made
 
 
 @pytest.fixture

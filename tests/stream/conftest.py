@@ -26,9 +26,8 @@ def keys(prefix: str) -> Keys:
 
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator[Client]:
-    client = Client(connect(redis_url))
-    yield client
-    await client.close()
+    async with Client(connect(redis_url)) as client:
+        yield client
 
 
 @pytest.fixture

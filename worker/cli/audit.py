@@ -64,12 +64,12 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
 
     settings.require_store()
     store = open_store(settings.store_url, emulator_host=settings.storage_emulator_host)
-    client, keys = Client(connect(settings.redis_url)), Keys(settings.stream_prefix)
+    keys = Keys(settings.stream_prefix)
     try:
-        partition = partition_of(conversation_id, await Inspector(client, keys).partitions(settings.partitions))
-        evidence = await collect(client, keys, partition, store, Conversation(uid, conversation_id))
+        async with Client(connect(settings.redis_url)) as client:
+            partition = partition_of(conversation_id, await Inspector(client, keys).partitions(settings.partitions))
+            evidence = await collect(client, keys, partition, store, Conversation(uid, conversation_id))
     finally:
-        await client.close()
         await store.close()
     return audit(evidence, gap_tolerance=settings.gap_tolerance, last_seq=last_seq)
 

@@ -153,13 +153,10 @@ def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
     keys = Keys(loaded.stream_prefix)
 
     async def working() -> T:
-        client = Client(connect(loaded.redis_url))
-        try:
+        async with Client(connect(loaded.redis_url)) as client:
             inspector = Inspector(client, keys)
             partitions = await inspector.partitions(loaded.partitions)
             return await work(Tools(inspector, DeadLetters(client, keys), partitions))
-        finally:
-            await client.close()
 
     return asyncio.run(working())
 

@@ -61,11 +61,8 @@ def status(
 async def _look_once(settings: Settings) -> Overview:
     from worker.stream.client import Client, connect
 
-    client = Client(connect(settings.redis_url))
-    try:
+    async with Client(connect(settings.redis_url)) as client:
         return await _look(client, settings)
-    finally:
-        await client.close()
 
 
 async def _look(client: Client, settings: Settings) -> Overview:
@@ -80,17 +77,9 @@ async def _watch(settings: Settings, interval: float, show: Show) -> None:
     from worker.errors import StreamError
     from worker.stream.client import Client, connect
 
-    client = Client(connect(settings.redis_url))
-    try:
+    async with Client(connect(settings.redis_url)) as client:
         while True:
-            try:
-                show(await _look(client, settings), settings)
-            except StreamError as error:
-                show(error, settings)
-            await asyncio.sleep(interval)
-    finally:
-        await client.close()
-
+        
 
 @contextmanager
 def _screen(*, everything: bool) -> Iterator[Show]:

@@ -140,11 +140,8 @@ def _environment(redis_url: str, store_url: str) -> Mapping[str, str]:
 async def _look(redis_url: str) -> tuple[int, int, int]:
     """Entries, dead letters and done events in Redis."""
     defaults = Settings.model_construct()
-    client = Client(connect(redis_url))
-    try:
+    async with Client(connect(redis_url)) as client:
         overview = await Inspector(client, Keys(defaults.stream_prefix)).overview(defaults.partitions)
-    finally:
-        await client.close()
     views = overview.partitions
     return overview.entries, sum(view.dead for view in views), sum(view.stored for view in views)
 

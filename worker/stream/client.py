@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from redis import DriverInfo
 from redis.asyncio import Redis
@@ -89,7 +89,7 @@ def connect(url: str, *, timeout: float = 5.0) -> Redis:
 
 
 class Client:
-    """Runs scripts and pipelines, and times Redis' clock."""
+    """Runs scripts and pipelines, and times Redis' clock; `async with` closes it."""
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self.redis = redis
@@ -119,6 +119,12 @@ class Client:
     async def close(self) -> None:
         """Close all connections."""
         await self.redis.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     def sync_clock(self, redis_ms: int) -> None:
         """Learn Redis' time from a reply that has just arrived."""

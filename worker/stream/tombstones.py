@@ -34,12 +34,10 @@ async def opened(redis_url: str, prefix: str, partitions: int) -> AsyncIterator[
         SettingsError: they have other partitions.
         StreamError: Redis is unreachable or refuses.
     """
-    client, keys = Client(connect(redis_url)), Keys(prefix)
-    try:
+    keys = Keys(prefix)
+    async with Client(connect(redis_url)) as client:
         await record_or_check(client, keys, partitions)
         yield Tombstones(client, keys, partitions)
-    finally:
-        await client.close()
 
 
 class Tombstones:
