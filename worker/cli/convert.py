@@ -34,6 +34,8 @@ def convert(
     Each new blob is read back and compared before the old one is deleted. May be stopped and run again at any time.
     Exits with 3 if some blobs had to be kept. With --json it prints a line per blob.
     """
+    from worker.archive import Encoding
+
     if (uid is None) != everything or (conversation is not None and uid is None):
         raise typer.BadParameter("give --uid, with or without --conversation, or --all")
 
@@ -48,8 +50,6 @@ def convert(
                 _tell(conversion, as_json=as_json)
                 progress(tally.changed + tally.kept, 0)
         return tally
-
-    from worker.archive import Encoding
 
     tally = archives.run(work)
     if not as_json:
