@@ -79,7 +79,12 @@ async def _watch(settings: Settings, interval: float, show: Show) -> None:
 
     async with Client(connect(settings.redis_url)) as client:
         while True:
-        
+            try:
+                show(await _look(client, settings), settings)
+            except StreamError as error:
+                show(error, settings)
+            await asyncio.sleep(interval)
+
 
 @contextmanager
 def _screen(*, everything: bool) -> Iterator[Show]:
