@@ -26,6 +26,9 @@ ODD_NAMES = [
     "chunks/ツ\u00a0é/e\u0301/1.000.bin",
     "chunks/.hidden/...c/1.000.bin",
     "chunks/'\"<>*[]{}|^`~$!()/c/1.000.bin",
+    f"chunks/{256 * 'u'}/{128 * 'é'}/1.000.bin",
+    f"chunks/{253 * 'u'}.../{253 * 'u'}a../1.000.bin",
+    f"chunks/{255 * 'u'}/c/{255 * 'x'}",
 ]
 
 

@@ -211,9 +211,14 @@ async def test_a_failing_disk_has_a_cause_and_leaves_nothing(
     await files.create(NAME, b"content", {})
 
 
-async def test_a_name_no_file_can_have_is_refused(files: FileStore) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [f"chunks/{253 * 'u'}\\/\\uuu/c/1000.000.bin", "/".join(30 * [200 * "x"])],
+    ids=["a longer one's", "too long"],
+)
+async def test_a_name_no_file_can_have_is_refused(files: FileStore, name: str) -> None:
     with pytest.raises(StoreError) as caught:
-        await files.create(f"chunks/{'x' * 300}/c/1.000.bin", b"", {})
+        await files.create(name, b"", {})
 
     assert caught.value.cause == "name"
 
@@ -236,3 +241,16 @@ async def test_check_removes_what_killed_writers_left_but_not_what_goes_on(files
     await files.check()
 
     assert [path.name for path in temporary.iterdir()] == ["new"]
+
+
+async def test_ids_longer_than_a_files_name_leave_nothing_behind_when_their_blob_is_deleted(
+    files: FileStore, root: Path
+) -> None:
+    name = f"chunks/{256 * 'u'}/{256 * 'c'}/1000.000.opus.enc"
+    await files.create(name, b"content", {})
+    first, rest = f"{253 * 'u'}\\", "\\uuu"
+    assert (
+        root / "chunks" / first / rest / f"{253 * 'c'}\\" / "\\ccc" / "1000.000.opus.enc"
+    ).read_bytes() == b"content"
+    assert await files.delete(name)
+    assert everything_in(root) == [".metadata", ".metadata/.lock", ".metadata/.tmp"]

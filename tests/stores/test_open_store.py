@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from codec.entry import MAX_TIMESTAMP
+from codec.names import object_name
 from worker.errors import SettingsError
-from worker.stores import open_store
+from worker.stores import LONGEST_PREFIX, open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +35,17 @@ if TYPE_CHECKING:
 def test_a_url_that_is_no_store_is_refused_by_the_name_of_its_setting(url: str) -> None:
     with pytest.raises(SettingsError, match="STORE_URL"):
         open_store(url)
+
+
+async def test_the_longest_prefix_leaves_room_for_the_longest_name(gcs_server: GcsServer) -> None:
+    name = object_name(256 * "u", 256 * "c", 0.0, end=MAX_TIMESTAMP - 1, encrypted=True, naming="range")
+    longest = f"gs://{gcs_server.bucket}/{LONGEST_PREFIX * 'p'}"
+    store = open_store(longest, emulator_host=gcs_server.url)
+    await store.create(name, b"content", {})
+    assert await store.read(name) == b"content"
+    await store.close()
+    with pytest.raises(SettingsError, match=r"STORE_URL has a prefix of 441 bytes; no more than 440"):
+        open_store(f"{longest}p")
 
 
 @pytest.mark.parametrize("suffix", ["", "/"])

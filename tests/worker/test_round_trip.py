@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 
 from codec.entry import PROTECTIONS, SAMPLE_RATES
 from tests.gcs_api import LOOK_UPS
-from tests.harness import Rig
-from tests.oracle import T0, Talk, assert_stored_once, blobs_of, correlation
+from tests.harness import EXACT, Rig
+from tests.oracle import T0, Blob, Talk, assert_stored_once, blobs_of, correlation
+from worker.stores.files import FileStore
 
 
 @pytest.mark.parametrize("rate", SAMPLE_RATES)
@@ -124,3 +126,12 @@ async def test_many_conversations_of_all_kinds_at_once(rig: Rig) -> None:
     for talk in talks:
         assert_stored_once(talk, rig.blobs())
     assert len(await rig.events()) == len(rig.blobs()) == 30
+
+
+async def test_longest_ids_that_are_taken_fit_into_a_directory_too(rig: Rig, tmp_path: Path) -> None:
+    talk = Talk(256 * "c", uid=128 * "é")
+    await rig.say(talk, 3)
+    await rig.drain(**EXACT, store_url=tmp_path.as_uri())
+    store = FileStore(tmp_path)
+    (info,) = [info async for info in store.list(talk.prefix)]
+    assert_stored_once(talk, [Blob(info.name, await store.read(info.name), info.metadata)])

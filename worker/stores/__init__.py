@@ -13,6 +13,9 @@ from worker.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+LONGEST_PREFIX = 440
+"""Bytes that leave room for any blob's name, up to 570 of the 1,024 that Cloud Storage allows."""
+
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # https://cloud.google.com/storage/docs/buckets#naming
 
 
@@ -82,6 +85,10 @@ def _gcs_store(url: str, emulator_host: str | None) -> Store:
     bucket, _, prefix = url.removeprefix("gs://").partition("/")
     if not BUCKET.fullmatch(bucket):
         raise SettingsError(f"STORE_URL is {url!r}: {bucket!r} is no bucket name; give gs://bucket[/prefix]")
+    if (size := len(prefix.encode())) > LONGEST_PREFIX:
+        raise SettingsError(
+            f"STORE_URL has a prefix of {size} bytes; no more than {LONGEST_PREFIX} leave room for names"
+        )
     return GcsStore(bucket, prefix, emulator_host=emulator_host)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from worker.errors import StoreError
+from worker.stores.paths import JOINT, name_of, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,10 +93,11 @@ class Tree:
 
     def _paths(self, name: str) -> tuple[Path, Path]:
         parts = name.split("/")
-        if not _encodable(name) or parts[0] in RESERVED or any(part in ("", ".", "..") for part in parts):
+        wrong = any(part in ("", ".", "..") for part in parts) or parts[0] in RESERVED or JOINT in name
+        if wrong or not _encodable(name):
             raise StoreError(f"{name!r} cannot be a file's name", cause="name")
         root = self.root
-        paths = root / name, root / METADATA / f"{name}.json"
+        paths = root / path_of(name), root / METADATA / path_of(f"{name}.json")
         if any(path.parent.resolve() != path.parent for path in paths):
             raise StoreError(f"{name!r} leads through a symbolic link", cause="name")
         return paths
@@ -144,7 +146,7 @@ class Tree:
 def blob_names(root: Path, prefix: str) -> list[str]:
     """Names of all blobs that start with `prefix`, in the order of their UTF-8 bytes, as Cloud Storage lists them."""
     # Walk the smallest directory that can hold them.
-    above = PurePosixPath(prefix.rpartition("/")[0])
+    above = PurePosixPath(path_of(prefix.rpartition("/")[0]))
     if above.is_absolute() or ".." in above.parts or above.parts[:1] in [(name,) for name in RESERVED]:
         return []
     names = []
@@ -152,7 +154,7 @@ def blob_names(root: Path, prefix: str) -> list[str]:
         if Path(directory) == root:
             inner[:] = [name for name in inner if name not in RESERVED]
         inside = Path(directory).relative_to(root)
-        names += [str(inside / name) for name in files]
+        names += [name_of(str(inside / name)) for name in files]
     # Code points, by which Python compares, are in the order of their UTF-8 bytes.
     return sorted(name for name in names if name.startswith(prefix))
 
