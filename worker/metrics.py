@@ -19,7 +19,15 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self._add_audio()
+        self._add_partitions()
+        self._add_refusals()
+        self._add_oddities()
+        self._add_process()
+        self._add_spool()
+        self.build_info = self._gauge("build_info", "Always 1", "version", "libopus", "revision")
 
+    def _add_audio(self) -> None:
         self.chunks = self._counter("chunks", "Audio chunks accepted from the streams")
         self.received_bytes = self._counter("received_bytes", "Bytes of PCM accepted from the streams")
         self.received_seconds = self._counter("received_seconds", "Seconds of audio accepted from the streams")
@@ -34,6 +42,7 @@ class Metrics:
             "closed_to_done_seconds", "Wall time from closing a batch to its done step", STAGE_BUCKETS
         )
 
+    def _add_partitions(self) -> None:
         self.oldest_unstored = self._gauge("oldest_unstored_seconds", "Age of the oldest entry not stored yet")
         self.backlog_entries = self._gauge("backlog_entries", "Entries in the owned streams, stored ones are gone")
         self.backlog_bytes = self._gauge("backlog_bytes", "Redis memory of the owned streams, estimated from samples")
@@ -51,6 +60,7 @@ class Metrics:
             cause=("handover", "redis_changed", "refused", "failed", "part", "deleted"),
         )
 
+    def _add_refusals(self) -> None:
         self.retries = self._counter(
             "store_retries",
             "Store requests repeated, by cause",
@@ -68,6 +78,7 @@ class Metrics:
             cause=("connection", "readonly", "refused", "large", "config"),
         )
 
+    def _add_oddities(self) -> None:
         self.duplicates = self._counter("duplicates", "Chunks left out because a producer sent them twice")
         self.gaps = self._counter("gaps", "Timestamp gaps, by what became of them", handling=("silence", "closed"))
         self.silence_seconds = self._counter("silence_seconds", "Seconds of silence encoded to fill gaps")
@@ -80,12 +91,15 @@ class Metrics:
         self.lost = self._counter("lost_entries", "Entries that vanished from a stream while pending")
         self.deleted = self._counter("deleted_entries", "Entries dropped because their audio was deleted on demand")
 
+    def _add_process(self) -> None:
         self.loop_delay = self._histogram("event_loop_delay_seconds", "Lateness of a timer", DELAY_BUCKETS)
         self.memory = self._gauge("memory_bytes", "Bytes of open and in-flight audio held")
         self.memory_limit = self._gauge("memory_limit_bytes", "MEMORY_LIMIT")
         self.paused = self._gauge("reading_paused", "1 while reading waits for memory")
         self.redis_memory = self._gauge("redis_memory_bytes", "used_memory of Redis")
         self.redis_memory_limit = self._gauge("redis_memory_limit_bytes", "maxmemory of Redis, 0 without a limit")
+
+    def _add_spool(self) -> None:
         self.spool_bytes = self._gauge("spool_bytes", "Bytes of blobs in the spool")
         self.spool_limit = self._gauge("spool_limit_bytes", "SPOOL_MAX_BYTES")
         self.spool_oldest = self._gauge("spool_oldest_seconds", "Age of the oldest audio that waits in the spool")
@@ -96,7 +110,6 @@ class Metrics:
         )
         self.spool_uploads = self._counter("spool_uploads", "Blobs that left the spool, by outcome", outcome=())
         self.spool_blobs = self._gauge("spool_blobs", "Blobs in the spool, by state", "state")
-        self.build_info = self._gauge("build_info", "Always 1", "version", "libopus", "revision")
 
     def _counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:
         """With one label or none; its usual values count from 0, for rate() can't see the first value of a series."""
