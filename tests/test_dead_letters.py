@@ -217,6 +217,23 @@ def test_id_as_listed_chooses_one_letter(three: Settings) -> None:
     assert len(json.loads(command(three, "dead-letters", "ls", "--json").stdout)) == 2
 
 
+@pytest.mark.parametrize("verb", [["ls"], ["replay"], ["drop", "--yes"]], ids=" ".join)
+def test_letter_that_is_named_and_not_there_is_told(three: Settings, verb: list[str]) -> None:
+    there = json.loads(command(three, "dead-letters", "ls", "--json").stdout)[1]["id"]
+
+    result = command(three, "dead-letters", *verb, "--id", there, "--id", "0/1-1", "--json")
+
+    assert (result.exit_code, result.stderr) == (3, "no such dead letter: 0/1-1\n")
+    assert json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("number", ["-1", "8"])
+def test_partition_that_does_not_exist_is_told(settings: MakeSettings, number: str) -> None:
+    result = command(settings(partitions=8), "dead-letters", "ls", "--partition", number)
+    assert result.exit_code == 2
+    assert f"there is no partition {number}, only 0 to 7" in result.stderr
+
+
 def test_table_tells_whose_how_big_and_why(three: Settings) -> None:
     result = command(three, "dead-letters", "ls")
 

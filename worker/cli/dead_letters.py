@@ -101,6 +101,7 @@ def list_letters(wanted: Filter, as_json: archives.Json = False) -> None:
         archives.print_json([_facts(letter, now_ms) for letter in letters])
     else:
         _print_table(letters, now_ms)
+    _miss(wanted, letters)
 
 
 @commands.command("replay")
@@ -119,6 +120,7 @@ def replay_letters(wanted: Filter, everything: All = False, as_json: archives.Js
             typer.echo(f"{letter.name} stays: {UNMOVED[outcome]}", err=True)
     if counts["replayed"] < len(outcomes):
         raise typer.Exit(1)
+    _miss(wanted, [letter for letter, _ in outcomes])
 
 
 @commands.command("drop")
@@ -135,11 +137,20 @@ def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_j
         archives.print_json({"dropped": dropped})
     else:
         typer.echo(f"dropped {dropped}")
+    _miss(wanted, letters)
 
 
 def _require(wanted: Filter, *, everything: bool) -> None:
     if not wanted and not everything:
         raise typer.BadParameter("say which: --id, --partition, --reason, --uid, --conversation, or --all")
+
+
+def _miss(wanted: Filter, letters: Sequence[Letter]) -> None:
+    """End with an exit code of its own if there is no such letter as one that was named."""
+    known = {name for letter in letters for name in (letter.id, letter.name)}
+    if missing := [name for name in wanted.ids or () if name not in known]:
+        typer.echo(f"no such dead letter: {', '.join(map(printable, missing))}", err=True)
+        raise typer.Exit(archives.INCOMPLETE)
 
 
 def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
@@ -163,6 +174,8 @@ def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
 
 async def _select(tools: Tools, wanted: Filter) -> tuple[list[Letter], int]:
     """The letters, and Redis' time in ms."""
+    if wanted.partition is not None and wanted.partition not in range(tools.partitions):
+        raise typer.BadParameter(f"there is no partition {wanted.partition}, only 0 to {tools.partitions - 1}")
     numbers = range(tools.partitions) if wanted.partition is None else [wanted.partition]
     found = [letter for number in numbers async for letter in tools.letters.list(number) if wanted.passes(letter)]
     return found, await tools.inspector.now_ms()
