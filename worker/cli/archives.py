@@ -87,10 +87,8 @@ def _retries_told() -> Iterator[None]:
         instrumentation.set_on_retry_hooks(None)
 
 
-def moment(text: str | None) -> float | None:
+def moment(text: str) -> float:
     """Unix seconds from an option's text: these, or ISO 8601, in UTC unless it says otherwise."""
-    if text is None:
-        return None
     try:
         seconds = float(text)
     except ValueError:

@@ -40,8 +40,8 @@ def export(
     """
     from worker.archive import Rules, Selection
 
-    timestamps = None if at is None else [archives.moment(text) or 0.0 for text in at]
-    start, end = archives.moment(since), archives.moment(until)
+    timestamps = None if at is None else [archives.moment(text) for text in at]
+    start, end = (None if text is None else archives.moment(text) for text in (since, until))
 
     async def work(archive: Archive, settings: Settings) -> Report:
         selection = Selection(start, end, timestamps)

@@ -89,8 +89,7 @@ def push(
     from worker.errors import WorkerError
 
     logs.configure("error", "console")
-    moment = archives.moment(start)
-    begin = time.time() if moment is None else moment
+    begin = time.time() if start is None else archives.moment(start)
     source = Source(file, uid, conversation, begin, protection, chunk_seconds, realtime, not no_end, first_seq)
     try:
         pushed = asyncio.run(_push(source, settings.load()))

@@ -43,7 +43,7 @@ def rm(
 
     async def work(archive: Archive, settings: Settings) -> Deletion:
         if at is not None and conversation is not None:
-            timestamps = [archives.moment(text) or 0.0 for text in at]
+            timestamps = [archives.moment(text) for text in at]
             return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run)
         async with _tombstones(settings, needed=not store_only and not dry_run) as tombstones:
             with archives.progress("deleting") as progress:
