@@ -60,7 +60,8 @@ class NothingStored(WorkerError):
 class StreamError(WorkerError):
     """Redis is unreachable or refused a command; what was asked for may or may not have happened.
 
-    `cause` is a short constant label: "connection", "readonly", "refused" or "large" (the reply, which was given up).
+    `cause` is a short constant label: "connection", "readonly", "refused", "large" (the reply, which was given up) or,
+    of `LeaseLost`, "lease".
     """
 
     def __init__(self, message: str, cause: str = "connection") -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from codec.entry import CLEAR_PROTECTION
 from codec.names import Codec, Naming, format_timestamp, object_name, parse_name
 from worker.batch import Conversation, EntryId, Trigger
 
@@ -87,7 +88,7 @@ def seal_of(batch: Batch, trigger: Trigger, codec: Codec, naming: Naming) -> Sea
         *batch.conversation,
         batch.start,
         end=batch.last_start if several else None,
-        encrypted=batch.protection != "standard",
+        encrypted=batch.protection != CLEAR_PROTECTION,
         codec=codec,
         naming=naming,
     )

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from worker.batch import entry_ms
 from worker.cli.text import shown_bytes, shown_seconds
 from worker.diagnosis import Concern
 from worker.spool import Summary
@@ -107,7 +108,7 @@ def _partitions(overview: Overview, shown: Iterable[PartitionView]) -> Renderabl
     for view in shown:
         owner = "[red]none[/]" if view.owner is None else escape(view.owner)
         lease = NOTHING if view.owner is None else _age(view.lease_left_ms)
-        oldest = NOTHING if view.oldest is None else _age(overview.now_ms - int(view.oldest.partition("-")[0]))
+        oldest = NOTHING if view.oldest is None else _age(overview.now_ms - entry_ms(view.oldest))
         dead = f"[yellow]{view.dead}[/]" if view.dead else NOTHING
         numbers = [_count(view.entries), shown_bytes(view.bytes) if view.bytes else NOTHING, oldest]
         batches = [_count(view.open_entries), _count(view.sealed), dead, _count(view.stored)]

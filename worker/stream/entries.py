@@ -104,7 +104,7 @@ class Entries:
             vanished += texts(gone)
             survivors.update(texts(survived))
         await self._client.run(self._fenced("sweep", lease, self._consumer))
-        changed_ms = int(await self._client.run(self._of_epoch("changed", lease)))
+        changed_ms = int(await self._client.run(self._changed(lease)))
         seals, tombstones = await self.seals(lease.partition), await self.tombstones(lease.partition)
         return Takeover(seals, tombstones, vanished, survivors, changed_ms)
 
@@ -251,8 +251,9 @@ class Entries:
     def _fenced(self, script: str, lease: Lease, *args: str | int) -> Call:
         return Call(script, self._fenced_keys(lease), [lease.token, GROUP, *args])
 
-    def _of_epoch(self, script: str, lease: Lease) -> Call:
-        return Call(script, [self._keys.lease(lease.partition), self._keys.epoch(lease.partition)], [lease.token])
+    def _changed(self, lease: Lease) -> Call:
+        keys = [self._keys.lease(lease.partition), self._keys.epoch(lease.partition)]
+        return Call("changed", keys, [lease.token])
 
     def _trial(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]
