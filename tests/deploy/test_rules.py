@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.deploy.chart import Refused, render
+from tests.deploy.chart import CHART, Refused, render
 
 pytestmark = pytest.mark.helm
 
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+NEEDED = json.loads((CHART / "values.schema.json").read_text())["required"]
 DIGEST = "sha256:" + "0" * 64
 TOO_SMALL = "{resources: {limits: {memory: 512Mi}}}"
 
@@ -42,6 +45,16 @@ TOGETHER = {
     "prometheusRule.thresholds.oldestAudioWarning": "{config: {batchMaxAge: 100}}",
     "prometheusRule.thresholds.oldestAudioCritical": "{prometheusRule: {thresholds: {oldestAudioCritical: 100}}}",
     "prometheusRule.thresholds.redisMemoryCritical": "{prometheusRule: {thresholds: {redisMemoryCritical: 0.5}}}",
+    "commonLabels": "{commonLabels: {app.kubernetes.io/name: other}}",
+    "podLabels": "{podLabels: {app.kubernetes.io/component: other}}",
+    "podAnnotations": "{podAnnotations: {checksum/config: constant}}",
+    "spool.mountPath": "{spool: {existingClaim: files, mountPath: /tmp/}}",
+    "extraVolumes": "{extraVolumes: [{name: tmp, emptyDir: {}}]}",
+    "extraVolumeMounts": "{extraVolumeMounts: [{name: cache, mountPath: /tmp}]}",
+    "networkPolicy.redisPorts": "{redis: {url: 'rediss://:6379@redis:7777/0?ssl_ca_certs=/ca'}}",
+    "serviceAccount.workloadIdentity": (
+        "{serviceAccount: {create: false, workloadIdentity: worker@project.iam.gserviceaccount.com}}"
+    ),
     "priorityClass.name": "{priorityClass: {create: true}}",
 }
 FITTING = {
@@ -52,6 +65,11 @@ FITTING = {
     "no limits to compare with": "{resources: {limits: null}, config: {encodeThreads: 8}}",
     "a fraction of a CPU still has one thread": "{resources: {limits: {cpu: 500m}}, config: {encodeThreads: 1}}",
     "files on a mounted volume": "{store: {url: 'file:///blobs/a'}, extraVolumeMounts: [{name: b, mountPath: /blobs}]}",
+    "labels that nothing is selected by": "{commonLabels: {app.kubernetes.io/part-of: x}, podLabels: {team: x}}",
+    "the port of Redis is the usual one": "{redis: {url: 'redis://:7777@redis'}}",
+    "the port of Redis is let through": "{redis: {url: 'redis://r:7777?db=1'}, networkPolicy: {redisPorts: [7777]}}",
+    "somebody knows where Redis is": "{redis: {url: 'redis://r:7777'}, networkPolicy: {extraEgress: [{ports: []}]}}",
+    "volumes beside the chart's": "{extraVolumes: [{name: spool}], extraVolumeMounts: [{name: spool, mountPath: /x}]}",
     "an empty spool is left mounted": "{spool: {mode: 'off', existingClaim: files}}",
 }
 ALONE = {
@@ -106,6 +124,21 @@ def test_a_value_outside_its_range_is_refused_by_name(key: str) -> None:
 
     with pytest.raises(Refused, match=rf"- {re.escape(key)}(\.\d+)?: "):
         render(values)
+
+
+@pytest.mark.parametrize("key", [*NEEDED, "networkPolicy.redisPorts"])
+def test_a_section_that_is_taken_away_is_missed_by_name(key: str) -> None:
+    values: Any = None
+    for part in reversed(key.split(".")):
+        values = {part: values}
+
+    with pytest.raises(Refused, match=rf"- .*: {key.rpartition('.')[2]} is required"):
+        render(values)
+
+
+@pytest.mark.parametrize("key", sorted(VALUES.keys() - set(NEEDED)))
+def test_everything_else_may_be_taken_away(key: str) -> None:
+    assert render({key: None}).one("Deployment")
 
 
 def test_all_contradictions_are_told_at_once() -> None:

@@ -4,7 +4,7 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 */}}
 {{- define "audio-batch-worker.checks" -}}
 {{- $all := list }}
-{{- range $check := list "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" }}
+{{- range $check := list "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" "labels" "volumes" "network" "identity" }}
 {{- $all = concat $all (include (printf "audio-batch-worker.checks.%s" $check) $ | fromYamlArray) }}
 {{- end }}
 {{- if $all }}
@@ -123,7 +123,7 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- if lt $grace 15 }}
 - 'config.shutdownGrace: {{ $grace }} s is too short for config.shutdown=flush, which stores every open batch; give 15 or more, or set config.shutdown=handoff'
 {{- end }}
-{{- if eq (toString (get .Values.nodeSelector "cloud.google.com/gke-spot")) "true" }}
+{{- if eq (toString (get (default dict .Values.nodeSelector) "cloud.google.com/gke-spot")) "true" }}
 - 'config.shutdown: spot nodes give a pod 15 s whatever its grace period says; set handoff'
 {{- end }}
 {{- end }}
@@ -161,6 +161,71 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- range .Values.extraEnv }}
 {{- if has .name $taken }}
 - 'extraEnv: {{ .name }} is set by the chart; use the value of that setting'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.labels" -}}
+{{- $reserved := list "helm.sh/chart" }}
+{{- range list "name" "instance" "component" "version" "managed-by" }}{{ $reserved = append $reserved (printf "app.kubernetes.io/%s" .) }}{{ end }}
+{{- range $key := list "commonLabels" "podLabels" }}
+{{- range $name, $_ := get $.Values $key | default dict }}
+{{- if has $name $reserved }}
+- '{{ $key }}: {{ $name }} is set by the chart, which selects its pods by such labels'
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := .Values.podLabels }}
+{{- if hasKey (default dict $.Values.commonLabels) $name }}
+- 'podLabels: {{ $name }} is in commonLabels already'
+{{- end }}
+{{- end }}
+{{- range $name := list "checksum/config" "checksum/secret" }}
+{{- if hasKey (default dict $.Values.podAnnotations) $name }}
+- 'podAnnotations: {{ $name }} is set by the chart, which rolls the pods by it'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.volumes" -}}
+{{- $names := list "tmp" }}
+{{- $paths := list "/tmp" }}
+{{- if include "audio-batch-worker.hasSpool" . }}
+{{- $names = append $names "spool" }}
+{{- if eq (clean .Values.spool.mountPath) "/tmp" }}
+- 'spool.mountPath: /tmp is another volume, which goes with the pod'
+{{- end }}
+{{- $paths = append $paths (clean .Values.spool.mountPath) }}
+{{- end }}
+{{- range .Values.extraVolumes }}
+{{- if has .name $names }}
+- 'extraVolumes: {{ .name }} is a volume of the chart; give another name'
+{{- end }}
+{{- end }}
+{{- range .Values.extraVolumeMounts }}
+{{- if has (clean .mountPath) $paths }}
+- 'extraVolumeMounts: {{ .mountPath }} is where the chart mounts a volume; give another mountPath'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.network" -}}
+{{- if .Values.networkPolicy.enabled }}
+{{- if and (hasPrefix "redis" .Values.redis.url) (not .Values.networkPolicy.extraEgress) }}
+{{- $port := regexFind ":[0-9]+([/?]|$)" .Values.redis.url | regexFind "[0-9]+" | default "6379" | atoi }}
+{{- $open := list }}
+{{- range .Values.networkPolicy.redisPorts }}{{ $open = append $open (int .) }}{{ end }}
+{{- if not (has $port $open) }}
+- 'networkPolicy.redisPorts: lacks {{ $port }}, the port of redis.url'
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.identity" -}}
+{{- if .Values.serviceAccount.workloadIdentity }}
+{{- if not .Values.serviceAccount.create }}
+- 'serviceAccount.workloadIdentity: is an annotation of the service account that the chart makes; set serviceAccount.create, or annotate yours and leave this empty'
 {{- end }}
 {{- end }}
 {{- end }}
