@@ -168,6 +168,7 @@ def test_nothing_is_said_of_a_healthy_system() -> None:
     ("overview", "severity", "told"),
     [
         (replace(HEALTHY, server=replace(SERVER, policy="allkeys-lru")), "danger", "allkeys-lru"),
+        (replace(HEALTHY, server=replace(SERVER, policy="volatile-ttl")), "warning", "volatile-ttl; set noeviction"),
         (replace(HEALTHY, server=replace(SERVER, role="slave")), "warning", "primary"),
         (replace(HEALTHY, server=replace(SERVER, saving="failing")), "danger", "disk"),
         (replace(HEALTHY, server=replace(SERVER, saving="off")), "warning", "appendonly is off"),

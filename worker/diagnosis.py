@@ -34,6 +34,12 @@ def _safety(overview: Overview) -> Iterator[Concern]:
     server = overview.server
     if server.policy.startswith("allkeys"):
         yield Concern("danger", f"Redis may evict audio: its maxmemory-policy is {server.policy}; set noeviction")
+    elif server.policy != "noeviction":
+        yield Concern(
+            "warning",
+            "when it is full, Redis forgets which pushes were repeated and what was deleted: its maxmemory-policy is"
+            f" {server.policy}; set noeviction",
+        )
     if server.role != "master":
         yield Concern("warning", f"this Redis is a {server.role}: workers and pushers need the primary")
     if server.saving == "failing":

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import redis.exceptions
 from redis.asyncio.client import Pipeline
+from structlog.testing import capture_logs
 
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
@@ -155,10 +156,14 @@ async def test_server_that_evicts_streams_is_refused(own_redis: Callable[..., Re
     await client.close()
 
 
-@pytest.mark.parametrize("policy", ["noeviction", "volatile-lru"])
-async def test_server_that_keeps_streams_is_accepted(own_redis: Callable[..., RedisServer], policy: str) -> None:
+@pytest.mark.parametrize(("policy", "warnings"), [("noeviction", []), ("volatile-lru", ["redis.may_forget"])])
+async def test_server_that_keeps_streams_is_accepted(
+    own_redis: Callable[..., RedisServer], policy: str, warnings: list[str]
+) -> None:
     client = Client(connect(own_redis(maxmemory_policy=policy, maxmemory="50mb").url))
-    assert re.fullmatch(r"\d+\.\d+\.\d+", await check_server(client))
+    with capture_logs() as events:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", await check_server(client))
+    assert [event["event"] for event in events] == warnings
     used, limit = await memory_use(client)
     assert 0 < used < limit == 50 * 1024 * 1024
     await client.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import structlog
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, ResponseError
 
 from worker.errors import SettingsError, StreamError
@@ -11,6 +12,8 @@ from worker.stream.client import Client
 
 OLDEST_VERSION = (7, 0)
 """Script flags (allow-oom), and XCLAIM that drops pending ids whose entry is gone."""
+
+log = structlog.get_logger()
 
 _NO_SUCH_DATABASE = re.compile(r"DB index|SELECT is not allowed")
 
@@ -40,6 +43,9 @@ async def check_server(client: Client) -> str:
         raise SettingsError(
             f"REDIS_URL: Redis evicts pending audio with maxmemory-policy {policy}: set maxmemory-policy noeviction"
         )
+    if policy != "noeviction":
+        # Audio stays, but leases, traces of repeated pushes and tombstones of deletions have a lifetime and may go.
+        log.warning("redis.may_forget", policy=policy)
     return version
 
 
