@@ -16,7 +16,7 @@ from worker.stores.gcs import GcsStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.gcs_faults import Action
+    from tests.gcs_faults import Action, Stage
     from tests.gcs_server import GcsServer
 
 NAME = "chunks/user/conversation/1000.000.opus.enc"
@@ -160,16 +160,20 @@ async def test_a_copy_whose_reply_was_lost_is_there_when_repeated(gcs: GcsStore,
         await gcs.copy(NAME, "chunks/target")
 
 
-async def test_cancelling_a_create_in_the_middle_publishes_nothing(gcs: GcsStore, gcs_server: GcsServer) -> None:
-    gate = gcs_server.hold("insert.*", "request")
-    upload = asyncio.create_task(gcs.create(NAME, os.urandom(32 * MIB), {}))
+async def cancel_create(gcs: GcsStore, gcs_server: GcsServer, data: bytes, stage: Stage) -> None:
+    """Begin to create an object, and cancel that when the server has come to this stage."""
+    gate = gcs_server.hold("insert.*", stage)
+    upload = asyncio.create_task(gcs.create(NAME, data, {}))
     await gate.reached()
-
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
     gate.open()
     await gcs_server.settled()
+
+
+async def test_cancelling_a_create_in_the_middle_publishes_nothing(gcs: GcsStore, gcs_server: GcsServer) -> None:
+    await cancel_create(gcs, gcs_server, os.urandom(32 * MIB), "request")
 
     assert gcs_server.aborted == 1
     assert not gcs_server.objects()
@@ -180,15 +184,8 @@ async def test_what_the_server_had_completely_may_be_stored_after_a_cancel_but_n
     gcs: GcsStore, gcs_server: GcsServer
 ) -> None:
     data = os.urandom(200_000)
-    gate = gcs_server.hold("insert.*", "commit")
-    upload = asyncio.create_task(gcs.create(NAME, data, {}))
-    await gate.reached()
 
-    upload.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await upload
-    gate.open()
-    await gcs_server.settled()
+    await cancel_create(gcs, gcs_server, data, "commit")
 
     assert gcs_server.objects()[NAME].data == data
 
