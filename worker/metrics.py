@@ -88,6 +88,10 @@ class Metrics:
         self.dead_letters = self._counter(
             "dead_letters", "Entries moved to the dead letters, by kind", kind=("invalid", "poison", "failed")
         )
+        self.dead_held = self._gauge(
+            "dead_letters_held", "Dead letters of the owned partitions that nobody has removed"
+        )
+        self.dead_bytes = self._gauge("dead_letters_bytes", "Redis memory that they take, estimated from samples")
         self.lost = self._counter("lost_entries", "Entries that vanished from a stream while pending")
         self.deleted = self._counter("deleted_entries", "Entries dropped because their audio was deleted on demand")
 

@@ -74,6 +74,8 @@ class Monitor:
         backlog = await self._entries.backlog(list(self._consumer.partitions))
         self._metrics.backlog_entries.set(sum(backlog.entries.values()))
         self._metrics.backlog_bytes.set(sum(backlog.bytes.values()))
+        self._metrics.dead_held.set(sum(backlog.dead.values()))
+        self._metrics.dead_bytes.set(sum(backlog.dead_bytes.values()))
         used, limit = await memory_use(self._client)
         self._metrics.redis_memory.set(used)
         self._metrics.redis_memory_limit.set(limit)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.harness import Rig
+from tests.harness import Rig, eventually
 from tests.oracle import Talk, assert_stored_once, blobs_of
 
 GOOD = {b"uid": b"bad", b"conversation_id": b"c", b"timestamp": b"1700000000", b"pcm": bytes(3200)}
@@ -92,7 +92,7 @@ async def test_chunk_of_100_mb_is_buried_between_neighbours_that_are_stored(rig:
     await rig.say(neighbour, 1)
     await rig.drain(blob_codec="pcm")
     (letter,) = await rig.dead()
-    assert letter[b"reason"] == b"pcm has 100000000 bytes, more than 16777216"
+    assert letter[b"reason"] == b"the entry has 100000044 bytes, more than any chunk"
     assert len(letter[b"pcm"]) == 100_000_000
     assert_stored_once(neighbour, rig.blobs())
 
@@ -110,3 +110,18 @@ async def test_thousand_bad_entries_among_good_ones(rig: Rig) -> None:
     assert [letter[b"nonsense"] for letter in await rig.dead()] == [b"%d" % number for number in range(1000)]
     assert len(blobs_of(talk, rig.blobs())) == 1
     assert_stored_once(talk, rig.blobs())
+
+
+async def test_memory_that_dead_letters_take_shows_until_they_are_gone(rig: Rig) -> None:
+    rig.partitions = 1
+    for _ in range(10):
+        await rig.redis.xadd(rig.keys.stream(0), {"garbage": bytes(100_000)})
+    async with rig.worker() as running:
+        await eventually(lambda: running.count("dead_letters_total", kind="invalid") == 10)
+        await running.worker._monitor.observe_redis()
+        assert running.count("dead_letters_held") == 10
+        assert 1_000_000 < running.count("dead_letters_bytes") < 3_000_000
+        assert running.count("backlog_entries") == 0
+        await rig.redis.delete(rig.keys.dead(0))
+        await running.worker._monitor.observe_redis()
+        assert running.count("dead_letters_held") == running.count("dead_letters_bytes") == 0

@@ -79,10 +79,12 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Per partition: entries in the stream, and the bytes of Redis' memory they take, estimated from samples."""
+    """Per partition: entries in the stream, and dead letters, and the bytes of Redis' memory they take, estimated."""
 
     entries: dict[int, int]
     bytes: dict[int, int]
+    dead: dict[int, int]
+    dead_bytes: dict[int, int]
 
 
 class Entries:
@@ -230,20 +232,17 @@ class Entries:
         await self._client.run(self._trial(lease, conversation, 0))
 
     async def backlog(self, partitions: Iterable[int]) -> Backlog:
-        """Entries and bytes per stream: exactly what is not stored yet."""
+        """Entries and bytes per stream: exactly what is not stored yet, and what never will be."""
         numbers = list(partitions)
 
         def queue(pipe: Pipeline) -> None:
             for partition in numbers:
-                stream = self._keys.stream(partition)
-                pipe.xlen(stream)
-                pipe.memory_usage(stream)
+                for stream in (self._keys.stream(partition), self._keys.dead(partition)):
+                    pipe.xlen(stream)
+                    pipe.memory_usage(stream)
 
-        replies = [_raised(reply) for reply in await self._client.pipeline(queue)]
-        return Backlog(
-            dict(zip(numbers, map(int, replies[::2]), strict=True)),
-            dict(zip(numbers, (int(size or 0) for size in replies[1::2]), strict=True)),
-        )
+        replies = [int(_raised(reply) or 0) for reply in await self._client.pipeline(queue)]
+        return Backlog(*(dict(zip(numbers, replies[fact::4], strict=True)) for fact in range(4)))
 
     def _fenced_keys(self, lease: Lease) -> list[str]:
         return [self._keys.lease(lease.partition), self._keys.stream(lease.partition)]

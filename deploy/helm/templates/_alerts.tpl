@@ -28,6 +28,11 @@ event, which increase() can't see; `unless … offset` finds the series that wer
     or sum by (namespace, job, kind) (audio_batch_dead_letters_total{ {{- $own -}} } unless audio_batch_dead_letters_total{ {{- $own -}} } offset 15m) > 0
   severity: ticket
   summary: Entries went to the dead letters ({{`{{ $labels.kind }}`}})
+- alert: AudioBatchDeadLettersPileUp
+  expr: sum {{ $by }} (audio_batch_dead_letters_bytes{ {{- $own -}} }) / max {{ $by }} (audio_batch_redis_memory_limit_bytes{ {{- $own -}} } > 0) > {{ $limits.deadLetters }}
+  for: 5m
+  severity: ticket
+  summary: Dead letters take {{`{{ $value | humanizePercentage }}`}} of Redis' memory
 - alert: AudioBatchStoreRefusing
   expr: >-
     max {{ $by }} (audio_batch_store_failing_seconds{ {{- $own -}} }) > {{ $limits.storeFailing }}
