@@ -228,6 +228,8 @@ def test_page_begins_with_what_matters(busy: Settings) -> None:
     for told in ("entries 5, memory", "unread 2, in open batches 1, in sealed batches 2 (batches: 1)", "owned 1"):
         assert told in result.stdout
     assert library().version in result.stdout
+    for remaining in ("expires in", "lease left"):  # a bare "heartbeat 14.3 s" would look like a silent worker
+        assert remaining in result.stdout
 
 
 def test_idle_partitions_are_shown_on_demand(busy: Settings) -> None:

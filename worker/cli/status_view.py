@@ -90,7 +90,7 @@ def _spooled(spool: Summary, now_ms: int) -> str:
 
 def _workers(overview: Overview) -> Table:
     owned = Counter(view.owner for view in overview.partitions)
-    table = _table("worker", "revision", "up for", "partitions", "heartbeat")
+    table = _table("worker", "revision", "up for", "partitions", "expires in")
     for worker in overview.workers:
         table.add_row(*_worker_row(worker, overview.now_ms, owned.pop(worker.name, 0)))
     for name, count in sorted((name, count) for name, count in owned.items() if name is not None):
@@ -104,7 +104,7 @@ def _worker_row(worker: WorkerView, now_ms: int, partitions: int) -> list[str]:
 
 
 def _partitions(overview: Overview, shown: Iterable[PartitionView]) -> RenderableType:
-    table = _table("#", "owner", "lease", "gen", "entries", "memory", "oldest", "open", "sealed", "dead", "blobs")
+    table = _table("#", "owner", "lease left", "gen", "entries", "memory", "oldest", "open", "sealed", "dead", "blobs")
     for view in shown:
         owner = "[red]none[/]" if view.owner is None else escape(view.owner)
         lease = NOTHING if view.owner is None else _age(view.lease_left_ms)
