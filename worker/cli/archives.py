@@ -51,7 +51,12 @@ async def opened() -> AsyncIterator[tuple[Archive, Settings]]:
 
 
 def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
-    """Do something with the archive; what can't be done ends the command with one sentence."""
+    """Do something with the archive.
+
+    Raises:
+        SettingsError: STORE_URL is missing or wrong, or names what this account may not use.
+        WorkerError: with one sentence, whatever else can't be done.
+    """
     from codec.errors import CodecError, LibopusMissing
     from worker import logs
 
