@@ -94,7 +94,9 @@ async def test_conversations_are_kept_apart(desk: Desk) -> None:
 async def test_twin_is_void(desk: Desk, talk: Talk) -> None:
     chunk = talk.say(1)
     desk.route(("1-0", chunk), ("1-1", chunk))
+    desk.intake.confirm_twins()
     assert desk.intake.void == ["1-1"]
+    assert desk.intake.twins == {}
     assert desk.count("duplicates_total") == 1
     assert desk.count("chunks_total") == 1
 
@@ -103,7 +105,7 @@ async def test_twin_of_what_is_stored_is_void(desk: Desk, talk: Talk) -> None:
     chunk = talk.say(1)
     desk.intake.remember(Conversation("u", "c"), chunk.identity())
     desk.route(("1-0", chunk))
-    assert desk.intake.void == ["1-0"]
+    assert desk.intake.twins == {"1-0": Conversation("u", "c")}
     assert desk.intake.open == {}
 
 
@@ -111,7 +113,7 @@ async def test_twin_after_its_batch_was_closed_is_void(desk: Desk, talk: Talk) -
     chunk = talk.say(3)
     desk.route(("1-0", chunk), ("1-1", chunk))
     assert len(desk.closed) == 1
-    assert desk.intake.void == ["1-1"]
+    assert list(desk.intake.twins) == ["1-1"]
 
 
 async def test_end_closes_and_goes_with_the_batch(desk: Desk, talk: Talk) -> None:
@@ -183,7 +185,22 @@ async def test_twin_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[..., Des
     desk, seal = make(), await sealed(make, talk)
     desk.intake.reset([seal], {}, 5)
     desk.route(("1-0", talk.chunks[0]), ("2-0", talk.chunks[0]))
-    assert desk.intake.void == ["2-0"]
+    assert list(desk.intake.twins) == ["2-0"]
+
+
+async def test_what_repeats_a_deleted_chunk_of_a_sealed_batch_is_new(make: Callable[..., Desk], talk: Talk) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.intake.reset([seal], {"u/c": 1000}, 5000)
+    desk.route(("1-0", talk.chunks[0]), ("2000-0", talk.chunks[0]))
+    assert desk.intake.twins == {}
+    assert desk.intake.held(Conversation("u", "c"))[0] == "2000-0"
+
+
+async def test_only_deletions_that_came_after_we_began_are_unknown(desk: Desk) -> None:
+    desk.intake.reset([], {"u/c": 1000}, 5000)
+    assert desk.intake.knows({"u/c": 1000})
+    assert not desk.intake.knows({"u/c": 1001})
+    assert not desk.intake.knows({"u/c": 1000, "u/": 7})
 
 
 async def test_sealed_batch_of_which_something_is_missing_can_be_given_up(
@@ -246,6 +263,7 @@ async def test_dropping_forgets_everything_and_gives_the_memory_back(make: Calla
     kept = (desk.intake.open, desk.intake.resumed, desk.intake.closing, desk.intake.whole, desk.intake.void)
     assert not any(kept)
     assert not desk.intake.bad
+    assert not desk.intake.twins
     assert (desk.budget.used, desk.budget.queued) == (0, 0)
     assert desk.intake.unknown([Item("3-0", talk.chunks[0])]) == [Conversation("u", "c")]
 

@@ -64,8 +64,9 @@ class Rules:
 class Intake:
     """The open batches of one partition, and what became of the entries that were routed.
 
-    `closing` are batches to be sealed, `whole` resumed ones to be delivered; `void` are entries without audio to store
-    and `bad` ones that can't be processed, with the reason: whoever owns the partition empties these.
+    `closing` are batches to be sealed, `whole` resumed ones to be delivered; `void` are entries without audio to store,
+    `twins` those that repeat a chunk, unless that was deleted before, and `bad` ones that can't be processed, with the
+    reason: whoever owns the partition empties these.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Intake:
         self.closing: list[Closed] = []
         self.whole: list[Closed] = []
         self.void: list[EntryId] = []
+        self.twins: dict[EntryId, Conversation] = {}
         self.bad: dict[EntryId, str] = {}
 
     def reset(self, seals: Iterable[Seal], tombstones: Mapping[str, int], now_ms: int, changed_ms: int = 0) -> None:
@@ -107,8 +109,10 @@ class Intake:
         batches: list[Open | Closed | Resumed] = [*self.open.values(), *self._sealed()]
         for batch in batches:
             batch.recording.release()
-        for held in (self.open, self.resumed, self.closing, self.whole, self.void, self.bad, self._histories):
+        for held in (self.open, self.resumed, self.closing, self.whole, self._histories):
             held.clear()
+        for decided in (self.void, self.twins, self.bad):
+            decided.clear()
 
     def resuming(self) -> list[Resumed]:
         """Sealed batches that are not whole yet."""
@@ -154,13 +158,30 @@ class Intake:
         resumed = self.resumed.pop(item.id, None)
         if resumed is not None:
             self._resume(resumed, item)
-        elif self._is_deleted(item):
+        elif self.is_deleted(item.conversation, item.id):
             self._metrics.deleted.inc()
             self.void.append(item.id)
         elif isinstance(item.content, Chunk):
             self._add(item.id, item.content)
         else:
             self._end(item)
+
+    def is_deleted(self, conversation: Conversation, entry: EntryId) -> bool:
+        """Whether an entry of a conversation was pushed before that was deleted, as far as we know."""
+        pushed = entry_ms(entry)
+        return bool(self._tombstones) and any(
+            pushed <= self._tombstones.get(tombstone, -1) for tombstone in conversation.tombstones
+        )
+
+    def knows(self, deletions: Mapping[str, int]) -> bool:
+        """Whether we began after all of these."""
+        return all(self._tombstones.get(tombstone, -1) >= at for tombstone, at in deletions.items())
+
+    def confirm_twins(self) -> None:
+        """What they repeat is held or stored: they are void."""
+        self._metrics.duplicates.inc(len(self.twins))
+        self.void += self.twins
+        self.twins.clear()
 
     def close_aged(self, now_ms: int) -> None:
         """Close batches that are too old at `now_ms`; they are held oldest first."""
@@ -218,18 +239,19 @@ class Intake:
             resumed.identities += identity
             if item.content.seq is not None:
                 note(resumed.seqs, item.content.seq)
-            self._histories[item.conversation].note(identity)
+            if not self.is_deleted(item.conversation, item.id):
+                self._histories[item.conversation].note(identity)
             resumed.recording.append(item.content.pcm, resumed.seal.silences.get(item.id, 0))
         if not resumed.missing:
             self.whole.append(self._closed(resumed.seal, resumed.recording, resumed))
 
     def _add(self, entry: EntryId, chunk: Chunk) -> None:
-        history = self._histories[Conversation(chunk.uid, chunk.conversation_id)]
+        conversation = Conversation(chunk.uid, chunk.conversation_id)
+        history = self._histories[conversation]
         history.touched_ms = entry_ms(entry)
         identity = chunk.identity()
         if history.holds(identity):
-            self._metrics.duplicates.inc()
-            self.void.append(entry)
+            self.twins[entry] = conversation
             return
         history.note(identity)
         self._count(chunk, history)
@@ -274,12 +296,6 @@ class Intake:
         identities, seqs = bytes(contents.identities), tuple(contents.seqs)
         doubtful = entry_ms(seal.id) <= self._doubtful_until_ms
         return Closed(self._partition, seal, recording, identities, self._clock(), recovered, seqs, doubtful)
-
-    def _is_deleted(self, item: Item) -> bool:
-        pushed = entry_ms(item.id)
-        return bool(self._tombstones) and any(
-            pushed <= self._tombstones.get(tombstone, -1) for tombstone in item.conversation.tombstones
-        )
 
     def _count(self, chunk: Chunk, history: History) -> None:
         self._metrics.chunks.inc()

@@ -9,6 +9,7 @@ import pytest
 import redis
 import redis.asyncio
 
+from codec.entry import Chunk, End
 from tests.gcs_server import GcsServer
 from tests.harness import Rig, eventually
 from tests.oracle import Talk
@@ -57,6 +58,14 @@ async def drained(rig: Rig) -> bool:
     return not await rig.entries() and not await rig.seals()
 
 
+def told(talk: Talk) -> list[Chunk | End]:
+    """A short conversation, the same each time it is pushed."""
+    if not talk.chunks:
+        talk.say(0.5)
+        talk.say(0.5)
+    return [*talk.chunks, talk.end()]
+
+
 def stored(rig: Rig) -> set[str]:
     """Conversations that have blobs."""
     return {name.split("/")[2] for name in rig.server.objects()}
@@ -101,6 +110,45 @@ async def test_audio_that_is_pushed_after_the_deletion_is_new(rig: Rig, delete: 
         await eventually(lambda: drained(rig))
 
     assert [name.split("/")[3] for name in rig.server.objects()] == [f"{again.start:.3f}.opus.enc"]
+
+
+@pytest.mark.parametrize("scope", ["conversation", "user"])
+async def test_the_same_audio_pushed_again_after_the_deletion_is_no_twin(rig: Rig, delete: Delete, scope: str) -> None:
+    talk = Talk("doomed")
+    async with rig.worker() as running:
+        for _ in range(3):
+            await rig.push(*told(talk))
+            await eventually(lambda: drained(rig))
+            assert stored(rig) == {"doomed"}
+            await delete("user", "doomed" if scope == "conversation" else None)
+        assert running.count("duplicates_total") == 0
+
+
+async def test_another_owner_too_takes_it_for_new(rig: Rig, delete: Delete) -> None:
+    talk = Talk("doomed")
+    await rig.push(*told(talk))
+    await rig.drain()
+    await delete("user", "doomed")
+
+    await rig.push(*told(talk))
+    await rig.drain()
+    assert stored(rig) == {"doomed"}
+
+
+async def test_after_a_deletion_twins_are_still_known(rig: Rig, delete: Delete) -> None:
+    talk = Talk("doomed")
+    entries = told(talk)
+    async with rig.worker() as running:
+        await rig.push(*entries)
+        await eventually(lambda: drained(rig))
+        await delete("user", "doomed")
+        await rig.push(*entries)
+        await eventually(lambda: drained(rig))
+
+        await rig.push(*entries)
+        await eventually(lambda: drained(rig))
+        assert running.count("duplicates_total") == len(entries) - 1
+    assert len(rig.server.objects()) == 1
 
 
 @pytest.mark.parametrize("stage", ["commit", "reply"])

@@ -44,6 +44,9 @@ class RedisLink:
     def hgetall(self, key: str) -> Awaitable[Any]:
         return self._one("hgetall", key)
 
+    def hmget(self, key: str, *fields: str) -> Awaitable[Any]:
+        return self._one("hmget", key, *fields)
+
     def hdel(self, key: str, field: str) -> Awaitable[Any]:
         return self._one("hdel", key, field)
 

@@ -182,6 +182,9 @@ class ModelRedis:
     def _hgetall(self, key: str) -> dict[bytes, bytes]:
         return {field.encode(): value for field, value in self.data.hash(key).items()}
 
+    def _hmget(self, key: str, *names: str) -> list[bytes | None]:
+        return [self.data.hash(key).get(name) for name in names]
+
     def _hdel(self, key: str, name: str) -> int:
         if self.readonly:
             return self._refuse()

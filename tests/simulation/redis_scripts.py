@@ -97,7 +97,7 @@ def finish(data: Database, keys: list[str], args: Args) -> bytes:
         return b"deleted"
     event = args[10:first_id]
     data.add(events, dict(zip(event[::2], event[1::2], strict=True)))
-    data.set(seen, ((data.get(seen) or b"") + args[5])[-int(args[6]) :], int(args[7]))
+    data.set(seen, (_remembered(data, seen, tombstones, args[3:5], args[7]) + args[5])[-int(args[6]) :], int(args[7]))
     return b"done"
 
 
@@ -154,6 +154,10 @@ def seal(data: Database, keys: list[str], args: Args) -> Reply:
     return [b"sealed"]
 
 
+def seen(data: Database, keys: list[str], args: Args) -> Reply:
+    return _remembered(data, keys[0], keys[1], args[:2], args[2])
+
+
 def sweep(data: Database, keys: list[str], args: Args) -> Reply:
     group = data.group(keys[1], args[1].decode())
     busy = {pending.consumer for pending in group.pending.values()} | {args[2].decode()}
@@ -190,6 +194,16 @@ def _is_on_page(entry: Id, page: str) -> bool:
     return page == "-" or entry > parsed_id(page.removeprefix("("))
 
 
+def _remembered(data: Database, key: str, tombstones: str, names: Args, ttl: bytes) -> bytes:
+    identities = data.get(key)
+    if identities is None:
+        return b""
+    noted_at = data.expiries[key] - int(ttl)
+    deleted = data.hash(tombstones)
+    gone = any(noted_at <= int(deleted.get(name.decode(), b"-1")) for name in names)
+    return b"" if gone else identities
+
+
 def _is_deleted(data: Database, tombstones: str, first: bytes, names: Args) -> bool:
     deleted = data.hash(tombstones)
     return any(parsed_id(first)[0] <= int(deleted.get(name.decode(), b"-1")) for name in names)
@@ -199,7 +213,7 @@ _BODIES: Mapping[str, Script] = {
     body.__name__: body
     for body in (
         *(accept, acquire, bury, changed, claim, config, discard, done, heartbeat),
-        *(release, renew, seal, sweep, trial, unseal),
+        *(release, renew, seal, seen, sweep, trial, unseal),
     )
 } | {"next": following}
 SCRIPTS: Mapping[str, Script] = {

@@ -18,6 +18,7 @@ from worker.stream.keys import GROUP, Keys
 
 STEPS = 60
 LEASE_MS = 60_000
+SEEN_MS = 10**13
 
 
 class Pair:
@@ -101,10 +102,19 @@ class Pair:
         text, ids = self.seals[seal]
         keys = [self.keys.stream(0), self.keys.ready(0), self.keys.done(0), self.keys.seen(0, "u/c")]
         event = ["object", seal]
-        limits = [16, 60_000, 10_000, len(event)]
+        limits = [16, SEEN_MS, 10_000, len(event)]
         self.run(
             "done", [*keys, self.keys.deleted(0)], GROUP, seal, text, "u/", "u/c", "12345678", *limits, *event, *ids
         )
+        if keys[3] in self.model.data.expiries:  # the server's clock is another one
+            self.server.pexpireat(keys[3], self.model.data.expiries[keys[3]])
+
+    def seen(self) -> None:
+        seen, deleted = self.keys.seen(0, "u/c"), self.keys.deleted(0)
+        at = self.model.data.expiries.get(seen, SEEN_MS) - SEEN_MS + self.random.randint(-1, 1)
+        self.model.data.hash(deleted)["v/"] = b"%d" % at
+        self.server.hset(deleted, "v/", at)
+        self.run("seen", [seen, deleted], "v/", "v/c", SEEN_MS)
 
     def trial(self) -> None:
         keys = [self.keys.lease(0), self.keys.trials(0)]
@@ -168,7 +178,7 @@ def test_the_model_answers_as_redis_does(redis_server: RedisServer, prefix: str,
             *4 * [pair.push, pair.accept, pair.seal, pair.done],
             *2 * [pair.acquire, pair.claim],
             *(pair.release, pair.renew, pair.sweep, pair.discard, pair.bury, pair.unseal, pair.trial),
-            *(pair.delete, pair.next),
+            *(pair.delete, pair.next, pair.seen),
         ]
         pair.acquire()
         pair.claim()

@@ -29,7 +29,7 @@ def test_script_that_only_an_owner_runs_checks_the_lease_first(name: str) -> Non
     assert script(name).index("LEASELOST") < script(name).rindex("redis.call")
 
 
-@pytest.mark.parametrize("name", sorted(OWNERS | {"done", "heartbeat", "acquire"}))
+@pytest.mark.parametrize("name", sorted(OWNERS | {"done", "heartbeat", "acquire", "seen"}))
 def test_script_that_drains_may_write_when_redis_is_full(name: str) -> None:
     assert script(name).startswith("#!lua flags=allow-oom\n")
 

@@ -29,7 +29,8 @@ READ_SIZE = 256 * 1024
 
 FENCED = ("preamble", "fence")
 BEGINNINGS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("heartbeat", "acquire", "config", "done", "tombstone"), ("preamble",)),
+    **dict.fromkeys(("heartbeat", "acquire", "config", "tombstone"), ("preamble",)),
+    **dict.fromkeys(("done", "seen"), ("preamble", "memory")),
     "claim": (*FENCED, "paging"),
     "forget": ("preamble", "letter", "paging"),
     **dict.fromkeys(("look", "next"), ("reading",)),

@@ -121,6 +121,12 @@ class Entries:
         found = await self._client.command(lambda redis: redis.hgetall(self._keys.deleted(partition)))
         return {field.decode(): int(at) for field, at in found.items()}
 
+    async def deletions(self, partition: int, conversations: Iterable[Conversation]) -> dict[str, int]:
+        """The same for some conversations and their users."""
+        names = sorted({name for conversation in conversations for name in conversation.tombstones})
+        found = await self._client.command(lambda redis: redis.hmget(self._keys.deleted(partition), *names))
+        return {name: int(at) for name, at in zip(names, found, strict=True) if at is not None}
+
     async def is_deleted(self, partition: int, conversation: Conversation, pushed_ms: int) -> bool:
         """Whether audio that was pushed at `pushed_ms`, Redis' time, has been deleted on demand since."""
         found = await self._client.command(
@@ -158,14 +164,18 @@ class Entries:
         return [reply if isinstance(reply, StreamError) else set(texts(reply)) for reply in replies]
 
     async def seen(self, partition: int, conversations: Sequence[Conversation]) -> list[bytes]:
-        """Identities of the chunks stored last, per conversation."""
-
-        def queue(pipe: Pipeline) -> None:
-            for conversation in conversations:
-                pipe.get(self._keys.seen(partition, str(conversation)))
-
-        replies = await self._client.pipeline(queue)
-        return [_raised(reply) or b"" for reply in replies]
+        """Identities of the chunks stored last and not deleted since, per conversation."""
+        deleted = self._keys.deleted(partition)
+        calls = [
+            Call(
+                "seen",
+                [self._keys.seen(partition, str(conversation)), deleted],
+                [*conversation.tombstones, int(SEEN_TTL * 1000)],
+            )
+            for conversation in conversations
+        ]
+        found: list[bytes] = await self._client.run_all(calls)
+        return found
 
     async def discard(self, lease: Lease, ids: Sequence[EntryId]) -> None:
         """Remove entries that hold no audio to store."""

@@ -20,7 +20,7 @@ local first_id = first_field + ARGV[10]
 -- Removing comes last: should a command fail, nothing is lost and the step is repeated; at worst its event comes twice.
 if outcome == 'done' then
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[9], '*', unpack(ARGV, first_field, first_id - 1))
-  local seen = ((redis.call('GET', KEYS[4]) or '') .. ARGV[6]):sub(-ARGV[7])
+  local seen = (remembered(KEYS[4], KEYS[5], {ARGV[4], ARGV[5]}, ARGV[8]) .. ARGV[6]):sub(-ARGV[7])
   redis.call('SET', KEYS[4], seen, 'PX', ARGV[8])
 end
 sliced(first_id, #ARGV, function(...)
