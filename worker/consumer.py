@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -175,13 +175,23 @@ class Consumer:
 
     async def _read(self) -> bool:
         busy = False
-        readable = self._readable()
-        for first in range(0, len(readable), READ_PARTITIONS):
+        for partitions in self._round_trips():
             if self._must_wait():
-                self._next_to_read = readable[first].number
+                self._next_to_read = partitions[0].number
                 break
-            busy |= await self._read_some(readable[first : first + READ_PARTITIONS])
+            busy |= await self._read_some(partitions)
         return busy
+
+    def _round_trips(self) -> Iterator[list[Partition]]:
+        """What to read together: what needs care alone, all else many at once."""
+        together: list[Partition] = []
+        for partition in self._readable():
+            if together and (partition.careful or together[0].careful or len(together) == READ_PARTITIONS):
+                yield together
+                together = []
+            together.append(partition)
+        if together:
+            yield together
 
     def _must_wait(self) -> bool:
         """Whether reading more would only fill memory. Batches that wait for entries need them to end."""
@@ -198,7 +208,7 @@ class Consumer:
     async def _read_some(self, partitions: list[Partition]) -> bool:
         requests = [partition.next_read() for partition in partitions]
         pages: list[tuple[Partition, ReadRequest, list[Entry]]] = []
-        for partition, request, page in zip(partitions, requests, await self._entries.read(requests), strict=True):
+        for partition, request, page in zip(partitions, requests, await self._ask(partitions, requests), strict=True):
             with self._guarded(partition):
                 if page := _checked(page):
                     pages.append((partition, request, page))
@@ -212,6 +222,19 @@ class Consumer:
                 await partition.take(request, page, _checked(ids))
             self._progressed()
         return True
+
+    async def _ask(
+        self, partitions: Sequence[Partition], requests: Sequence[ReadRequest]
+    ) -> Sequence[list[Entry] | StreamError]:
+        """Read pages; if they are too much to take in, the next ones are small."""
+        if partitions[0].careful:
+            return [await self._entries.read_next(request) for request in requests]
+        try:
+            return await self._entries.read(requests)
+        except StreamError:
+            for partition in partitions:
+                partition.be_careful()
+            raise
 
     def _close_aged(self) -> None:
         for partition in self._certain():
@@ -278,7 +301,8 @@ class Consumer:
         log.warning("consumer.redis_failed", error=str(error))
         if error.cause == "readonly":
             await self._client.reconnect()
-        await asyncio.sleep(REST_SECONDS)
+        if error.cause != "large":  # then Redis is well, and the next pages are small
+            await asyncio.sleep(REST_SECONDS)
 
     def _progressed(self) -> None:
         self.last_turn = self._client.clock()

@@ -26,7 +26,7 @@ FAILURES_ALLOWED = 3
 """Times a batch may fail inside a living worker before its entries go to the dead letters."""
 
 READ_COUNT, MAX_READ_COUNT = 8, 64
-"""Entries per read: at first, and at most."""
+"""Entries per read: at first, and at most. One at a time is read with care for its size."""
 
 PAGE_BYTES = 1_500_000
 """Bytes per read that the number of entries aims at: nine 5-second chunks at 16 kHz."""
@@ -58,6 +58,7 @@ class Partition:
         self._stored_beside: set[EntryId] = set()
         self._expected: set[EntryId] = set()
         self._read_count = READ_COUNT
+        self._suspect = 0
         self._taken_ms = 0
 
     @property
@@ -103,8 +104,19 @@ class Partition:
     def reached_end(self) -> None:
         """The stream holds nothing beyond the cursor; what was pending with us and has not come is lost."""
         self.caught_up = True
+        self._suspect, self._read_count = 0, max(self._read_count, 2)  # nothing is there to be careful of
         self._count_lost(self._expected - self._sealed_before - self._stored_beside)
         self._expected, self._stored_beside = set(), set()
+
+    @property
+    def careful(self) -> bool:
+        """Whether the next read is of one entry alone, because more may be too large."""
+        return self._read_count == 1
+
+    def be_careful(self) -> None:
+        """Reading a page has failed: it may have been too large to be held, or to come in time."""
+        self._suspect = max(self._suspect, self._read_count)
+        self._read_count = 1
 
     def next_read(self) -> ReadRequest:
         """What to read now."""
@@ -140,8 +152,6 @@ class Partition:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
         if self.doubt is None:
             await self._trials.settle(self.cursor)
-            await self._settle_twins()
-        if self.doubt is None:
             await self._remove_refuse()
             await self._settle_incomplete()
             await self._seal_closed()
@@ -220,31 +230,21 @@ class Partition:
         in_flight = list(self.in_flight.values())  # before asking: what ends meanwhile may not be in the answer
         stored = await self._entries.seen(self.lease.partition, asked)
         for conversation, identities in zip(asked, stored, strict=True):
-            on_their_way = [
-                closed.identities
-                for closed in in_flight
-                if closed.seal.conversation == conversation and not self.intake.is_deleted(conversation, closed.seal.id)
-            ]
+            on_their_way = [closed.identities for closed in in_flight if closed.seal.conversation == conversation]
             self.intake.remember(conversation, identities + b"".join(on_their_way))
 
     def _adapt_read_count(self, page: Sequence[Entry]) -> None:
-        """Read about PAGE_BYTES at once, be the chunks tiny or absurd; grow slowly, for the next may be larger."""
-        size = sum(len(value) for entry in page for value in entry.fields.values()) / len(page)
+        """Read about PAGE_BYTES at once, be the chunks tiny or absurd; grow slowly, for the next may be larger.
+
+        What was in a page that could not be read is read one by one.
+        """
+        self._suspect -= len(page)
+        if self._suspect > 0:
+            return
+        self._suspect = 0
+        size = sum(entry.oversize + sum(map(len, entry.fields.values())) for entry in page) / len(page)
         wanted = int(PAGE_BYTES / max(size, 1))
         self._read_count = max(1, min(wanted, 2 * self._read_count, MAX_READ_COUNT))
-
-    async def _settle_twins(self) -> None:
-        """Twins are void, unless what they repeat was deleted before they were pushed.
-
-        Nobody told us of a deletion; then all that we remember is from before it, and we begin again.
-        """
-        twins = self.intake.twins
-        if not twins:
-            return
-        if self.intake.knows(await self._entries.deletions(self.lease.partition, set(twins.values()))):
-            self.intake.confirm_twins()
-        else:
-            self.rewind("deleted")
 
     async def _remove_refuse(self) -> None:
         """Take out of Redis what holds no audio to store: bad entries with their reasons, and void ones."""
