@@ -152,6 +152,8 @@ class Partition:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
         if self.doubt is None:
             await self._trials.settle(self.cursor)
+            await self._settle_twins()
+        if self.doubt is None:
             await self._remove_refuse()
             await self._settle_incomplete()
             await self._seal_closed()
@@ -230,7 +232,11 @@ class Partition:
         in_flight = list(self.in_flight.values())  # before asking: what ends meanwhile may not be in the answer
         stored = await self._entries.seen(self.lease.partition, asked)
         for conversation, identities in zip(asked, stored, strict=True):
-            on_their_way = [closed.identities for closed in in_flight if closed.seal.conversation == conversation]
+            on_their_way = [
+                closed.identities
+                for closed in in_flight
+                if closed.seal.conversation == conversation and not self.intake.is_deleted(conversation, closed.seal.id)
+            ]
             self.intake.remember(conversation, identities + b"".join(on_their_way))
 
     def _adapt_read_count(self, page: Sequence[Entry]) -> None:
@@ -245,6 +251,19 @@ class Partition:
         size = sum(entry.oversize + sum(map(len, entry.fields.values())) for entry in page) / len(page)
         wanted = int(PAGE_BYTES / max(size, 1))
         self._read_count = max(1, min(wanted, 2 * self._read_count, MAX_READ_COUNT))
+
+    async def _settle_twins(self) -> None:
+        """Twins are void, unless what they repeat was deleted before they were pushed.
+
+        Nobody told us of a deletion; then all that we remember is from before it, and we begin again.
+        """
+        twins = self.intake.twins
+        if not twins:
+            return
+        if self.intake.knows(await self._entries.deletions(self.lease.partition, set(twins.values()))):
+            self.intake.confirm_twins()
+        else:
+            self.rewind("deleted")
 
     async def _remove_refuse(self) -> None:
         """Take out of Redis what holds no audio to store: bad entries with their reasons, and void ones."""
