@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,26 @@ async def test_export_writes_a_wav(environment: Settings, tmp_path: Path) -> Non
     assert "30.00 s at 16000 Hz from 3 blobs" in result.stdout
     with wave.open(str(out)) as file:
         assert file.getnframes() == 30 * 16000
+
+
+@pytest.mark.usefixtures("talk")
+@pytest.mark.parametrize("name", ["out.mp3", "out.FLAC", "out.ogg"])
+async def test_export_refuses_a_name_that_promises_another_format(
+    environment: Settings, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / name
+    result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(out))
+    assert "give a name that ends with .wav, .pcm or .raw" in str(result.exception)
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("talk")
+async def test_export_never_replaces_a_device(environment: Settings, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"  # as good as /dev/null, which it would take away from everybody
+    os.mkfifo(pipe)
+    result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(pipe))
+    assert "it is there and no file" in str(result.exception)
+    assert pipe.is_fifo()
 
 
 @pytest.mark.usefixtures("talk")

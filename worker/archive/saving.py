@@ -14,14 +14,18 @@ from worker.errors import AudioFileError, NothingStored
 BARE = (".pcm", ".raw")
 """File names that end so get s16le mono without a header."""
 
+OTHER_FORMATS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".webm", ".wma"})
+"""File names that end so are refused: nothing of the kind can be written."""
+
 
 async def save(download: Download, path: Path) -> Report:
     """Write a recording block by block; the file appears when it is whole.
 
     Raises:
-        AudioFileError: it can't be written, or outgrows the 4 GiB of a WAV.
+        AudioFileError: it can't be written, is not named as what is written, or outgrows the 4 GiB of a WAV.
         NothingStored: nothing of it could be read.
     """
+    _check(path)
     with _writer(path, download.report.sample_rate) as append:
         async with aclosing(aiter(download)) as blocks:
             async for pcm in blocks:
@@ -29,6 +33,14 @@ async def save(download: Download, path: Path) -> Report:
         if not download.report.blobs:
             raise NothingStored(_nothing(download.report))
     return download.report
+
+
+def _check(path: Path) -> None:
+    """Refuse names that promise another format, and what is no file: a device would be replaced by one."""
+    if path.suffix.lower() in OTHER_FORMATS:
+        raise AudioFileError(f"{path} promises another format: give a name that ends with .wav, .pcm or .raw")
+    if path.exists() and not path.is_file():
+        raise AudioFileError(f"{path} can't be written: it is there and no file")
 
 
 def _nothing(report: Report) -> str:
