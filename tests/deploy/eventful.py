@@ -176,6 +176,7 @@ class Run:
     def _rendered(self, replicas: int, **config: object) -> Rendered:
         there = {
             "redis": {"url": self.redis_server.url},
+            "networkPolicy": {"redisPorts": [self.redis_server.port]},
             "encryption": {"secret": TEST_SECRET},
             "store": {"url": f"gs://{self.store.bucket}"},
             "spool": {"mode": "outage", "afterSeconds": 1, "existingClaim": "here", "mountPath": str(self.spool)},

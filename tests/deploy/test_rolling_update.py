@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import redis.asyncio
@@ -56,6 +57,7 @@ class Place:
         here = {
             "encryption": {"secret": TEST_SECRET},
             "redis": {"url": self.url},
+            "networkPolicy": {"redisPorts": [urlsplit(self.url).port]},
             "store": {"url": f"gs://{self.bucket.bucket}"},
             "config": {**CONFIG, "storageEmulatorHost": self.bucket.url, **config},
             "autoscaling": {"maxReplicas": PARTITIONS},
