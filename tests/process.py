@@ -52,9 +52,13 @@ class Process:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._process.returncode is None:
+        if self.running:
             await self.kill()
         await self._reader
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
 
     async def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""

@@ -62,10 +62,11 @@ class Pod:
         return next(iter(self.process.events("worker.started")), {})
 
     async def ready(self, http: aiohttp.ClientSession) -> bool:
-        """What the readiness probe finds."""
+        """What the readiness probe finds; that it ended unasked is the test's failure."""
+        assert self.process.running, f"ended by itself: {self}"
         if not self.facts:
             return False
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, aiohttp.ClientConnectionError):
             async with http.get(f"http://127.0.0.1:{self.facts['http_port']}{self.probe}") as reply:
                 return reply.status == 200
         return False
