@@ -18,7 +18,8 @@ Raw: TypeAlias = Any
 """A plain Redis client: its own annotations allow every form of reply at once."""
 
 PARTITIONS = 4
-TTL = 5.0
+TTL = 60.0
+"""Seconds of a lease: longer than any test takes on a busy machine."""
 
 
 EVENT = {"object": "chunks/u/c/1000.000.opus.enc", "bytes": "7"}
