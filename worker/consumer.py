@@ -20,11 +20,11 @@ from worker.stream.entries import Entries, Entry, ReadRequest
 from worker.stream.leases import Lease
 from worker.tasks import end
 
-READ_PARTITIONS = 16
-"""Partitions per round trip."""
+READ_PAGES = 16
+"""Full pages per round trip at most: what one reply may fill memory with."""
 
-POLL_SECONDS = 0.2
-"""Wait after a turn that found nothing: little beside a minute of accumulation, and nearly free."""
+POLL_SECONDS = 0.5
+"""Between turns while nothing waits: little beside a minute of accumulation, and nearly free."""
 
 HANDOVER_SECONDS = 5.0
 """How long uploads under way may delay the release of a partition; the next owner finishes what is sealed."""
@@ -64,20 +64,20 @@ class Consumer:
         self.last_turn = client.clock()
 
     async def turn(self) -> bool:
-        """Do everything that can be done now; whether there was anything to read."""
-        busy = False
+        """Do everything that can be done now; whether there is more to read at once."""
+        more = False
         try:
             await self._check_incarnation()
             self._follow_leases()
             await self._take_over_doubtful()
-            busy = await self._read()
+            more = await self._read()
             self._close_aged()
             await self.settle()
             await self._release_surplus()
         except StreamError as error:
             await self._rest(error)
         self._progressed()
-        return busy
+        return more
 
     async def settle(self) -> None:
         """Let every partition do in Redis what it decided."""
@@ -174,22 +174,24 @@ class Consumer:
                     await partition.take_over(self._client.now_ms())
 
     async def _read(self) -> bool:
-        busy = False
         for partitions in self._round_trips():
             if self._must_wait():
                 self._next_to_read = partitions[0].number
-                break
-            busy |= await self._read_some(partitions)
-        return busy
+                return False
+            await self._read_some(partitions)
+        return any(not partition.caught_up for partition in self._readable())
 
     def _round_trips(self) -> Iterator[list[Partition]]:
-        """What to read together: what needs care alone, all else many at once."""
+        """What to read together: few partitions that fill their pages, or many that have nothing waiting."""
         together: list[Partition] = []
+        pages = 0.0
         for partition in self._readable():
-            if together and (partition.careful or together[0].careful or len(together) == READ_PARTITIONS):
+            size = READ_PAGES if partition.careful else partition.next_pages
+            if pages + size > READ_PAGES:
                 yield together
-                together = []
+                together, pages = [], 0.0
             together.append(partition)
+            pages += size
         if together:
             yield together
 
@@ -205,7 +207,7 @@ class Consumer:
         self._metrics.paused.set(paused)
         return paused or self._budget.behind
 
-    async def _read_some(self, partitions: list[Partition]) -> bool:
+    async def _read_some(self, partitions: list[Partition]) -> None:
         requests = [partition.next_read() for partition in partitions]
         pages: list[tuple[Partition, ReadRequest, list[Entry]]] = []
         for partition, request, page in zip(partitions, requests, await self._ask(partitions, requests), strict=True):
@@ -215,13 +217,12 @@ class Consumer:
                 else:
                     partition.reached_end()
         if not pages:
-            return False
+            return
         accepted = await self._entries.accept([(p.lease, [entry.id for entry in page]) for p, _, page in pages])
         for (partition, request, page), ids in zip(pages, accepted, strict=True):
             with self._guarded(partition):
                 await partition.take(request, page, _checked(ids))
             self._progressed()
-        return True
 
     async def _ask(
         self, partitions: Sequence[Partition], requests: Sequence[ReadRequest]

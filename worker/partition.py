@@ -31,6 +31,9 @@ READ_COUNT, MAX_READ_COUNT = 8, 64
 PAGE_BYTES = 1_500_000
 """Bytes per read that the number of entries aims at: nine 5-second chunks at 16 kHz."""
 
+LOOK = 1 / 4
+"""Part of a page that a partition without a backlog is asked for; if that is full, the rest is read at once."""
+
 log = structlog.get_logger()
 
 
@@ -118,9 +121,15 @@ class Partition:
         self._suspect = max(self._suspect, self._read_count)
         self._read_count = 1
 
+    @property
+    def next_pages(self) -> float:
+        """How much of a full page `next_read` asks for."""
+        return LOOK if self.caught_up else 1.0
+
     def next_read(self) -> ReadRequest:
         """What to read now."""
-        return ReadRequest(self.lease.partition, self.cursor, self._read_count)
+        count = max(1, int(self._read_count * self.next_pages))
+        return ReadRequest(self.lease.partition, self.cursor, count)
 
     async def take(self, request: ReadRequest, page: Sequence[Entry], accepted: set[EntryId]) -> None:
         """Route entries that are pending with us; fewer of them than requested mean that the stream held no more.

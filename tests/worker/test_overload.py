@@ -155,7 +155,7 @@ async def test_partitions_with_endless_backlogs_do_not_keep_the_last_one_from_be
 ) -> None:
     """The encoder is always behind; only so many partitions are read before it has caught up."""
     monkeypatch.setattr(memory, "READ_AHEAD", 1)
-    monkeypatch.setattr(consumer, "READ_PARTITIONS", 1)
+    monkeypatch.setattr(consumer, "READ_PAGES", 1)
     rig.partitions = 4
     loud = [Talk(_placed(rig, number)) for number in range(3)]
     quiet = Talk(_placed(rig, 3))
