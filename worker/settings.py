@@ -135,17 +135,6 @@ class Settings(BaseSettings):
             raise ValueError("must start with redis:// or rediss://")
         return url
 
-    @field_validator("redis_url")
-    @classmethod
-    def _redis_database(cls, url: str) -> str:
-        # The library takes database 0 for one that is no number: streams that no worker reads, or no pusher fills.
-        if not url.startswith("unix://") and not re.fullmatch(r"rediss?://[^/?#]*(/[0-9]*/?)?([?#].*)?", url):
-            raise ValueError(
-                "must end with nothing or a database number after the port: give redis://[user:password@]host[:port][/db],"
-                " with special characters of the password percent-encoded"
-            )
-        return url
-
     @field_validator("store_url")
     @classmethod
     def _store_scheme(cls, url: str) -> str:
