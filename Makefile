@@ -46,10 +46,6 @@ bench: ## measure on this machine (ARGS=... goes to audio-batch-worker bench)
 chaos: setup ## kill, pause and disconnect real workers at random, and account for every sample
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-.PHONY: dashboard-test
-dashboard-test: setup ## scrape real workers with a real Prometheus, and evaluate every panel of the dashboard
-	@$(BIN)/python -m pytest -m live tests/deploy
-
 .PHONY: fuzz
 fuzz: setup ## feed hostile bytes to all parsers, guided by coverage (ARGS="--seconds 3600 blobs")
 	@$(BIN)/python -m tests.fuzz $(ARGS)

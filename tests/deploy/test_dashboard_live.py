@@ -15,7 +15,6 @@ from tests.deploy.panels import DASHBOARD, PANELS, shown
 pytestmark = [pytest.mark.helm, pytest.mark.prometheus]
 
 
-@pytest.mark.live
 async def test_every_query_of_every_panel_has_data_and_can_be_drawn(
     tmp_path: Path, figures: Callable[[str], None]
 ) -> None:
