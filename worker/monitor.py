@@ -59,7 +59,6 @@ class Monitor:
         partitions = self._consumer.partitions.values()
         self._metrics.memory.set(self._budget.used)
         self._metrics.memory_limit.set(self._budget.limit)
-        self._metrics.paused.set(self._budget.exhausted)
         states = self._metrics.batch_states
         states.labels("open").set(sum(len(partition.intake.open) for partition in partitions))
         states.labels("ready").set(sum(len(partition.intake.resuming()) for partition in partitions))
