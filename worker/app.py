@@ -9,6 +9,7 @@ from functools import partial
 import stamina.instrumentation
 import structlog
 
+from codec.crypto import key_id
 from codec.libopus import library
 from codec.opus import Encoder
 from worker import __version__
@@ -64,7 +65,7 @@ async def run(settings: Settings, *, drain: bool = False) -> None:
         with stop_on_signals() as stop:
             async with http:
                 _log_start(settings, metrics, http.port)
-                await _check_surroundings(settings, client, store, stop)
+                await _check_surroundings(settings, client, store, metrics, stop)
                 worker = Worker(settings, client, store, pool, metrics, health)
                 await worker.run(stop, drain=drain)
     finally:
@@ -179,18 +180,22 @@ def _log_start(settings: Settings, metrics: Metrics, port: int) -> None:
         worker=settings.worker_id,
         revision=settings.revision,
         libopus=libopus.version,
+        key_id=key_id(settings.secret),
         encode_threads=settings.encode_threads,
         http_port=port,
     )
 
 
-async def _check_surroundings(settings: Settings, client: Client, store: Store, stop: asyncio.Event) -> None:
+async def _check_surroundings(
+    settings: Settings, client: Client, store: Store, metrics: Metrics, stop: asyncio.Event
+) -> None:
     """Refuse to start in a wrong world, but wait for one that is only down."""
     while not stop.is_set():
         try:
             version = await check_server(client)
             await record_or_check(client, Keys(settings.stream_prefix), settings.partitions)
         except StreamError as error:
+            metrics.redis_errors.labels(error.cause).inc()
             log.warning("redis.unreachable", error=str(error))
             await pause(stop, RETRY_SECONDS)
             continue
@@ -199,4 +204,5 @@ async def _check_surroundings(settings: Settings, client: Client, store: Store, 
     try:
         await store.check()
     except StoreError as error:
-        log.warning("store.unreachable", cause=error.cause, error=str(error))
+        metrics.retries.labels(error.cause).inc()
+        log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))

@@ -64,7 +64,7 @@ class Metrics:
         self.retries = self._counter(
             "store_retries",
             "Store requests repeated, by cause",
-            cause=("network", "timeout", "server", "throttled", "permission", "missing-bucket"),
+            cause=("network", "timeout", "server", "throttled", "permission", "missing-bucket", "corrupt"),
         )
         self.conflicts = self._counter(
             "store_conflicts", "Uploads that found their name taken", outcome=("same", "part", "foreign")

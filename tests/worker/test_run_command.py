@@ -16,6 +16,7 @@ from tests.oracle import Talk, assert_stored_once
 from tests.process import Process, environment
 from tests.redis_server import RedisServer
 from tests.worker.conftest import RigMaker
+from worker.metrics import PREFIX
 
 
 async def complaint(variables: dict[str, str]) -> str:
@@ -147,8 +148,9 @@ async def test_probes_and_metrics_answer_while_redis_is_away_and_it_starts_when_
         statuses = {}
         for path in ("livez", "readyz", "metrics"):
             async with http.get(f"{url}/{path}") as reply:
-                statuses[path] = reply.status
+                statuses[path], text = reply.status, await reply.text()
         assert statuses == {"livez": 200, "readyz": 503, "metrics": 200}
+        assert float(text.partition(f'{PREFIX}_redis_errors_total{{cause="connection"}} ')[2].splitlines()[0]) >= 1
         await rig.restarted(server)
         await rig.say(talk, 1)
         assert await process.ended() == 0

@@ -5,23 +5,33 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import stamina.instrumentation
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 from codec.blob import decode
+from codec.crypto import key_id
 from codec.errors import BadBlob
+from tests.conftest import TEST_SECRET
 from tests.harness import EXACT, Rig, Running, eventually
 from tests.oracle import Talk, assert_stored_once
 from tests.process import ROOT
-from tests.redis_server import RedisServer
-from worker import consumer
+from worker import app, consumer
 from worker.metrics import PREFIX, Metrics
+from worker.settings import Settings
 from worker.stores import patient
 
 Events = list[MutableMapping[str, Any]]
@@ -123,27 +133,71 @@ async def test_name_of_the_store_that_does_not_resolve(rig: Rig, monkeypatch: py
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_store_without_a_certificate_gets_no_audio(rig: Rig) -> None:
+@pytest.fixture
+async def impostor(tmp_path: Path) -> AsyncIterator[int]:
+    """A port of this machine behind which somebody speaks TLS, with a certificate that nobody has signed."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(self_signed("localhost", tmp_path))
+    listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
+    async with listener:
+        yield listener.sockets[0].getsockname()[1]
+
+
+def self_signed(host: str, directory: Path) -> Path:
+    """A file with a key and a certificate for it, valid for an hour either way."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
+        .sign(key, SHA256())
+    )
+    path = directory / "self-signed.pem"
+    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(plain + certificate.public_bytes(Encoding.PEM))
+    return path
+
+
+async def test_store_without_a_certificate_that_counts_gets_no_audio(rig: Rig, impostor: int) -> None:
     talk = Talk("c")
-    impostor = rig.server.url.replace("http:", "https:")
+    host = f"https://localhost:{impostor}"
     with capture_logs() as events:
-        async with rig.worker(**EXACT, storage_emulator_host=impostor, shutdown_grace=2.1) as running:
+        async with rig.worker(**EXACT, storage_emulator_host=host, shutdown_grace=2.1) as running:
             await rig.say(talk, 3)
             await eventually(lambda: refused(running))
     assert causes(events, "store.refused") == {"network"}
+    assert all("CERTIFICATE_VERIFY_FAILED" in event["error"] for event in events if event["event"] == "store.refused")
     assert rig.blobs() == []
     await rig.drain(**EXACT)
     assert_stored_once(talk, rig.blobs())
 
 
-@pytest.mark.parametrize("url", ["redis://no-such-host.invalid:{port}/0", "rediss://127.0.0.1:{port}/0"])
-async def test_redis_that_does_not_resolve_or_has_no_certificate(rig: Rig, redis_server: RedisServer, url: str) -> None:
+@pytest.mark.parametrize("url", ["redis://no-such-host.invalid:{port}/0", "rediss://localhost:{port}/0"])
+async def test_redis_that_does_not_resolve_or_has_no_certificate_that_counts(rig: Rig, impostor: int, url: str) -> None:
     with capture_logs() as events:
-        async with rig.worker(redis_url=url.format(port=redis_server.port), lease_ttl=1.0) as running:
+        async with rig.worker(redis_url=url.format(port=impostor), lease_ttl=1.0) as running:
             await eventually(lambda: running.count("redis_errors_total", cause="connection") >= 1)
             await eventually(running.health.ready)
     assert "Redis does not answer" in list(running.health.ready())
     assert warnings(events) <= {"ownership.redis_failed", "consumer.redis_failed", "worker.flush_failed"}
+    expected = "CERTIFICATE_VERIFY_FAILED" if url.startswith("rediss") else "no-such-host.invalid"
+    assert any(expected in event["error"] for event in events if event["event"] == "consumer.redis_failed")
+
+
+async def test_store_that_is_away_at_the_start_is_counted_and_named_like_later(
+    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics()
+    monkeypatch.setattr(app, "Metrics", lambda: metrics)
+    away = {"store_url": "gs://test-bucket", "storage_emulator_host": "http://no-such-host.invalid"}
+    with capture_logs() as events:
+        await app.run(settings(**away), drain=True)
+    assert causes(events, "store.refused") == {"network"}
+    assert [event["key_id"] for event in events if event["event"] == "worker.started"] == [key_id(TEST_SECRET)]
+    assert metrics.registry.get_sample_value(f"{PREFIX}_store_retries_total", {"cause": "network"}) == 1
 
 
 async def test_secret_is_rotated_while_audio_flows(rig: Rig) -> None:
@@ -157,7 +211,7 @@ async def test_secret_is_rotated_while_audio_flows(rig: Rig) -> None:
     before, after = sorted(rig.blobs(), key=lambda blob: blob.name)
     heard = [decode(blob.data, blob.name, blob.metadata, secrets=both).pcm for blob in (before, after)]
     assert b"".join(heard) == talk.pcm
-    assert before.metadata["key-id"] != after.metadata["key-id"]
+    assert [before.metadata["key-id"], after.metadata["key-id"]] == [key_id(OLD), key_id(NEW)]
     with pytest.raises(BadBlob):
         decode(before.data, before.name, before.metadata, secrets=[NEW])
     with pytest.raises(BadBlob):
