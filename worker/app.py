@@ -27,6 +27,7 @@ from worker.monitor import Monitor
 from worker.ownership import Ownership
 from worker.partition import Partition
 from worker.settings import Settings
+from worker.shutdown import shut_down
 from worker.signals import stop_on_signals
 from worker.spool.assembly import open_spooling, placement, watched
 from worker.stores import Store, open_store
@@ -124,14 +125,14 @@ class Worker:
                 background.append(group.create_task(self._spooling.run(), name="spool"))
             await self._consume(stop, drain=drain)
             grace = self._settings.shutdown_grace - RELEASE_SECONDS
-            await self._consumer.shut_down(flush=self._settings.shutdown == "flush", grace=max(grace, 0.0))
+            flush = self._settings.shutdown == "flush"
+            await shut_down(self._consumer, self._ownership, flush=flush, grace=max(grace, 0.0))
             await end(background)
         log.info("worker.stopped")
 
     async def _consume(self, stop: asyncio.Event, *, drain: bool) -> None:
         while not stop.is_set():
-            busy = await self._consumer.turn()
-            if busy:
+            if await self._consumer.turn():
                 continue
             if drain and await self._drained():
                 return

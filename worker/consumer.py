@@ -75,7 +75,7 @@ class Consumer:
             await self.settle()
             await self._release_surplus()
         except StreamError as error:
-            await self._rest(error)
+            await self.rest(error)
         self._progressed()
         return more
 
@@ -95,50 +95,37 @@ class Consumer:
         """Batches that are sealed and not done."""
         return sum(len(partition.in_flight) for partition in self.partitions.values())
 
+    def certain(self) -> list[Partition]:
+        """Usable partitions of which we know what Redis holds."""
+        return [partition for partition in self._usable() if partition.doubt is None]
+
+    def close_all(self) -> None:
+        """Close every open batch because the worker stops."""
+        for partition in self.certain():
+            partition.intake.close_all()
+
     async def flush(self) -> None:
         """Close every open batch and wait until all that is sealed is stored."""
-        self._close_all()
+        self.close_all()
         await self.settle()
         for partition in list(self.partitions.values()):
             await partition.stored()
 
-    async def shut_down(self, *, flush: bool, grace: float) -> None:
-        """Stop for good: store what is open (`flush`) or leave it pending for the next owners, then release everything.
+    async def release(self, partition: Partition) -> None:
+        """Give a partition back; uploads still under way are left to the next owner."""
+        partition.abandon()
+        await end(list(partition.deliveries))
+        del self.partitions[partition.number]
+        await self._ownership.release(partition.number)
 
-        Each partition is released as soon as nothing of it is under way, so that others go on with it at once; what is
-        not stored `grace` seconds from now is left to them.
-        """
-        deadline = asyncio.get_running_loop().time() + grace
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._ownership.leave()
-                if flush:
-                    await self._seal_everything(deadline)
-        except (TimeoutError, StreamError) as error:
-            log.warning("worker.flush_failed", error=str(error))
-        await asyncio.gather(
-            *(self._release_when_stored(partition, deadline) for partition in list(self.partitions.values()))
-        )
-        for number in list(self._ownership.leases):  # taken since the last turn
-            await self._ownership.release(number)
-
-    async def _seal_everything(self, deadline: float) -> None:
-        self._close_all()
-        while any(partition.intake.closing for partition in self._certain()):
-            if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out
-                raise TimeoutError
-            try:
-                await self.settle()
-            except StreamError as error:
-                await self._rest(error)
-
-    async def _release_when_stored(self, partition: Partition, deadline: float) -> None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                await partition.stored()
-        except TimeoutError:
-            log.warning("partition.left", partition=partition.number, batches=len(partition.in_flight))
-        await self.release(partition)
+    async def rest(self, error: StreamError) -> None:
+        """Report a failure of Redis, and wait before the next try."""
+        self._metrics.redis_errors.labels(error.cause).inc()
+        log.warning("consumer.redis_failed", error=str(error))
+        if error.cause == "readonly":
+            await self._client.reconnect()
+        if error.cause != "large":  # then Redis is well, and the next pages are small
+            await asyncio.sleep(REST_SECONDS)
 
     async def _check_incarnation(self) -> None:
         """After a failure the server may be another one, or have lost its latest writes: then begin again."""
@@ -238,12 +225,8 @@ class Consumer:
             raise
 
     def _close_aged(self) -> None:
-        for partition in self._certain():
+        for partition in self.certain():
             partition.close_aged(self._client.now_ms(), hurry=self._budget.exhausted)
-
-    def _close_all(self) -> None:
-        for partition in self._certain():
-            partition.intake.close_all()
 
     async def _release_surplus(self) -> None:
         """Hand over what others should have: stop reading, let uploads end, release."""
@@ -258,13 +241,6 @@ class Consumer:
             await self.release(partition)
         self._surplus_since = {n: since for n, since in self._surplus_since.items() if n in self._ownership.surplus}
 
-    async def release(self, partition: Partition) -> None:
-        """Give a partition back; uploads still under way are left to the next owner."""
-        partition.abandon()
-        await end(list(partition.deliveries))
-        del self.partitions[partition.number]
-        await self._ownership.release(partition.number)
-
     def _usable(self) -> list[Partition]:
         now = self._client.clock()
         return [
@@ -273,13 +249,9 @@ class Consumer:
             if partition.lease.usable(now) and now >= self._resting_until.get(number, now)
         ]
 
-    def _certain(self) -> list[Partition]:
-        """Usable partitions of which we know what Redis holds."""
-        return [partition for partition in self._usable() if partition.doubt is None]
-
     def _readable(self) -> list[Partition]:
         """Partitions in turn: first those that were not reached the last time."""
-        found = [partition for partition in self._certain() if partition.number not in self._ownership.surplus]
+        found = [partition for partition in self.certain() if partition.number not in self._ownership.surplus]
         return sorted(found, key=lambda partition: (partition.number < self._next_to_read, partition.number))
 
     @contextmanager
@@ -296,14 +268,6 @@ class Consumer:
             self._resting_until[partition.number] = self._client.clock() + REST_SECONDS
             self._metrics.redis_errors.labels(error.cause).inc()
             log.warning("partition.refused", partition=partition.number, error=str(error))
-
-    async def _rest(self, error: StreamError) -> None:
-        self._metrics.redis_errors.labels(error.cause).inc()
-        log.warning("consumer.redis_failed", error=str(error))
-        if error.cause == "readonly":
-            await self._client.reconnect()
-        if error.cause != "large":  # then Redis is well, and the next pages are small
-            await asyncio.sleep(REST_SECONDS)
 
     def _progressed(self) -> None:
         self.last_turn = self._client.clock()
