@@ -54,6 +54,7 @@ def batches(data: bytes) -> None:
     intake = Intake(0, rules, cast("Recorder", Counting()), Metrics(), lambda: 0.0)
     intake.reset([], {}, 0)
     items = route(intake, data)
+    intake.confirm_twins()
     void = set(intake.void)
     intake.close_all()
     seals = [closed.seal for closed in intake.closing]
