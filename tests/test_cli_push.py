@@ -152,24 +152,12 @@ def test_the_sentence_for_people_tells_what_is_where(settings: Callable[..., Set
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--uid", "a/b", "--conversation", "c"), "uid 'a/b' can't be part of an object name"),
-        (("--uid", "u", "--conversation", ".."), "conversation_id '..' can't be part of an object name"),
-        ((*WHOSE, "--start", "-5"), "timestamp -5.0 is not Unix seconds"),
-    ],
-)
 def test_what_a_worker_would_refuse_is_one_sentence_and_nothing_is_pushed(
-    redis_server: RedisServer,
-    settings: Callable[..., Settings],
-    recording: Path,
-    arguments: tuple[str, ...],
-    message: str,
+    redis_server: RedisServer, settings: Callable[..., Settings], recording: Path
 ) -> None:
-    result = command(settings(), "push", str(recording), *arguments)
+    result = command(settings(), "push", str(recording), *WHOSE, "--start", "-5")
     assert isinstance(result.exception, WorkerError)
-    assert message in str(result.exception)
+    assert "timestamp -5.0 is not Unix seconds" in str(result.exception)
     with redis_server.client() as client:
         assert client.keys(f"{settings().stream_prefix}:{{*") == []
 
@@ -179,6 +167,8 @@ def test_what_a_worker_would_refuse_is_one_sentence_and_nothing_is_pushed(
     [
         ("--start", "yesterday"),
         ("--start", "inf"),
+        ("--uid", "a/b"),
+        ("--conversation", ".."),
         ("--chunk-seconds", "0"),
         ("--chunk-seconds", "61"),
         ("--protection", "none"),

@@ -139,7 +139,6 @@ async def test_export_with_a_damaged_blob_says_so_and_exits_with_3(
     ("arguments", "message"),
     [
         (["--uid", "user", "--conversation", "nothing"], "no audio of user/nothing is stored"),
-        (["--uid", "a/b", "--conversation", "talk"], "can't be part of an object name"),
         (["--uid", "user", "--conversation", "talk", "--from", "10", "--to", "5"], "is empty"),
     ],
 )
@@ -151,6 +150,24 @@ async def test_what_can_not_be_exported_is_one_sentence(
     assert result.exit_code == 1
     assert message in str(result.exception)
     assert not (tmp_path / "o.wav").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export", "--uid", "a/b", "--conversation", "talk", "-o", "never.wav"),
+        ("ls", "--uid", "user", "--conversation", ".."),
+        ("copy", "--uid", "user", "--from", "talk", "--from", "", "--to", "all"),
+        ("verify", "--uid", "a\\b"),
+        ("convert", "--uid", "u" * 257),
+        ("rm", "--uid", "."),
+    ],
+)
+async def test_an_id_that_no_object_can_have_is_wrong_usage(environment: Settings, arguments: tuple[str, ...]) -> None:
+    result = await run(environment, *arguments)
+
+    assert result.exit_code == 2
+    assert "Invalid value" in result.stderr
 
 
 async def test_former_secrets_come_from_the_environment(

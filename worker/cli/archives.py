@@ -23,13 +23,30 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 T = TypeVar("T")
+IdsT = TypeVar("IdsT", str, list[str], str | None)
 
 INCOMPLETE = 3
 """Exit code of a command that did its work but for some blobs, which it names."""
 
-Uid = Annotated[str, typer.Option("--uid", help="Whose recordings.")]
-Conversation = Annotated[str, typer.Option("--conversation", help="Which conversation.")]
-AnyConversation = Annotated[str | None, typer.Option("--conversation", help="Which conversation; all without it.")]
+
+def checked_id(option: typer.CallbackParam, value: IdsT) -> IdsT:
+    """Refuse an option's uid or conversation ids that no stored object can have."""
+    from codec.entry import check_id
+    from codec.errors import BadEntry
+
+    for one in [value] if isinstance(value, str) else value or []:
+        try:
+            check_id(one, str(option.name))
+        except BadEntry as error:
+            raise typer.BadParameter(error.reason) from error
+    return value
+
+
+Uid = Annotated[str, typer.Option("--uid", callback=checked_id, help="Whose recordings.")]
+Conversation = Annotated[str, typer.Option("--conversation", callback=checked_id, help="Which conversation.")]
+AnyConversation = Annotated[
+    str | None, typer.Option("--conversation", callback=checked_id, help="Which conversation; all without it.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, say what would be done.")]
 

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    uid: Annotated[str | None, typer.Option("--uid", help="Whose recordings.")] = None,
+    uid: Annotated[str | None, typer.Option("--uid", callback=archives.checked_id, help="Whose recordings.")] = None,
     conversation: archives.AnyConversation = None,
     everything: Annotated[bool, typer.Option("--all", help="Of all users; in place of --uid.")] = False,
     do_it: Annotated[

@@ -20,8 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def copy(
     uid: archives.Uid,
-    sources: Annotated[list[str], typer.Option("--from", help="A conversation to copy; repeatable.")],
-    target: Annotated[str, typer.Option("--to", help="The conversation that gets the copies.")],
+    sources: Annotated[
+        list[str], typer.Option("--from", callback=archives.checked_id, help="A conversation to copy; repeatable.")
+    ],
+    target: Annotated[
+        str, typer.Option("--to", callback=archives.checked_id, help="The conversation that gets the copies.")
+    ],
     dry_run: archives.DryRun = False,
     as_json: archives.Json = False,
 ) -> None:

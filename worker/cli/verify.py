@@ -49,7 +49,10 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    uid: Annotated[str | None, typer.Option("--uid", help="Whose recordings; all that are stored without it.")] = None,
+    uid: Annotated[
+        str | None,
+        typer.Option("--uid", callback=archives.checked_id, help="Whose recordings; all that are stored without it."),
+    ] = None,
     conversation: archives.AnyConversation = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="A file with a line per object; an interrupted run goes on there.")
