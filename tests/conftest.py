@@ -12,6 +12,7 @@ import structlog
 
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
+from worker import app
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,12 @@ FOREIGN_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT")
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*(field.upper() for field in Settings.model_fields), *FOREIGN_VARIABLES):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers in the test's own process look into their streams more often than they have to."""
+    monkeypatch.setattr(app, "POLL_SECONDS", 0.05)
 
 
 @pytest.fixture

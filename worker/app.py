@@ -14,7 +14,7 @@ from codec.libopus import library
 from codec.opus import Encoder
 from worker import __version__
 from worker.batch import Limits
-from worker.consumer import Consumer, pause
+from worker.consumer import POLL_SECONDS, Consumer, pause
 from worker.delivery import Delivery
 from worker.encoding import Recorder
 from worker.errors import StoreError, StreamError
@@ -136,7 +136,7 @@ class Worker:
                 continue
             if drain and await self._drained():
                 return
-            await pause(stop)
+            await pause(stop, POLL_SECONDS)
 
     async def _drained(self) -> bool:
         """Store what is open when all is read; whether nothing at all is left, in any partition."""

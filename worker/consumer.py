@@ -282,7 +282,7 @@ def _checked(reply: T | StreamError) -> T:
     return reply
 
 
-async def pause(stop: asyncio.Event, seconds: float = POLL_SECONDS) -> None:
+async def pause(stop: asyncio.Event, seconds: float) -> None:
     """Wait until it is time for the next turn, or to stop."""
     try:
         await asyncio.wait_for(stop.wait(), seconds)

@@ -232,6 +232,7 @@ async def test_reply_is_lost_with_its_connection(proxied: Rig, proxy: Proxy, ask
     async with proxied.worker(**SHORT) as running:
         await eventually(proxied.events)
         await eventually(lambda: running.count("chunks_total") >= 10)
+        await eventually(lambda: happened.is_set() or asked == "release", f"{asked} was not sent")
     await proxied.drain(**SHORT)
     assert happened.is_set()
     assert_stored_once(talk, proxied.blobs())
