@@ -17,7 +17,7 @@ from tests.bench.surroundings import RedisFacts, Surroundings
 from worker.settings import Settings
 
 COMPLEXITY: int = Settings.model_fields["opus_complexity"].default
-MINUTES_EACH = 2
+MINUTES_EACH = 4
 """Audio-minutes of each conversation: the batches of all are under way at once."""
 
 FIRST_START = 50_000_000
