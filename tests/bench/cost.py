@@ -54,7 +54,7 @@ class Measured:
     blob_bytes: float
 
 
-TYPICAL = Measured(worker_cpu=0.343, redis_cpu=0.0024, redis_bytes=1.97e6, worker_bytes=193e3, blob_bytes=147e3)
+TYPICAL = Measured(worker_cpu=0.291, redis_cpu=0.0023, redis_bytes=1.97e6, worker_bytes=193e3, blob_bytes=147e3)
 """Of the machine in the README, for the table alone without measuring again."""
 
 SESSIONS = (200, 20_000, 2_000_000)
