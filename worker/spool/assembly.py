@@ -56,7 +56,7 @@ class Spooling:
         try:
             await self.spool.open()
         except SpoolRefused as error:
-            if error.cause == "permission":
+            if error.cause == "permission" or isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
                 raise SettingsError(f"{error}; name a directory that this user can write to") from error
 
     async def run(self) -> None:
