@@ -17,8 +17,13 @@ from worker.encoding import ENCODER_STATE_BYTES
 
 CROWD = "crowd"
 PIPELINE = 500
+MOST_FOR_GARBAGE = 16.0
+"""MiB beyond the first look while only bad entries come, however many."""
+
 MOST_GROWTH = 48.0
 """MiB beyond the first look, and beyond what the worker's own account allows each open conversation."""
+
+LOOK_SECONDS = 0.1
 
 
 async def flood(plan: Plan, directory: Path, *, bad: int, crowd: int) -> tuple[list[str], list[str]]:
@@ -30,6 +35,8 @@ async def flood(plan: Plan, directory: Path, *, bad: int, crowd: int) -> tuple[l
             talking = asyncio.create_task(there.pusher.run(plan.talks, stop, interval=plan.interval, gaps=False))
             began = asyncio.get_running_loop().time()
             await _push_bad(there, bad)
+            await _until_buried(there, bad)
+            garbage = max(meter.memory)
             await _push_crowd(there, crowd)
             stop.set()
             await talking
@@ -37,9 +44,15 @@ async def flood(plan: Plan, directory: Path, *, bad: int, crowd: int) -> tuple[l
             took = asyncio.get_running_loop().time() - began
         await there.fleet.stop(member)
         wrong = [*await _buried(there, bad), *await _stored_crowd(there, crowd), *await there.account()]
+        if garbage - meter.memory[0] > MOST_FOR_GARBAGE:
+            wrong.append(f"memory grew from {meter.memory[0]:.0f} to {garbage:.0f} MiB with bad entries alone")
         if max(meter.memory) - meter.memory[0] > MOST_GROWTH + crowd * ENCODER_STATE_BYTES / MIB:
             wrong.append(f"memory grew from {meter.memory[0]:.0f} to {max(meter.memory):.0f} MiB")
-        return wrong, [f"{bad} bad entries, {crowd} conversations of one chunk in {took:.0f} s", *meter.figures()]
+        figures = [
+            f"{bad} bad entries, {crowd} conversations of one chunk in {took:.0f} s",
+            f"memory with bad entries alone: {meter.memory[0]:.0f} at first, {garbage:.0f} at most MiB",
+        ]
+        return wrong, [*figures, *meter.figures()]
 
 
 async def _push_bad(there: World, count: int) -> None:
@@ -59,6 +72,13 @@ async def _push_crowd(there: World, count: int) -> None:
                 key = there.keys.stream(partition_of(chunk.conversation_id, there.plan.partitions))
                 pipe.xadd(key, dict(chunk.fields()))  # type: ignore[arg-type]
             await pipe.execute()
+
+
+async def _until_buried(there: World, count: int) -> None:
+    """Wait until the bad entries are dealt with: what stays in memory then is theirs."""
+    dead = [there.keys.dead(partition) for partition in range(there.plan.partitions)]
+    while sum([await there.client.xlen(key) for key in dead]) < count:  # noqa: ASYNC110 -- Redis sets no event
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _buried(there: World, count: int) -> list[str]:
