@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=15, help="of the soak")
     parser.add_argument("--sessions", type=int, default=100, help="of the soak, in real time")
     arguments = parser.parse_args()
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # as the image sets it
     _say(f"seed {arguments.seed}")
     wrong = 0
     if arguments.what in (None, "kills"):
