@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TEXT = README.read_text()
 MAKEFILE = (README.parent / "Makefile").read_text()
-FOREIGN_VARIABLES = {"GOOGLE_APPLICATION_CREDENTIALS"}
+FOREIGN_VARIABLES = {"GOOGLE_APPLICATION_CREDENTIALS", "MALLOC_ARENA_MAX"}
 SHELL = 'set -euo pipefail\nredis-cli() {{ command redis-cli -p {port} "$@"; }}\n'
 PATIENCE = 60
 
