@@ -53,24 +53,23 @@ def read_header(container: bytes) -> Header:
     return Header(*HEADER.unpack_from(container))
 
 
-def packets(container: bytes) -> Iterator[memoryview]:
-    """Every packet in order, without copying; bytes after the last one are ignored.
+def packets(container: bytes) -> Iterator[bytes]:
+    """Every packet in order; bytes after the last one are ignored.
 
     Raises:
         BadBlob: the container ends before its last packet; the packets before have been yielded by then.
     """
     count = read_header(container).packet_count
-    data = memoryview(container)
-    offset = HEADER.size
+    end, offset = len(container), HEADER.size
     for number in range(count):
-        if len(data) - offset < PACKET_LENGTH.size:
+        start = offset + PACKET_LENGTH.size
+        if start > end:
             raise BadBlob(f"Truncated Opus data: expected packet {number}/{count} length at offset {offset}")
-        (size,) = PACKET_LENGTH.unpack_from(data, offset)
-        offset += PACKET_LENGTH.size
-        left = len(data) - offset
-        if size > left:
+        (size,) = PACKET_LENGTH.unpack_from(container, offset)
+        offset = start + size
+        if offset > end:
+            left = end - start
             raise BadBlob(
-                f"Truncated Opus data: packet {number} needs {size} bytes at offset {offset}, only {left} available"
+                f"Truncated Opus data: packet {number} needs {size} bytes at offset {start}, only {left} available"
             )
-        yield data[offset : offset + size]
-        offset += size
+        yield container[start:offset]

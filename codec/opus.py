@@ -9,23 +9,25 @@ import ctypes
 import threading
 import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, packets, read_header, rendition_bytes
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
 from codec.libopus import library
+from codec.repacketizer import MAX_FRAMES, MAX_PACKET_BYTES, repacketized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from codec.libopus import Library
 
+T = TypeVar("T")
+
 CHANNELS = 1
 APPLICATION_VOIP = 2048  # opus_defines.h
 FRAMES_PER_SECOND = 50
-MAX_FRAMES_PER_PACKET = 6  # the longest packet holds 120 ms (RFC 6716, section 3.1)
-MAX_PACKET_BYTES = 1276  # one frame of at most 1275 bytes and its table-of-contents byte (RFC 6716, section 3.4)
 ZEROS = bytes(max(SAMPLE_RATES) * BYTES_PER_SAMPLE)  # one second of silence at any rate
 
 SETTLING_FRAMES = 10
@@ -40,6 +42,9 @@ SCRATCH_FRAMES = 256
 PART_BYTES = 4096
 """Packets are kept in parts of at least so many bytes: one growing buffer moves at every growth, and thousands of them
 that move among each other leave half as much again of memory in holes."""
+
+PACKETS_AHEAD = 512
+"""A minute's packets of 120 ms, and a bound on what a blob of nothing but tiny packets can ask for."""
 
 MAX_DECODED_SECONDS = 3600
 """Batches hold a minute; without a limit, 2 bytes of a hostile blob become 120 ms."""
@@ -244,14 +249,21 @@ def decode(
         LibopusMissing: there is no libopus.
     """
     stop = _stop(container, sample_rate, pre_skip, samples)
+    limit = MAX_DECODED_SECONDS * sample_rate * BYTES_PER_SAMPLE
     pcm = bytearray()
     with _Decoder(sample_rate) as decoder:
-        for number, packet in enumerate(packets(container)):
+        for number, packet in _ahead(repacketized(packets(container)), PACKETS_AHEAD):
             if stop is None or len(pcm) < stop:
                 pcm += decoder.decode(number, packet)
-            if len(pcm) > MAX_DECODED_SECONDS * sample_rate * BYTES_PER_SAMPLE:
+            if len(pcm) > limit:
                 raise BadBlob(f"the Opus data holds more than {MAX_DECODED_SECONDS} s of audio")
     return bytes(memoryview(pcm)[pre_skip * BYTES_PER_SAMPLE : stop])
+
+
+def _ahead(packets: Iterator[T], count: int) -> Iterator[T]:
+    """The same packets, made `count` at a time: Python that alternates with libopus finds the caches cold."""
+    while some := list(islice(packets, count)):
+        yield from some
 
 
 def _stop(container: bytes, sample_rate: int, pre_skip: int, samples: int | None) -> int | None:
@@ -272,8 +284,8 @@ class _Decoder:
         self._library = library()
         self._sample_rate = sample_rate
         self._frame_samples = sample_rate // FRAMES_PER_SECOND
-        self._room = self._frame_samples * MAX_FRAMES_PER_PACKET
-        self._pcm = bytearray(self._room * BYTES_PER_SAMPLE)
+        self._room = self._frame_samples * MAX_FRAMES
+        self._pcm = memoryview(bytearray(self._room * BYTES_PER_SAMPLE))
         self._pinned = ctypes.c_char.from_buffer(self._pcm)
         self._address = ctypes.addressof(self._pinned)
 
@@ -285,13 +297,13 @@ class _Decoder:
     def __exit__(self, *_: object) -> None:
         self._library.decoder.destroy(self._state)
 
-    def decode(self, number: int, packet: memoryview) -> memoryview:
+    def decode(self, number: int, packet: bytes) -> memoryview:
         # An empty packet is a lost one: libopus conceals exactly the time that it is asked for.
         room = self._room if packet else self._frame_samples
-        samples = self._library.decode(self._state_address, bytes(packet), len(packet), self._address, room, 0)
+        samples = self._library.decode(self._state_address, packet, len(packet), self._address, room, 0)
         if samples < 0:
             raise BadBlob(f"packet {number} is not valid Opus: {self._library.describe(samples)}")
-        return memoryview(self._pcm)[: samples * BYTES_PER_SAMPLE]
+        return self._pcm[: samples * BYTES_PER_SAMPLE]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from codec.blob import Audio, decode_content, open_content
+from codec.blob import Audio, decode, decode_content, open_content
 from codec.crypto import key_id
 from codec.errors import BadBlob, DecryptionFailed
 from worker.archive.listing import Blob
@@ -36,7 +36,7 @@ class Reader:
     def __init__(self, store: Store, secrets: Sequence[str]) -> None:
         self._store = store
         self._secrets = {key_id(secret): secret for secret in secrets}
-        # As many threads as cores: libopus runs beside Python's lock for 12 µs at a time, and more only fight for it.
+        # As many threads as cores: more of them only fight for Python's lock.
         self._pool = ThreadPoolExecutor(cpu_limit(), thread_name_prefix="decode")
 
     async def audio(self, blob: Blob) -> Audio:
@@ -46,7 +46,9 @@ class Reader:
             Unreadable: it is corrupt, truncated, under another key, or gone.
             StoreError: the store does not answer.
         """
-        return await self.decoded(blob, await self.content(blob))
+        data = await self.data(blob)
+        secrets = self._secrets_for(blob)
+        return await self._in_thread(blob, partial(decode, data, blob.path, blob.info.metadata, secrets=secrets))
 
     async def data(self, blob: Blob) -> bytes:
         """The stored bytes, their CRC32C checked. Raises as `audio`."""
