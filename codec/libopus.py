@@ -16,7 +16,7 @@ from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from codec.errors import LibopusMissing
 
@@ -33,12 +33,14 @@ BUNDLED_VERSIONS = {"0.1.1": "libopus 1.6.1"}
 # Where find_library can't look (it needs ldconfig or a compiler), the loader may still know these names.
 SYSTEM_NAMES = ("libopus.so.0", "libopus.0.dylib", "opus.dll")
 
+CArg: TypeAlias = Any  # what ctypes.byref gives
+
 _loading = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """A loaded libopus, with the functions that audio passes through under prototypes that take plain addresses."""
+    """A loaded libopus, with the functions that audio passes through bound for speed."""
 
     version: str
     origin: Literal["bundled", "system"]
@@ -47,7 +49,7 @@ class Library:
     decoder: Any  # the module opuslib.api.decoder
     ctl: Any  # the module opuslib.api.ctl
     error: type[Exception]  # what these modules raise; its attribute `code` is libopus' own
-    encode: Callable[[int, int, int, int, int], int]  # state, PCM, samples, output, its size -> packet's size
+    encode: Callable[[CArg, CArg, int, CArg, int], int]  # state, PCM, samples, output, its size -> packet's size
     decode: Callable[[int, bytes, int, int, int, int], int]  # state, packet, its size, output, samples, FEC -> samples
     describe: Callable[[int], str]  # an error's code -> libopus' words for it
 
@@ -157,9 +159,10 @@ def _version(answer: str, origin: str) -> str:
 
 
 # Indexing a CDLL makes a function of its own, so that opuslib's prototypes stay as they are.
-def _encode_function(handle: ctypes.CDLL) -> Callable[[int, int, int, int, int], int]:
+def _encode_function(handle: ctypes.CDLL) -> Callable[[CArg, CArg, int, CArg, int], int]:
+    # Without a prototype its arguments are passed as they are: checking and converting five of them for every frame
+    # takes a third of the call.
     function = handle["opus_encode"]
-    function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int32)
     function.restype = ctypes.c_int32
     return function
 
