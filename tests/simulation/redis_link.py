@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Self
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -47,6 +47,9 @@ class RedisLink:
     def hmget(self, key: str, *fields: str) -> Awaitable[Any]:
         return self._one("hmget", key, *fields)
 
+    def mget(self, keys: Sequence[str]) -> Awaitable[Any]:
+        return self._one("mget", *keys)
+
     def hdel(self, key: str, field: str) -> Awaitable[Any]:
         return self._one("hdel", key, field)
 
@@ -88,15 +91,6 @@ class Pipeline:
 
     def xread(self, streams: Mapping[str, str], count: int) -> None:
         self._commands.append(("xread", streams, count))
-
-    def get(self, key: str) -> None:
-        self._commands.append(("get", key))
-
-    def xlen(self, key: str) -> None:
-        self._commands.append(("xlen", key))
-
-    def memory_usage(self, key: str) -> None:
-        self._commands.append(("memory_usage", key))
 
     def evalsha(self, digest: str, count: int, *keys_and_args: Argument) -> None:
         self._commands.append(("evalsha", digest, count, *keys_and_args))

@@ -176,8 +176,8 @@ class ModelRedis:
             return []
         return [[key.encode(), [(text_id(entry).encode(), dict(stream.entries[entry])) for entry in found]]]
 
-    def _get(self, key: str) -> bytes | None:
-        return self.data.get(key)
+    def _mget(self, *keys: str) -> list[bytes | None]:
+        return [self.data.get(key) for key in keys]
 
     def _hgetall(self, key: str) -> dict[bytes, bytes]:
         return {field.encode(): value for field, value in self.data.hash(key).items()}
@@ -189,12 +189,6 @@ class ModelRedis:
         if self.readonly:
             return self._refuse()
         return int(self.data.hash(key).pop(name, None) is not None)
-
-    def _xlen(self, key: str) -> int:
-        return len(self.data.stream(key).entries)
-
-    def _memory_usage(self, key: str) -> int:
-        return 200 * len(self.data.stream(key).entries)
 
     def _script_load(self, source: str) -> str:
         digest = _digest(source)

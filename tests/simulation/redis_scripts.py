@@ -11,6 +11,9 @@ from worker.stream.client import script
 
 Args = list[bytes]
 
+ENTRY_BYTES = 200
+"""Memory that each entry is said to take."""
+
 
 def accept(data: Database, keys: list[str], args: Args) -> Reply:
     group, consumer = args[1].decode(), args[2].decode()
@@ -158,6 +161,11 @@ def seen(data: Database, keys: list[str], args: Args) -> Reply:
     return _remembered(data, keys[0], keys[1], args[:2], args[2])
 
 
+def sizes(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG001 -- as of all scripts
+    entries = [len(data.stream(key).entries) for key in keys]
+    return [size for count in entries for size in (count, ENTRY_BYTES * count)]
+
+
 def sweep(data: Database, keys: list[str], args: Args) -> Reply:
     group = data.group(keys[1], args[1].decode())
     busy = {pending.consumer for pending in group.pending.values()} | {args[2].decode()}
@@ -213,7 +221,7 @@ _BODIES: Mapping[str, Script] = {
     body.__name__: body
     for body in (
         *(accept, acquire, bury, changed, claim, config, discard, done, heartbeat),
-        *(release, renew, seal, seen, sweep, trial, unseal),
+        *(release, renew, seal, seen, sizes, sweep, trial, unseal),
     )
 } | {"next": following}
 SCRIPTS: Mapping[str, Script] = {

@@ -70,6 +70,11 @@ class Pair:
     def next(self) -> None:
         self.run("next", [self.keys.stream(0)], self.random.choice(["0-0", *self.ids]), self.random.choice((1, 100)))
 
+    def sizes(self) -> None:
+        """How much memory streams take is no part of the model."""
+        call = (script("sizes"), 2, self.keys.stream(0), self.keys.dead(0))
+        assert self.model.execute("eval", *call)[::2] == self.server.eval(*call)[::2]
+
     def claim(self) -> None:
         page = self.random.choice(("-", f"({self.random.choice(self.ids)}"))
         self.fenced("claim", self.random.choice("ab"), self.random.randint(0, 1), page, self.random.choice((2, 500)))
@@ -178,7 +183,7 @@ def test_the_model_answers_as_redis_does(redis_server: RedisServer, prefix: str,
             *4 * [pair.push, pair.accept, pair.seal, pair.done],
             *2 * [pair.acquire, pair.claim],
             *(pair.release, pair.renew, pair.sweep, pair.discard, pair.bury, pair.unseal, pair.trial),
-            *(pair.delete, pair.next, pair.seen),
+            *(pair.delete, pair.next, pair.seen, pair.sizes),
         ]
         pair.acquire()
         pair.claim()

@@ -69,3 +69,4 @@ async def test_backlog_bytes_grow_with_the_audio(desk: Desk) -> None:
     backlog = await desk.entries.backlog([0, 1])
     assert 1_000_000 < backlog.bytes[0] < 6_000_000
     assert backlog.bytes[1] == 0
+    assert (await desk.entries.backlog([])).bytes == {}

@@ -42,7 +42,7 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("done", "seen"), ("preamble", "memory")),
     "claim": (*FENCED, "paging"),
     "forget": ("preamble", "letter", "paging"),
-    **dict.fromkeys(("look", "next"), ("reading",)),
+    **dict.fromkeys(("look", "next", "sizes"), ("reading",)),
     "scan": ("reading", "paging"),
     "letters": ("reading", "letter", "paging"),
     "replay": ("pushing", "letter"),

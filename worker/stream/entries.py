@@ -244,15 +244,9 @@ class Entries:
     async def backlog(self, partitions: Iterable[int]) -> Backlog:
         """Entries and bytes per stream: exactly what is not stored yet, and what never will be."""
         numbers = list(partitions)
-
-        def queue(pipe: Pipeline) -> None:
-            for partition in numbers:
-                for stream in (self._keys.stream(partition), self._keys.dead(partition)):
-                    pipe.xlen(stream)
-                    pipe.memory_usage(stream)
-
-        replies = [int(_raised(reply) or 0) for reply in await self._client.pipeline(queue)]
-        return Backlog(*(dict(zip(numbers, replies[fact::4], strict=True)) for fact in range(4)))
+        streams = [key for number in numbers for key in (self._keys.stream(number), self._keys.dead(number))]
+        sizes = await self._client.run(Call("sizes", streams, [])) if streams else []
+        return Backlog(*(dict(zip(numbers, sizes[fact::4], strict=True)) for fact in range(4)))
 
     def _fenced_keys(self, lease: Lease) -> list[str]:
         return [self._keys.lease(lease.partition), self._keys.stream(lease.partition)]
@@ -282,9 +276,3 @@ def _entries(reply: Any) -> list[Entry] | StreamError:
         return stream_error(reply)
     streams = reply or []
     return [Entry(entry.decode(), fields) for _, entries in streams for entry, fields in entries]
-
-
-def _raised(reply: Any) -> Any:
-    if isinstance(reply, Exception):
-        raise stream_error(reply) from reply
-    return reply

@@ -1,7 +1,7 @@
 """Names of the Redis keys.
 
 Every key of a partition starts with its stream key, whose braces are the Redis Cluster hash tag: one partition is one
-slot, so each multi-key step stays inside one slot.
+slot, so each multi-key step stays inside one slot. Only looking at all partitions at once does not.
 """
 
 from __future__ import annotations

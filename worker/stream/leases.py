@@ -11,8 +11,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from redis.asyncio.client import Pipeline
-
 from worker.errors import LeaseLost
 from worker.stream.client import Call, Client
 from worker.stream.config import difference_in, record
@@ -98,12 +96,8 @@ class Leases:
 
     async def owners(self) -> list[str | None]:
         """Worker id per partition; None where nobody holds the lease."""
-
-        def queue(pipe: Pipeline) -> None:
-            for partition in range(self._partitions):
-                pipe.get(self._keys.lease(partition))
-
-        return [_owner(token) for token in await self._client.pipeline(queue)]
+        keys = [self._keys.lease(partition) for partition in range(self._partitions)]
+        return [_owner(token) for token in await self._client.command(lambda redis: redis.mget(keys))]
 
     async def acquire(self, partitions: Sequence[int], worker: str) -> list[Lease]:
         """Take those leases that are free."""
@@ -150,5 +144,5 @@ def _member(worker: bytes, facts: bytes) -> Member:
     return Member(worker.decode(), str(described.get("revision", "")), int(described.get("started", 0)))
 
 
-def _owner(token: object) -> str | None:
-    return token.decode().rsplit(" ", 2)[0] if isinstance(token, bytes) else None
+def _owner(token: bytes | None) -> str | None:
+    return token.decode().rsplit(" ", 2)[0] if token else None
