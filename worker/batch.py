@@ -120,7 +120,6 @@ class Batch:
         if silence:
             self.silences[entry] = silence
         self.entries.append(entry)
-        self.identities += chunk.identity()
         if chunk.seq is not None:
             note(self.seqs, chunk.seq)
         self.last_start = chunk.timestamp

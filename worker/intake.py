@@ -257,6 +257,7 @@ class Intake:
         self._count(chunk, history)
         held, silence = self._place(entry, chunk)
         held.batch.add(entry, chunk, silence)
+        held.batch.identities += identity  # it costs a look at all of the audio, and one look is enough
         held.recording.append(chunk.pcm, silence)
         if trigger := held.batch.full(self._rules.limits):
             self._close(held.batch.conversation, trigger)

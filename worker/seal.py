@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from codec.entry import CLEAR_PROTECTION
@@ -59,8 +59,7 @@ class Seal:
         """As Redis keeps it: to the byte the text it was read from, for the done step compares texts."""
         if self.source:
             return self.source
-        facts = asdict(self)
-        del facts["source"]
+        facts = {name: getattr(self, name) for name in self.__slots__ if name != "source"}
         facts["entries"] = " ".join(self.entries)
         facts["markers"] = " ".join(self.markers)
         return json.dumps({"v": SEAL_VERSION, **facts}, sort_keys=True, separators=(",", ":"))
