@@ -51,7 +51,7 @@ def main() -> int:
             wrong += _run(partial(outage, sessions=200, spooled=spooled), plan)
     if arguments.what == "soak":
         _say(f"\n{arguments.sessions} sessions for {arguments.minutes:g} minutes")
-        plan = Plan(seed=arguments.seed, codec="opus", lease_ttl=15.0)
+        plan = Plan(seed=arguments.seed, codec="opus", lease_ttl=15.0, partitions=64)
         wrong += _run(partial(soak, sessions=arguments.sessions, minutes=arguments.minutes), plan)
     _say(f"\n{wrong} findings" if wrong else "\nEvery sample is stored exactly once.")
     return int(wrong > 0)

@@ -13,6 +13,7 @@ from tests.chaos.meter import Meter, metered
 from tests.chaos.trouble import Plan
 from tests.oracle import T0
 from tests.speech import speech
+from worker.cpu import cpu_limit
 
 RATE = 16000
 CHUNK_SECONDS = 5.0
@@ -27,7 +28,8 @@ MOST_GROWTH = 16.0
 async def soak(plan: Plan, directory: Path, *, sessions: int, minutes: float) -> tuple[list[str], list[str]]:
     """One worker, `sessions` conversations at real time; what is wrong, best nothing, and figures."""
     async with world(plan, directory) as there:
-        member = await there.fleet.start("one", batch_max_seconds=BATCH_SECONDS, batch_max_age=BATCH_SECONDS)
+        limits = {"batch_max_seconds": BATCH_SECONDS, "batch_max_age": BATCH_SECONDS}
+        member = await there.fleet.start("one", **limits, encode_threads=cpu_limit())
         async with metered(member.process) as meter:
             pushed = await _talk(there, sessions, minutes * 60)
             await there.quiet()
