@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.archive.blobs import EXTENSIONS, T0, Shelf
@@ -9,7 +11,7 @@ from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive
 from worker.errors import NothingStored
-from worker.stores import Store
+from worker.stores import Store, open_store
 
 
 @pytest.fixture
@@ -141,6 +143,20 @@ async def test_other_objects_are_told_and_stay(archive: Archive, first: Shelf, m
 
     assert [stranger.name for stranger in report.strangers] == ["chunks/user/first/notes.txt"]
     assert await merged.files() == [f"{T0:.3f}.enc"]
+
+
+async def test_a_damaged_blob_keeps_no_other_from_being_copied(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    first, merged = (Shelf(store, conversation=conversation) for conversation in ("first", "merged"))
+    for number in range(3):
+        await first.put(".enc", T0 + number, speech(1, offset=number))
+    (tmp_path / ".metadata" / f"{first.names[1]}.json").write_text("not JSON")
+
+    for _ in range(2):
+        report = await Archive(store).copy("user", ["first"], "merged")
+
+        assert [problem.name for problem in report.problems] == [first.names[1]]
+        assert await merged.files() == [f"{T0:.3f}.enc", f"{T0 + 2:.3f}.enc"]
 
 
 async def test_a_dry_run_changes_nothing(archive: Archive, first: Shelf, merged: Shelf) -> None:

@@ -17,7 +17,7 @@ from worker.archive.merging import Progress, unseen
 from worker.archive.parallel import ordered
 from worker.archive.patience import patiently
 from worker.archive.reading import Problem
-from worker.errors import NothingStored, ObjectExists, ObjectMissing
+from worker.errors import NothingStored, ObjectExists, ObjectMissing, StoreError
 from worker.seal import next_free_name
 from worker.stores import Store
 
@@ -104,7 +104,7 @@ async def copy(
 
     Raises:
         NothingStored: none of the conversations has a blob.
-        StoreError: the store does not do it; what was copied by then stays.
+        StoreError: the store does not do it; what was copied by then stays. A damaged blob is only left out.
     """
     report = CopyReport()
     plan = await _prepared(store, uid, target)
@@ -154,6 +154,10 @@ async def _copied(store: Store, copy: Copy) -> Problem | None:
         # Ours, if a reply was lost on the way.
         if found is None or (found.size, found.crc32c) != (info.size, info.crc32c):
             return Problem(copy.blob.path, f"{target} was taken by another writer meanwhile: copy again")
+    except StoreError as error:
+        if error.cause != "corrupt":
+            raise
+        return Problem(copy.blob.path, str(error))
     return None
 
 
@@ -168,6 +172,10 @@ def _starting_together(blobs: Sequence[Blob]) -> Iterator[list[Blob]]:
 
 async def _content(store: Store, blob: Blob) -> Content:
     crc32c = blob.info.crc32c
-    if crc32c is None:  # put there by other means
-        crc32c = google_crc32c.value(await patiently(lambda: store.read(blob.path)))
+    if crc32c is None:  # put there by other means, or damaged: then copying it will tell
+        try:
+            crc32c = google_crc32c.value(await patiently(lambda: store.read(blob.path)))
+        except StoreError as error:
+            if error.cause != "corrupt":
+                raise
     return Content(blob.name.kind.extension, blob.info.size, crc32c)
