@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 
-from codec.names import FOLDER, prefix
+from codec.names import FOLDER, Codec, prefix
 from worker.archive.conversion import Conversion, Converter, Encoding
 from worker.archive.copying import CopyReport, copy
 from worker.archive.deletion import Deletion, delete_all, delete_chunks
 from worker.archive.grouping import DEFAULT_GAP, AudioFiles, audio_files
-from worker.archive.listing import Listing, list_blobs
+from worker.archive.listing import Blob, Listing, list_blobs, walk
 from worker.archive.merging import Download, Progress, Report, unseen
 from worker.archive.reading import Reader
 from worker.archive.saving import save
@@ -120,6 +120,15 @@ class Archive:
     ) -> Deletion:
         """Delete the blobs that start at given timestamps, verified; see `deletion.delete_chunks`."""
         return await delete_chunks(self._store, uid, conversation_id, timestamps, dry_run=dry_run)
+
+    async def count(
+        self, uid: str | None = None, conversation_id: str | None = None, *, codec: Codec | None = None
+    ) -> int:
+        """How many objects there are of a conversation, of a user, or at all; or only the blobs of one codec."""
+        found = 0
+        async for item in walk(self._store, _start(uid, conversation_id)):
+            found += codec is None or (isinstance(item, Blob) and item.codec == codec)
+        return found
 
     def verify(
         self,

@@ -7,7 +7,7 @@ import json
 import math
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
@@ -157,6 +157,25 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
+
+
+@asynccontextmanager
+async def counted_progress(what: str, count: Callable[[], Awaitable[int]]) -> AsyncIterator[Callable[[int], None]]:
+    """As `progress`, for work that begins before it is counted what there is; takes what is done."""
+    total = 0
+
+    async def counted() -> None:
+        nonlocal total
+        with suppress(StoreError):  # then the work itself will tell
+            total = await count()
+
+    with progress(what) as show:
+        counting = asyncio.create_task(counted()) if sys.stderr.isatty() else None
+        try:
+            yield lambda done: show(done, total and max(total, done))  # what is done may be gone from the count
+        finally:
+            if counting is not None:
+                counting.cancel()
 
 
 def describe_problems(problems: Iterable[Problem]) -> None:

@@ -44,11 +44,13 @@ def convert(
             settings.require_storage()
         encoding = Encoding(settings.secret, settings.opus_complexity, settings.opus_bitrate)
         tally = Tally()
-        with archives.progress("converting") as progress:
+        async with archives.counted_progress(
+            "converting", lambda: archive.count(uid, conversation, codec="pcm")
+        ) as progress:
             async for conversion in archive.convert(encoding, uid, conversation, dry_run=not do_it):
                 tally.count(conversion)
                 _tell(conversion, as_json=as_json)
-                progress(tally.changed + tally.kept, 0)
+                progress(tally.changed + tally.kept)
         return tally
 
     tally = archives.run(work)

@@ -87,13 +87,14 @@ async def _verified(archive: Archive, uid: str | None, conversation: str | None,
 
     tally, continuity = Tally(), Continuity()
     known = ledger.sound(report) if report is not None else {}
-    with archives.progress("verifying") as progress, ledger.appending(report) if report else nullcontext() as note:
-        async for verdict in archive.verify(uid, conversation, known=known):
-            if note is not None and not verdict.known:
-                note(verdict)
-            tally.count(verdict)
-            tally.seams += continuity.add(verdict.name, verdict.seconds)
-            progress(tally.seen, 0)
+    async with archives.counted_progress("verifying", lambda: archive.count(uid, conversation)) as progress:
+        with ledger.appending(report) if report else nullcontext() as note:
+            async for verdict in archive.verify(uid, conversation, known=known):
+                if note is not None and not verdict.known:
+                    note(verdict)
+                tally.count(verdict)
+                tally.seams += continuity.add(verdict.name, verdict.seconds)
+                progress(tally.seen)
     tally.seams += continuity.finish()
     return tally
 
