@@ -91,7 +91,8 @@ class Partition:
         """Something is not as we believed: take over again before anything else is read or sealed."""
         if self.doubt is None:
             self._metrics.rewinds.labels(cause).inc()
-            self._log.warning("partition.rewound", cause=cause)
+            say = self._log.debug if cause == "handover" else self._log.warning  # every roll-out hands over everything
+            say("partition.rewound", cause=cause)
         self.doubt = cause
 
     def abandon(self) -> None:

@@ -246,7 +246,8 @@ def translate(reply: Any, call: Call) -> Any:
         return reply
     if isinstance(reply, ResponseError) and "LEASELOST" in str(reply):
         return LeaseLost(call.keys[0])
-    return stream_error(reply)
+    error = stream_error(reply)
+    return StreamError(f"{error} ({call.script} at {call.keys[0]})", cause=error.cause)
 
 
 def texts(replies: Any) -> list[str]:
