@@ -9,7 +9,7 @@ import ctypes
 import threading
 import weakref
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, packets, read_header, rendition_bytes
@@ -19,7 +19,7 @@ from codec.libopus import library
 from codec.repacketizer import MAX_FRAMES, MAX_PACKET_BYTES, repacketized
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from codec.libopus import Library
 
@@ -203,21 +203,16 @@ class Encoder:
             yield skipping, run
 
     def _encode_some(self, source: ctypes.c_char, start: int, frames: int) -> None:
-        # The only code that runs for every frame: one call and one length, and few objects beside.
-        encode, pack_length, byref = self._library.encode, PACKET_LENGTH.pack_into, ctypes.byref
-        state, samples = self._state, self._frame_samples
-        memory, target = _scratch.memory, _scratch.pinned
-        used = 0
-        for frame in range(start, start + frames * self._frame_bytes, self._frame_bytes):
-            body = byref(target, used + PACKET_LENGTH.size)
-            size = encode(state, byref(source, frame), samples, body, MAX_PACKET_BYTES)
-            if size < 0:
-                raise EncodingFailed(f"libopus refused a frame: {self._library.describe(size)}")
-            pack_length(memory, used, size)
-            used += PACKET_LENGTH.size + size
-        self._hold(memoryview(memory)[:used], frames)
+        # Between two frames nothing of Python's runs but the call itself: libopus leaves the caches cold, in which
+        # every step costs a multiple.
+        pieces = [ctypes.byref(source, start + frame * self._frame_bytes) for frame in range(frames)]
+        samples, room = repeat(self._frame_samples), repeat(MAX_PACKET_BYTES)
+        sizes = list(map(self._library.encode, repeat(self._state), pieces, samples, _scratch.slots, room))
+        if min(sizes) < 0:
+            raise EncodingFailed(f"libopus refused a frame: {self._library.describe(min(sizes))}")
+        self._hold(b"".join(_scratch.packets(sizes)), frames)
 
-    def _hold(self, packets: bytes | memoryview, count: int) -> None:
+    def _hold(self, packets: bytes, count: int) -> None:
         self._part += packets
         self._packets += count
         self._size += len(packets)
@@ -231,11 +226,19 @@ class Encoder:
 
 
 class _Scratch(threading.local):
-    """Memory of each thread's own that packets are written to before they are copied into their container."""
+    """Memory of each thread's own, with a slot for each of SCRATCH_FRAMES packets."""
 
     def __init__(self) -> None:
-        self.memory = bytearray(SCRATCH_FRAMES * (PACKET_LENGTH.size + MAX_PACKET_BYTES))
-        self.pinned = ctypes.c_char.from_buffer(self.memory)
+        self._memory = memoryview(bytearray(SCRATCH_FRAMES * MAX_PACKET_BYTES))
+        pinned = ctypes.c_char.from_buffer(self._memory)
+        self.slots = [ctypes.byref(pinned, number * MAX_PACKET_BYTES) for number in range(SCRATCH_FRAMES)]
+
+    def packets(self, sizes: Sequence[int]) -> Iterator[bytes | memoryview]:
+        """What the slots hold, each packet after its length."""
+        for slot, size in enumerate(sizes):
+            at = slot * MAX_PACKET_BYTES
+            yield PACKET_LENGTH.pack(size)
+            yield self._memory[at : at + size]
 
 
 _scratch = _Scratch()
