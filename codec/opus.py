@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, packets, read_header, rendition_bytes
+from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, read_header, rendition_bytes
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
 from codec.libopus import library
@@ -259,7 +259,7 @@ def decode(
     limit = MAX_DECODED_SECONDS * sample_rate * BYTES_PER_SAMPLE
     pcm = bytearray()
     with _Decoder(sample_rate) as decoder:
-        for number, packet in _ahead(repacketized(packets(container)), PACKETS_AHEAD):
+        for number, packet in _ahead(repacketized(container), PACKETS_AHEAD):
             if stop is None or len(pcm) < stop:
                 pcm += decoder.decode(number, packet)
             if len(pcm) > limit:

@@ -9,10 +9,12 @@ The samples are the same, but where audio exceeds full scale: libopus softens su
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from codec.container import HEADER, PACKET_LENGTH, packets, read_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 MAX_FRAMES = 6  # the longest packet holds 120 ms (RFC 6716, section 3.1)
 MAX_PACKET_BYTES = 1276  # one frame of at most 1275 bytes and its table-of-contents byte (RFC 6716, section 3.4)
@@ -37,29 +39,48 @@ def _frame_size(size: int) -> bytes:
 FRAME_SIZES = [_frame_size(size) for size in range(MAX_PACKET_BYTES)]
 
 
-def repacketized(packets: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """The same frames in fewer packets, each with the number of the first packet that it came from.
+def repacketized(container: bytes) -> Iterator[tuple[int, bytes]]:
+    """The frames of a container in fewer packets, each with the number of the first packet that it came from.
 
     Only neighbours of one frame of 20 ms and one configuration are joined. All others pass as they are: the empty, the
     malformed, and those of other durations.
+
+    Raises:
+        BadBlob: as `container.packets`, which this does not build on because of the time that single packets take.
     """
-    group: list[bytes] = []
-    number, joinable = 0, -1
-    for number, packet in enumerate(packets):
-        if packet and packet[0] == joinable and len(packet) <= MAX_PACKET_BYTES and len(group) < MAX_FRAMES:
-            group.append(packet)
+    length, end, offset = PACKET_LENGTH.unpack_from, len(container), HEADER.size
+    joinable, number = -1, -1
+    frames: list[bytes] = []
+    for number in range(read_header(container).packet_count):
+        start = offset + PACKET_LENGTH.size
+        if start > end:
+            _complain(container)
+        offset = start + length(container, offset)[0]
+        if offset > end:
+            _complain(container)
+        first = container[start] if 0 < offset - start <= MAX_PACKET_BYTES else -1
+        if first == joinable >= 0 and len(frames) < MAX_FRAMES:
+            frames.append(container[start + 1 : offset])
             continue
-        if group:
-            yield number - len(group), _joined(group)
-        group = [packet]
-        joinable = packet[0] if packet and packet[0] in ONE_FRAME_OF_20_MS and len(packet) <= MAX_PACKET_BYTES else -1
-    if group:
-        yield number + 1 - len(group), _joined(group)
+        if frames:
+            yield number - len(frames), _packet(joinable, frames)
+        joinable, frames = -1, []
+        if first in ONE_FRAME_OF_20_MS:
+            joinable, frames = first, [container[start + 1 : offset]]
+        else:
+            yield number, container[start:offset]
+    if frames:
+        yield number + 1 - len(frames), _packet(joinable, frames)
 
 
-def _joined(group: Sequence[bytes]) -> bytes:
-    if len(group) == 1:
-        return group[0]
-    head = bytes((group[0][0] | ANY_NUMBER_OF_FRAMES, SIZES_VARY | len(group)))
-    sizes = [FRAME_SIZES[len(packet) - 1] for packet in group[:-1]]
-    return b"".join([head, *sizes, *[packet[1:] for packet in group]])
+def _packet(first: int, frames: Sequence[bytes]) -> bytes:
+    if len(frames) == 1:
+        return bytes((first,)) + frames[0]
+    head = bytes((first | ANY_NUMBER_OF_FRAMES, SIZES_VARY | len(frames)))
+    return b"".join([head, *[FRAME_SIZES[len(frame)] for frame in frames[:-1]], *frames])
+
+
+def _complain(container: bytes) -> NoReturn:
+    for _ in packets(container):
+        pass
+    raise AssertionError("unreachable: a truncated container has a packet that is refused")

@@ -55,7 +55,7 @@ def joined(contents: Sequence[bytes]) -> list[tuple[int, int]]:
     """Of each packet that comes out, the number of its first source and how many frames it holds."""
     return [
         (number, packet[1] & 63 if packet[:1] and packet[0] & 3 == 3 else 1)
-        for number, packet in repacketized(contents)
+        for number, packet in repacketized(contained(contents))
     ]
 
 
@@ -90,7 +90,7 @@ def test_speech_that_clips_differs_by_less_than_a_500th(rate: int) -> None:
 def test_speech_takes_a_sixth_of_the_calls() -> None:
     encoder = Encoder(16000, complexity=6)
     encoder.encode(speech(12.0))
-    assert len(list(repacketized(packets(encoder.finish())))) < 110
+    assert len(list(repacketized(encoder.finish()))) < 110
 
 
 def test_packets_of_one_configuration_are_joined_by_six() -> None:
@@ -99,7 +99,7 @@ def test_packets_of_one_configuration_are_joined_by_six() -> None:
 
 def test_frames_and_their_sizes_are_laid_out_as_the_rfc_says() -> None:
     contents = [b"\x48" + bytes(size) for size in (3, 252, 1275, 255, 7)]
-    ((_, packet),) = repacketized(contents)
+    ((_, packet),) = repacketized(contained(contents))
     # RFC 6716, 3.2.1: a size of two bytes is the second one times four plus the first.
     assert packet[:9] == bytes((0x4B, 0x85, 3, 252, 0, 255, 255, 255, 0))
     assert len(packet) == 9 + 3 + 252 + 1275 + 255 + 7
@@ -117,11 +117,11 @@ def test_what_can_not_be_joined_passes_as_it_is() -> None:
         b"\x48a",
         b"\x4ca",
     ]
-    assert list(repacketized(contents)) == list(enumerate(contents))
+    assert list(repacketized(contained(contents))) == list(enumerate(contents))
 
 
 def test_nothing_is_joined_from_nothing() -> None:
-    assert list(repacketized([])) == []
+    assert list(repacketized(contained([]))) == []
 
 
 FRAMES_OF_20_MS = st.builds(
@@ -147,3 +147,13 @@ def test_hostile_packets_give_the_same_audio_or_the_same_complaint(contents: lis
         decoded = decode(contained(contents), sample_rate=rate)
         assert len(decoded) == len(expected)
         assert decoded == expected or full_scale(expected)
+
+
+@given(st.lists(st.binary(max_size=8), min_size=1, max_size=9).map(contained), st.integers(1, 20))
+def test_truncation_is_told_as_by_the_container(container: bytes, missing: int) -> None:
+    cut = container[:-missing]
+    with pytest.raises(BadBlob) as told:
+        list(packets(cut))
+    with pytest.raises(BadBlob) as refused:
+        list(repacketized(cut))
+    assert str(refused.value) == str(told.value)
