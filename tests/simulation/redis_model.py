@@ -168,13 +168,14 @@ class ModelRedis:
         return {"run_id": self.data.run_id, "redis_version": "7.0.15", "used_memory": 0, "maxmemory": 0}
 
     def _xread(self, streams: Mapping[str, str], count: int) -> Reply:
-        key, cursor = next(iter(streams.items()))
+        found = {key: self._after(key, parsed_id(cursor), count) for key, cursor in streams.items()}
+        return [[key.encode(), entries] for key, entries in found.items() if entries]
+
+    def _after(self, key: str, cursor: Id, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
         stream = self.data.streams.get(key)
-        after = parsed_id(cursor)
-        found = [] if stream is None else [entry for entry in stream.entries if entry > after][:count]
-        if stream is None or not found:
-            return []
-        return [[key.encode(), [(text_id(entry).encode(), dict(stream.entries[entry])) for entry in found]]]
+        entries = {} if stream is None else stream.entries
+        found = [entry for entry in entries if entry > cursor][:count]
+        return [(text_id(entry).encode(), dict(entries[entry])) for entry in found]
 
     def _mget(self, *keys: str) -> list[bytes | None]:
         return [self.data.get(key) for key in keys]

@@ -134,8 +134,13 @@ def release(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG0
 
 
 def renew(data: Database, keys: list[str], args: Args) -> Reply:
-    data.expiries[keys[0]] = data.now_ms + int(args[1])
-    return 1
+    kept = []
+    for lease, token in zip(keys, args[1:], strict=True):
+        ours = data.get(lease) == token
+        if ours:
+            data.expiries[lease] = data.now_ms + int(args[0])
+        kept.append(int(ours))
+    return kept
 
 
 def seal(data: Database, keys: list[str], args: Args) -> Reply:

@@ -61,7 +61,7 @@ class Pair:
         self.run("release", [self.keys.lease(0), self.keys.epoch(0)], self.token())
 
     def renew(self) -> None:
-        self.run("renew", [self.keys.lease(0)], self.token(), LEASE_MS)
+        self.run("renew", [self.keys.lease(0), self.keys.lease(1)], LEASE_MS, self.token(), "no token")
 
     def accept(self) -> None:
         ids = self.some_ids()

@@ -21,7 +21,7 @@ from worker.stream.config import record_or_check
 from worker.stream.keys import Keys
 from worker.stream.server import check_server, memory_use
 
-OWNERS = {"accept", "bury", "claim", "discard", "release", "renew", "seal", "sweep", "trial", "unseal"}
+OWNERS = {"accept", "bury", "claim", "discard", "release", "seal", "sweep", "trial", "unseal"}
 
 
 @pytest.mark.parametrize("name", sorted(OWNERS))
@@ -29,7 +29,7 @@ def test_script_that_only_an_owner_runs_checks_the_lease_first(name: str) -> Non
     assert script(name).index("LEASELOST") < script(name).rindex("redis.call")
 
 
-@pytest.mark.parametrize("name", sorted(OWNERS | {"done", "heartbeat", "acquire", "seen"}))
+@pytest.mark.parametrize("name", sorted(OWNERS | {"done", "heartbeat", "acquire", "renew", "seen"}))
 def test_script_that_drains_may_write_when_redis_is_full(name: str) -> None:
     assert script(name).startswith("#!lua flags=allow-oom\n")
 
@@ -48,7 +48,7 @@ async def test_missing_scripts_are_repeated_in_their_places(client: Client, keys
     replies = await client.gather(
         [
             Call("config", [keys.config], [8, "1"]),
-            Call("renew", [keys.lease(0)], ["no token", 1000]),
+            Call("sweep", [keys.lease(0), keys.stream(0)], ["no token", "group", "one"]),
             Call("config", [f"{keys.prefix}:other"], [9, "1"]),
         ]
     )

@@ -62,7 +62,7 @@ async def test_lease_expires_without_renewal(client: Client, keys: Keys) -> None
 async def test_renewal_prolongs_and_notes_when_it_was_sent(leases: Leases, keys: Keys, raw: Raw) -> None:
     (lease,) = await leases.acquire([0], "one")
     acquired = lease.renewed
-    await raw.pexpire(keys.lease(0), 100)
+    await raw.pexpire(keys.lease(0), 5000)
     assert await leases.renew([lease]) == []
     assert await raw.pttl(keys.lease(0)) > 1000 * TTL - 1000
     assert lease.renewed > acquired

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.stream.desk import Desk, Raw, pending
 from worker.errors import StreamError
-from worker.stream.entries import START, ReadRequest
+from worker.stream.entries import START, STREAMS_TOGETHER, ReadRequest
 
 
 async def test_reading_changes_nothing_and_may_be_repeated(desk: Desk, raw: Raw) -> None:
@@ -20,6 +20,25 @@ async def test_reading_changes_nothing_and_may_be_repeated(desk: Desk, raw: Raw)
     assert [entry.id for entry in rest] == ids[3:]
     assert nothing == []
     assert await pending(raw, desk) == {}
+
+
+async def test_one_stream_may_be_read_from_several_places(desk: Desk) -> None:
+    ids = await desk.push(5)
+    requests = [ReadRequest(0, cursor, 1) for cursor in (START, ids[2], ids[4], START)]
+    pages = await desk.entries.read(requests)
+    assert [[entry.id for entry in page] for page in pages if isinstance(page, list)] == [
+        [ids[0]],
+        [ids[3]],
+        [],
+        [ids[0]],
+    ]
+
+
+async def test_more_streams_than_one_command_asks_for_are_read(desk: Desk, raw: Raw) -> None:
+    count = 3 * STREAMS_TOGETHER + 1
+    ids = [(await raw.xadd(desk.keys.stream(number), {"a": "1"})).decode() for number in range(count)]
+    pages = await desk.entries.read([ReadRequest(number, START, 1 + number % 2) for number in range(count)])
+    assert [[entry.id for entry in page] for page in pages if isinstance(page, list)] == [[id_] for id_ in ids]
 
 
 async def test_key_of_a_wrong_type_spoils_only_its_own_page(desk: Desk, raw: Raw) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from redis.asyncio.client import Pipeline
 
@@ -36,6 +37,10 @@ MAX_ENTRY_BYTES = MAX_CHUNK_BYTES + 64 * 1024
 MAX_PAGES_BYTES = 64 * 1024 * 1024
 """What one round trip may bring, over twice of what its pages aim at."""
 
+STREAMS_TOGETHER = 8
+"""Streams that one command reads at most. A worker asks all of its streams all the time, and commands are what costs it
+most; but what one command brings must come within the connection's timeout."""
+
 
 class Entry(NamedTuple):
     """A stream entry as it was pushed; of one that is too large to be read only its bytes are known, as `oversize`."""
@@ -43,6 +48,10 @@ class Entry(NamedTuple):
     id: EntryId
     fields: dict[bytes, bytes]
     oversize: int = 0
+
+
+_Page: TypeAlias = list[Entry] | StreamError
+"""What a read gives, or what went wrong there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +143,35 @@ class Entries:
         )
         return any(at is not None and pushed_ms <= int(at) for at in found)
 
-    async def read(self, requests: Sequence[ReadRequest]) -> list[list[Entry] | StreamError]:
-        """Entries after each request's cursor, or what went wrong there, in one round trip; changes nothing.
+    async def read(self, requests: Sequence[ReadRequest]) -> list[_Page]:
+        """Entries after each request's cursor, or what went wrong there; changes nothing.
 
         Raises a `StreamError` of cause "large" if together they have over MAX_PAGES_BYTES.
         """
+        with at_most(MAX_PAGES_BYTES):
+            pages = await self._read_together(_alike(requests))
+            # One stream that can't be read has spoiled all that were asked with it.
+            spoiled = [[request] for request in requests if isinstance(pages[request], StreamError)]
+            if spoiled:
+                pages |= await self._read_together(spoiled)
+        return [pages[request] for request in requests]
+
+    async def _read_together(self, groups: Sequence[Sequence[ReadRequest]]) -> dict[ReadRequest, _Page]:
+        """One command for each group, all in one round trip."""
 
         def queue(pipe: Pipeline) -> None:
-            for request in requests:
-                pipe.xread({self._keys.stream(request.partition): request.cursor}, count=request.count)
+            for group in groups:
+                pipe.xread({self._keys.stream(r.partition): r.cursor for r in group}, count=group[0].count)
 
-        with at_most(MAX_PAGES_BYTES):
-            return [_entries(reply) for reply in await self._client.pipeline(queue)]
+        pages: dict[ReadRequest, _Page] = {}
+        for group, reply in zip(groups, await self._client.pipeline(queue), strict=True):
+            found = _by_stream(reply)
+            for request in group:
+                key = self._keys.stream(request.partition)
+                pages[request] = found if isinstance(found, StreamError) else found.get(key, [])
+        return pages
 
-    async def read_next(self, request: ReadRequest) -> list[Entry] | StreamError:
+    async def read_next(self, request: ReadRequest) -> _Page:
         """The one entry after the request's cursor, if any: costs Redis more than `read`, and is safe for any size."""
         call = Call("next", [self._keys.stream(request.partition)], [request.cursor, MAX_ENTRY_BYTES])
         (found,) = await self._client.gather([call])
@@ -271,8 +295,22 @@ def _seal(field: bytes, value: bytes) -> Seal:
         raise StreamError(f"the seal {field!r} can't be read: {error}", cause="refused") from error
 
 
-def _entries(reply: Any) -> list[Entry] | StreamError:
+def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
+    """Groups of what one command can ask for: one count for all of its streams, and each of them once."""
+    alike: dict[tuple[int, int], list[ReadRequest]] = {}
+    times: Counter[int] = Counter()
+    for request in requests:
+        alike.setdefault((request.count, times[request.partition]), []).append(request)
+        times[request.partition] += 1
+    return [
+        same[first : first + STREAMS_TOGETHER]
+        for same in alike.values()
+        for first in range(0, len(same), STREAMS_TOGETHER)
+    ]
+
+
+def _by_stream(reply: Any) -> dict[str, list[Entry]] | StreamError:
+    """Streams without new entries are not in it."""
     if isinstance(reply, Exception):
         return stream_error(reply)
-    streams = reply or []
-    return [Entry(entry.decode(), fields) for _, entries in streams for entry, fields in entries]
+    return {key.decode(): [Entry(entry.decode(), fields) for entry, fields in entries] for key, entries in reply or []}

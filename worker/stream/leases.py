@@ -119,15 +119,16 @@ class Leases:
 
     async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
         """Prolong leases we hold; returns those that turned out to be lost, marked so."""
+        if not leases:
+            return []
         sent = self._client.clock()
-        calls = [Call("renew", [self._keys.lease(lease.partition)], [lease.token, self._ttl_ms]) for lease in leases]
-        for lease, reply in zip(leases, await self._client.gather(calls), strict=True):
-            if isinstance(reply, LeaseLost):
-                lease.lost = True
-            elif isinstance(reply, Exception):
-                raise reply
-            else:
+        keys = [self._keys.lease(lease.partition) for lease in leases]
+        call = Call("renew", keys, [self._ttl_ms, *(lease.token for lease in leases)])
+        for lease, kept in zip(leases, await self._client.run(call), strict=True):
+            if kept:
                 lease.renewed = sent
+            else:
+                lease.lost = True
         return [lease for lease in leases if lease.lost]
 
     async def release(self, lease: Lease) -> None:

@@ -1,2 +1,9 @@
--- KEYS lease | ARGV token, ttl in ms
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+-- KEYS lease… | ARGV ttl in ms, our token of each lease…
+-- Prolongs the leases that are ours; returns 1 for each of them, 0 for each that we have lost. One call instead of one
+-- for each lease: an owner of many asks all the time.
+local kept = {}
+for i, lease in ipairs(KEYS) do
+  local ours = redis.call('GET', lease) == ARGV[i + 1]
+  kept[i] = ours and redis.call('PEXPIRE', lease, ARGV[1]) or 0
+end
+return kept
