@@ -43,6 +43,8 @@ PART_BYTES = 4096
 """Packets are kept in parts of at least so many bytes: one growing buffer moves at every growth, and thousands of them
 that move among each other leave half as much again of memory in holes."""
 
+PACKET_LENGTHS = [PACKET_LENGTH.pack(size) for size in range(MAX_PACKET_BYTES + 1)]
+
 PACKETS_AHEAD = 512
 """A minute's packets of 120 ms, and a bound on what a blob of nothing but tiny packets can ask for."""
 
@@ -205,12 +207,13 @@ class Encoder:
     def _encode_some(self, source: ctypes.c_char, start: int, frames: int) -> None:
         # Between two frames nothing of Python's runs but the call itself: libopus leaves the caches cold, in which
         # every step costs a multiple.
-        pieces = [ctypes.byref(source, start + frame * self._frame_bytes) for frame in range(frames)]
+        end = start + frames * self._frame_bytes
+        pieces = [ctypes.byref(source, at) for at in range(start, end, self._frame_bytes)]
         samples, room = repeat(self._frame_samples), repeat(MAX_PACKET_BYTES)
         sizes = list(map(self._library.encode, repeat(self._state), pieces, samples, _scratch.slots, room))
         if min(sizes) < 0:
             raise EncodingFailed(f"libopus refused a frame: {self._library.describe(min(sizes))}")
-        self._hold(b"".join(_scratch.packets(sizes)), frames)
+        self._hold(_scratch.packets(sizes), frames)
 
     def _hold(self, packets: bytes, count: int) -> None:
         self._part += packets
@@ -229,16 +232,16 @@ class _Scratch(threading.local):
     """Memory of each thread's own, with a slot for each of SCRATCH_FRAMES packets."""
 
     def __init__(self) -> None:
-        self._memory = memoryview(bytearray(SCRATCH_FRAMES * MAX_PACKET_BYTES))
-        pinned = ctypes.c_char.from_buffer(self._memory)
-        self.slots = [ctypes.byref(pinned, number * MAX_PACKET_BYTES) for number in range(SCRATCH_FRAMES)]
+        memory = memoryview(bytearray(SCRATCH_FRAMES * MAX_PACKET_BYTES))
+        pinned = ctypes.c_char.from_buffer(memory)
+        starts = range(0, len(memory), MAX_PACKET_BYTES)
+        self.slots = [ctypes.byref(pinned, at) for at in starts]
+        self._views = [memory[at : at + MAX_PACKET_BYTES] for at in starts]
 
-    def packets(self, sizes: Sequence[int]) -> Iterator[bytes | memoryview]:
+    def packets(self, sizes: Sequence[int]) -> bytes:
         """What the slots hold, each packet after its length."""
-        for slot, size in enumerate(sizes):
-            at = slot * MAX_PACKET_BYTES
-            yield PACKET_LENGTH.pack(size)
-            yield self._memory[at : at + size]
+        slots = zip(self._views, sizes, strict=False)
+        return b"".join([part for view, size in slots for part in (PACKET_LENGTHS[size], view[:size])])
 
 
 _scratch = _Scratch()
