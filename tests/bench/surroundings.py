@@ -96,6 +96,7 @@ class Surroundings:
 
     def _environment(self, settings: Mapping[str, object]) -> dict[str, str]:
         ours = {name.upper() for name in Settings.model_fields}
+        ours.add("PYTHONDONTWRITEBYTECODE")  # an installed worker does not compile itself at every start
         inherited = {name: value for name, value in os.environ.items() if name.upper() not in ours}
         return inherited | {
             "REDIS_URL": self.redis_url,
