@@ -143,6 +143,19 @@ async def test_full_redis_can_be_looked_at(own_redis: Callable[..., RedisServer]
         assert any("is full" in concern.text for concern in concerns(overview, MAX_AGE))
 
 
+async def test_key_of_a_wrong_type_is_named_and_hides_only_its_own_partition(cemetery: Cemetery) -> None:
+    await busy_partition(cemetery)
+    await cemetery.client.redis.set(cemetery.keys.stream(3), "no stream")
+
+    overview = await look(cemetery)
+
+    assert [view.number for view in overview.partitions] == [0, 1, 2, 4, 5, 6, 7]
+    assert overview.entries == 5
+    (refusal,) = overview.refusals
+    assert "WRONGTYPE" in refusal
+    assert f"(look at {cemetery.keys.stream(3)})" in refusal
+
+
 async def test_recorded_number_of_partitions_wins_over_the_setting(cemetery: Cemetery) -> None:
     inspector = Inspector(cemetery.client, cemetery.keys)
     assert await inspector.partitions(64) == 64
@@ -175,6 +188,7 @@ def test_nothing_is_said_of_a_healthy_system() -> None:
         (replace(HEALTHY, server=replace(SERVER, memory=80)), "warning", "80% of maxmemory"),
         (replace(HEALTHY, server=replace(SERVER, memory=96)), "danger", "full (96% of maxmemory)"),
         (replace(HEALTHY, workers=()), "danger", "no worker is alive"),
+        (replace(HEALTHY, refusals=("Redis: WRONGTYPE",)), "danger", "can't be read: Redis: WRONGTYPE"),
         (replace(HEALTHY, workers=(), partitions=(IDLE,)), "warning", "no worker is alive"),
         (replace(HEALTHY, partitions=(replace(WAITING, owner=None),)), "warning", "without an owner: 1"),
         (replace(HEALTHY, partitions=(LATE,)), "danger", "waited 121 s and is not stored; batches on their way: 2"),

@@ -58,6 +58,8 @@ def _memory(used: float) -> Iterator[Concern]:
 
 
 def _flow(overview: Overview, batch_max_age: float) -> Iterator[Concern]:
+    for refusal in overview.refusals:
+        yield Concern("danger", f"a partition can't be read: {refusal}")
     waiting = sum(1 for view in overview.unowned if view.entries)
     if not overview.workers:
         yield Concern("danger" if overview.entries else "warning", "no worker is alive")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from worker.batch import EntryId, entry_ms, entry_order
+from worker.errors import StreamError
 from worker.stream.client import Call, Client
 from worker.stream.keys import GROUP, Keys
 
@@ -78,12 +79,13 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything at Redis' time `now_ms`."""
+    """Everything at Redis' time `now_ms`; `refusals` say which partitions Redis could not show, and why."""
 
     now_ms: int
     server: ServerView
     workers: tuple[WorkerView, ...]
     partitions: tuple[PartitionView, ...]
+    refusals: tuple[str, ...] = ()
 
     @property
     def entries(self) -> int:
@@ -127,25 +129,23 @@ class Inspector:
     async def overview(self, partitions: int) -> Overview:
         """Look at everything; each partition is seen at one moment, the moments differ a little."""
         now_ms = await self.now_ms()
-        return Overview(
-            now_ms,
-            _server(await self._client.command(lambda redis: redis.info())),
-            await self._workers(now_ms),
-            await self._look(range(partitions)),
-        )
+        server = _server(await self._client.command(lambda redis: redis.info()))
+        workers = await self._workers(now_ms)
+        views: list[PartitionView] = []
+        refusals: list[str] = []
+        for first in range(0, partitions, PAGE):
+            page = range(first, min(first + PAGE, partitions))
+            for number, reply in zip(page, await self._client.gather([self._call(n) for n in page]), strict=True):
+                if isinstance(reply, StreamError):
+                    refusals.append(str(reply))
+                else:
+                    views.append(_partition(number, reply))
+        return Overview(now_ms, server, workers, tuple(views), tuple(refusals))
 
     async def _workers(self, now_ms: int) -> tuple[WorkerView, ...]:
         described = await self._client.command(lambda redis: redis.hgetall(self._keys.workers))
         views = [_worker(name, value, now_ms) for name, value in described.items()]
         return tuple(sorted((view for view in views if view.silent_in_ms > 0), key=lambda view: view.name))
-
-    async def _look(self, numbers: Sequence[int]) -> tuple[PartitionView, ...]:
-        views: list[PartitionView] = []
-        for first in range(0, len(numbers), PAGE):
-            page = numbers[first : first + PAGE]
-            replies = await self._client.run_all([self._call(number) for number in page])
-            views += [_partition(number, reply) for number, reply in zip(page, replies, strict=True)]
-        return tuple(views)
 
     def _call(self, number: int) -> Call:
         keys = self._keys
