@@ -238,7 +238,7 @@ def test_table_tells_whose_how_big_and_why(three: Settings) -> None:
     result = command(three, "dead-letters", "ls")
 
     assert result.exit_code == 0
-    for told in ("u/c #0", "u/d #1", "1.7 kB", "field b'color'", "poison: 3 workers", "3 dead letters"):
+    for told in ("u/c #0", "u/d #1", "1.7 kB", "field b'color'", "poison: 3 workers", "dead letters: 3"):
         assert told in result.stdout
 
 

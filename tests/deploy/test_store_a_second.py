@@ -50,3 +50,4 @@ async def test_without_a_worker_it_fails_and_says_where_to_look(settings: Callab
 
     assert status == 1
     assert "Not stored within 1 s. Look at: audio-batch-worker status" in printed
+    assert "Once found, remove it: audio-batch-worker rm --uid helm-test --conversation helm-test-" in printed

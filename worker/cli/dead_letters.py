@@ -204,7 +204,7 @@ def _print_table(letters: Sequence[Letter], now_ms: int, *, limit: int | None = 
     console = Console(stderr=to_stderr, highlight=False)
     if letters:
         console.print(_table(letters[:limit], now_ms), markup=False)
-    console.print(f"{len(letters)} dead letters, {shown_bytes(sum(letter.bytes for letter in letters))}")
+    console.print(f"dead letters: {len(letters)}, {shown_bytes(sum(letter.bytes for letter in letters))}")
 
 
 def _table(letters: Sequence[Letter], now_ms: int) -> Table:

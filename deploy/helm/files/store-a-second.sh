@@ -19,6 +19,7 @@ deadline=$(($(date +%s) + ${TIMEOUT_SECONDS:-90}))
 until audio-batch-worker ls --uid "$uid" --conversation "$conversation" --json | grep -q "/$conversation/"; do
     if [ "$(date +%s)" -ge "$deadline" ]; then
         echo "Not stored within ${TIMEOUT_SECONDS:-90} s. Look at: audio-batch-worker status" >&2
+        echo "Once found, remove it: audio-batch-worker rm --uid $uid --conversation $conversation" >&2
         exit 1
     fi
     sleep 1
