@@ -33,7 +33,7 @@ BUNDLED_VERSIONS = {"0.1.1": "libopus 1.6.1"}
 # Where find_library can't look (it needs ldconfig or a compiler), the loader may still know these names.
 SYSTEM_NAMES = ("libopus.so.0", "libopus.0.dylib", "opus.dll")
 
-CArg: TypeAlias = Any  # what ctypes.byref gives
+CArg: TypeAlias = Any  # what ctypes.byref gives, or another of its objects
 
 _loading = threading.RLock()
 
@@ -50,7 +50,7 @@ class Library:
     ctl: Any  # the module opuslib.api.ctl
     error: type[Exception]  # what these modules raise; its attribute `code` is libopus' own
     encode: Callable[[CArg, CArg, int, CArg, int], int]  # state, PCM, samples, output, its size -> packet's size
-    decode: Callable[[int, bytes, int, int, int, int], int]  # state, packet, its size, output, samples, FEC -> samples
+    decode: Callable[[CArg, bytes, int, CArg, int, int], int]  # state, packet, its size, output, samples, FEC -> count
     describe: Callable[[int], str]  # an error's code -> libopus' words for it
 
 
@@ -88,8 +88,8 @@ def _load() -> Library:
         decoder=importlib.import_module("opuslib.api.decoder"),
         ctl=importlib.import_module("opuslib.api.ctl"),
         error=importlib.import_module("opuslib.exceptions").OpusError,
-        encode=_encode_function(handle),
-        decode=_decode_function(handle),
+        encode=_function(handle, "opus_encode"),
+        decode=_function(handle, "opus_decode"),
         describe=lambda code: str(info.strerror(code).decode()),
     )
 
@@ -158,24 +158,11 @@ def _version(answer: str, origin: str) -> str:
     return BUNDLED_VERSIONS.get(release, f"{answer} ({BUNDLED_DISTRIBUTION} {release})")
 
 
-# Indexing a CDLL makes a function of its own, so that opuslib's prototypes stay as they are.
-def _encode_function(handle: ctypes.CDLL) -> Callable[[CArg, CArg, int, CArg, int], int]:
-    # Without a prototype its arguments are passed as they are: checking and converting five of them for every frame
-    # takes a third of the call.
-    function = handle["opus_encode"]
+def _function(handle: ctypes.CDLL, name: str) -> Callable[..., int]:
+    """A function without a prototype: its arguments are passed as they are, pointers only by `byref` or as bytes.
+
+    To check and convert five arguments for every frame takes a third of the call.
+    """
+    function = handle[name]  # indexing makes one of our own, so that opuslib's prototypes stay as they are
     function.restype = ctypes.c_int32
-    return function
-
-
-def _decode_function(handle: ctypes.CDLL) -> Callable[[int, bytes, int, int, int, int], int]:
-    function = handle["opus_decode"]
-    function.argtypes = (
-        ctypes.c_void_p,
-        ctypes.c_char_p,
-        ctypes.c_int32,
-        ctypes.c_void_p,
-        ctypes.c_int,
-        ctypes.c_int,
-    )
-    function.restype = ctypes.c_int
     return function

@@ -113,8 +113,7 @@ def _plain_decoder(container: bytes, rate: int) -> NDArray[np.int32]:
     pcm = (ctypes.c_int16 * room)()
     heard = []
     for packet in packets(container):
-        address = ctypes.cast(state, ctypes.c_void_p).value or 0
-        count = binding.decode(address, bytes(packet), len(packet), ctypes.addressof(pcm), room, 0)
+        count = binding.decode(state, bytes(packet), len(packet), pcm, room, 0)
         heard.append(np.array(pcm[:count], dtype=np.int32))
     binding.decoder.destroy(state)
     return np.concatenate(heard)

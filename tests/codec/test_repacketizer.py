@@ -37,12 +37,11 @@ def decoded_one_by_one(contents: Sequence[bytes], rate: int) -> bytes:
     """
     binding, pcm = library(), bytearray()
     state = binding.decoder.create_state(rate, 1)
-    address = ctypes.cast(state, ctypes.c_void_p).value or 0
     room = ctypes.create_string_buffer(rate * 120 // 1000 * 2)
     try:
         for number, content in enumerate(contents):
             most = len(room) // 2 if content else rate // 50
-            samples = binding.decode(address, content, len(content), ctypes.addressof(room), most, 0)
+            samples = binding.decode(state, content, len(content), room, most, 0)
             if samples < 0:
                 raise BadBlob(f"packet {number} is not valid Opus")
             pcm += room.raw[: samples * 2]
