@@ -100,7 +100,7 @@ class Edge:
         slow = fate is Fate.SLOW and self._random.random() < 0.5
         await asyncio.sleep(self._random.random() * (self.rates.longest_slow if slow else 0.003))
         if fate is Fate.KILLED_BEFORE:
-            node.kill()
+            node.crash()
         if fate is Fate.PAUSED_BEFORE:
             node.pause(self._random.random() * self.rates.longest_pause)
         await node.awake()
@@ -109,7 +109,7 @@ class Edge:
         if fate is Fate.SLOW:
             await asyncio.sleep(self._random.random() * self.rates.longest_slow)
         if fate is Fate.KILLED_AFTER:
-            node.kill()
+            node.crash()
         if fate is Fate.PAUSED_AFTER:
             node.pause(self._random.random() * self.rates.longest_pause)
         await node.awake()

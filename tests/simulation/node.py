@@ -21,6 +21,7 @@ class Node:
         self._running = asyncio.Event()
         self._running.set()
         self._paused_until = 0.0
+        self.interruptions = 0
 
     @property
     def paused(self) -> bool:
@@ -30,8 +31,13 @@ class Node:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
+    def crash(self) -> None:
+        """As SIGKILL, in the middle of something."""
+        self.interruptions += 1
+        self.kill()
+
     def kill(self) -> None:
-        """As SIGKILL: no task of it reaches anything again. Cancelling is only to get rid of them."""
+        """No task of it reaches anything again. Cancelling is only to get rid of them."""
         self.alive = False
         self._running.set()
         for task in list(self.tasks):
@@ -39,6 +45,7 @@ class Node:
 
     def pause(self, seconds: float) -> None:
         """As SIGSTOP, and SIGCONT `seconds` later."""
+        self.interruptions += 1
         loop = asyncio.get_running_loop()
         self._running.clear()
         self._paused_until = max(self._paused_until, loop.time() + seconds)

@@ -12,6 +12,7 @@ from tests.simulation.pushers import SAMPLES
 from tests.simulation.world import Run
 from worker.batch import Conversation, entry_order
 from worker.stores import BlobInfo
+from worker.trials import QUARANTINE_AFTER
 
 
 def findings(run: Run) -> list[str]:
@@ -76,12 +77,16 @@ def _strays(run: Run, conversation: Conversation) -> set[int]:
 
 def _buried(run: Run, conversation: Conversation) -> set[int]:
     """Chunks among the dead letters: allowed only as poison, which too many deaths in a row look like."""
-    found = set()
+    name, found = conversation.conversation_id.encode(), set[int]()
     for partition in range(run.world.partitions):
         for fields in run.redis.data.stream(run.keys.dead(partition)).entries.values():
-            if fields.get(b"conversation_id") == conversation.conversation_id.encode() and b"seq" in fields:
-                found.add(int(fields[b"seq"]) + 1)
+            if fields.get(b"conversation_id") == name and _is_poison(fields[b"reason"]):
+                found.update(numbers_in(fields[b"pcm"], SAMPLES))
     return found
+
+
+def _is_poison(reason: bytes) -> bool:
+    return reason.startswith((b"poison", b"failed"))
 
 
 def _events(run: Run) -> Iterator[str]:
@@ -105,8 +110,8 @@ def _refuse(run: Run) -> Iterator[str]:
         for partition in range(run.world.partitions)
         for fields in run.redis.data.stream(run.keys.dead(partition)).entries.values()
     )
-    poison = sum(count for reason, count in reasons.items() if reason.startswith((b"poison", b"failed")))
-    if poison and run.world.kills < 3:
+    poison = sum(count for reason, count in reasons.items() if _is_poison(reason))
+    if poison and run.interruptions < QUARANTINE_AFTER:
         yield f"dead letters hold {dict(reasons)}, which nobody died of"
     invalid = reasons.total() - poison
     if invalid != run.pushed.bad and not run.failed_over:

@@ -122,7 +122,6 @@ class Run:
         self.metrics = Metrics()
         self.failures: list[str] = []
         self.failed_over = 0
-        self.killed = 0
         self.keys = Keys(PREFIX)
         self._out = trace
         self._trace = self._write if trace is not None else None
@@ -137,6 +136,11 @@ class Run:
         finally:
             self.loop.run_until_complete(self._end())
             self.loop.close()
+
+    @property
+    def interruptions(self) -> int:
+        """Times a worker crashed, or was paused: an owner that sleeps beyond its lease looks as if it had died."""
+        return sum(node.interruptions for node in self._nodes)
 
     async def _end(self) -> None:
         while any(
@@ -227,7 +231,7 @@ class Run:
 
     async def _kill(self) -> None:
         if node := self._any_alive():
-            node.kill()
+            node.crash()
 
     async def _pause(self) -> None:
         if node := self._any_alive():
