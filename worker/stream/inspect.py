@@ -135,7 +135,8 @@ class Inspector:
         refusals: list[str] = []
         for first in range(0, partitions, PAGE):
             page = range(first, min(first + PAGE, partitions))
-            for number, reply in zip(page, await self._client.gather([self._call(n) for n in page]), strict=True):
+            replies = await self._client.gather([self._call(number) for number in page])
+            for number, reply in zip(page, replies, strict=True):
                 if isinstance(reply, StreamError):
                     refusals.append(str(reply))
                 else:
