@@ -49,7 +49,7 @@ def measure(world: Surroundings, *, quick: bool) -> Section:
     """Take turns, so that what disturbs one disturbs all."""
     section = Section(f"CPU per audio-minute, {library().version}, complexity {COMPLEXITY}")
     limit, conversations, turns = Limit(world.directory), 10 if quick else 60, 1 if quick else 3
-    bare_minutes = 6 if quick else 60  # the least of short runs is luck, which a long one does not have
+    minutes = conversations * MINUTES_EACH  # of both: the least of shorter runs meets less of what disturbs
     if not limit.is_compiled:
         section.notes.append("there is no C compiler: the bare loop is one of ctypes calls")
     bare: list[float] = []
@@ -57,7 +57,7 @@ def measure(world: Surroundings, *, quick: bool) -> Section:
     ways = _predecessors(section)
     former: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns):
-        bare.append(fmean(limit.encode(spoken(), complexity=COMPLEXITY).cpu for _ in range(bare_minutes)))
+        bare.append(fmean(limit.encode(spoken(), complexity=COMPLEXITY).cpu for _ in range(minutes)))
         drained.append(drain(world, spoken(), conversations, first=turn * conversations))
         for name, path in ways.items():
             former[name].append(predecessor.measure(world, path, minutes=2 if quick else 10))
