@@ -6,7 +6,6 @@ Frames of 20 ms, mono, application VOIP. PCM is s16le.
 from __future__ import annotations
 
 import ctypes
-import threading
 import weakref
 from contextlib import contextmanager
 from itertools import islice, repeat
@@ -17,16 +16,18 @@ from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
 from codec.libopus import library
 from codec.repacketizer import MAX_FRAMES, MAX_PACKET_BYTES, repacketized
+from codec.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from codec.libopus import Library
+    from codec.libopus import CArg, Library
 
 CHANNELS = 1
 APPLICATION_VOIP = 2048  # opus_defines.h
 FRAMES_PER_SECOND = 50
-ZEROS = bytes(max(SAMPLE_RATES) * BYTES_PER_SAMPLE)  # one second of silence at any rate
+SECOND_BYTES = max(SAMPLE_RATES) * BYTES_PER_SAMPLE  # at the highest rate
+ZEROS = bytes(SECOND_BYTES)
 
 SETTLING_FRAMES = 10
 """Frames of digital silence after which decoded audio is silent to 2 units of the last place."""
@@ -34,8 +35,8 @@ SETTLING_FRAMES = 10
 SILENT_PACKET = PACKET_LENGTH.pack(0)
 """An empty packet, with its length: every decoder conceals 20 ms, and after silence that is silence."""
 
-SCRATCH_FRAMES = 256
-"""Frames between two copies out of a thread's scratch memory."""
+FRAMES_AT_ONCE = 256
+"""Frames that pass through libopus without a step of ours between them: a chunk of 5 s has 250."""
 
 PART_BYTES = 4096
 """Packets are kept in parts of at least so many bytes: one growing buffer moves at every growth, and thousands of them
@@ -43,8 +44,9 @@ that move among each other leave half as much again of memory in holes."""
 
 PACKET_LENGTHS = [PACKET_LENGTH.pack(size) for size in range(MAX_PACKET_BYTES + 1)]
 
-PACKETS_AT_ONCE = 64
-"""Joined packets between two copies out of a decoder's scratch memory: at most 7.7 s, at 16 kHz 246 kB."""
+SECONDS_AT_ONCE = 64
+"""Decoded audio between two copies out of the scratch memory, at the highest rate; at 16 kHz three times as long. A
+minute is best decoded in one go: while a thread of Python's prepares packets or copies audio, no other can."""
 
 MAX_DECODED_SECONDS = 3600
 """Batches hold a minute; without a limit, 2 bytes of a hostile blob become 120 ms."""
@@ -53,6 +55,10 @@ EARLY_SAMPLES = {24000: 2, 48000: 3}
 """At these rates speech passes through libopus' resampler and comes out earlier than the look-ahead says, by so many
 samples: the cross-correlation of 25 s of recorded speech with its decoded self peaks at -1.5 and -3.0 without them. At
 the rates below it peaks within half a sample of the look-ahead."""
+
+_frames = Scratch(FRAMES_AT_ONCE * SECOND_BYTES // FRAMES_PER_SECOND)
+_packets = Scratch(FRAMES_AT_ONCE * MAX_PACKET_BYTES)
+_audio = Scratch(SECONDS_AT_ONCE * SECOND_BYTES)
 
 
 class Encoder:
@@ -169,29 +175,33 @@ class Encoder:
         self._tail = pcm[start + frames * self._frame_bytes :]
 
     def _encode_frames(self, pcm: bytes, start: int, frames: int) -> None:
-        source = ctypes.c_char.from_address(ctypes.cast(ctypes.c_char_p(pcm), ctypes.c_void_p).value or 0)
-        for skippable, count in self._runs(pcm, start, frames):
+        end, step = start + frames * self._frame_bytes, FRAMES_AT_ONCE * self._frame_bytes
+        for at in range(start, end, step):
+            self._encode_some(pcm, at, min(at + step, end))
+
+    def _encode_some(self, pcm: bytes, start: int, end: int) -> None:
+        _frames.view[: end - start] = memoryview(pcm)[start:end]
+        pieces, at = _frames.slots(self._frame_bytes), 0
+        for skippable, count in self._runs(pcm, start, end):
             if skippable:
                 self._hold(SILENT_PACKET * count, count)
             else:
-                for first in range(0, count, SCRATCH_FRAMES):
-                    at = start + first * self._frame_bytes
-                    self._encode_some(source, at, min(SCRATCH_FRAMES, count - first))
-            start += count * self._frame_bytes
+                self._encode_run(pieces[at : at + count])
+            at += count
 
-    def _runs(self, pcm: bytes, start: int, frames: int) -> Iterator[tuple[bool, int]]:
+    def _runs(self, pcm: bytes, start: int, end: int) -> Iterator[tuple[bool, int]]:
         """Divide frames into runs to encode and runs to skip.
 
         A muted microphone and a filled gap are exact zeros. Once the encoder has settled on them, empty packets sound
         the same, cost no CPU and a quarter of the bytes; when the audio comes back the encoder goes on as if no time
         had passed.
         """
-        if frames and self._silence not in pcm:  # as most often: one look instead of one for every frame
+        if pcm.find(self._silence, start, end) < 0:  # as most often: one look instead of one for every frame
             self._silent_frames = 0
-            yield False, frames
+            yield False, (end - start) // self._frame_bytes
             return
         run, skipping = 0, False
-        for offset in range(start, start + frames * self._frame_bytes, self._frame_bytes):
+        for offset in range(start, end, self._frame_bytes):
             silent = pcm.startswith(self._silence, offset)
             self._silent_frames = self._silent_frames + 1 if silent else 0
             skip = self._silent_frames > SETTLING_FRAMES
@@ -199,19 +209,19 @@ class Encoder:
                 yield skipping, run
                 run = 0
             run, skipping = run + 1, skip
-        if run:
-            yield skipping, run
+        yield skipping, run
 
-    def _encode_some(self, source: ctypes.c_char, start: int, frames: int) -> None:
+    def _encode_run(self, pieces: Sequence[CArg]) -> None:
         # Between two frames nothing of Python's runs but the call itself: libopus leaves the caches cold, in which
         # every step costs a multiple.
-        end = start + frames * self._frame_bytes
-        pieces = [ctypes.byref(source, at) for at in range(start, end, self._frame_bytes)]
-        samples, room = repeat(self._frame_samples), repeat(MAX_PACKET_BYTES)
-        sizes = list(map(self._library.encode, repeat(self._state), pieces, samples, _scratch.slots, room))
+        samples, room, slots = repeat(self._frame_samples), repeat(MAX_PACKET_BYTES), _packets.slots(MAX_PACKET_BYTES)
+        sizes = list(map(self._library.encode, repeat(self._state), pieces, samples, slots, room))
         if min(sizes) < 0:
             raise EncodingFailed(f"libopus refused a frame: {self._library.describe(min(sizes))}")
-        self._hold(_scratch.packets(sizes), frames)
+        view, starts = _packets.view, range(0, len(sizes) * MAX_PACKET_BYTES, MAX_PACKET_BYTES)
+        packets = zip(starts, sizes, strict=True)
+        parts = [part for at, size in packets for part in (PACKET_LENGTHS[size], view[at : at + size])]
+        self._hold(b"".join(parts), len(sizes))
 
     def _hold(self, packets: bytes, count: int) -> None:
         self._part += packets
@@ -224,25 +234,6 @@ class Encoder:
     def _require_open(self) -> None:
         if not self._free.alive:
             raise EncodingFailed("the encoder is closed")
-
-
-class _Scratch(threading.local):
-    """Memory of each thread's own, with a slot for each of SCRATCH_FRAMES packets."""
-
-    def __init__(self) -> None:
-        memory = memoryview(bytearray(SCRATCH_FRAMES * MAX_PACKET_BYTES))
-        pinned = ctypes.c_char.from_buffer(memory)
-        starts = range(0, len(memory), MAX_PACKET_BYTES)
-        self.slots = [ctypes.byref(pinned, at) for at in starts]
-        self._views = [memory[at : at + MAX_PACKET_BYTES] for at in starts]
-
-    def packets(self, sizes: Sequence[int]) -> bytes:
-        """What the slots hold, each packet after its length."""
-        slots = zip(self._views, sizes, strict=False)
-        return b"".join([part for view, size in slots for part in (PACKET_LENGTHS[size], view[:size])])
-
-
-_scratch = _Scratch()
 
 
 def decode(
@@ -261,10 +252,10 @@ def decode(
     packets, parts, size = repacketized(container), [], 0
     skip = pre_skip * BYTES_PER_SAMPLE
     with _Decoder(sample_rate) as decoder:
-        while some := list(islice(packets, PACKETS_AT_ONCE)):
+        while some := list(islice(packets, decoder.packets_at_once)):
             if stop is None or size < stop:
                 part = decoder.decode(some)
-                parts.append(part[max(0, skip - size) : None if stop is None else stop - size])
+                parts.append(bytes(part[max(0, skip - size) : None if stop is None else stop - size]))
                 size += len(part)
             if size > limit:
                 raise BadBlob(f"the Opus data holds more than {MAX_DECODED_SECONDS} s of audio")
@@ -290,12 +281,8 @@ class _Decoder:
         self._sample_rate = sample_rate
         self._frame_samples = sample_rate // FRAMES_PER_SECOND
         self._room = self._frame_samples * MAX_FRAMES
-        slot_bytes = self._room * BYTES_PER_SAMPLE
-        self._memory = memory = memoryview(bytearray(PACKETS_AT_ONCE * slot_bytes))
-        pinned = ctypes.c_char.from_buffer(memory)
-        starts = range(0, len(memory), slot_bytes)
-        self._slots = [ctypes.byref(pinned, at) for at in starts]
-        self._views = [memory[at : at + slot_bytes] for at in starts]
+        self._slots = _audio.slots(self._room * BYTES_PER_SAMPLE)
+        self.packets_at_once = len(self._slots)
 
     def __enter__(self) -> Self:
         self._state = self._library.decoder.create_state(self._sample_rate, CHANNELS)
@@ -304,21 +291,22 @@ class _Decoder:
     def __exit__(self, *_: object) -> None:
         self._library.decoder.destroy(self._state)
 
-    def decode(self, numbered: Sequence[tuple[int, bytes]]) -> bytes:
-        """PCM of at most PACKETS_AT_ONCE packets, each with its number."""
+    def decode(self, numbered: Sequence[tuple[int, bytes]]) -> memoryview | bytes:
+        """PCM of at most `packets_at_once` packets, each with its number; good until the next call in this thread."""
         # As in encoding, between two packets nothing of Python's runs but the call itself.
         packets = [packet for _, packet in numbered]
         # An empty packet is a lost one: libopus conceals exactly the time that it is asked for.
         rooms = [self._room if packet else self._frame_samples for packet in packets]
         state = repeat(ctypes.byref(self._state.contents))
         counts = list(map(self._library.decode, state, packets, map(len, packets), self._slots, rooms, repeat(0)))
-        for (number, _), samples in zip(numbered, counts, strict=True):
-            if samples < 0:
-                raise BadBlob(f"packet {number} is not valid Opus: {self._library.describe(samples)}")
+        if min(counts) < 0:
+            number, samples = next((n, count) for (n, _), count in zip(numbered, counts, strict=True) if count < 0)
+            raise BadBlob(f"packet {number} is not valid Opus: {self._library.describe(samples)}")
         if sum(counts[:-1]) == self._room * (len(counts) - 1):  # as most often: full slots leave no holes
-            return self._memory[: sum(counts) * BYTES_PER_SAMPLE].tobytes()
-        views = zip(self._views, counts, strict=False)
-        return b"".join([view[: samples * BYTES_PER_SAMPLE] for view, samples in views])
+            return _audio.view[: sum(counts) * BYTES_PER_SAMPLE]
+        starts = range(0, len(counts) * self._room * BYTES_PER_SAMPLE, self._room * BYTES_PER_SAMPLE)
+        slots = zip(starts, counts, strict=True)
+        return b"".join([_audio.view[at : at + samples * BYTES_PER_SAMPLE] for at, samples in slots])
 
 
 @contextmanager
