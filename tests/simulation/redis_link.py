@@ -47,9 +47,6 @@ class RedisLink:
     def hmget(self, key: str, *fields: str) -> Awaitable[Any]:
         return self._one("hmget", key, *fields)
 
-    def mget(self, keys: Sequence[str]) -> Awaitable[Any]:
-        return self._one("mget", *keys)
-
     def hdel(self, key: str, field: str) -> Awaitable[Any]:
         return self._one("hdel", key, field)
 
@@ -91,6 +88,9 @@ class Pipeline:
 
     def xread(self, streams: Mapping[str, str], count: int) -> None:
         self._commands.append(("xread", streams, count))
+
+    def mget(self, keys: Sequence[str]) -> None:
+        self._commands.append(("mget", *keys))
 
     def evalsha(self, digest: str, count: int, *keys_and_args: Argument) -> None:
         self._commands.append(("evalsha", digest, count, *keys_and_args))

@@ -149,7 +149,8 @@ class Entries:
         Raises a `StreamError` of cause "large" if together they have over MAX_PAGES_BYTES.
         """
         with at_most(MAX_PAGES_BYTES):
-            pages = await self._read_together(_alike(requests))
+            alike = [some for same in _alike(requests) for some in self._client.together(same, STREAMS_TOGETHER)]
+            pages = await self._read_together(alike)
             # One stream that can't be read has spoiled all that were asked with it.
             spoiled = [[request] for request in requests if isinstance(pages[request], StreamError)]
             if spoiled:
@@ -268,8 +269,11 @@ class Entries:
     async def backlog(self, partitions: Iterable[int]) -> Backlog:
         """Entries and bytes per stream: exactly what is not stored yet, and what never will be."""
         numbers = list(partitions)
-        streams = [key for number in numbers for key in (self._keys.stream(number), self._keys.dead(number))]
-        sizes = await self._client.run(Call("sizes", streams, [])) if streams else []
+        calls = [
+            Call("sizes", [key for number in some for key in (self._keys.stream(number), self._keys.dead(number))], [])
+            for some in self._client.together(numbers, len(numbers) or 1)
+        ]
+        sizes = [size for reply in await self._client.run_all(calls) for size in reply]
         return Backlog(*(dict(zip(numbers, sizes[fact::4], strict=True)) for fact in range(4)))
 
     def _fenced_keys(self, lease: Lease) -> list[str]:
@@ -302,11 +306,7 @@ def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
     for request in requests:
         alike.setdefault((request.count, times[request.partition]), []).append(request)
         times[request.partition] += 1
-    return [
-        same[first : first + STREAMS_TOGETHER]
-        for same in alike.values()
-        for first in range(0, len(same), STREAMS_TOGETHER)
-    ]
+    return list(alike.values())
 
 
 def _by_stream(reply: Any) -> dict[str, list[Entry]] | StreamError:

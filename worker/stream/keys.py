@@ -1,7 +1,8 @@
 """Names of the Redis keys.
 
 Every key of a partition starts with its stream key, whose braces are the Redis Cluster hash tag: one partition is one
-slot, so each multi-key step stays inside one slot. Only looking at all partitions at once does not.
+slot, so each multi-key step stays inside one slot. A command that asks for several partitions does so for speed only:
+`Client.together` tells how many it may name.
 """
 
 from __future__ import annotations

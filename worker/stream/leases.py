@@ -10,9 +10,12 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+
+from redis.asyncio.client import Pipeline
 
 from worker.errors import LeaseLost
-from worker.stream.client import Call, Client
+from worker.stream.client import Call, Client, stream_error
 from worker.stream.config import difference_in, record
 from worker.stream.keys import Keys
 
@@ -97,7 +100,17 @@ class Leases:
     async def owners(self) -> list[str | None]:
         """Worker id per partition; None where nobody holds the lease."""
         keys = [self._keys.lease(partition) for partition in range(self._partitions)]
-        return [_owner(token) for token in await self._client.command(lambda redis: redis.mget(keys))]
+
+        def queue(pipe: Pipeline) -> None:
+            for some in self._client.together(keys, len(keys)):
+                pipe.mget(some)
+
+        owners: list[str | None] = []
+        for tokens in await self._client.pipeline(queue):
+            if isinstance(tokens, Exception):
+                raise stream_error(tokens)
+            owners += map(_owner, tokens)
+        return owners
 
     async def acquire(self, partitions: Sequence[int], worker: str) -> list[Lease]:
         """Take those leases that are free."""
@@ -119,12 +132,16 @@ class Leases:
 
     async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
         """Prolong leases we hold; returns those that turned out to be lost, marked so."""
-        if not leases:
-            return []
         sent = self._client.clock()
-        keys = [self._keys.lease(lease.partition) for lease in leases]
-        call = Call("renew", keys, [self._ttl_ms, *(lease.token for lease in leases)])
-        for lease, kept in zip(leases, await self._client.run(call), strict=True):
+        calls = [
+            Call(
+                "renew",
+                [self._keys.lease(lease.partition) for lease in some],
+                [self._ttl_ms, *(lease.token for lease in some)],
+            )
+            for some in self._client.together(leases, len(leases) or 1)
+        ]
+        for lease, kept in zip(leases, chain.from_iterable(await self._client.run_all(calls)), strict=True):
             if kept:
                 lease.renewed = sent
             else:

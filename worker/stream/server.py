@@ -19,7 +19,7 @@ _NO_SUCH_DATABASE = re.compile(r"DB index|SELECT is not allowed")
 
 
 async def check_server(client: Client) -> str:
-    """Make sure that audio is safe in this Redis; returns its version.
+    """Make sure that audio is safe in this Redis, and tell the client what it may ask; returns its version.
 
     Raises:
         SettingsError: it is too old, evicts keys of any kind, or refuses our credentials or the database's number.
@@ -35,6 +35,7 @@ async def check_server(client: Client) -> str:
                 f"REDIS_URL: Redis refuses the database: {error.__cause__}; give another number after the port, or none"
             ) from None
         raise
+    client.slots_apart = facts.get("redis_mode") == "cluster"
     version = str(facts["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
         raise SettingsError(f"REDIS_URL: Redis {version} is too old; 7.0 or newer is needed")
