@@ -56,9 +56,9 @@ EARLY_SAMPLES = {24000: 2, 48000: 3}
 samples: the cross-correlation of 25 s of recorded speech with its decoded self peaks at -1.5 and -3.0 without them. At
 the rates below it peaks within half a sample of the look-ahead."""
 
-_frames = Scratch(FRAMES_AT_ONCE * SECOND_BYTES // FRAMES_PER_SECOND)
-_packets = Scratch(FRAMES_AT_ONCE * MAX_PACKET_BYTES)
-_audio = Scratch(SECONDS_AT_ONCE * SECOND_BYTES)
+_frames = Scratch(FRAMES_AT_ONCE * SECOND_BYTES // FRAMES_PER_SECOND)  # PCM to encode
+_packets = Scratch(FRAMES_AT_ONCE * MAX_PACKET_BYTES)  # what it became
+_audio = Scratch(SECONDS_AT_ONCE * SECOND_BYTES)  # PCM that was decoded
 
 
 class Encoder:
