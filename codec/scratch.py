@@ -18,7 +18,8 @@ class Scratch(threading.local):
     """
 
     def __init__(self, size: int) -> None:
-        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared, it would outlive a fork
+        # By default it would be shared with forked processes, which would decode into each other's audio.
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(memory)
         self._pinned = ctypes.c_char.from_buffer(memory)
         self._slots: dict[int, list[CArg]] = {}
