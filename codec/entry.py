@@ -29,7 +29,7 @@ DEFAULT_SAMPLE_RATE = 16000
 BYTES_PER_SAMPLE = 2
 MAX_CHUNK_BYTES = 16 * 1024 * 1024
 MAX_ID_BYTES = 256
-MAX_TIMESTAMP = 1e12  # seconds; 12 digits before the point
+MAX_TIMESTAMP = 1e12  # seconds; 12 digits before the point, also when an object's name rounds it
 MAX_SEQ = 10**15 - 1
 
 REQUIRED_FIELDS = (b"uid", b"conversation_id", b"timestamp", b"pcm")
@@ -66,7 +66,7 @@ class Chunk:
     def __post_init__(self) -> None:
         _check_ids(self.uid, self.conversation_id)
         _check_pcm(self.pcm)
-        if not 0 <= self.timestamp < MAX_TIMESTAMP:
+        if not (self.timestamp >= 0 and round(self.timestamp, 3) < MAX_TIMESTAMP):
             raise BadEntry(f"timestamp {shown(self.timestamp)} is not Unix seconds")
         if self.sample_rate not in SAMPLE_RATES:
             raise BadEntry(f"sample_rate {shown(self.sample_rate)} is not supported")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -56,9 +57,20 @@ def doubled(spans: Iterable[Span]) -> list[Span]:
 
 def without(spans: Iterable[Span], removed: Iterable[Span]) -> list[Span]:
     """The numbers of `spans` that are not in `removed`."""
-    result = merged(spans)
-    for hole in merged(removed):
-        result = [part for span in result for part in _around(span, hole)]
+    result: list[Span] = []
+    holes = deque(merged(removed))
+    for first, last in merged(spans):
+        start = first
+        while holes and holes[0].first <= last:
+            hole = holes[0]
+            if start < hole.first:
+                result.append(Span(start, hole.first - 1))
+            start = max(start, hole.last + 1)
+            if hole.last > last:  # it reaches into the next span
+                break
+            holes.popleft()
+        if start <= last:
+            result.append(Span(start, last))
     return result
 
 
@@ -87,10 +99,3 @@ def from_text(text: str | None) -> list[Span] | None:
 def shown(spans: Iterable[Span]) -> str:
     """Spans for a reader: "0-4,6-11"."""
     return ",".join(map(str, spans))
-
-
-def _around(span: Span, hole: Span) -> list[Span]:
-    if hole.last < span.first or span.last < hole.first:
-        return [span]
-    parts = [Span(span.first, hole.first - 1), Span(hole.last + 1, span.last)]
-    return [part for part in parts if part.first <= part.last]

@@ -160,6 +160,8 @@ def test_ids_must_be_utf8() -> None:
         {"protection": "none"},
         {"seq": -1},
         {"timestamp": float("nan")},
+        {"timestamp": -0.0001},
+        {"timestamp": 999_999_999_999.9999},
         {"pcm": b"\1"},
         {"uid": ""},
     ],
