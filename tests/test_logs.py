@@ -137,6 +137,13 @@ def test_harmless_values_are_kept_as_they_are(lines: Callable[[], list[dict[str,
     assert line["odd"] == "inf"
 
 
+def test_the_digest_that_names_a_secret_is_kept(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    logs.configure("info", "json")
+    _log().info("worker.started", key_id="0123abcd", key="0123abcd")
+    (line,) = lines()
+    assert (line["key_id"], line["key"]) == ("0123abcd", "***")
+
+
 def test_a_text_is_bounded_whatever_was_sent(lines: Callable[[], list[dict[str, Any]]]) -> None:
     logs.configure("info", "json")
     _log().info("x.y", reason="a" * 10_000_000, many=list(range(100_000)))

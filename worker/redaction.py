@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import PurePath
 from uuid import UUID
 
+PUBLIC_FIELDS = frozenset({"key_id"})  # a digest, for comparing which secret is in use
 SENSITIVE_WORDS = frozenset({"pcm", "secret", "secrets", "key", "keys", "password", "token", "authorization"})
 MAX_TEXT = 16 * 1024
 MAX_ITEMS = 100
@@ -37,7 +38,7 @@ def redact_text(text: str) -> str:
 
 
 def _field(name: str, value: object, depth: int) -> Loggable:
-    words = re.split(r"[^a-z]+", name.lower())
+    words = () if name in PUBLIC_FIELDS else re.split(r"[^a-z]+", name.lower())
     return "***" if SENSITIVE_WORDS.intersection(words) else _value(value, depth)
 
 
