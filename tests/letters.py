@@ -59,7 +59,7 @@ class Cemetery:
     async def owned(self, partition: int = 0) -> AsyncIterator[tuple[Lease, Entries]]:
         """The partition in the hands of a worker that leaves in the end."""
         leases = Leases(self.client, self.keys, self._settings.partitions, ttl=30)
-        (lease,) = await leases.acquire([partition], "somebody")
+        (lease,), _ = await leases.acquire([partition], "somebody")
         yield lease, Entries(self.client, self.keys, "somebody")
         await leases.release(lease)
 

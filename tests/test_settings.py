@@ -72,6 +72,11 @@ def test_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: s
     assert getattr(load(), name.lower()) is None
 
 
+def test_empty_worker_id_is_replaced_by_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKER_ID", "")
+    assert load().worker_id != load().worker_id
+
+
 WRONG = {
     "REDIS_URL": ["localhost:6379", "http://x", ""],
     "STORE_URL": ["s3://bucket", "/data", "file://relative", "gs:/bucket"],
@@ -97,6 +102,7 @@ WRONG = {
     "LOG_FORMAT": ["xml"],
     "SHUTDOWN": ["now"],
     "SHUTDOWN_GRACE": ["0", "inf"],
+    "WORKER_ID": [" ", "a\nb", " a", "x" * 129],
     "REVISION": ["x" * 129],
     "STORAGE_EMULATOR_HOST": ["ftp://localhost:4443"],
 }

@@ -53,7 +53,7 @@ async def busy_partition(cemetery: Cemetery, worker: str = "anna") -> tuple[Leas
     ids = [await cemetery.push(fields(seq)) for seq in range(5)]
     leases, entries = Leases(cemetery.client, cemetery.keys, 8, ttl=30), Entries(cemetery.client, cemetery.keys, worker)
     await leases.heartbeat(Member(worker, "r1", cemetery.client.now_ms()))
-    (lease,) = await leases.acquire([0], worker)
+    (lease,), _ = await leases.acquire([0], worker)
     await entries.take_over(lease)
     await entries.accept([(lease, ids[:3])])
     batch = Batch.of(chunk())

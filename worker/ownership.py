@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -122,7 +122,7 @@ class Ownership:
         ours = {partition for partition, worker in enumerate(wanted) if worker == us}
         self.surplus = self.leases.keys() - ours
         free = [partition for partition in sorted(ours - self.leases.keys()) if owners[partition] is None]
-        taken = await self._leases.acquire(free, us)
+        taken, refused = await self._leases.acquire(free, us)
         for lease in taken:
             self._adopt(lease)
         if taken or self.surplus:
@@ -136,6 +136,15 @@ class Ownership:
         self._metrics.workers.set(len(members))
         self._metrics.unowned.set(sum(owner is None for owner in owners))
         self._metrics.partitions_owned.set(len(self.leases))
+        self._report(refused)
+
+    def _report(self, refused: Sequence[StreamError]) -> None:
+        """Say what keeps a partition without an owner. Raises what has nothing to do with one partition."""
+        for error in refused:
+            if error.cause != "refused":
+                raise error
+            self._metrics.redis_errors.labels(error.cause).inc()
+            log.warning("partition.refused", error=str(error))
 
     async def _introduce(self) -> tuple[str, list[Member]]:
         """Our id, and all live workers; our own start is known once Redis has told us its time."""

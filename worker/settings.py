@@ -24,6 +24,10 @@ GAP_TOLERANCE = 2.0
 """Seconds by which timestamps jitter: the worker's default, and the archive's."""
 
 
+def _own_name() -> str:
+    return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
+
+
 class Settings(BaseSettings):
     """One field per environment variable of the same name in upper case.
 
@@ -118,9 +122,13 @@ class Settings(BaseSettings):
         float, Field(gt=0, description="Seconds from SIGTERM to a forced exit; keep below the pod's grace period.")
     ] = 25.0
 
-    worker_id: Annotated[str, Field(description="Name of this worker; by default host name and a random part.")] = (
-        Field(default_factory=lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}")
-    )
+    worker_id: Annotated[
+        str,
+        Field(
+            pattern=r"^[^\s]([^\r\n]{0,126}[^\s])?$",
+            description="Name of this worker; by default host name and a random part.",
+        ),
+    ] = Field(default_factory=_own_name)
     revision: Annotated[
         str, Field(max_length=128, description="Deployment revision; partitions move to the newest during a rollout.")
     ] = ""
@@ -163,6 +171,11 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("worker_id", mode="before")
+    @classmethod
+    def _empty_is_our_own(cls, name: object) -> object:
+        return _own_name() if name == "" else name
 
     @field_validator("storage_emulator_host")
     @classmethod

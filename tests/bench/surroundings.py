@@ -21,6 +21,7 @@ from tests.bench.processes import ROOT, Worker
 from tests.bench.pushing import KEYS, PARTITIONS
 from tests.redis_server import RedisServer
 from worker.settings import Settings
+from worker.stream.leases import owner_of
 
 SECRET = "the bench's secret of thirty-two bytes or more"
 
@@ -79,8 +80,8 @@ class Surroundings:
 
     def owned(self) -> dict[str, int]:
         """How many partitions each worker holds."""
-        tokens = [self.redis.get(KEYS.lease(partition)) for partition in range(PARTITIONS)]
-        return dict(Counter(token.decode().split(" ")[0] for token in tokens if isinstance(token, bytes)))
+        tokens: Any = self.redis.mget([KEYS.lease(partition) for partition in range(PARTITIONS)])
+        return dict(Counter(owner for token in tokens if (owner := owner_of(token))))
 
     def store_requests(self) -> dict[str, int]:
         """Requests by kind since the store was last emptied."""

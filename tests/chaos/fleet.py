@@ -17,6 +17,7 @@ from redis import RedisError
 from tests.process import Process, environment
 from worker.settings import Settings
 from worker.stream.keys import Keys
+from worker.stream.leases import owner_of
 
 LOOK_SECONDS = 0.02
 
@@ -149,7 +150,7 @@ class Fleet:
                     for partition in range(self._partitions):
                         pipe.get(self._keys.lease(partition))
                     tokens = await pipe.execute()
-                self.watch.see([token and token.decode().split(" ")[0] for token in tokens], loop.time())
+                self.watch.see(list(map(owner_of, tokens)), loop.time())
             except (RedisError, OSError):
                 self.counts["looks failed"] += 1
             await asyncio.sleep(LOOK_SECONDS)

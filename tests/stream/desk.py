@@ -45,7 +45,7 @@ class Desk:
         """Take partition 0, whoever had it."""
         leases = Leases(client, keys, PARTITIONS, TTL)
         await client.redis.delete(keys.lease(0))
-        (lease,) = await leases.acquire([0], worker)
+        (lease,), _ = await leases.acquire([0], worker)
         desk = cls(client, keys, worker, Entries(client, keys, worker), leases, lease)
         await desk.entries.take_over(lease)
         return desk

@@ -47,7 +47,7 @@ async def everything(raw: Raw, keys: Keys) -> dict[bytes, object]:
 
 
 async def test_former_owner_accepts_nothing_while_others_go_on(desk: Desk, raw: Raw) -> None:
-    (lease,) = await desk.leases.acquire([1], "one")
+    (lease,), _ = await desk.leases.acquire([1], "one")
     await desk.entries.take_over(lease)
     (ours,) = await desk.push(1)
     theirs = (await raw.xadd(desk.keys.stream(1), {"a": "b"})).decode()

@@ -14,15 +14,29 @@ from worker.stream.leases import USABLE_SHARE, Lease, Leases, Member
 
 
 async def test_free_leases_are_taken_and_held_ones_are_not(leases: Leases) -> None:
-    taken = await leases.acquire([0, 2], "one")
-    assert [lease.partition for lease in taken] == [0, 2]
-    assert [lease.partition for lease in await leases.acquire([0, 1, 2], "two")] == [1]
+    first, refused = await leases.acquire([0, 2], "one")
+    second, _ = await leases.acquire([0, 1, 2], "two")
+    assert [lease.partition for lease in first] == [0, 2]
+    assert [lease.partition for lease in second] == [1]
+    assert refused == []
     assert await leases.owners() == ["one", "two", "one", None]
 
 
 async def test_one_of_many_that_ask_at_once_gets_it(leases: Leases) -> None:
     answers = await asyncio.gather(*(leases.acquire([0], f"w{number}") for number in range(10)))
-    assert sum(map(len, answers)) == 1
+    assert sum(len(taken) for taken, _ in answers) == 1
+
+
+async def test_broken_keys_cost_only_their_own_partitions(leases: Leases, keys: Keys, raw: Raw) -> None:
+    await raw.set(keys.epoch(1), "no hash")
+    taken, (refused,) = await leases.acquire([0, 1, 2, 3], "one")
+    assert [lease.partition for lease in taken] == [0, 2, 3]
+    assert refused.cause == "refused"
+    assert keys.lease(1) in str(refused)
+    await raw.delete(keys.lease(2))
+    await raw.rpush(keys.lease(2), "no lease")
+    assert [lease.partition for lease in await leases.renew(taken)] == [2]
+    assert await leases.owners() == ["one", None, None, "one"]
 
 
 async def test_worker_id_may_hold_spaces(leases: Leases) -> None:
@@ -33,7 +47,7 @@ async def test_worker_id_may_hold_spaces(leases: Leases) -> None:
 async def test_generation_grows_with_every_owner(leases: Leases) -> None:
     tokens = []
     for number in range(3):
-        (lease,) = await leases.acquire([0], "one")
+        (lease,), _ = await leases.acquire([0], "one")
         tokens.append(lease.token)
         assert lease.generation == number + 1
         await leases.release(lease)
@@ -41,13 +55,13 @@ async def test_generation_grows_with_every_owner(leases: Leases) -> None:
 
 
 async def test_first_owner_counts_as_coming_after_a_clean_one(leases: Leases) -> None:
-    (lease,) = await leases.acquire([0], "one")
+    (lease,), _ = await leases.acquire([0], "one")
     assert lease.clean
 
 
 async def test_lease_expires_without_renewal(client: Client, keys: Keys) -> None:
     short = Leases(client, keys, PARTITIONS, 0.05)
-    (lease,) = await short.acquire([0], "one")
+    (lease,), _ = await short.acquire([0], "one")
 
     async def expired() -> bool:
         return (await short.owners())[0] is None
@@ -55,12 +69,12 @@ async def test_lease_expires_without_renewal(client: Client, keys: Keys) -> None
     await eventually(expired)
     assert await short.renew([lease]) == [lease]
     assert lease.lost
-    (successor,) = await short.acquire([0], "two")
+    (successor,), _ = await short.acquire([0], "two")
     assert not successor.clean
 
 
 async def test_renewal_prolongs_and_notes_when_it_was_sent(leases: Leases, keys: Keys, raw: Raw) -> None:
-    (lease,) = await leases.acquire([0], "one")
+    (lease,), _ = await leases.acquire([0], "one")
     acquired = lease.renewed
     await raw.pexpire(keys.lease(0), 5000)
     assert await leases.renew([lease]) == []
@@ -69,7 +83,7 @@ async def test_renewal_prolongs_and_notes_when_it_was_sent(leases: Leases, keys:
 
 
 async def test_renewal_tells_lost_leases_from_held_ones(leases: Leases, keys: Keys, raw: Raw) -> None:
-    first, second = await leases.acquire([0, 1], "one")
+    (first, second), _ = await leases.acquire([0, 1], "one")
     await raw.delete(keys.lease(0))
     await leases.acquire([0], "two")
     assert await leases.renew([first, second]) == [first]
@@ -77,7 +91,7 @@ async def test_renewal_tells_lost_leases_from_held_ones(leases: Leases, keys: Ke
 
 
 async def test_released_lease_of_another_owner_is_left_alone(leases: Leases, keys: Keys, raw: Raw) -> None:
-    (lease,) = await leases.acquire([0], "one")
+    (lease,), _ = await leases.acquire([0], "one")
     await raw.delete(keys.lease(0))
     await leases.acquire([0], "two")
     await leases.release(lease)

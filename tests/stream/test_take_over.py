@@ -45,7 +45,7 @@ async def test_death_of_an_owner_is_counted_and_a_clean_release_is_not(desk: Des
 async def test_survivors_of_a_death_are_told_apart(desk: Desk) -> None:
     ids = await desk.accepted(2)
     await desk.client.redis.delete(desk.keys.lease(0))
-    (lease,) = await desk.leases.acquire([0], "two")
+    (lease,), _ = await desk.leases.acquire([0], "two")
     await desk.push(1)
     assert (await desk.entries.take_over(lease)).survivors == set(ids)
 

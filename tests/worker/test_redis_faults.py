@@ -292,6 +292,16 @@ async def test_partition_whose_keys_are_of_a_wrong_type_does_not_stop_the_others
     assert_stored_once(talk, rig.blobs())
 
 
+async def test_heartbeat_that_can_not_be_read_stops_nobody(rig: Rig) -> None:
+    await rig.redis.hset(rig.keys.workers, "other", '9999999999999 {"started": "soon"}')
+    talk = Talk("c")
+    await rig.say(talk, 1)
+    await rig.push(talk.end())
+    async with rig.worker(**EXACT) as running:
+        await eventually(lambda: running.count("batches_total", trigger="end") == 1)
+    assert_stored_once(talk, rig.blobs())
+
+
 async def test_seal_that_is_no_seal_does_not_stop_the_other_partitions(rig: Rig) -> None:
     await rig.redis.hset(rig.keys.ready(0), "1-1", "nonsense")
     talk = Talk("x" if rig.partition("x") == 1 else "y")

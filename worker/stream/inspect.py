@@ -11,6 +11,7 @@ from worker.batch import EntryId, entry_ms, entry_order
 from worker.errors import StreamError
 from worker.stream.client import Call, Client
 from worker.stream.keys import GROUP, Keys
+from worker.stream.leases import member_of, owner_of
 
 PAGE = 256
 """Partitions per round trip."""
@@ -158,7 +159,7 @@ def _partition(number: int, reply: Sequence[Any]) -> PartitionView:
     token, left, generation, entries, size, oldest, pending, seals, dead, stored, last = reply
     return PartitionView(
         number,
-        owner=token.decode().split(" ")[0] if token else None,
+        owner=owner_of(token),
         lease_left_ms=max(0, left),
         generation=int(generation or 0),
         entries=entries,
@@ -184,14 +185,9 @@ def _sealed_entries(seal: bytes) -> int:
 
 def _worker(name: bytes, value: bytes, now_ms: int) -> WorkerView:
     expiry, _, description = value.decode(errors="replace").partition(" ")
-    try:
-        facts = json.loads(description)
-        revision, started = str(facts.get("revision", "")), int(facts.get("started", 0))
-    except (ValueError, TypeError, AttributeError):
-        revision, started = "unreadable", 0
-    return WorkerView(
-        name.decode(errors="replace"), revision, started, int(expiry) - now_ms if expiry.isdecimal() else 0
-    )
+    member = member_of(name, description)
+    left = int(expiry) - now_ms if expiry.isdecimal() else 0
+    return WorkerView(member.worker, member.revision, member.started, left)
 
 
 def _server(facts: dict[str, Any]) -> ServerView:

@@ -14,7 +14,7 @@ from itertools import chain
 
 from redis.asyncio.client import Pipeline
 
-from worker.errors import LeaseLost
+from worker.errors import LeaseLost, StreamError
 from worker.stream.client import Call, Client, stream_error
 from worker.stream.config import difference_in, record
 from worker.stream.keys import Keys
@@ -91,7 +91,7 @@ class Leases:
             self.difference = difference_in(recorded, self._keys, self._partitions)
         self._client.sync_clock(now_ms)
         self._client.recognise(run_id.decode())
-        return [_member(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
+        return [member_of(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
 
     async def leave(self, worker: str) -> None:
         """Take ourselves off the list, so that others divide our share at once."""
@@ -109,11 +109,11 @@ class Leases:
         for tokens in await self._client.pipeline(queue):
             if isinstance(tokens, Exception):
                 raise stream_error(tokens)
-            owners += map(_owner, tokens)
+            owners += map(owner_of, tokens)
         return owners
 
-    async def acquire(self, partitions: Sequence[int], worker: str) -> list[Lease]:
-        """Take those leases that are free."""
+    async def acquire(self, partitions: Sequence[int], worker: str) -> tuple[list[Lease], list[StreamError]]:
+        """Take those leases that are free; also returns what Redis refused: one broken key stops no other partition."""
         sent = self._client.clock()
         calls = [
             Call(
@@ -123,12 +123,14 @@ class Leases:
             )
             for partition in partitions
         ]
-        replies = await self._client.run_all(calls)
-        return [
-            Lease(partition, reply[0].decode(), self._ttl, sent, clean=reply[1] == b"1")
-            for partition, reply in zip(partitions, replies, strict=True)
-            if reply
-        ]
+        taken: list[Lease] = []
+        refused: list[StreamError] = []
+        for partition, reply in zip(partitions, await self._client.gather(calls), strict=True):
+            if isinstance(reply, StreamError):
+                refused.append(reply)
+            elif reply:
+                taken.append(Lease(partition, reply[0].decode(), self._ttl, sent, clean=reply[1] == b"1"))
+        return taken, refused
 
     async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
         """Prolong leases we hold; returns those that turned out to be lost, marked so."""
@@ -157,10 +159,16 @@ class Leases:
             raise reply
 
 
-def _member(worker: bytes, facts: bytes) -> Member:
-    described = json.loads(facts)
-    return Member(worker.decode(), str(described.get("revision", "")), int(described.get("started", 0)))
+def member_of(worker: bytes, description: str | bytes) -> Member:
+    """What a worker says of itself; where a later version says it otherwise, or somebody broke it, only its name."""
+    name = worker.decode(errors="replace")
+    try:
+        facts = json.loads(description)
+        return Member(name, str(facts.get("revision", "")), int(facts.get("started", 0)))
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return Member(name, revision="unreadable")
 
 
-def _owner(token: bytes | None) -> str | None:
-    return token.decode().rsplit(" ", 2)[0] if token else None
+def owner_of(token: bytes | None) -> str | None:
+    """The worker that holds a lease, by its token."""
+    return token.decode(errors="replace").rsplit(" ", 2)[0] if token else None

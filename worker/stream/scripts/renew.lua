@@ -1,9 +1,10 @@
 -- KEYS lease… | ARGV ttl in ms, our token of each lease…
 -- Prolongs the leases that are ours; returns 1 for each of them, 0 for each that we have lost. One call instead of one
 -- for each lease: an owner of many asks all the time.
+-- A key that is no lease, because somebody broke it, costs only its own partition.
 local kept = {}
 for i, lease in ipairs(KEYS) do
-  local ours = redis.call('GET', lease) == ARGV[i + 1]
+  local ours = redis.pcall('GET', lease) == ARGV[i + 1]
   kept[i] = ours and redis.call('PEXPIRE', lease, ARGV[1]) or 0
 end
 return kept

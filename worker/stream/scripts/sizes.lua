@@ -1,9 +1,10 @@
 -- KEYS stream…
 -- Of each stream the number of its entries and the bytes of memory that it takes, estimated. One call instead of hundreds
--- of commands: a worker asks all the time.
+-- of commands: a worker asks all the time. A key that is no stream, because somebody broke it, counts as empty.
 local sizes = {}
 for _, stream in ipairs(KEYS) do
-  sizes[#sizes + 1] = redis.call('XLEN', stream)
+  local entries = redis.pcall('XLEN', stream)
+  sizes[#sizes + 1] = type(entries) == 'number' and entries or 0
   sizes[#sizes + 1] = redis.call('MEMORY', 'USAGE', stream) or 0
 end
 return sizes
