@@ -6,17 +6,18 @@ import errno
 import json
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import google_crc32c
 import pytest
 
-from worker.errors import ObjectExists, SettingsError, StoreError
+from worker.errors import SettingsError, StoreError
 from worker.stores.files import FileStore
 from worker.stores.tree import TEMPORARY_MAX_AGE
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 NAME = "chunks/user/conversation/1000.000.opus.enc"
 
@@ -160,6 +161,17 @@ async def test_list_stays_inside_the_directory_and_out_of_its_own_files(
     assert [info async for info in files.list(prefix)] == []
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("nowhere")], ids=["directory", "link"])
+async def test_what_is_no_file_in_a_blobs_place_is_an_error_that_says_so(
+    files: FileStore, root: Path, make: Callable[[Path], None]
+) -> None:
+    await files.create("a/other", b"data", {})
+    make(root / "a" / "b")
+    with pytest.raises(StoreError, match=r"a/b is no file .* move it away") as refusal:
+        await files.create("a/b", b"data", {})
+    assert refusal.value.cause == "name"
+
+
 async def test_a_symbolic_link_is_neither_followed_nor_written_through(files: FileStore, root: Path) -> None:
     outside = root.parent / "outside"
     outside.mkdir()
@@ -173,12 +185,11 @@ async def test_a_symbolic_link_is_neither_followed_nor_written_through(files: Fi
         files.read("chunks/user/secret"),
         files.delete("chunks/user/secret"),
         files.read("chunks/file"),
+        files.create("chunks/file", b"", {}),
     ):
         with pytest.raises(StoreError) as caught:
             await attempt
         assert caught.value.cause == "name"
-    with pytest.raises(ObjectExists):
-        await files.create("chunks/file", b"", {})
     assert [info.name async for info in files.list("")] == ["chunks/x"]
     assert [path.name for path in outside.iterdir()] == ["secret"]
 

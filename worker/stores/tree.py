@@ -45,7 +45,7 @@ class Tree:
         """Store a blob and its metadata; False if the name is taken. Either way the named blob is durable on return."""
         blob, metadata = self._paths(name)
         with self._written(data) as new_blob, self._written(described) as new_metadata, self._locked():
-            taken = os.path.lexists(blob)
+            taken = _is_blob(blob)
             if not taken:
                 self._place(new_metadata, metadata)
                 _make(blob.parent)
@@ -64,11 +64,8 @@ class Tree:
 
     def size(self, name: str) -> int | None:
         """The blob's size in bytes; None if there is no such blob."""
-        try:
-            found = self._paths(name)[0].lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        found = _status(self._paths(name)[0])
+        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
 
     def remove(self, name: str) -> bool:
         """Remove a blob, its metadata, and the directories this leaves empty; False if there was no such blob."""
@@ -176,6 +173,21 @@ def _make(directory: Path) -> None:
         _make(directory.parent)
         directory.mkdir(exist_ok=True)
         _sync(directory.parent)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_blob(path: Path) -> bool:
+    """Whether the name is taken by a blob; what else may have it is no answer that anybody could go on with."""
+    found = _status(path)
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{path} is no file but has a blob's name: move it away", cause="name")
+    return found is not None
 
 
 def _read(path: Path) -> bytes | None:
