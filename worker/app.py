@@ -69,7 +69,7 @@ async def run(settings: Settings, *, drain: bool = False) -> None:
     pool = ThreadPoolExecutor(settings.encode_threads, thread_name_prefix="encode", initializer=_yield_to_the_loop)
     http = HttpServer(settings.http_host, settings.http_port, health=health, registry=metrics.registry)
     try:
-        with stop_on_signals() as stop:
+        with stop_on_signals(settings.shutdown_grace) as stop:
             async with http:
                 _log_start(settings, metrics, http.port)
                 await _check_surroundings(settings, client, store, metrics, stop)
@@ -145,11 +145,14 @@ class Worker:
             await pause(stop, POLL_SECONDS)
 
     async def _drained(self) -> bool:
-        """Store what is open when all is read; whether nothing at all is left, in any partition."""
+        """Close what is open when all is read; whether nothing at all is left, in any partition."""
         if not self._consumer.quiet():
             return False
         try:
-            await self._consumer.flush()
+            self._consumer.close_all()
+            await self._consumer.settle()
+            if not await self._consumer.stored(POLL_SECONDS):
+                return False
             backlog = await self._entries.backlog(range(self._settings.partitions))
         except StreamError:
             return False

@@ -91,25 +91,22 @@ class Consumer:
             partition.caught_up and partition.doubt is None for partition in self.partitions.values()
         )
 
-    def in_flight(self) -> int:
-        """Batches that are sealed and not done."""
-        return sum(len(partition.in_flight) for partition in self.partitions.values())
-
     def certain(self) -> list[Partition]:
         """Usable partitions of which we know what Redis holds."""
         return [partition for partition in self._usable() if partition.doubt is None]
 
     def close_all(self) -> None:
-        """Close every open batch because the worker stops."""
+        """Close every open batch because the worker stops, now or when all is stored."""
         for partition in self.certain():
             partition.intake.close_all()
 
-    async def flush(self) -> None:
-        """Close every open batch and wait until all that is sealed is stored."""
-        self.close_all()
-        await self.settle()
-        for partition in list(self.partitions.values()):
-            await partition.stored()
+    async def stored(self, within: float) -> bool:
+        """Whether all that is sealed is stored, or will be within so many seconds."""
+        deliveries = [delivery for partition in self.partitions.values() for delivery in partition.deliveries]
+        if not deliveries:
+            return True
+        _, unfinished = await asyncio.wait(deliveries, timeout=within)
+        return not unfinished
 
     async def release(self, partition: Partition) -> None:
         """Give a partition back; uploads still under way are left to the next owner."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,8 +17,8 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[asyncio.Event]:
-    """An event that the first signal sets.
+def stop_on_signals(grace: float) -> Iterator[asyncio.Event]:
+    """An event that the first signal sets; `grace` seconds later the process ends, whatever holds it up.
 
     That signal also restores the default actions: a second one kills, and what was in flight is recovered by the next
     owner as after any crash. The event loop must be running in the main thread.
@@ -27,6 +29,7 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
     def ask(received: signal.Signals) -> None:
         log.info("worker.stopping", signal=received.name)
         _restore(loop)
+        _end_in(grace)
         stop.set()
 
     for number in SIGNALS:
@@ -41,3 +44,18 @@ def _restore(loop: asyncio.AbstractEventLoop) -> None:
     for number in SIGNALS:
         if loop.remove_signal_handler(number):
             signal.signal(number, signal.SIG_DFL)
+
+
+def _end_in(seconds: float) -> None:
+    """End the process by force if it still runs then: Python waits for its threads, and a volume that hangs holds one.
+
+    It is as harmless as any crash.
+    """
+    timer = threading.Timer(seconds, _end)
+    timer.daemon = True
+    timer.start()
+
+
+def _end() -> None:
+    log.error("worker.ended_by_force")
+    os._exit(1)

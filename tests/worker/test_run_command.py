@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -108,6 +109,37 @@ async def test_signal_flushes_and_exits_with_0(rig: Rig, number: signal.Signals)
     await rig.assert_empty()
     assert process.complaints == []
     assert_stored_once(talk, rig.blobs())
+
+
+async def test_signal_ends_a_drain_that_the_store_holds_up(rig: Rig) -> None:
+    talk = Talk("c")
+    await rig.say(talk, 1)
+    fault = rig.server.fail("insert.*", status=503, times=1000)
+    async with Process(environment(rig.settings(shutdown_grace=3.0, **EXACT)), "run", "--drain") as process:
+        await eventually(lambda: process.events("store.refused"))
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert process.events("worker.stopped")
+    rig.server.script.faults.remove(fault)
+    await rig.drain(**EXACT)
+    assert_stored_once(talk, rig.blobs())
+
+
+async def test_volume_that_hangs_can_not_hold_up_the_end(rig: Rig, tmp_path: Path) -> None:
+    await rig.say(Talk("c"), 0.5)
+    store = tmp_path / "store"
+    settings = rig.settings(store_url=store.as_uri(), shutdown_grace=3.0)
+    async with Process(environment(settings), "run") as process:
+
+        async def accepted() -> bool:
+            return await rig.pending() == 1
+
+        await eventually(accepted)
+        with (store / ".metadata" / ".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # whoever writes now waits in a thread, as for a volume that is gone
+            process.signal(signal.SIGTERM)
+            assert await process.ended() == 1
+    assert process.events("worker.ended_by_force")
 
 
 async def test_second_signal_ends_it_at_once_and_the_next_worker_recovers(rig: Rig) -> None:

@@ -82,7 +82,7 @@ class Spool:
             raise self._refused(error) from error
 
     def close(self) -> None:
-        """Let the threads go, without waiting for a volume that hangs."""
+        """Let the threads go; one that a hanging volume holds lasts as long as the process."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, work: Callable[[], T]) -> T:
