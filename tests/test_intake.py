@@ -11,7 +11,7 @@ import pytest
 
 from codec.entry import Chunk, End
 from tests.oracle import Talk
-from worker.batch import Conversation, Limits, Trigger
+from worker.batch import Conversation, Limits, Trigger, entry_order
 from worker.delivery import Closed
 from worker.encoding import Recorder
 from worker.intake import IDLE_MS, Intake, Item, Rules, grouped
@@ -178,7 +178,7 @@ async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Des
     (closed,) = desk.intake.whole
     assert closed.seal == seal
     assert await content(closed) == talk.chunks[0].pcm + bytes(96000) + talk.chunks[1].pcm
-    assert desk.intake.resumed == {}
+    assert desk.intake.resuming() == []
 
 
 async def test_twin_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[..., Desk], talk: Talk) -> None:
@@ -210,11 +210,31 @@ async def test_sealed_batch_of_which_something_is_missing_can_be_given_up(
     desk.intake.reset([seal], {}, 5)
     desk.route(("1-1", talk.chunks[1]))
     (resumed,) = desk.intake.resuming()
-    assert resumed.missing == {"1-0", "1-2"}
-    desk.intake.give_up(resumed)
+    assert list(resumed.missing) == ["1-0", "1-2"]
+    desk.intake.conclude(resumed)
     (closed,) = desk.intake.whole
     assert await content(closed) == bytes(96000) + talk.chunks[1].pcm
     assert desk.intake.resuming() == []
+
+
+async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
+    make: Callable[..., Desk], talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    several, entries = 10, 1000
+    names = [[f"{batch}-{number}" for number in range(entries)] for batch in range(1, several + 1)]
+    desk.intake.reset([replace(seal, entries=tuple(ids), markers=()) for ids in names], {}, 5)
+    parsed: list[str] = []
+
+    def counted(entry: str) -> tuple[int, int]:
+        parsed.append(entry)
+        return entry_order(entry)
+
+    monkeypatch.setattr("worker.intake.entry_order", counted)
+    for page in names:
+        assert desk.intake.overtaken(page[-1], page) == []
+        desk.route(*((entry, talk.chunks[0]) for entry in page))
+    assert len(parsed) < 2 * several * entries
 
 
 async def test_forsaken_batch_gives_its_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
@@ -222,7 +242,7 @@ async def test_forsaken_batch_gives_its_memory_back(make: Callable[..., Desk], t
     desk.intake.reset([seal], {}, 5)
     (resumed,) = desk.intake.resuming()
     desk.intake.forsake(resumed)
-    assert (desk.intake.resumed, desk.budget.used) == ({}, 0)
+    assert (desk.intake.resuming(), desk.budget.used) == ([], 0)
 
 
 async def test_what_was_pushed_before_the_takeover_may_be_in_the_bucket_already(desk: Desk, talk: Talk) -> None:
@@ -260,7 +280,7 @@ async def test_dropping_forgets_everything_and_gives_the_memory_back(make: Calla
     for recording in desk.intake.recordings(Conversation("u", "c")):
         await recording.idle()
     desk.intake.drop()
-    kept = (desk.intake.open, desk.intake.resumed, desk.intake.closing, desk.intake.whole, desk.intake.void)
+    kept = (desk.intake.open, desk.intake.resuming(), desk.intake.closing, desk.intake.whole, desk.intake.void)
     assert not any(kept)
     assert not desk.intake.bad
     assert not desk.intake.twins

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
 from codec.entry import Chunk, End, parse
@@ -43,13 +45,29 @@ class Open:
 
 @dataclass(slots=True)
 class Resumed:
-    """A sealed batch whose audio is being read again; `missing` are the entries that have not come yet."""
+    """A sealed batch whose audio is being read again; `missing` are the entries that have not come yet, in order."""
 
     seal: Seal
     recording: Recording
-    missing: set[EntryId]
+    missing: deque[EntryId]
     identities: bytearray = field(default_factory=bytearray)
     seqs: list[Span] = field(default_factory=list)
+
+    def strike(self, entry: EntryId) -> None:
+        """An entry has come."""
+        if self.missing[0] == entry:  # as always, unless one before it has vanished
+            self.missing.popleft()
+        else:
+            self.missing.remove(entry)
+
+    def overdue(self, reached: EntryId) -> Iterator[EntryId]:
+        """Missing entries that do not lie beyond the one that was read last."""
+        order = entry_order(reached)
+        return takewhile(lambda entry: entry_order(entry) <= order, self.missing)
+
+    def all_overdue(self, reached: EntryId) -> bool:
+        """Whether nothing more of it can come."""
+        return entry_order(self.missing[-1]) <= entry_order(reached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +101,8 @@ class Intake:
         self._doubtful_until_ms = 0
         self._next_sweep_ms = 0
         self.open: dict[Conversation, Open] = {}
-        self.resumed: dict[EntryId, Resumed] = {}
+        self._resumed: dict[EntryId, Resumed] = {}
+        self._resuming: dict[EntryId, Resumed] = {}
         self.closing: list[Closed] = []
         self.whole: list[Closed] = []
         self.void: list[EntryId] = []
@@ -101,22 +120,23 @@ class Intake:
         self._doubtful_until_ms = changed_ms
         for seal in seals:
             recording = self._recorder.start(seal.codec, seal.sample_rate)
-            resumed = Resumed(seal, recording, set(seal.all_ids))
-            self.resumed.update(dict.fromkeys(seal.all_ids, resumed))
+            resumed = Resumed(seal, recording, deque(sorted(seal.all_ids, key=entry_order)))
+            self._resuming[seal.id] = resumed
+            self._resumed.update(dict.fromkeys(seal.all_ids, resumed))
 
     def drop(self) -> None:
         """Forget everything: nothing here is on its way to the store, so all of it can be read again."""
         batches: list[Open | Closed | Resumed] = [*self.open.values(), *self._sealed()]
         for batch in batches:
             batch.recording.release()
-        for held in (self.open, self.resumed, self.closing, self.whole, self._histories):
+        for held in (self.open, self._resumed, self._resuming, self.closing, self.whole, self._histories):
             held.clear()
         for decided in (self.void, self.twins, self.bad):
             decided.clear()
 
     def resuming(self) -> list[Resumed]:
         """Sealed batches that are not whole yet."""
-        return list({resumed.seal.id: resumed for resumed in self.resumed.values()}.values())
+        return list(self._resuming.values())
 
     def parse(self, entry: EntryId, fields: Mapping[bytes, bytes], oversize: int = 0) -> Item | None:
         """Read an entry; None if it goes to the dead letters. One of `oversize` bytes comes without its fields."""
@@ -142,11 +162,10 @@ class Intake:
 
         Its entries did not come, though the stream was read to `read_to`: what it held is in the stored history.
         """
-        reached = entry_order(read_to)
         return [
             resumed.seal.conversation
             for resumed in self.resuming()
-            if any(entry_order(entry) <= reached and entry not in came for entry in resumed.missing)
+            if any(entry not in came for entry in resumed.overdue(read_to))
         ]
 
     def remember(self, conversation: Conversation, identities: bytes) -> None:
@@ -155,7 +174,7 @@ class Intake:
 
     def route(self, item: Item) -> None:
         """Put an entry where it belongs."""
-        resumed = self.resumed.pop(item.id, None)
+        resumed = self._resumed.pop(item.id, None)
         if resumed is not None:
             self._resume(resumed, item)
         elif self.is_deleted(item.conversation, item.id):
@@ -216,24 +235,27 @@ class Intake:
         found = [batch.recording for batch in self._sealed() if batch.seal.conversation == conversation]
         return [held.recording, *found] if held else found
 
-    def give_up(self, resumed: Resumed) -> None:
-        """Stop waiting for what is missing of a sealed batch, and deliver what came."""
-        for entry in resumed.missing:
-            self.resumed.pop(entry, None)
+    def conclude(self, resumed: Resumed) -> None:
+        """Wait for nothing more of a sealed batch, and deliver what came."""
+        self._leave(resumed)
         self.whole.append(self._closed(resumed.seal, resumed.recording, resumed))
 
     def forsake(self, resumed: Resumed) -> None:
         """Forget a sealed batch: somebody else finished it, or its entries go to the dead letters."""
-        for entry in resumed.missing:
-            self.resumed.pop(entry, None)
+        self._leave(resumed)
         resumed.recording.release()
+
+    def _leave(self, resumed: Resumed) -> None:
+        self._resuming.pop(resumed.seal.id, None)
+        for entry in resumed.missing:
+            self._resumed.pop(entry, None)
 
     def _sealed(self) -> list[Closed | Resumed]:
         """Batches here whose composition is decided."""
         return [*self.closing, *self.whole, *self.resuming()]
 
     def _resume(self, resumed: Resumed, item: Item) -> None:
-        resumed.missing.discard(item.id)
+        resumed.strike(item.id)
         if isinstance(item.content, Chunk):
             identity = item.content.identity()
             resumed.identities += identity
@@ -243,7 +265,7 @@ class Intake:
                 self._histories[item.conversation].note(identity)
             resumed.recording.append(item.content.pcm, resumed.seal.silences.get(item.id, 0))
         if not resumed.missing:
-            self.whole.append(self._closed(resumed.seal, resumed.recording, resumed))
+            self.conclude(resumed)
 
     def _add(self, entry: EntryId, chunk: Chunk) -> None:
         conversation = Conversation(chunk.uid, chunk.conversation_id)

@@ -301,13 +301,13 @@ class Partition:
                 continue
             self._count_lost(resumed.missing)
             if resumed.identities:
-                self.intake.give_up(resumed)
+                self.intake.conclude(resumed)
             else:
                 await self._entries.unseal(self.lease, resumed.seal)
                 self.intake.forsake(resumed)
 
     def _is_behind(self, resumed: Resumed) -> bool:
-        return self.caught_up or max(map(entry_order, resumed.missing)) <= entry_order(self.cursor)
+        return self.caught_up or resumed.all_overdue(self.cursor)
 
     def _count_lost(self, entries: Iterable[EntryId]) -> None:
         lost = sorted(entries)
