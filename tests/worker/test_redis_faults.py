@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_stored_once, blobs_of
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
+from tests.seals import SEAL
 from tests.worker.conftest import RigMaker
 from worker import consumer
 from worker.errors import SettingsError
@@ -302,8 +304,12 @@ async def test_heartbeat_that_can_not_be_read_stops_nobody(rig: Rig) -> None:
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_seal_that_is_no_seal_does_not_stop_the_other_partitions(rig: Rig) -> None:
-    await rig.redis.hset(rig.keys.ready(0), "1-1", "nonsense")
+NO_SEALS = ["nonsense", replace(SEAL, entries=("x",)).to_json(), replace(SEAL, entries=()).to_json()]
+
+
+@pytest.mark.parametrize("text", NO_SEALS, ids=["nonsense", "no-ids", "empty"])
+async def test_seal_that_is_no_seal_does_not_stop_the_other_partitions(rig: Rig, text: str) -> None:
+    await rig.redis.hset(rig.keys.ready(0), "1-1", text)
     talk = Talk("x" if rig.partition("x") == 1 else "y")
     async with rig.worker(**EXACT) as running:
         await rig.say(talk, 3)

@@ -293,10 +293,13 @@ class Entries:
 
 def _seal(field: bytes, value: bytes) -> Seal:
     try:
-        return Seal.from_json(value)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        seal = Seal.from_json(value)
+        for entry in (seal.id, *seal.all_ids):  # there are some, and all of them are ids
+            entry_order(entry)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         # Perhaps a newer version wrote it: leave the partition to that, and do not stop the others.
         raise StreamError(f"the seal {field!r} can't be read: {error}", cause="refused") from error
+    return seal
 
 
 def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
