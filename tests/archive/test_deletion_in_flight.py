@@ -249,6 +249,17 @@ async def test_a_tombstone_stays_until_nothing_can_meet_it(rig: Rig, tombstones:
     assert set(await rig.redis.hkeys(deleted)) == {b"still met/", b"young/", b"user/doomed"}
 
 
+async def test_a_deletion_costs_the_same_among_many_earlier_ones(rig: Rig, tombstones: Tombstones) -> None:
+    deleted = rig.keys.deleted(rig.partition("doomed"))
+    await rig.redis.hset(deleted, mapping={f"user{number}/": 1 for number in range(1000)})
+    await tombstones.bury("user", "doomed")
+    first = await rig.redis.hlen(deleted)
+    assert 960 < first < 1001
+    for _ in range(100):
+        await tombstones.bury("user", "doomed")
+    assert await rig.redis.hlen(deleted) < first / 2
+
+
 def fill(server: redis.Redis) -> None:
     with suppress(redis.exceptions.OutOfMemoryError):
         while True:
