@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.entry import Chunk
-from worker.batch import Batch, Conversation, Limits, Trigger, entry_ms, entry_order
+from worker.batch import MAX_ENTRIES, Batch, Conversation, Limits, Trigger, entry_ms, entry_order
 
 LIMITS = Limits(max_seconds=60.0, max_age=60.0, max_bytes=8 * 1024 * 1024, gap_tolerance=2.0)
 
@@ -88,6 +88,14 @@ def test_silence_counts_as_audio_and_not_as_bytes() -> None:
     assert batch.full(LIMITS) is Trigger.AUDIO
     assert batch.full(Limits(61, 60, 320_000, 2)) is Trigger.BYTES
     assert batch.full(Limits(61, 60, 320_001, 2)) is None
+
+
+def test_batch_of_countless_tiny_chunks_is_full() -> None:
+    batch = batch_of(chunk(100))
+    batch.entries *= MAX_ENTRIES - 1
+    assert batch.full(LIMITS) is None
+    batch.entries *= 2
+    assert batch.full(LIMITS) is Trigger.BYTES
 
 
 def test_age_counts_from_the_first_entry_on_the_clock_of_redis() -> None:

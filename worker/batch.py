@@ -9,6 +9,9 @@ from typing import NamedTuple
 from codec.entry import Chunk, Protection
 from codec.seqs import Span, note
 
+MAX_ENTRIES = 10_000
+"""Chunks of one batch: seal and done step of more would hold Redis up, and nobody pushes less than 6 ms at a time."""
+
 EntryId = str
 """Id of a stream entry, "milliseconds-sequence" on Redis' clock."""
 
@@ -44,7 +47,7 @@ class Trigger(StrEnum):
 
     AUDIO = "audio"  # BATCH_MAX_SECONDS of audio, gaps included
     AGE = "age"  # BATCH_MAX_AGE since its first entry
-    BYTES = "bytes"  # BATCH_MAX_BYTES of PCM
+    BYTES = "bytes"  # BATCH_MAX_BYTES of PCM, or MAX_ENTRIES chunks
     END = "end"  # the conversation ended
     SHUTDOWN = "shutdown"  # the worker stops
     FORMAT = "format"  # the next chunk has another sample rate or protection
@@ -130,7 +133,7 @@ class Batch:
         """What closes the batch at once after a chunk was added."""
         if self.samples >= limits.max_seconds * self.sample_rate:
             return Trigger.AUDIO
-        if self.pcm_bytes >= limits.max_bytes:
+        if self.pcm_bytes >= limits.max_bytes or len(self.entries) >= MAX_ENTRIES:
             return Trigger.BYTES
         return None
 
