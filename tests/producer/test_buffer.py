@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from codec.entry import Chunk, End
+from codec.errors import BadEntry
 from tests.clock import Clock
 from tests.producer.pushing import TIGHT, cut_off, producing, push, stored, stored_seqs
 from worker.errors import BufferFull
@@ -49,6 +50,22 @@ async def test_pushes_that_wait_for_room_come_in_in_their_order(redis_client: Re
         await producer.flush()
     chunks = await stored(redis_client, prefix, "c1")
     assert [(c.seq, c.timestamp) for c in chunks if isinstance(c, Chunk)] == [(n, 1000 + n) for n in range(20)]
+
+
+async def test_a_push_that_can_not_be_numbered_fails_alone() -> None:
+    def refused() -> Chunk:
+        raise BadEntry("no number is left")
+
+    buffer, entry = Buffer(1, Clock()), End("u", "c")
+    await buffer.admit(0, 1, lambda: entry, None)
+    bad = asyncio.create_task(buffer.admit(0, 1, refused, None))
+    good = asyncio.create_task(buffer.admit(0, 1, lambda: entry, None))
+    await asyncio.wait([bad, good], timeout=0.001)
+    (head,) = buffer.heads(1)
+    buffer.confirm(head)
+    with pytest.raises(BadEntry, match="no number is left"):
+        await bad
+    assert await good is entry
 
 
 async def test_a_push_given_up_makes_way_for_those_behind_it(redis_client: Redis, proxy: Proxy, prefix: str) -> None:

@@ -59,6 +59,15 @@ async def test_a_new_process_counts_on_where_the_old_one_stopped_if_told(
     assert await stored_seqs(redis_client, prefix, "c1") == [0, 1]
 
 
+@pytest.mark.parametrize("number", [-1, 10**15])
+async def test_counting_goes_on_only_from_a_number_that_a_chunk_can_have(
+    redis_url: str, prefix: str, number: int
+) -> None:
+    async with producing(redis_url, prefix) as producer:
+        with pytest.raises(BadEntry, match="is not a counter"):
+            producer.resume("c1", number)
+
+
 @pytest.mark.parametrize(
     "bad",
     [

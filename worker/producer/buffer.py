@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from codec.entry import Chunk, End
+from codec.errors import BadEntry
 from worker.errors import BufferFull, PushRefused
 
 if TYPE_CHECKING:
@@ -169,7 +170,10 @@ class Buffer:
     def _serve_tickets(self) -> None:
         while self._tickets and self._has_room(self._tickets[0].size):
             ticket = self._tickets.popleft()
-            ticket.admitted.set_result(self._put(ticket.partition, ticket.size, ticket.make))
+            try:
+                ticket.admitted.set_result(self._put(ticket.partition, ticket.size, ticket.make))
+            except BadEntry as error:  # it is for who pushes this, not for who happens to make room
+                ticket.admitted.set_exception(error)
 
     def _has_room(self, size: int) -> bool:
         return not self.entries or self.bytes + size <= self._limit

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Self
 import structlog
 from redis.backoff import EqualJitterBackoff
 
-from codec.entry import DEFAULT_PROTECTION, DEFAULT_SAMPLE_RATE, Chunk, End, Protection, partition_of
+from codec.entry import DEFAULT_PROTECTION, DEFAULT_SAMPLE_RATE, MAX_SEQ, Chunk, End, Protection, partition_of
+from codec.errors import BadEntry, shown
 from worker.errors import BufferFull, NotSent, SettingsError, StreamError
 from worker.producer.buffer import Buffer
 from worker.producer.numbering import Numbering
@@ -178,7 +179,13 @@ class Producer:
         return self._numbering.following(conversation_id)
 
     def resume(self, conversation_id: str, seq: int) -> None:
-        """Count on from `seq`, the `next_seq` that an earlier process has left, unless counting is further already."""
+        """Count on from `seq`, the `next_seq` that an earlier process has left, unless counting is further already.
+
+        Raises:
+            BadEntry: it is no number that a chunk can have.
+        """
+        if not 0 <= seq <= MAX_SEQ:
+            raise BadEntry(f"seq {shown(seq)} is not a counter")
         self._numbering.resume(conversation_id, seq)
 
     def stats(self) -> Stats:
