@@ -223,6 +223,7 @@ class Partition:
             self._log.exception("batch.failed", object=closed.seal.object, error=type(error).__name__)
             self.rewind("failed")
         else:
+            self._failures.pop(closed.seal.id, None)
             if not stored.complete:
                 self._stored_beside.update(stored.covered)
                 self.rewind("part")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
@@ -31,12 +31,14 @@ class Trials:
         self._bury = bury
         self._log = log.bind(partition=lease.partition)
         self._suspects: set[EntryId] = set()
+        self._in_order: deque[EntryId] = deque()
         self._quarantined: set[Conversation] = set()
         self._tried: Counter[Conversation] = Counter()
 
     def begin(self, survivors: set[EntryId]) -> None:
         """Suspect the entries that have survived an owner, and no others."""
         self._suspects = survivors
+        self._in_order = deque(sorted(survivors, key=entry_order))
 
     def suspects(self, item: Item) -> bool:
         """Whether an entry is to be processed by `hold`."""
@@ -73,7 +75,9 @@ class Trials:
         """
         if not self._suspects and not self._quarantined:
             return
-        self._suspects = {entry for entry in self._suspects if entry_order(entry) > entry_order(cursor)}
+        reached = entry_order(cursor)
+        while self._in_order and entry_order(self._in_order[0]) <= reached:
+            self._suspects.discard(self._in_order.popleft())
         if not self._suspects:
             for conversation in self._quarantined:
                 await self._entries.end_trial(self._lease, conversation)
