@@ -110,7 +110,7 @@ def heartbeat(data: Database, keys: list[str], args: Args) -> Reply:
     live: list[bytes] = []
     for worker, value in list(known.items()):
         expiry, _, description = value.partition(b" ")
-        if int(expiry) > data.now_ms:
+        if expiry.isdigit() and int(expiry) > data.now_ms:
             live += [worker.encode(), description]
         else:
             del known[worker]

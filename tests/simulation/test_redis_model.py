@@ -28,6 +28,7 @@ class Pair:
         self.now = 1.0
         self.model = ModelRedis(lambda: self.now, SCRIPTS)
         self.server: Any = server
+        self.model.data.run_id = self.server.info("server")["run_id"]
         self.keys = Keys(prefix)
         self.random = random
         self.tokens = ["nobody 0 x"]
@@ -41,14 +42,17 @@ class Pair:
         self.ids.append(entry)
 
     def run(self, name: str, keys: list[str], *args: str | int) -> Reply:
-        source = script(name)
-        modelled = self.model.execute("eval", source, len(keys), *keys, *args)
-        try:
-            answered = self.server.eval(source, len(keys), *keys, *args)
-        except ResponseError as error:
-            answered = error
+        modelled, answered = self.ask(name, keys, *args)
         assert _comparable(modelled) == _comparable(answered), name
         return modelled
+
+    def ask(self, name: str, keys: list[str], *args: str | int) -> tuple[Reply, Reply]:
+        call = (script(name), len(keys), *keys, *args)
+        try:
+            answered = self.server.eval(*call)
+        except ResponseError as error:
+            answered = error
+        return self.model.execute("eval", *call), answered
 
     def acquire(self) -> None:
         worker = self.random.choice("ab")
@@ -72,8 +76,8 @@ class Pair:
 
     def sizes(self) -> None:
         """How much memory streams take is no part of the model."""
-        call = (script("sizes"), 2, self.keys.stream(0), self.keys.dead(0))
-        assert self.model.execute("eval", *call)[::2] == self.server.eval(*call)[::2]
+        modelled, answered = self.ask("sizes", [self.keys.stream(0), self.keys.dead(0)])
+        assert modelled[::2] == answered[::2]
 
     def claim(self) -> None:
         page = self.random.choice(("-", f"({self.random.choice(self.ids)}"))
@@ -125,6 +129,32 @@ class Pair:
         keys = [self.keys.lease(0), self.keys.trials(0)]
         self.run("trial", keys, self.token(), "u/c", self.random.randint(0, 1))
 
+    def config(self) -> None:
+        self.run("config", [self.keys.config], self.random.choice((8, 64)), 1)
+
+    def heartbeat(self) -> None:
+        """The clocks differ; who lives is the same."""
+        stale = self.random.choice([b"1 {}", b"nonsense", b"9999999999999 {}"])
+        self.model.data.hash(self.keys.workers)["stale"] = stale
+        self.server.hset(self.keys.workers, "stale", stale)
+        worker = self.random.choice("ab")
+        modelled, answered = self.ask("heartbeat", [self.keys.workers], worker, LEASE_MS, "{}")
+        assert modelled[1:] == answered[1:]
+
+    def changed(self) -> None:
+        """The clocks differ; whether another server process had been seen is the same."""
+        epoch = self.keys.epoch(0)
+        if self.random.random() < 0.3:
+            self.model.data.hash(epoch)["server"] = b"another"
+            self.server.hset(epoch, "server", "another")
+        modelled, answered = self.ask("changed", [self.keys.lease(0), epoch], self.token())
+        if isinstance(modelled, int):
+            assert (modelled > 0) == (answered > 0)
+        else:
+            assert _comparable(modelled) == _comparable(answered)
+        if at := self.model.data.hash(epoch).get("changed"):
+            self.server.hset(epoch, "changed", at)
+
     def delete(self) -> None:
         if self.random.random() < 0.1:
             at = int(self.random.choice(self.ids).partition("-")[0])
@@ -173,6 +203,10 @@ def _without_time(fields: dict[bytes, bytes]) -> dict[bytes, bytes]:
     return {name: value for name, value in fields.items() if name != b"at"}
 
 
+def test_every_script_of_the_model_is_compared() -> None:
+    assert set(vars(Pair)) >= SCRIPTS.keys()
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_the_model_answers_as_redis_does(redis_server: RedisServer, prefix: str, seed: int) -> None:
     random = Random(seed)
@@ -183,7 +217,7 @@ def test_the_model_answers_as_redis_does(redis_server: RedisServer, prefix: str,
             *4 * [pair.push, pair.accept, pair.seal, pair.done],
             *2 * [pair.acquire, pair.claim],
             *(pair.release, pair.renew, pair.sweep, pair.discard, pair.bury, pair.unseal, pair.trial),
-            *(pair.delete, pair.next, pair.seen, pair.sizes),
+            *(pair.delete, pair.next, pair.seen, pair.sizes, pair.config, pair.heartbeat, pair.changed),
         ]
         pair.acquire()
         pair.claim()
