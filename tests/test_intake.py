@@ -12,7 +12,7 @@ import pytest
 from codec.entry import Chunk, End
 from tests.oracle import Talk
 from worker.batch import Conversation, Limits, Trigger, entry_order
-from worker.delivery import Closed
+from worker.closed import Closed
 from worker.encoding import Recorder
 from worker.intake import IDLE_MS, Intake, Item, Rules, grouped
 from worker.memory import MemoryBudget

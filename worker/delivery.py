@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import stamina
 import structlog
@@ -14,9 +14,9 @@ import structlog
 from codec.crypto import derive_key, encrypt, key_id
 from codec.metadata import BlobMetadata
 from codec.names import parse_name
-from codec.seqs import Span, to_text
+from codec.seqs import to_text
 from worker import __version__
-from worker.encoding import Recording
+from worker.closed import Closed
 from worker.errors import StreamError
 from worker.history import IDENTITY_BYTES
 from worker.metrics import Metrics
@@ -31,25 +31,6 @@ LONGEST_WAIT = 10.0
 """Seconds between tries of the done step while Redis is away."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """A batch that will not change any more, with its audio on the way through the encoder.
-
-    `closed_at` is monotonic seconds; `recovered` says that its entries may have been in a batch whose seal is
-    forgotten, `doubtful` that Redis has indeed lost writes since; `seqs` are the numbers that the pusher gave to the
-    chunks.
-    """
-
-    partition: int
-    seal: Seal
-    recording: Recording
-    identities: bytes
-    closed_at: float
-    recovered: bool = False
-    seqs: Sequence[Span] = ()
-    doubtful: bool = False
 
 
 class Delivery:

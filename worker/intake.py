@@ -13,7 +13,7 @@ from codec.errors import BadEntry
 from codec.names import Codec, Naming
 from codec.seqs import Span, note
 from worker.batch import Batch, Conversation, EntryId, Limits, Trigger, entry_ms, entry_order
-from worker.delivery import Closed
+from worker.closed import Closed
 from worker.encoding import Recorder, Recording
 from worker.history import History
 from worker.metrics import Metrics

@@ -14,7 +14,8 @@ from functools import partial
 import structlog
 
 from worker.batch import Conversation, EntryId, entry_ms, entry_order
-from worker.delivery import Closed, Delivery
+from worker.closed import Closed
+from worker.delivery import Delivery
 from worker.errors import StreamError
 from worker.intake import Intake, Resumed
 from worker.metrics import Metrics
