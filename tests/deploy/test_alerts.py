@@ -112,6 +112,7 @@ def test_without_a_spool_there_is_no_alert_on_it() -> None:
     without = render({"prometheusRule": {"enabled": True}}).one("PrometheusRule")["spec"]["groups"][0]["rules"]
 
     assert {a["alert"] for a in alerts()} - {a["alert"] for a in without} == {
+        "AudioBatchSpoolDamaged",
         "AudioBatchSpoolFilling",
         "AudioBatchSpoolRefusing",
     }

@@ -36,7 +36,7 @@ event, which increase() can't see; `unless … offset` finds the series that wer
 - alert: AudioBatchStoreRefusing
   expr: >-
     max {{ $by }} (audio_batch_store_failing_seconds{ {{- $own -}} }) > {{ $limits.storeFailing }}
-    and sum {{ $by }} (rate(audio_batch_store_retries_total{ {{- $own -}} }[5m])) > 0
+    and sum {{ $by }} (increase(audio_batch_store_retries_total{ {{- $own -}} }[65m])) > 0
   for: 1m
   severity: page
   summary: The store has refused everything for {{`{{ $value | humanizeDuration }}`}}
@@ -58,6 +58,11 @@ event, which increase() can't see; `unless … offset` finds the series that wer
     or sum by (namespace, job, cause) (audio_batch_spool_refusals_total{ {{- $own -}} } unless audio_batch_spool_refusals_total{ {{- $own -}} } offset 15m) > 0
   severity: page
   summary: The spool does not take blobs ({{`{{ $labels.cause }}`}}); Redis holds the audio
+- alert: AudioBatchSpoolDamaged
+  expr: max {{ $by }} (audio_batch_spool_blobs{ {{- $own -}} ,state=~"damaged|torn"}) > 0
+  for: 1m
+  severity: page
+  summary: Spooled audio can't be read, and Redis does not hold it any more
 {{- end }}
 - alert: AudioBatchPartitionUnowned
   expr: min {{ $by }} (audio_batch_partitions_unowned{ {{- $own -}} }) > 0
@@ -81,6 +86,11 @@ event, which increase() can't see; `unless … offset` finds the series that wer
   for: 1m
   severity: page
   summary: Redis uses {{`{{ $value | humanizePercentage }}`}} of its memory; at 100 % it refuses audio
+- alert: AudioBatchRedisAway
+  expr: min {{ $by }} (sum by (namespace, job, pod) (rate(audio_batch_redis_errors_total{ {{- $own -}} ,cause="connection"}[2m]))) > 0.3
+  for: 1m
+  severity: page
+  summary: No worker reaches Redis; pushers have to keep audio
 - alert: AudioBatchRedisErrors
   expr: sum {{ $by }} (rate(audio_batch_redis_errors_total{ {{- $own -}} }[5m])) > 0.2
   for: 5m
@@ -104,6 +114,11 @@ event, which increase() can't see; `unless … offset` finds the series that wer
   expr: sum {{ $by }} (increase(audio_batch_seq_missing_total{ {{- $own -}} }[30m])) > 0
   severity: ticket
   summary: Pushers skipped chunk numbers; that audio never reached Redis
+- alert: AudioBatchChunksMisplaced
+  expr: >-
+    sum {{ $by }} (increase(audio_batch_misplaced_chunks_total{ {{- $own -}} }[30m])) > 0
+  severity: ticket
+  summary: Chunks are pushed into other streams than those of their conversations
 - alert: AudioBatchTwoRevisions
   expr: count {{ $by }} (count by (namespace, job, revision) (audio_batch_build_info{ {{- $own -}} })) > 1
   for: 30m
