@@ -170,7 +170,9 @@ IDLE = PartitionView(0, "anna", 9000, 1, 0, 0, None, 0, 0, 0, 0, 7, 5)
 WAITING = replace(IDLE, entries=3, oldest=f"{NOW - 5000}-0")
 LATE = replace(IDLE, entries=3, oldest=f"{NOW - 121_000}-0", sealed=2)
 SERVER = ServerView("7.0.15", "master", 10, 100, "noeviction", "on", 0)
-HEALTHY = Overview(NOW, SERVER, (WorkerView("anna", "r1", 0, 9000),), (IDLE, WAITING))
+ANNA = WorkerView("anna", "r1", 0, 9000)
+REFUSED = WorkerView("berta", "r1", 0, 9000, trouble="the store refuses (permission) for 31 s")
+HEALTHY = Overview(NOW, SERVER, (ANNA,), (IDLE, WAITING))
 
 
 def test_nothing_is_said_of_a_healthy_system() -> None:
@@ -188,6 +190,8 @@ def test_nothing_is_said_of_a_healthy_system() -> None:
         (replace(HEALTHY, server=replace(SERVER, memory=80)), "warning", "80% of maxmemory"),
         (replace(HEALTHY, server=replace(SERVER, memory=96)), "danger", "full (96% of maxmemory)"),
         (replace(HEALTHY, workers=()), "danger", "no worker is alive"),
+        (replace(HEALTHY, workers=(REFUSED,)), "danger", "1 of 1 workers say: the store refuses"),
+        (replace(HEALTHY, workers=(ANNA, REFUSED)), "warning", "1 of 2 workers say: the store refuses"),
         (replace(HEALTHY, refusals=("Redis: WRONGTYPE",)), "danger", "can't be read: Redis: WRONGTYPE"),
         (replace(HEALTHY, workers=(), partitions=(IDLE,)), "warning", "no worker is alive"),
         (replace(HEALTHY, partitions=(replace(WAITING, owner=None),)), "warning", "without an owner: 1"),

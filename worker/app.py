@@ -109,6 +109,7 @@ class Worker:
             Leases(client, keys, settings.partitions, settings.lease_ttl),
             settings.partitions,
             partial(Member, settings.worker_id, settings.revision),
+            health.troubles,
             metrics,
             settings.lease_ttl,
         )
@@ -169,7 +170,7 @@ def _rules(settings: Settings) -> Rules:
     limits = Limits(
         settings.batch_max_seconds, settings.batch_max_age, settings.batch_max_bytes, settings.gap_tolerance
     )
-    return Rules(limits, settings.blob_codec, settings.blob_naming)
+    return Rules(limits, settings.blob_codec, settings.blob_naming, settings.partitions)
 
 
 def _opus_encoder(settings: Settings) -> partial[Encoder]:

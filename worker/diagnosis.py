@@ -67,6 +67,9 @@ def _flow(overview: Overview, batch_max_age: float) -> Iterator[Concern]:
         yield Concern(
             "warning", f"partitions with audio and without an owner: {waiting}; after a crash this lasts one LEASE_TTL"
         )
+    if troubled := [worker for worker in overview.workers if worker.trouble]:
+        several = f"{len(troubled)} of {len(overview.workers)} workers say: {troubled[0].trouble}"
+        yield Concern("danger" if len(troubled) == len(overview.workers) else "warning", several)
     age_ms = overview.oldest_age_ms
     if age_ms is not None and age_ms > LATE_AGES * batch_max_age * 1000:
         sealed = sum(view.sealed for view in overview.partitions)

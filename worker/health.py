@@ -53,3 +53,9 @@ class WorkerHealth:
         if failing and self._spool and self._spool.trouble:
             reasons.append(f"the spool takes nothing ({self._spool.trouble}), Redis holds the audio")
         return reasons
+
+    def troubles(self) -> Sequence[str]:
+        """What a person should know: why audio does not flow, and what waits for a person."""
+        unreadable = self._spool.unreadable if self._spool else 0
+        damage = [f"spooled blobs that can't be read: {unreadable}; see audio-batch-worker spool verify"]
+        return [*self.ready(), *(damage if unreadable else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -39,6 +40,7 @@ class Ownership:
         leases: Leases,
         partitions: int,
         member: Callable[[int], Member],
+        trouble: Callable[[], Sequence[str]],
         metrics: Metrics,
         ttl: float,
     ) -> None:
@@ -47,6 +49,7 @@ class Ownership:
         self._partitions = partitions
         self._describe = member
         self._member: Member | None = None
+        self._trouble = trouble
         self._metrics = metrics
         self._tick_seconds = ttl / TICKS_PER_TTL
         self._ttl = ttl
@@ -67,6 +70,7 @@ class Ownership:
             except StreamError as error:
                 self._metrics.redis_errors.labels(error.cause).inc()
                 log.warning("ownership.redis_failed", error=str(error))
+                self._count_owned()
                 if error.cause == "readonly":
                     await self._client.reconnect()
             await asyncio.sleep(self._tick_seconds)
@@ -108,12 +112,13 @@ class Ownership:
         self._forget_lost()
 
     def _forget_lost(self) -> None:
-        for partition, lease in list(self.leases.items()):
-            if lease.lost:
-                del self.leases[partition]
-                self.surplus.discard(partition)
-                self._metrics.leases_lost.inc()
-                log.warning("partition.lost", partition=partition)
+        lost = [partition for partition, lease in self.leases.items() if lease.lost]
+        for partition in lost:
+            del self.leases[partition]
+            self.surplus.discard(partition)
+            self._metrics.leases_lost.inc()
+        if lost:
+            log.warning("partitions.lost", partitions=lost)
 
     async def _divide(self) -> None:
         us, members = await self._introduce()
@@ -135,8 +140,13 @@ class Ownership:
             )
         self._metrics.workers.set(len(members))
         self._metrics.unowned.set(sum(owner is None for owner in owners))
-        self._metrics.partitions_owned.set(len(self.leases))
+        self._count_owned()
         self._report(refused)
+
+    def _count_owned(self) -> None:
+        """Without Redis none is left after a while, though nobody told us so."""
+        now = self._client.clock()
+        self._metrics.partitions_owned.set(sum(lease.usable(now) for lease in self.leases.values()))
 
     def _report(self, refused: Sequence[StreamError]) -> None:
         """Say what keeps a partition without an owner. Raises what has nothing to do with one partition."""
@@ -151,7 +161,7 @@ class Ownership:
         if self._member is None:
             await self._leases.heartbeat(self._describe(0))
             self._member = self._describe(self._client.now_ms())
-        members = await self._leases.heartbeat(self._member)
+        members = await self._leases.heartbeat(replace(self._member, trouble="; ".join(self._trouble())))
         self._compare()
         return self._member.worker, members
 

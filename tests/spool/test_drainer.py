@@ -375,6 +375,7 @@ async def test_a_damaged_blob_is_kept_and_reported_and_stops_no_other(bench: Ben
     assert path.read_bytes() == damaged
     assert await bench.drainer.left() == 0
     assert bench.count("spool_blobs", state="damaged") == 1
+    assert bench.spooling.spool.unreadable == 1
 
 
 async def test_blobs_of_another_store_or_prefix_are_left_to_their_workers(

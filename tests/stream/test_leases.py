@@ -109,9 +109,10 @@ def test_lease_is_usable_for_a_part_of_its_time_only() -> None:
 
 
 async def test_heartbeat_lists_all_who_live_and_sets_the_clock(leases: Leases, client: Client, raw: Raw) -> None:
-    await leases.heartbeat(Member("one", "a", 5))
-    members = await leases.heartbeat(Member("two", "b", 7))
-    assert sorted(members, key=lambda member: member.worker) == [Member("one", "a", 5), Member("two", "b", 7)]
+    one, two = Member("one", "a", 5, trouble="the store refuses"), Member("two", "b", 7)
+    await leases.heartbeat(one)
+    members = await leases.heartbeat(two)
+    assert sorted(members, key=lambda member: member.worker) == [one, two]
     seconds, microseconds = await raw.time()
     assert client.now_ms() == pytest.approx(seconds * 1000 + microseconds / 1000, abs=500)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ from worker.cli import archives
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from worker.errors import StreamError
     from worker.settings import Settings
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     Show = Callable[[Overview | StreamError, Settings], None]
     """Takes each look as it comes."""
+
+
+PIPE_WIDTH = 160
+"""Columns where there is no terminal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -53,9 +58,7 @@ def status(
     if as_json:
         archives.print_json(_facts(overview, loaded))
     else:
-        from rich.console import Console
-
-        Console().print(_view(overview, loaded, everything=everything))
+        _console().print(_view(overview, loaded, everything=everything))
 
 
 async def _look_once(settings: Settings) -> Overview:
@@ -89,7 +92,6 @@ async def _watch(settings: Settings, interval: float, show: Show) -> None:
 @contextmanager
 def _screen(*, everything: bool) -> Iterator[Show]:
     """Looks fill the terminal, each in place of the one before; into a pipe or file they go one below the other."""
-    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
@@ -98,12 +100,22 @@ def _screen(*, everything: bool) -> Iterator[Show]:
             return Text(f"danger: {look}", style="bold red")
         return _view(look, settings, everything=everything)
 
-    console = Console()
+    console = _console()
     if not console.is_terminal:
         yield lambda look, settings: console.print(drawn(look, settings))
         return
     with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         yield lambda look, settings: live.update(drawn(look, settings), refresh=True)
+
+
+def _console() -> Console:
+    """In a pipe or a file there is room for long names."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PIPE_WIDTH
+    return console
 
 
 @contextmanager

@@ -120,8 +120,8 @@ def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(first, no_wrap=True)
     for column in columns:
-        words = column in ("owner", "revision")  # in a narrow window these give way, numbers don't
-        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="ellipsis")
+        words = column in ("owner", "revision")  # in a narrow window these are folded, numbers aren't
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     return table
 
 

@@ -214,6 +214,7 @@ class Drainer:
         states |= dict.fromkeys(self._damaged, "damaged") | dict.fromkeys(self._leftovers.torn, "torn")
         for state in (*State, "damaged", "torn"):
             self._metrics.spool_blobs.labels(str(state)).set(list(states.values()).count(str(state)))
+        self._spool.unreadable = len(self._damaged | self._leftovers.torn)
         waiting = [entry_ms(file.stem.first) for file in files if file.state in (State.READY, State.UPLOADING)]
         age = (self._now_ms() - min(waiting)) / 1000 if waiting else 0.0
         self._metrics.spool_oldest.set(max(0.0, age))

@@ -49,7 +49,8 @@ class Spool:
     """Holds blobs that are done in Redis and not in the store yet.
 
     `trouble` is a short constant label for why it takes nothing: "full" by its own bound, "no_space", "permission",
-    "timeout", "disk" by the volume; None while it does. `arrived` is set whenever there is something new.
+    "timeout", "disk" by the volume; None while it does. `unreadable` counts torn and damaged blobs. `arrived` is set
+    whenever there is something new.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Spool:
         self.volume = volume
         self.origin = origin
         self.trouble: str | None = None
+        self.unreadable = 0
         self.arrived = asyncio.Event()
         self._limit = limit
         self._metrics = metrics

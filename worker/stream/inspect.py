@@ -57,12 +57,16 @@ class PartitionView:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A live worker; `started_ms` on Redis' clock, `silent_in_ms` when it counts as dead without another heartbeat."""
+    """A live worker; `started_ms` on Redis' clock, `silent_in_ms` when it counts as dead without another heartbeat.
+
+    `trouble` is what it says of itself.
+    """
 
     name: str
     revision: str
     started_ms: int
     silent_in_ms: int
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +191,7 @@ def _worker(name: bytes, value: bytes, now_ms: int) -> WorkerView:
     expiry, _, description = value.decode(errors="replace").partition(" ")
     member = member_of(name, description)
     left = int(expiry) - now_ms if expiry.isdecimal() else 0
-    return WorkerView(member.worker, member.revision, member.started, left)
+    return WorkerView(member.worker, member.revision, member.started, left, member.trouble)
 
 
 def _server(facts: dict[str, Any]) -> ServerView:

@@ -25,11 +25,12 @@ USABLE_SHARE = 2 / 3
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A live worker, as its heartbeat describes it; `started` is Redis time in ms."""
+    """A live worker, as its heartbeat describes it; `started` is Redis time in ms, `trouble` what holds it up."""
 
     worker: str
     revision: str = ""
     started: int = 0
+    trouble: str = ""
 
 
 @dataclass(slots=True)
@@ -79,7 +80,8 @@ class Leases:
 
         What all must have alike is recorded again by the way, should Redis have lost it since our start.
         """
-        description = json.dumps({"revision": member.revision, "started": member.started})
+        facts = {"revision": member.revision, "started": member.started, "trouble": member.trouble}
+        description = json.dumps({name: fact for name, fact in facts.items() if name != "trouble" or fact})
         call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, description])
         beat, recorded = await self._client.gather([call, record(self._keys, self._partitions)])
         if isinstance(beat, Exception):
@@ -164,7 +166,8 @@ def member_of(worker: bytes, description: str | bytes) -> Member:
     name = worker.decode(errors="replace")
     try:
         facts = json.loads(description)
-        return Member(name, str(facts.get("revision", "")), int(facts.get("started", 0)))
+        revision, trouble = (str(facts.get(fact, "")) for fact in ("revision", "trouble"))
+        return Member(name, revision, int(facts.get("started", 0)), trouble)
     except (ValueError, TypeError, AttributeError, OverflowError):
         return Member(name, revision="unreadable")
 
