@@ -15,11 +15,13 @@ from codec.crypto import MIN_SECRET_BYTES
 from codec.errors import shown
 from worker.cpu import cpu_limit
 from worker.errors import SettingsError
+from worker.stream.keys import MAX_PARTITIONS, PREFIX
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MIB = 1024 * 1024
+DAY = 24 * 3600
 GAP_TOLERANCE = 2.0
 """Seconds by which timestamps jitter: the worker's default, and the archive's."""
 
@@ -50,25 +52,28 @@ class Settings(BaseSettings):
         SecretStr, Field(description="Former secrets, for reading only, separated by commas or line breaks.")
     ] = SecretStr("")
     partitions: Annotated[
-        int, Field(ge=1, le=4096, description="Number of streams; pushers and workers must agree, Redis records it.")
+        int,
+        Field(
+            ge=1, le=MAX_PARTITIONS, description="Number of streams; pushers and workers must agree, Redis records it."
+        ),
     ] = 64
-    stream_prefix: Annotated[
-        str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="Start of every Redis key.")
-    ] = "pcm"
+    stream_prefix: Annotated[str, Field(pattern=f"^{PREFIX.pattern}$", description="Start of every Redis key.")] = "pcm"
 
     batch_max_seconds: Annotated[
         float, Field(gt=0, le=90, description="Seconds of audio that close a batch; readers split files over 90 s.")
     ] = 60.0
     batch_max_age: Annotated[
-        float, Field(gt=0, description="Seconds since a batch's first entry, on Redis' clock, that close it.")
+        float, Field(gt=0, le=DAY, description="Seconds since a batch's first entry, on Redis' clock, that close it.")
     ] = 60.0
     batch_max_bytes: Annotated[int, Field(gt=0, description="Bytes of PCM that close a batch.")] = 8 * MIB
     gap_tolerance: Annotated[
         float,
-        Field(ge=0, description="Seconds a timestamp may be off its place in the sample count before it is a gap."),
+        Field(
+            ge=0, le=DAY, description="Seconds a timestamp may be off its place in the sample count before it is a gap."
+        ),
     ] = GAP_TOLERANCE
     lease_ttl: Annotated[
-        float, Field(ge=0.5, description="Seconds until a dead worker's partitions are free for others.")
+        float, Field(ge=0.5, le=3600, description="Seconds until a dead worker's partitions are free for others.")
     ] = 15.0
 
     blob_codec: Annotated[
@@ -104,7 +109,8 @@ class Settings(BaseSettings):
         int, Field(ge=MIB, description="Bytes of all blobs in SPOOL_DIR; beyond it Redis holds the audio.")
     ] = 10 * 1024 * MIB
     spool_after: Annotated[
-        float, Field(ge=0, description="Seconds for which the store has refused everything before SPOOL_DIR is used.")
+        float,
+        Field(ge=0, le=DAY, description="Seconds for which the store has refused everything before SPOOL_DIR is used."),
     ] = 30.0
 
     http_host: Annotated[str, Field(description="Address that /livez, /readyz and /metrics listen on.")] = "0.0.0.0"  # noqa: S104 -- probes and Prometheus come from outside the pod
@@ -119,7 +125,8 @@ class Settings(BaseSettings):
         Field(description="On SIGTERM: flush stores open batches, handoff leaves them pending for the next owner."),
     ] = "flush"
     shutdown_grace: Annotated[
-        float, Field(gt=0, description="Seconds from SIGTERM to a forced exit; keep below the pod's grace period.")
+        float,
+        Field(gt=0, le=DAY, description="Seconds from SIGTERM to a forced exit; keep below the pod's grace period."),
     ] = 25.0
 
     worker_id: Annotated[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -58,6 +59,15 @@ def test_a_wrong_url_is_a_settings_error(url: str) -> None:
         Producer(url)
 
 
-def test_no_partitions_is_a_settings_error() -> None:
-    with pytest.raises(SettingsError, match="PARTITIONS is 0"):
-        Producer("redis://localhost", partitions=0)
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"partitions": 0}, "PARTITIONS is 0;"),
+        ({"partitions": 4097}, "PARTITIONS is 4097;"),
+        ({"prefix": ""}, "STREAM_PREFIX is '';"),
+        ({"prefix": "a{b"}, "STREAM_PREFIX is 'a{b';"),
+    ],
+)
+def test_what_no_worker_takes_is_a_settings_error(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(sentence)):
+        Producer("redis://localhost", **setting)

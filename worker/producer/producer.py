@@ -19,7 +19,7 @@ from worker.producer.buffer import Buffer
 from worker.producer.numbering import Numbering
 from worker.producer.sender import Sender, Trouble
 from worker.stream.client import Client, connect
-from worker.stream.keys import Keys
+from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
 from worker.tasks import end
 
 if TYPE_CHECKING:
@@ -100,8 +100,10 @@ class Producer:
         backoff: AbstractBackoff | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if partitions < 1:
-            raise SettingsError(f"PARTITIONS is {partitions}; it must be at least 1")
+        if not 1 <= partitions <= MAX_PARTITIONS:
+            raise SettingsError(f"PARTITIONS is {partitions}; it must be from 1 to {MAX_PARTITIONS}")
+        if not PREFIX.fullmatch(prefix):
+            raise SettingsError(f"STREAM_PREFIX is {shown(prefix)}; give 1 to 64 letters, digits and _ . : -")
         self._partitions = partitions
         self._close_within = limits.close_within
         self._numbering = Numbering(clock)

@@ -7,7 +7,12 @@ slot, so each multi-key step stays inside one slot. A command that asks for seve
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+MAX_PARTITIONS = 4096
+PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+"""What STREAM_PREFIX may be: braces would make another hash tag."""
 
 GROUP = "workers"
 """The one consumer group, created at id 0 so that nothing pushed before the first worker is missed."""
