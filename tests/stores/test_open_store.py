@@ -37,6 +37,13 @@ def test_a_url_that_is_no_store_is_refused_by_the_name_of_its_setting(url: str) 
         open_store(url)
 
 
+async def test_an_emulator_is_found_as_by_every_client(gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.url)
+    store = open_store(f"gs://{gcs_server.bucket}")
+    await store.check()
+    await store.close()
+
+
 async def test_the_longest_prefix_leaves_room_for_the_longest_name(gcs_server: GcsServer) -> None:
     name = object_name(256 * "u", 256 * "c", 0.0, end=MAX_TIMESTAMP - 1, encrypted=True, naming="range")
     longest = f"gs://{gcs_server.bucket}/{LONGEST_PREFIX * 'p'}"

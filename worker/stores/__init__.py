@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,13 +67,14 @@ def open_store(url: str, *, emulator_host: str | None = None) -> Store:
 
     Args:
         url: `gs://bucket[/prefix]` or `file:///directory`, the directory percent-encoded as in any URL.
-        emulator_host: `http://host:port` of a Cloud Storage emulator in place of the real one.
+        emulator_host: `http://host:port` of a Cloud Storage emulator in place of the real one; by default what
+            STORAGE_EMULATOR_HOST says, as in every client of Cloud Storage.
 
     Raises:
         SettingsError: the URL is neither.
     """
     if url.startswith("gs://"):
-        return _gcs_store(url, emulator_host)
+        return _gcs_store(url, emulator_host or os.environ.get("STORAGE_EMULATOR_HOST"))
     if url.startswith("file:///"):
         return _file_store(url)
     raise SettingsError(f"STORE_URL is {url!r}: give gs://bucket[/prefix] or file:///directory")
