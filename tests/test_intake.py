@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from codec.entry import Chunk, End
+from codec.entry import Chunk, End, partition_of
 from tests.oracle import Talk
 from worker.batch import Conversation, Limits, Trigger, entry_order
 from worker.closed import Closed
@@ -20,7 +20,8 @@ from worker.metrics import PREFIX, Metrics
 from worker.seal import Seal
 
 LIMITS = Limits(max_seconds=3.0, max_age=60.0, max_bytes=10**6, gap_tolerance=2.0)
-RULES = Rules(LIMITS, "pcm", "start")
+PARTITIONS_WITH_C_IN_7 = next(number for number in range(8, 4096) if partition_of("c", number) == 7)
+RULES = Rules(LIMITS, "pcm", "start", partitions=1)
 
 
 @dataclass
@@ -179,6 +180,17 @@ async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Des
     assert closed.seal == seal
     assert await content(closed) == talk.chunks[0].pcm + bytes(96000) + talk.chunks[1].pcm
     assert desk.intake.resuming() == []
+
+
+@pytest.mark.parametrize(("partitions", "misplaced"), [(64, 1), (1, 1), (PARTITIONS_WITH_C_IN_7, 0)])
+async def test_chunk_in_another_stream_than_that_of_its_conversation_is_taken_and_counted(
+    make: Callable[..., Desk], talk: Talk, partitions: int, misplaced: int
+) -> None:
+    desk = make()
+    desk.intake._rules = replace(RULES, partitions=partitions)
+    desk.route(("1-0", talk.say(1)))
+    assert desk.intake.held(Conversation("u", "c")) == ["1-0"]
+    assert desk.count("misplaced_chunks_total") == misplaced
 
 
 async def test_twin_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[..., Desk], talk: Talk) -> None:

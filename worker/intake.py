@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
 
-from codec.entry import Chunk, End, parse
+from codec.entry import Chunk, End, parse, partition_of
 from codec.errors import BadEntry
 from codec.names import Codec, Naming
 from codec.seqs import Span, note
@@ -72,11 +72,12 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How batches are cut and named."""
+    """How batches are cut and named, and among how many partitions conversations are divided."""
 
     limits: Limits
     codec: Codec
     naming: Naming
+    partitions: int
 
 
 class Intake:
@@ -326,6 +327,8 @@ class Intake:
         self._metrics.received_seconds.inc(chunk.duration)
         if chunk.trimmed:
             self._metrics.trimmed.inc()
+        if partition_of(chunk.conversation_id, self._rules.partitions) != self._partition:
+            self._metrics.misplaced.inc()
         skipped = history.follow(chunk.seq) if chunk.seq is not None else 0
         if skipped > 0:
             self._metrics.seq_missing.inc(skipped)

@@ -85,6 +85,7 @@ class Metrics:
         self.seq_missing = self._counter("seq_missing", "Chunk numbers that were skipped")
         self.seq_reordered = self._counter("seq_reordered", "Chunks that came after a higher number")
         self.trimmed = self._counter("trimmed_chunks", "Chunks with half a sample at the end, cut off")
+        self.misplaced = self._counter("misplaced_chunks", "Chunks in another stream than that of their conversation")
         self.dead_letters = self._counter(
             "dead_letters", "Entries moved to the dead letters, by kind", kind=("invalid", "poison", "failed")
         )

@@ -50,7 +50,7 @@ def entries_of(data: bytes) -> Iterator[Mapping[bytes, bytes]]:
 
 def batches(data: bytes) -> None:
     """Every entry is bad, void, or in one batch; batches hold all samples, keep their limits, and can be sealed."""
-    rules = Rules(LIMITS, "opus", "range")
+    rules = Rules(LIMITS, "opus", "range", partitions=1)
     intake = Intake(0, rules, cast("Recorder", Counting()), Metrics(), lambda: 0.0)
     intake.reset([], {}, 0)
     items = route(intake, data)
