@@ -52,6 +52,7 @@ class Partition:
         self.doubt: str | None = "new"
         self.in_flight: dict[EntryId, Closed] = {}
         self.deliveries: set[asyncio.Task[None]] = set()
+        self._last_of_name: dict[str, asyncio.Task[None]] = {}
         self._entries = entries
         self._delivery = delivery
         self._metrics = metrics
@@ -211,13 +212,24 @@ class Partition:
 
     def _send(self, closed: Closed) -> None:
         self.in_flight[closed.seal.id] = closed
-        task = asyncio.create_task(self._deliver(closed), name=f"deliver {closed.seal.id}")
+        name = closed.seal.object
+        before = self._last_of_name.get(name)
+        task = asyncio.create_task(self._deliver(closed, before), name=f"deliver {closed.seal.id}")
+        self._last_of_name[name] = task
         self.deliveries.add(task)
-        task.add_done_callback(self.deliveries.discard)
+        task.add_done_callback(partial(self._forget, name))
 
-    async def _deliver(self, closed: Closed) -> None:
+    def _forget(self, name: str, task: asyncio.Task[None]) -> None:
+        self.deliveries.discard(task)
+        if self._last_of_name.get(name) is task:
+            del self._last_of_name[name]
+
+    async def _deliver(self, closed: Closed, before: asyncio.Task[None] | None) -> None:
+        """Store a batch, after the one `before` that would have the same name: the later audio gets the later name."""
         pending = partial(self._pending, closed.seal.conversation)
         try:
+            if before is not None:
+                await asyncio.wait([before])
             stored = await self._delivery.deliver(closed, pending)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must not stop the other conversations
             self._failures[closed.seal.id] += 1

@@ -122,6 +122,18 @@ async def test_jump_that_does_not_fit_closes_and_loses_nothing(rig: Rig, late: f
     assert sorted(event["trigger"] for event in await rig.events()) == ["gap", "shutdown"]
 
 
+async def test_batches_that_would_have_one_name_keep_their_order(rig: Rig) -> None:
+    """A clock that is set back again and again: each batch begins at the same moment."""
+    talk = Talk("c")
+    for _ in range(4):
+        await rig.push(talk.say(0.5, late=-len(talk.pcm) / 32000))
+    rig.server.fail("insert.*", status=503)  # the first one's upload is tried again when others could have gone ahead
+    await rig.drain(**EXACT, gap_tolerance=0.05)
+    blobs = sorted(blobs_of(talk, rig.blobs()), key=lambda blob: blob.name)
+    assert [blob.metadata["seqs"] for blob in blobs] == ["0", "1", "2", "3"]
+    assert_stored_once(talk, blobs)
+
+
 async def test_shutdown_flushes_open_batches(rig: Rig) -> None:
     talk = Talk("c")
     async with rig.worker(**EXACT) as running:
