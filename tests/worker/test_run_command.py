@@ -40,6 +40,7 @@ async def complaint(variables: dict[str, str]) -> str:
         ({"REDIS_URL": "redis://localhost:port/0"}, "REDIS_URL "),
         ({"PARTITIONS": "many"}, "PARTITIONS is 'many': it should be a valid integer"),
         ({"SPOOL_MODE": "outage", "SPOOL_DIR": f"{__file__}/spool"}, "SPOOL_DIR: "),
+        ({"SPOOL_DIR": __file__}, "SPOOL_DIR: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )

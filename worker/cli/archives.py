@@ -84,7 +84,7 @@ def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
             return await work(archive, loaded)
 
     try:
-        with _retries_told():
+        with retries_told():
             return asyncio.run(working())
     except (CodecError, LibopusMissing) as error:
         raise WorkerError(str(error)) from error
@@ -95,7 +95,7 @@ def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
 
 
 @contextmanager
-def _retries_told() -> Iterator[None]:
+def retries_told() -> Iterator[None]:
     """Say in a sentence, instead of in the library's own way, that the store is asked again."""
     from stamina import instrumentation
 

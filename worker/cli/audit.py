@@ -38,11 +38,13 @@ def audit(
     What is missing, doubled, still in Redis or in the dead letters is told by seq; without seq, gaps are told by time.
     """
     from codec.errors import CodecError
-    from worker import settings
+    from worker import logs, settings
     from worker.errors import WorkerError
 
+    logs.configure("warning", "console")
     try:
-        report = asyncio.run(_audit(settings.load(), uid, conversation, last_seq))
+        with archives.retries_told():
+            report = asyncio.run(_audit(settings.load(), uid, conversation, last_seq))
     except (WorkerError, CodecError) as error:
         typer.echo(f"audio-batch-worker: {error}", err=True)
         raise typer.Exit(FAILED) from error

@@ -56,7 +56,8 @@ class Spooling:
         try:
             await self.spool.open()
         except SpoolRefused as error:
-            if error.cause == "permission" or isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            wrong = (FileNotFoundError, NotADirectoryError, FileExistsError)  # the last if it is a file itself
+            if error.cause == "permission" or isinstance(error.__cause__, wrong):
                 raise SettingsError(f"{error}; name a directory that this user can write to") from error
 
     async def run(self) -> None:
