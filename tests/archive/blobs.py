@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from codec.crypto import derive_key, encrypt, key_id
 from codec.metadata import BlobMetadata
 from codec.names import format_timestamp
@@ -81,6 +83,11 @@ def opus_content(pcm: bytes, rate: int = 16000) -> tuple[bytes, BlobMetadata]:
     encoder.encode(pcm)
     facts = BlobMetadata(codec="opus", sample_rate=rate, samples=encoder.samples, pre_skip=encoder.pre_skip)
     return encoder.finish(), facts
+
+
+def noise(seconds: float, rate: int = 16000, *, deviation: float = 100) -> bytes:
+    """Of which no second is like another; always the same."""
+    return np.random.default_rng(7).normal(0, deviation, round(seconds * rate)).astype("<i2").tobytes()
 
 
 def key_of(secret: str) -> dict[str, str]:

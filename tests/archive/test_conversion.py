@@ -119,6 +119,29 @@ async def test_the_same_audio_under_the_new_name_makes_the_old_superfluous(archi
     assert await shelf.files() == [f"{STEM}.opus.enc"]
 
 
+@pytest.mark.parametrize("seconds", [1, 5, 10, 15])
+async def test_opus_that_comes_late_for_want_of_a_pre_skip_is_the_same_audio(
+    archive: Archive, shelf: Shelf, seconds: float
+) -> None:
+    await shelf.put(".bin", T0, speech(seconds))
+    await shelf.put(".opus", T0, speech(seconds))
+
+    assert (await convert(archive))[0].reason == ""
+    assert await shelf.files() == [f"{STEM}.opus"]
+
+
+async def test_silence_is_no_proof_of_the_same_audio(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".bin", T0, bytes(320_000))
+    await shelf.put(".opus", T0, speech(10))
+    await shelf.put(".bin", T0 + 10, bytes(320_000))
+    await shelf.put(".opus", T0 + 10, bytes(320_000))
+
+    conversions = await convert(archive)
+
+    assert [conversion.outcome for conversion in conversions] == [Outcome.KEPT, Outcome.CONVERTED]
+    assert f"{STEM}.bin" in await shelf.files()
+
+
 @pytest.mark.parametrize("failing", ["insert.*", "download", "get", "delete"])
 async def test_a_run_that_was_stopped_anywhere_is_completed_by_the_next(
     gcs: Store, gcs_server: GcsServer, failing: str

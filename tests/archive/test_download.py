@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from pesq import pesq
 
-from tests.archive.blobs import EXTENSIONS, T0, Shelf
+from tests.archive.blobs import EXTENSIONS, T0, Shelf, noise
 from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive, Rules, Selection
@@ -152,6 +152,24 @@ async def test_other_audio_inside_the_time_of_a_range_is_not_lost(archive: Archi
     await shelf.put(".enc", T0 + 5, other)
 
     assert await shelf.pcm(archive) == source + other
+
+
+async def test_a_part_that_goes_on_after_its_range_is_not_lost(archive: Archive, shelf: Shelf) -> None:
+    source = speech(24)
+    await shelf.put(".batch.bin", T0, cut(source, 0, 14), end=T0 + 9)
+    await shelf.put(".bin", T0 + 4, cut(source, 4, 24))
+
+    assert len(await shelf.pcm(archive)) == (14 + 20) * RATE * 2
+
+
+async def test_a_chunk_that_a_range_lacks_is_heard_though_all_is_noise_with_an_offset(
+    archive: Archive, shelf: Shelf
+) -> None:
+    source = (samples(noise(20)) + 150).astype("<i2").tobytes()
+    await shelf.put(".batch.bin", T0, cut(source, 0, 5) + cut(source, 10, 20), end=T0 + 15)
+    await shelf.put(".bin", T0 + 5, cut(source, 5, 10))
+
+    assert len(await shelf.pcm(archive)) == len(source)
 
 
 async def test_the_same_entries_under_two_names_are_taken_once(archive: Archive, shelf: Shelf) -> None:

@@ -17,11 +17,11 @@ from codec.metadata import BlobMetadata
 from codec.names import object_name
 from codec.opus import MAX_DECODED_SECONDS, Encoder
 from worker import __version__
+from worker.archive.likeness import QUIET, holds
 from worker.archive.listing import Blob, walk
 from worker.archive.parallel import ordered
 from worker.archive.patience import patiently
 from worker.archive.reading import Reader
-from worker.archive.twins import holds
 from worker.cpu import cpu_limit
 from worker.errors import ObjectExists, Unreadable
 from worker.stores import BlobInfo, Store
@@ -29,9 +29,6 @@ from worker.stores import BlobInfo, Store
 ORIGIN = "converted-from"
 ORIGIN_CRC32C = "converted-crc32c"
 """Metadata of a converted blob: file name and checksum of the one it was made from; so an interrupted run goes on."""
-
-QUIET = 50.0
-"""Deviation of s16 samples below which levels are not compared: Opus leaves out what nobody hears."""
 
 LEVEL_RATIO = 4.0
 """By how much the level may change: real damage is silence or noise, a codec changes it by some percent."""

@@ -10,12 +10,13 @@ from typing import NamedTuple
 from codec.blob import Audio
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from worker.archive.joining import Joiner
+from worker.archive.likeness import holds
 from worker.archive.listing import Blob
 from worker.archive.parallel import ordered
 from worker.archive.reading import Problem, Reader
 from worker.archive.selection import Selected, Selection
 from worker.archive.timeline import Rules, Timeline, cropped
-from worker.archive.twins import Source, holds
+from worker.archive.twins import Source
 from worker.errors import Unreadable
 
 AHEAD = 16

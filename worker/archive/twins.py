@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import soxr
-from numpy.typing import NDArray
-
-from codec.blob import Audio
 from codec.names import Kind, format_timestamp
 from worker.archive.listing import Blob
-from worker.samples import s16le
 
 PREFERENCE = (
     Kind.BATCH_ENCRYPTED,
@@ -32,11 +26,6 @@ NEAR_SECONDS = 1.0
 
 SAME_BYTES_SECONDS = 0.02
 """Copies whose name was taken start some ms later; unencrypted equal bytes further apart may be silence."""
-
-COMPARED_SECONDS = 10
-
-ALIKE = 0.5
-"""Correlation of speech with its Opus rendition is about 0.9, with other speech below 0.3."""
 
 
 @dataclass(slots=True)
@@ -74,37 +63,6 @@ def sources(blobs: Iterable[Blob]) -> list[Source]:
         group.append(blob)
         known.update(dict.fromkeys(keys, group))
     return _nested([Source(_by_preference(group)) for group in alternatives])
-
-
-def holds(whole: Audio, part: Audio) -> bool:
-    """Whether `part` can be heard in `whole`, exactly or through a lossy codec; silence always can.
-
-    Ten seconds of the part are compared, which takes some 20 MB of memory whatever the sizes are.
-    """
-    searched = np.frombuffer(whole.pcm, "<i2")
-    wanted = _samples(_at_rate(part, whole.sample_rate))
-    heard = np.flatnonzero(wanted)
-    if not len(heard):
-        return True
-    if len(wanted) > len(searched):
-        return False
-    wanted = wanted[heard[0] :][: COMPARED_SECONDS * whole.sample_rate]
-    return any(_found(wanted, block) for block in _overlapping(searched, len(wanted)))
-
-
-def _overlapping(searched: NDArray[np.int16], wanted: int) -> Iterator[NDArray[np.float64]]:
-    """Blocks that share so many samples that nothing is cut at their borders."""
-    for first in range(0, len(searched) - wanted + 1, wanted):
-        yield searched[first : first + 2 * wanted].astype(np.float64)
-
-
-def _found(wanted: NDArray[np.float64], block: NDArray[np.float64]) -> bool:
-    size = 1 << (len(block) + len(wanted) - 1).bit_length()
-    spectrum = np.fft.rfft(block, size) * np.conj(np.fft.rfft(wanted, size))
-    matches = np.fft.irfft(spectrum, size)[: len(block) - len(wanted) + 1]
-    energy = np.concatenate([[0.0], np.cumsum(block**2)])
-    there = np.sqrt(np.maximum(energy[len(wanted) :] - energy[: len(matches)], 1.0))
-    return bool(np.max(matches / there) >= ALIKE * np.linalg.norm(wanted))
 
 
 def _keys(blob: Blob) -> Iterator[Hashable]:
@@ -158,14 +116,3 @@ def _may_hold(whole: Source, part: Source) -> bool:
         return False
     # Both written by workers that know which entries they hold, and not the same ones: other audio.
     return not (whole.alternatives[0].facts.first_entry and part.alternatives[0].facts.first_entry)
-
-
-def _samples(audio: Audio) -> NDArray[np.float64]:
-    return np.frombuffer(audio.pcm, "<i2").astype(np.float64)
-
-
-def _at_rate(audio: Audio, rate: int) -> Audio:
-    if audio.sample_rate == rate:
-        return audio
-    resampled = soxr.resample(_samples(audio), audio.sample_rate, rate)
-    return Audio(s16le(resampled), rate)
