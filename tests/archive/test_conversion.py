@@ -43,6 +43,17 @@ async def test_pcm_becomes_opus_of_the_same_audio(archive: Archive, shelf: Shelf
     assert conversion.size * 8 < len(source)
 
 
+async def test_a_range_beside_its_chunks_is_still_heard_once(archive: Archive, shelf: Shelf) -> None:
+    source = speech(20)
+    await shelf.put(".batch.bin", T0, source, end=T0 + 15)
+    for first in range(0, 20, 5):
+        await shelf.put(".bin", T0 + first, source[first * 32000 : (first + 5) * 32000])
+
+    await convert(archive)
+
+    assert len(await shelf.pcm(archive)) == len(source)
+
+
 async def test_rate_and_entries_are_kept_and_the_current_secret_is_taken(archive: Archive, store: Store) -> None:
     old = Shelf(store, secret=OLD_SECRET)
     entries = {"first-entry": "1-0", "last-entry": "9-0", "chunks": "2"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from contextlib import suppress
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from codec.blob import decode
 from codec.container import HEADER, PACKET_LENGTH
 from codec.errors import BadBlob
 from codec.names import Kind
-from tests.archive.blobs import OLD_SECRET, T0, Shelf, key_of, opus_content
+from tests.archive.blobs import OLD_SECRET, T0, Shelf, key_of, noise, opus_content
 from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.speech import speech
@@ -64,6 +65,22 @@ async def test_singles_take_the_place_of_a_damaged_range(archive: Archive, shelf
 
     assert await download.pcm() == SECOND + speech(1, offset=1)
     assert len(download.report.problems) == 1
+
+
+HUM = (3000 * np.sin(np.arange(20 * 16000) * 2 * np.pi * 50 / 16000)).astype("<i2").tobytes()
+
+
+@pytest.mark.parametrize(
+    "audio", [HUM, bytes(640_000), noise(20), speech(20)], ids=["hum", "silence", "noise", "speech"]
+)
+async def test_singles_of_a_damaged_range_are_all_heard_whatever_they_sound_like(
+    archive: Archive, shelf: Shelf, audio: bytes
+) -> None:
+    await shelf.put_bytes(f"{T0:.3f}-{T0 + 15:.3f}.batch.enc", shelf.sealed(audio)[:-3])
+    for number in range(4):
+        await shelf.put(".enc", T0 + 5 * number, audio[number * 160_000 : (number + 1) * 160_000])
+
+    assert await shelf.pcm(archive) == audio
 
 
 @pytest.mark.parametrize("extension", [".enc", ".opus.enc", ".batch.enc"])
@@ -176,6 +193,6 @@ def test_hostile_listings_lose_no_blob_and_break_nothing(found: list[BlobInfo], 
     put_together = sources(listing.blobs)
 
     assert len(listing.blobs) + len(listing.strangers) == len(found)
-    assert sum(len(list(source.blobs)) for source in put_together) == len(listing.blobs)
+    assert sum(len(source.alternatives) for source in put_together) == len(listing.blobs)
     selected = select(put_together, Selection(min(first, second), max(first, second) + 1, [first, second]))
     assert len(selected.sources) <= len(put_together)

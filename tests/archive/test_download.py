@@ -137,6 +137,38 @@ async def test_one_start_in_two_kinds_is_taken_once(archive: Archive, shelf: She
     assert download.report.blobs == 2
 
 
+@pytest.mark.parametrize(
+    ("long", "short"), [(".bin", ".opus"), (".opus.enc", ".batch.enc"), (".opus", ".bin"), (".enc", ".opus.enc")]
+)
+async def test_the_longer_of_one_start_is_taken_though_no_metadata_tells(
+    archive: Archive, shelf: Shelf, long: str, short: str
+) -> None:
+    await shelf.put(long, T0, speech(12))
+    await shelf.put(short, T0, speech(5))
+
+    assert len(await shelf.pcm(archive)) == 12 * RATE * 2
+    assert (await archive.audio_files("user", "talk")).files[0].duration == 12
+
+
+@pytest.mark.parametrize("seconds", [0.3, 5])
+async def test_an_empty_blob_is_no_substitute_for_audio(archive: Archive, shelf: Shelf, seconds: float) -> None:
+    await shelf.put(".bin", T0, speech(seconds))
+    await shelf.put_bytes(f"{T0:.3f}.opus", bytes(8))
+
+    assert await shelf.pcm(archive) == speech(seconds)
+
+
+async def test_of_equally_long_alternatives_one_is_read(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf = Shelf(gcs)
+    await shelf.put(".opus", T0, speech(5))
+    await shelf.put(".bin", T0, speech(5))
+    gcs_server.requests.clear()
+
+    await shelf.pcm(Archive(gcs))
+
+    assert gcs_server.count("*") == 2
+
+
 async def test_singles_that_a_range_holds_are_taken_once(archive: Archive, shelf: Shelf) -> None:
     source = speech(20)
     await shelf.put(".batch.enc", T0, source, pieces=4, end=T0 + 15)
@@ -144,6 +176,39 @@ async def test_singles_that_a_range_holds_are_taken_once(archive: Archive, shelf
     await shelf.put(".opus", T0 + 15, cut(source, 15, 20), described=True)
 
     assert await shelf.pcm(archive) == source
+
+
+@pytest.mark.parametrize(
+    ("extension", "described"), [(".batch.bin", False), (".opus", False), (".opus.enc", True), (".enc", False)]
+)
+@pytest.mark.parametrize("chunks", [".bin", ".opus"])
+async def test_chunks_of_a_long_blob_without_a_range_are_taken_once(
+    archive: Archive, shelf: Shelf, extension: str, described: bool, chunks: str
+) -> None:
+    source = speech(20)
+    await shelf.put(extension, T0, source, described=described)
+    for first in range(0, 20, 5):
+        await shelf.put(chunks, T0 + first + 0.2, cut(source, first, first + 5))
+
+    assert len(await shelf.pcm(archive)) == len(source)
+    assert (await archive.audio_files("user", "talk")).files[0].duration == 20
+
+
+async def test_other_audio_inside_the_time_of_a_long_blob_is_not_lost(archive: Archive, shelf: Shelf) -> None:
+    source, other = speech(15), noise(5)
+    await shelf.put(".batch.bin", T0, source)
+    await shelf.put(".enc", T0 + 5, other)
+
+    assert await shelf.pcm(archive) == source + other
+    file = (await archive.audio_files("user", "talk")).files[0]
+    assert (file.duration, len(file.blobs)) == (20, 2)
+
+
+async def test_silence_that_jitters_is_not_taken_for_its_predecessor(archive: Archive, shelf: Shelf) -> None:
+    for number in range(4):
+        await shelf.put(".bin", T0 + number * 0.9, bytes(RATE * 2))
+
+    assert len(await shelf.pcm(archive)) == 4 * RATE * 2
 
 
 async def test_other_audio_inside_the_time_of_a_range_is_not_lost(archive: Archive, shelf: Shelf) -> None:

@@ -63,7 +63,7 @@ def listings(data: bytes) -> None:
     metadata = dict(zip(("samples", "sample-rate", "first-entry", "last-entry", "start"), lines, strict=False))
     found = [BlobInfo(f"chunks/u/c/{line}", len(line), metadata, len(line)) for line in lines]
     listing = sort_out(found)
-    assert sum(len(list(source.blobs)) for source in sources(listing.blobs)) == len(listing.blobs)
+    assert sum(len(source.alternatives) for source in sources(listing.blobs)) == len(listing.blobs)
 
 
 def metadata(data: bytes) -> None:

@@ -84,7 +84,8 @@ class Archive:
     ) -> AudioFiles:
         """Group blobs into playable files; more than `gap` seconds from start to start begin a new one.
 
-        Their durations are those that `download` gives. Only blobs are read whose length nothing else tells.
+        Their durations are those that `download` gives. Only blobs are read that overlap, or whose length nothing else
+        tells.
         """
         listing = await self.list(uid, conversation_id)
         return await audio_files(self._reader, sources(listing.blobs), gap, progress)

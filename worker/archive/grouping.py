@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from codec.container import packets, read_header
 from codec.entry import BYTES_PER_SAMPLE
@@ -15,6 +14,7 @@ from worker.archive.listing import Blob
 from worker.archive.merging import Progress, unseen
 from worker.archive.parallel import ordered
 from worker.archive.reading import Problem, Reader
+from worker.archive.spans import Heard, Span, longest
 from worker.archive.timeline import Rules, Timeline
 from worker.archive.twins import Source
 from worker.errors import Unreadable
@@ -47,17 +47,11 @@ class AudioFiles:
     problems: tuple[Problem, ...]
 
 
-class Span(NamedTuple):
-    """A blob and its exact length."""
-
-    blob: Blob
-    seconds: float
-
-
 async def audio_files(
     reader: Reader, sources: Sequence[Source], gap: float = DEFAULT_GAP, progress: Progress = unseen
 ) -> AudioFiles:
-    """Group the sources of a conversation. Only blobs are read whose length neither metadata nor size tell."""
+    """Group the sources of a conversation. Only blobs are read that overlap, or whose length nothing else tells."""
+    heard = Heard(reader)
     spans: list[Span] = []
     problems: list[Problem] = []
 
@@ -65,10 +59,13 @@ async def audio_files(
         return await _measured(reader, source)
 
     async with aclosing(ordered(sources, measured, limit=READS)) as results:
+        done = 0
         async for span, failed in results:
-            spans.append(span)
             problems += failed
-            progress(len(spans), len(sources))
+            if not await heard.holds(span):
+                spans.append(span)
+            done += 1
+            progress(done, len(sources))
     return AudioFiles(tuple(group(spans, gap)), tuple(problems))
 
 
@@ -91,14 +88,15 @@ def _file(spans: Sequence[Span]) -> AudioFile:
 
 
 async def _measured(reader: Reader, source: Source) -> tuple[Span, list[Problem]]:
-    problems: list[Problem] = []
-    for blob in source.alternatives:
+    async def measure(blob: Blob) -> Span:
         try:
-            return Span(blob, await _seconds(reader, blob)), problems
-        except (Unreadable, BadBlob) as error:
-            problems.append(Problem(blob.path, str(error)))
+            return Span(blob, await _seconds(reader, blob))
+        except BadBlob as error:
+            raise Unreadable(str(error)) from error
+
+    span, problems = await longest(source, measure)
     best = source.alternatives[0]
-    return Span(best, best.duration or 0.0), problems
+    return span or Span(best, best.duration or 0.0), problems
 
 
 async def _seconds(reader: Reader, blob: Blob) -> float:

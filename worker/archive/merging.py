@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from codec.blob import Audio
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from worker.archive.joining import Joiner
-from worker.archive.likeness import holds
 from worker.archive.listing import Blob
 from worker.archive.parallel import ordered
 from worker.archive.reading import Problem, Reader
 from worker.archive.selection import Selected, Selection
+from worker.archive.spans import Heard, Span, longest
 from worker.archive.timeline import Rules, Timeline, cropped
 from worker.archive.twins import Source
-from worker.errors import Unreadable
 
 AHEAD = 16
 """Blobs that are read, or decoded and waiting for their turn, at once."""
@@ -66,18 +64,6 @@ class Report:
         return not self.problems and not self.missing
 
 
-class Piece(NamedTuple):
-    """A blob's audio and where it begins, in Unix seconds."""
-
-    start: float
-    audio: Audio
-
-
-class _Fetched(NamedTuple):
-    pieces: list[Piece]
-    problems: list[Problem]
-
-
 class Download:
     """One recording on its way: iterate over its PCM (s16le mono), then read its `report`. Can be iterated once.
 
@@ -106,11 +92,14 @@ class Download:
         timeline = Timeline(self._rules)
         joiner = Joiner(timeline, self.report.sample_rate)
         fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
+        heard = Heard(self._reader)
         async with aclosing(fetched) as sources:
             number = 0
-            async for found in sources:
-                for pcm in self._join(joiner, found):
-                    yield pcm
+            async for span, problems in sources:
+                self.report.problems += problems
+                if span is not None and span.audio is not None and not await heard.holds(span):
+                    for pcm in self._join(joiner, span.start, span.audio):
+                        yield pcm
                 number += 1
                 self._progress(number, len(self._sources))
         for pcm in joiner.finish():
@@ -123,47 +112,29 @@ class Download:
         """All of it at once."""
         return b"".join([block async for block in self])
 
-    def _join(self, joiner: Joiner, found: _Fetched) -> Iterator[bytes]:
-        self.report.problems += found.problems
-        for piece in found.pieces:
-            start, audio = cropped(*piece, self._selection.since, self._selection.until)
-            if audio.samples:
-                self.report.blobs += 1
-                yield from joiner.add(start, audio)
+    def _join(self, joiner: Joiner, start: float, audio: Audio) -> Iterator[bytes]:
+        start, audio = cropped(start, audio, self._selection.since, self._selection.until)
+        if audio.samples:
+            self.report.blobs += 1
+            yield from joiner.add(start, audio)
 
-    async def _fetch(self, source: Source) -> _Fetched:
-        """The best readable alternative, and what the parts hold beside it; without any, the parts alone."""
-        piece, problems = await self._first_readable(source)
-        pieces = [] if piece is None else [piece]
-        for part in source.parts:
-            more = await self._fetch(part)
-            problems += more.problems
-            pieces += [each for each in more.pieces if piece is None or not holds(piece.audio, each.audio)]
-        return _Fetched(sorted(pieces, key=lambda each: each.start), problems)
+    async def _fetch(self, source: Source) -> tuple[Span | None, list[Problem]]:
+        return await longest(source, self._read)
 
-    async def _first_readable(self, source: Source) -> tuple[Piece | None, list[Problem]]:
-        failed: list[tuple[Blob, str]] = []
-        for blob in source.alternatives:
-            try:
-                audio = await self._reader.audio(blob)
-            except Unreadable as error:
-                failed.append((blob, str(error)))
-                continue
-            return Piece(blob.start, audio), [Problem(bad.path, reason, blob.path) for bad, reason in failed]
-        return None, [Problem(bad.path, reason) for bad, reason in failed]
+    async def _read(self, blob: Blob) -> Span:
+        audio = await self._reader.audio(blob)
+        return Span(blob, audio.duration, audio)
 
 
 def highest_rate(sources: list[Source]) -> int:
     """The rate at which nothing of the sources is lost, up to the highest that pushers may use."""
-    found = max(blob.sample_rate for source in sources for blob in source.blobs)
+    found = max(blob.sample_rate for source in sources for blob in source.alternatives)
     return min(found, max(SAMPLE_RATES))
 
 
 def footprint(source: Source) -> int:
     """About the bytes that fetching a source takes at its height: stored, decrypted and decoded."""
-    return footprint_of(source.alternatives[0]) + sum(
-        footprint_of(blob) for part in source.parts for blob in part.blobs
-    )
+    return max(footprint_of(blob) for blob in source.alternatives)
 
 
 def footprint_of(blob: Blob) -> int:

@@ -19,7 +19,7 @@ from worker.errors import BadSelection
 class Selection:
     """Unix seconds: audio from `since` up to `until`, and of that only the blobs of `timestamps`, where given.
 
-    A timestamp names the blob that starts there, the range that includes it, or else the blob that was recorded then.
+    A timestamp names the blob that starts there and the range that includes it, or else what was recorded then.
 
     Raises:
         BadSelection: a timestamp is not Unix seconds, or the time is none or ends before it begins.
@@ -66,11 +66,10 @@ def select(sources: list[Source], selection: Selection) -> Selected:
     chosen: dict[int, Source] = {}
     missing = []
     for timestamp in sorted(selection.timestamps):
-        source = index.find(timestamp)
-        if source is None:
+        answers = index.find(timestamp)
+        chosen.update((id(source), source) for source in answers)
+        if not answers:
             missing.append(timestamp)
-        else:
-            chosen[id(source)] = source
     return Selected(sorted(chosen.values(), key=lambda source: source.start), missing)
 
 
@@ -80,22 +79,20 @@ class _Index:
     def __init__(self, sources: list[Source]) -> None:
         self._sources = sources
         self._starts = [source.start for source in sources]
-        self._ranges = [(blob, source) for source in sources for blob in source.blobs if blob.name.end is not None]
-        self._named = {format_timestamp(blob.start): source for source in sources for blob in source.blobs}
+        self._ranges = [
+            (blob, source) for source in sources for blob in source.alternatives if blob.name.end is not None
+        ]
+        self._named = {format_timestamp(blob.start): [source] for source in sources for blob in source.alternatives}
 
-    def find(self, timestamp: float) -> Source | None:
-        return self._named.get(format_timestamp(timestamp)) or self._in_range(timestamp) or self._recorded_at(timestamp)
+    def find(self, timestamp: float) -> list[Source]:
+        named = self._named.get(format_timestamp(timestamp), [])
+        ranges = [source for blob, source in self._ranges if blob.start <= timestamp <= (blob.name.end or 0.0)]
+        return named + ranges or self._recorded_at(timestamp)
 
-    def _in_range(self, timestamp: float) -> Source | None:
-        named = (source for blob, source in self._ranges if blob.start <= timestamp <= (blob.name.end or 0.0))
-        return next(named, None)
-
-    def _recorded_at(self, timestamp: float) -> Source | None:
+    def _recorded_at(self, timestamp: float) -> list[Source]:
         following = bisect_right(self._starts, timestamp)
-        if not following:
-            return None
-        source = self._sources[following - 1]
-        return source if any((blob.end or 0.0) > timestamp for blob in source.blobs) else None
+        before = self._sources[max(0, following - 1) : following]
+        return [source for source in before if any((blob.end or 0.0) > timestamp for blob in source.alternatives)]
 
 
 def _touches(source: Source, following: Source | None, selection: Selection) -> bool:
@@ -103,7 +100,7 @@ def _touches(source: Source, following: Source | None, selection: Selection) -> 
         return False
     if selection.since is None or source.start >= selection.since:
         return True
-    if any(blob.end is None for blob in source.blobs):
+    if any(blob.end is None for blob in source.alternatives):
         # Only reading tells how long it is; nobody records two blobs at once, so the next one's start is a bound.
         return following is None or following.start > selection.since
-    return any(blob.end is not None and blob.end > selection.since for blob in source.blobs)
+    return any(blob.end is not None and blob.end > selection.since for blob in source.alternatives)

@@ -1,9 +1,9 @@
-"""The same audio under two names: which blobs are alternatives to each other, and which lie inside a range."""
+"""The same audio under two names: which blobs are alternatives to each other."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from codec.names import Kind, format_timestamp
 from worker.archive.listing import Blob
@@ -30,22 +30,14 @@ SAME_BYTES_SECONDS = 0.02
 
 @dataclass(slots=True)
 class Source:
-    """One stretch of audio: blobs that hold all of it, the best first, and others that seem to hold parts of it."""
+    """One stretch of audio: blobs that hold all of it, the one that is read first before the others."""
 
     alternatives: list[Blob]
-    parts: list[Source] = field(default_factory=list)
 
     @property
     def start(self) -> float:
         """In Unix seconds."""
         return self.alternatives[0].start
-
-    @property
-    def blobs(self) -> Iterator[Blob]:
-        """All of them."""
-        yield from self.alternatives
-        for part in self.parts:
-            yield from part.blobs
 
 
 def sources(blobs: Iterable[Blob]) -> list[Source]:
@@ -62,7 +54,13 @@ def sources(blobs: Iterable[Blob]) -> list[Source]:
             alternatives.append(group)
         group.append(blob)
         known.update(dict.fromkeys(keys, group))
-    return _nested([Source(_by_preference(group)) for group in alternatives])
+    found = [Source(_by_preference(group)) for group in alternatives]
+    return sorted(found, key=lambda source: source.start)
+
+
+def longer(seconds: float, than: float) -> bool:
+    """Whether a blob is so much longer than another of the same start that the other is only a part of it, or empty."""
+    return seconds > than + SHORTER or seconds > than == 0.0
 
 
 def _keys(blob: Blob) -> Iterator[Hashable]:
@@ -88,31 +86,7 @@ def _by_preference(group: Sequence[Blob]) -> list[Blob]:
     longest = max((blob.duration or 0.0 for blob in group), default=0.0)
 
     def rank(blob: Blob) -> tuple[bool, int]:
-        only_a_part = blob.duration is not None and blob.duration < longest - SHORTER
+        only_a_part = blob.duration is not None and longer(longest, blob.duration)
         return only_a_part, PREFERENCE.index(blob.name.kind)
 
     return sorted(group, key=rank)
-
-
-def _nested(found: list[Source]) -> list[Source]:
-    """Put sources under the ranges that name them."""
-    outer: list[Source] = []
-    ranges: list[Source] = []
-    for source in found:
-        ranges = [each for each in ranges if _range_end(each) >= source.start]
-        whole = next((each for each in ranges if _may_hold(each, source)), None)
-        (outer if whole is None else whole.parts).append(source)
-        if whole is None and _range_end(source) > source.start:
-            ranges.append(source)
-    return outer
-
-
-def _range_end(source: Source) -> float:
-    return max(blob.name.end or blob.start for blob in source.alternatives)
-
-
-def _may_hold(whole: Source, part: Source) -> bool:
-    if _range_end(part) > _range_end(whole):
-        return False
-    # Both written by workers that know which entries they hold, and not the same ones: other audio.
-    return not (whole.alternatives[0].facts.first_entry and part.alternatives[0].facts.first_entry)

@@ -1,0 +1,105 @@
+"""What is taken of blobs that have the same audio: the longest alternative, and nothing that was heard before."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from codec.blob import Audio
+from worker.archive.likeness import holds
+from worker.archive.listing import Blob
+from worker.archive.reading import Problem, Reader
+from worker.archive.twins import Source, longer
+from worker.errors import Unreadable
+
+MOST_GOING_ON = 16
+"""Spans that overlap at one moment and are kept for comparison: memory stays flat whatever the names say."""
+
+
+class Span(NamedTuple):
+    """A blob and its exact length, and its audio if that was read."""
+
+    blob: Blob
+    seconds: float
+    audio: Audio | None = None
+
+    @property
+    def start(self) -> float:
+        """In Unix seconds."""
+        return self.blob.start
+
+    @property
+    def end(self) -> float:
+        """In Unix seconds."""
+        return self.start + self.seconds
+
+    @property
+    def covers(self) -> float:
+        """Up to when chunks may be in it, in Unix seconds: a range may leave out pauses."""
+        return max(self.end, self.blob.name.end or 0.0)
+
+
+async def longest(source: Source, measure: Callable[[Blob], Awaitable[Span]]) -> tuple[Span | None, list[Problem]]:
+    """The longest alternative, of equal ones the first, and those that can't be read.
+
+    Others are read only if they may be longer than what was read before.
+    """
+    found: Span | None = None
+    failed: list[tuple[Blob, str]] = []
+    for blob in source.alternatives:
+        if found is not None and blob.duration is not None and not longer(blob.duration, found.seconds):
+            continue
+        try:
+            span = await measure(blob)
+        except Unreadable as error:
+            failed.append((blob, str(error)))
+            continue
+        if found is None or longer(span.seconds, found.seconds):
+            found = span
+    instead = None if found is None else found.blob.path
+    return found, [Problem(blob.path, reason, instead) for blob, reason in failed]
+
+
+class Heard:
+    """What was taken and may still go on when the next span starts; takes spans in the order of their starts."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._going_on: list[Span] = []
+
+    async def holds(self, span: Span) -> bool:
+        """Whether all of a span is heard in one that was taken before; if not, it is taken.
+
+        Audio is read, or compared, only of spans that overlap.
+        """
+        going_on = [each for each in self._going_on if each.covers >= span.start]
+        self._going_on = heapq.nlargest(MOST_GOING_ON, going_on, key=lambda each: each.covers)
+        for number, whole in enumerate(self._going_on):
+            if _may_hold(whole, span):
+                self._going_on[number], span = [await self._read(each) for each in (whole, span)]
+                if await asyncio.to_thread(_hears, self._going_on[number], span):
+                    return True
+        self._going_on.append(span)
+        return False
+
+    async def _read(self, span: Span) -> Span:
+        if span.audio is not None:
+            return span
+        try:
+            return span._replace(audio=await self._reader.audio(span.blob))
+        except Unreadable:
+            return span  # what nobody can hear is not in anything
+
+
+def _may_hold(whole: Span, part: Span) -> bool:
+    """Whether times and entries allow it. Timestamps jitter, so what sticks out by less than a half may be inside."""
+    if whole.blob.facts.first_entry and part.blob.facts.first_entry:
+        return False  # both written by workers that know which entries they hold, and not the same ones
+    in_range = part.start <= (whole.blob.name.end or 0.0)
+    return in_range or part.start + part.seconds / 2 <= whole.end
+
+
+def _hears(whole: Span, part: Span) -> bool:
+    return whole.audio is not None and part.audio is not None and holds(whole.audio, part.audio)
