@@ -314,6 +314,31 @@ async def test_timestamps_name_starts_ranges_and_recorded_time(archive: Archive,
     assert len(await later.pcm()) == len(opus)
 
 
+async def test_a_time_inside_a_blob_of_unknown_length_is_heard(archive: Archive, shelf: Shelf) -> None:
+    source = speech(20)
+    await shelf.put(".opus", T0, source)
+    await shelf.put(".bin", T0 + 5, cut(source, 5, 10))
+    await shelf.put(".bin", T0 + 20, speech(5))
+
+    late = await shelf.pcm(archive, selection=Selection(since=T0 + 12))
+    assert len(late) == 13 * RATE * 2
+    asked = await archive.download("user", "talk", selection=Selection(timestamps=[T0 + 12, T0 + 30]))
+    assert len(await asked.pcm()) == len(source)
+    assert asked.report.missing == [T0 + 30]
+
+
+async def test_a_time_after_all_audio_reads_what_may_go_on_until_then(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf = Shelf(gcs)
+    for number in range(20):
+        await shelf.put(".opus", T0 + 60 * number, speech(1))
+    gcs_server.requests.clear()
+
+    with pytest.raises(NothingStored):
+        await shelf.pcm(Archive(gcs), selection=Selection(timestamps=[T0 + 60 * 19 + 2]))
+
+    assert gcs_server.count("download") == 1
+
+
 async def test_everything_is_resampled_to_the_asked_rate(archive: Archive, shelf: Shelf) -> None:
     await shelf.put(".bin", T0, speech(2))
     await shelf.put(".bin", T0 + 2, speech(2, 8000), rate=8000, described=True)

@@ -9,12 +9,12 @@ from codec.names import FOLDER, Codec, prefix
 from worker.archive.conversion import Conversion, Converter, Encoding
 from worker.archive.copying import CopyReport, copy
 from worker.archive.deletion import Deletion, delete_all, delete_chunks
-from worker.archive.grouping import DEFAULT_GAP, AudioFiles, audio_files
+from worker.archive.grouping import DEFAULT_GAP, AudioFiles, audio_files, measured
 from worker.archive.listing import Blob, Listing, list_blobs, walk
 from worker.archive.merging import Download, Progress, Report, unseen
 from worker.archive.reading import Reader
 from worker.archive.saving import save
-from worker.archive.selection import EVERYTHING, Selection, select
+from worker.archive.selection import EVERYTHING, Selection, select, undecided
 from worker.archive.timeline import Rules
 from worker.archive.twins import sources
 from worker.archive.verification import NOTHING_KNOWN, Fingerprint, Verdict, verify
@@ -61,7 +61,9 @@ class Archive:
             NothingStored: no blob is selected.
         """
         listing = await self.list(uid, conversation_id)
-        selected = select(sources(listing.blobs), selection)
+        found = sources(listing.blobs)
+        lengths = measured(self._reader, undecided(found, selection))
+        selected = select(found, selection, {span.blob.path: span.end async for span, _ in lengths})
         if not selected.sources:
             raise NothingStored(f"no audio of {uid}/{conversation_id} is stored{_where(selection)}")
         return Download(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -55,11 +55,8 @@ async def audio_files(
     spans: list[Span] = []
     problems: list[Problem] = []
 
-    async def measured(source: Source) -> tuple[Span, list[Problem]]:
-        return await _measured(reader, source)
-
-    async with aclosing(ordered(sources, measured, limit=READS)) as results:
-        done = 0
+    done = 0
+    async with aclosing(measured(reader, sources)) as results:
         async for span, failed in results:
             problems += failed
             if not await heard.holds(span):
@@ -67,6 +64,25 @@ async def audio_files(
             done += 1
             progress(done, len(sources))
     return AudioFiles(tuple(group(spans, gap)), tuple(problems))
+
+
+async def measured(reader: Reader, sources: Sequence[Source]) -> AsyncGenerator[tuple[Span, list[Problem]], None]:
+    """The exact lengths of sources, in their order, and what could not be read for them."""
+
+    async def measure(blob: Blob) -> Span:
+        try:
+            return Span(blob, await _seconds(reader, blob))
+        except BadBlob as error:
+            raise Unreadable(str(error)) from error
+
+    async def work(source: Source) -> tuple[Span, list[Problem]]:
+        span, problems = await longest(source, measure)
+        best = source.alternatives[0]
+        return span or Span(best, best.duration or 0.0), problems
+
+    async with aclosing(ordered(sources, work, limit=READS)) as results:
+        async for result in results:
+            yield result
 
 
 def group(spans: Sequence[Span], gap: float = DEFAULT_GAP) -> list[AudioFile]:
@@ -85,18 +101,6 @@ def _file(spans: Sequence[Span]) -> AudioFile:
         timeline.append(timeline.place(span.blob.start).silence)
         timeline.append(span.seconds)
     return AudioFile(spans[0].blob.start, timeline.seconds, tuple(span.blob for span in spans))
-
-
-async def _measured(reader: Reader, source: Source) -> tuple[Span, list[Problem]]:
-    async def measure(blob: Blob) -> Span:
-        try:
-            return Span(blob, await _seconds(reader, blob))
-        except BadBlob as error:
-            raise Unreadable(str(error)) from error
-
-    span, problems = await longest(source, measure)
-    best = source.alternatives[0]
-    return span or Span(best, best.duration or 0.0), problems
 
 
 async def _seconds(reader: Reader, blob: Blob) -> float:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from codec.container import PACKET_LENGTH
 from codec.crypto import NONCE_BYTES, SEGMENT_LENGTH, TAG_BYTES
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES
 from codec.errors import BadName
 from codec.metadata import BlobMetadata
 from codec.names import BlobName, Codec, parse_name, prefix
+from codec.opus import FRAMES_PER_SECOND, MAX_DECODED_SECONDS
 from worker.archive.patience import pages
 from worker.stores import BlobInfo, Store
 
@@ -78,6 +80,12 @@ class Blob:
         """Where it ends in Unix seconds, if its duration is known."""
         duration = self.duration
         return None if duration is None else self.start + duration
+
+    @property
+    def ends_by(self) -> float:
+        """Where it ends in Unix seconds, or, where only reading tells, at the latest."""
+        packets = self.info.size / PACKET_LENGTH.size
+        return self.start + min(packets / FRAMES_PER_SECOND, MAX_DECODED_SECONDS) if self.end is None else self.end
 
     @property
     def _pcm_samples(self) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from types import MappingProxyType
 from typing import NamedTuple
 
 from codec.errors import BadName
@@ -46,6 +46,7 @@ def _check(timestamp: float) -> None:
 
 
 EVERYTHING = Selection()
+NOTHING_MEASURED: Mapping[str, float] = MappingProxyType({})
 
 
 class Selected(NamedTuple):
@@ -55,14 +56,19 @@ class Selected(NamedTuple):
     missing: list[float]
 
 
-def select(sources: list[Source], selection: Selection) -> Selected:
-    """Choose from all sources of a conversation."""
-    within = [
-        source for source, following in zip_longest(sources, sources[1:]) if _touches(source, following, selection)
-    ]
+def undecided(sources: list[Source], selection: Selection) -> list[Source]:
+    """Those of which only reading tells whether they were recorded at one of the timestamps."""
+    index = _Index(_within(sources, selection), {})
+    found = [source for timestamp in selection.timestamps or () for source in index.undecided(timestamp)]
+    return list({id(source): source for source in found}.values())
+
+
+def select(sources: list[Source], selection: Selection, ends: Mapping[str, float] = NOTHING_MEASURED) -> Selected:
+    """Choose from all sources of a conversation; `ends` are those of measured blobs, by path, in Unix seconds."""
+    within = _within(sources, selection)
     if selection.timestamps is None:
         return Selected(within, [])
-    index = _Index(within)
+    index = _Index(within, ends)
     chosen: dict[int, Source] = {}
     missing = []
     for timestamp in sorted(selection.timestamps):
@@ -76,31 +82,48 @@ def select(sources: list[Source], selection: Selection) -> Selected:
 class _Index:
     """Finds what a timestamp means among sources in time order."""
 
-    def __init__(self, sources: list[Source]) -> None:
+    def __init__(self, sources: list[Source], ends: Mapping[str, float]) -> None:
+        blobs = [(blob, source) for source in sources for blob in source.alternatives]
         self._sources = sources
+        self._ends = ends
         self._starts = [source.start for source in sources]
-        self._ranges = [
-            (blob, source) for source in sources for blob in source.alternatives if blob.name.end is not None
-        ]
-        self._named = {format_timestamp(blob.start): [source] for source in sources for blob in source.alternatives}
+        self._named = {format_timestamp(blob.start): [source] for blob, source in blobs}
+        self._ranges = [(blob, source) for blob, source in blobs if blob.name.end is not None]
+        self._longest = max((blob.ends_by - source.start for blob, source in blobs), default=0.0)
 
     def find(self, timestamp: float) -> list[Source]:
         named = self._named.get(format_timestamp(timestamp), [])
         ranges = [source for blob, source in self._ranges if blob.start <= timestamp <= (blob.name.end or 0.0)]
-        return named + ranges or self._recorded_at(timestamp)
+        return named + ranges or self._recorded_at(timestamp)[-1:]
+
+    def undecided(self, timestamp: float) -> list[Source]:
+        if self.find(timestamp):
+            return []
+        return [
+            source
+            for source in self._before(timestamp)
+            if any(blob.end is None and blob.ends_by > timestamp for blob in source.alternatives)
+        ]
 
     def _recorded_at(self, timestamp: float) -> list[Source]:
-        following = bisect_right(self._starts, timestamp)
-        before = self._sources[max(0, following - 1) : following]
-        return [source for source in before if any((blob.end or 0.0) > timestamp for blob in source.alternatives)]
+        return [
+            source
+            for source in self._before(timestamp)
+            if any(self._ends.get(blob.path, blob.end or 0.0) > timestamp for blob in source.alternatives)
+        ]
+
+    def _before(self, timestamp: float) -> list[Source]:
+        """Those that may go on at that time."""
+        first = bisect_left(self._starts, timestamp - self._longest)
+        return self._sources[first : bisect_right(self._starts, timestamp)]
 
 
-def _touches(source: Source, following: Source | None, selection: Selection) -> bool:
+def _within(sources: list[Source], selection: Selection) -> list[Source]:
+    return [source for source in sources if _touches(source, selection)]
+
+
+def _touches(source: Source, selection: Selection) -> bool:
     if selection.until is not None and source.start >= selection.until:
         return False
-    if selection.since is None or source.start >= selection.since:
-        return True
-    if any(blob.end is None for blob in source.alternatives):
-        # Only reading tells how long it is; nobody records two blobs at once, so the next one's start is a bound.
-        return following is None or following.start > selection.since
-    return any(blob.end is not None and blob.end > selection.since for blob in source.alternatives)
+    since = selection.since
+    return since is None or source.start >= since or any(blob.ends_by > since for blob in source.alternatives)
