@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive, Conversion, Encoding, Outcome
 from worker.errors import StoreError
-from worker.stores import Store
+from worker.stores import Store, open_store
 
 ENCODING = Encoding(TEST_SECRET, complexity=5)
 STEM = f"{T0:.3f}"
@@ -189,6 +190,51 @@ async def test_a_new_blob_that_reads_back_wrong_leaves_the_old_one(gcs: Store, g
 
     assert conversion.outcome is Outcome.KEPT
     assert f"{STEM}.enc" in await shelf.files()
+
+
+async def test_other_audio_under_an_old_name_that_was_converted_before_is_kept(tmp_path: Path) -> None:
+    """Files that other programs put there have no checksum in their metadata."""
+    store = open_store(tmp_path.as_uri())
+    archive, old = Archive(store), tmp_path / f"chunks/user/talk/{STEM}.bin"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(speech(5))
+    assert (await convert(archive))[0].outcome is Outcome.CONVERTED
+    old.write_bytes(speech(5, offset=9))
+
+    conversion = (await convert(archive))[0]
+
+    assert "is other audio" in conversion.reason
+    assert old.exists()
+
+
+async def test_what_others_noted_is_kept(archive: Archive, shelf: Shelf) -> None:
+    noted = {"v2_start": f"{T0}25", "v2_samples": "16000", "v2_sample_rate": "16000", "room": "kitchen"}
+    await shelf.put(".bin", T0, speech(1), more={**noted, "codec": "pcm"})
+
+    await convert(archive)
+
+    metadata = (await archive.list("user")).blobs[0].info.metadata
+    assert noted.items() <= metadata.items()
+    assert metadata["codec"] == "opus"
+
+
+async def test_two_conversions_at_once_are_both_content(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
+    await shelf.put(".enc", T0, speech(5))
+    gate = gcs_server.hold("insert.*")
+
+    async def the_other() -> None:
+        await gate.reached()
+        gcs_server.script.gates.remove(gate)
+        await convert(archive)
+        gate.open()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(the_other())
+        conversion = (await convert(archive))[0]
+
+    assert conversion.outcome is Outcome.CONVERTED
+    assert await shelf.files() == [f"{STEM}.opus.enc"]
 
 
 async def test_audio_deleted_meanwhile_is_told(gcs: Store, gcs_server: GcsServer) -> None:

@@ -19,16 +19,13 @@ from codec.opus import MAX_DECODED_SECONDS, Encoder
 from worker import __version__
 from worker.archive.likeness import QUIET, holds
 from worker.archive.listing import Blob, walk
+from worker.archive.origin import Origin
 from worker.archive.parallel import ordered
 from worker.archive.patience import patiently
 from worker.archive.reading import Reader
 from worker.cpu import cpu_limit
 from worker.errors import ObjectExists, Unreadable
 from worker.stores import BlobInfo, Store
-
-ORIGIN = "converted-from"
-ORIGIN_CRC32C = "converted-crc32c"
-"""Metadata of a converted blob: file name and checksum of the one it was made from; so an interrupted run goes on."""
 
 LEVEL_RATIO = 4.0
 """By how much the level may change: real damage is silence or noise, a codec changes it by some percent."""
@@ -93,31 +90,38 @@ class Converter:
     async def _converted(self, blob: Blob) -> Conversion:
         target = _target(blob)
         try:
-            audio = await self._reader.audio(blob)
+            data = await self._reader.data(blob)
+            audio = await self._reader.decode(blob, data)
             if obstacle := _obstacle(audio):
                 return Conversion(blob, target, Outcome.KEPT, obstacle)
-            info = await self._stored(blob, audio, target)
-            if flaw := await self._flaw(blob, audio, info):
+            origin = Origin.of(blob, data)
+            ours, info = await self._stored(blob, audio, origin, target)
+            if flaw := await self._flaw(audio, origin, info):
                 return Conversion(blob, target, Outcome.KEPT, flaw)
         except Unreadable as error:
             return Conversion(blob, target, Outcome.KEPT, str(error))
-        return await self._replaced(blob, info)
+        return await self._replaced(blob, info, by_another=not ours and origin == Origin.noted(info.metadata))
 
-    async def _stored(self, blob: Blob, audio: Audio, target: str) -> BlobInfo:
-        """The blob that has the new name: ours, that of an earlier run, or another's."""
+    async def _stored(self, blob: Blob, audio: Audio, origin: Origin, target: str) -> tuple[bool, BlobInfo]:
+        """Whether this run has made the blob that has the new name, and the blob."""
         found = await patiently(lambda: self._store.stat(target))
+        ours = False
         while found is None:
             content, facts = await asyncio.to_thread(self._encoded, blob, audio)
             sealed = seal_content(content, self._key(blob))
-            await self._create(target, sealed, facts.to_mapping() | _origin(blob))
+            # What others noted is true of the new blob as well: times and lengths stay the same.
+            ours = await self._create(
+                target, sealed, {**blob.info.metadata, **facts.to_mapping(), **origin.to_mapping()}
+            )
             found = await patiently(lambda: self._store.stat(target))
-        return found
+        return ours, found
 
-    async def _create(self, target: str, data: bytes, metadata: Mapping[str, str]) -> None:
+    async def _create(self, target: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         try:
             await patiently(lambda: self._store.create(target, data, metadata))
         except ObjectExists:
-            return  # perhaps ours, its reply lost: what is there is compared next
+            return False  # perhaps ours, its reply lost: what is there is compared next
+        return True
 
     def _encoded(self, blob: Blob, audio: Audio) -> tuple[bytes, BlobMetadata]:
         encoder = Encoder(audio.sample_rate, complexity=self._encoding.complexity, bitrate=self._encoding.bitrate)
@@ -137,29 +141,29 @@ class Converter:
     def _key(self, blob: Blob) -> bytes | None:
         return derive_key(self._encoding.secret, blob.name.uid) if blob.name.kind.encrypted else None
 
-    async def _flaw(self, blob: Blob, source: Audio, info: BlobInfo) -> str | None:
+    async def _flaw(self, source: Audio, origin: Origin, info: BlobInfo) -> str | None:
         """Why the blob that has the new name, as it is in the store, can't stand for the old one."""
         audio = await self._reader.audio(Blob.of(info))
         if (audio.samples, audio.sample_rate) != (source.samples, source.sample_rate):
             return f"{info.name} holds {audio.samples} samples in place of {source.samples}"
-        if not _origin(blob).items() <= info.metadata.items() and not await asyncio.to_thread(holds, audio, source):
+        if origin != Origin.noted(info.metadata) and not await asyncio.to_thread(holds, audio, source):
             return f"{info.name} is other audio"
         before, after = await asyncio.to_thread(lambda: (_level(source), _level(audio)))
         if before > QUIET and not before / LEVEL_RATIO < after < before * LEVEL_RATIO:
             return f"{info.name} does not sound like it: a level of {after:.0f} in place of {before:.0f}"
         return None
 
-    async def _replaced(self, blob: Blob, info: BlobInfo) -> Conversion:
-        if await patiently(lambda: self._store.stat(blob.path)) is None:
-            # By another conversion, or by somebody who wants the audio gone: only a person knows which.
-            reason = f"it has been deleted meanwhile: delete {info.name} too, if the audio was meant"
+    async def _replaced(self, blob: Blob, info: BlobInfo, *, by_another: bool) -> Conversion:
+        """Delete the old blob; `by_another` says that another run has made the new one from it."""
+        there = await patiently(lambda: self._store.stat(blob.path)) is not None
+        if not there and not by_another:
+            reason = (
+                f"it has been deleted meanwhile: if by another conversion, {info.name} has taken its place; "
+                f"if somebody deleted the audio, delete {info.name} too"
+            )
             return Conversion(blob, info.name, Outcome.KEPT, reason)
         await patiently(lambda: self._store.delete(blob.path))
         return Conversion(blob, info.name, Outcome.CONVERTED, size=info.size)
-
-
-def _origin(blob: Blob) -> dict[str, str]:
-    return {ORIGIN: blob.path.rpartition("/")[2], ORIGIN_CRC32C: str(blob.info.crc32c)}
 
 
 def _target(blob: Blob) -> str:

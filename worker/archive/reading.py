@@ -46,7 +46,10 @@ class Reader:
             Unreadable: it is corrupt, truncated, under another key, or gone.
             StoreError: the store does not answer.
         """
-        data = await self.data(blob)
+        return await self.decode(blob, await self.data(blob))
+
+    async def decode(self, blob: Blob, data: bytes) -> Audio:
+        """The audio of stored bytes. Raises as `audio`."""
         secrets = self._secrets_for(blob)
         return await self._in_thread(blob, partial(decode, data, blob.path, blob.info.metadata, secrets=secrets))
 
