@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.archive.blobs import EXTENSIONS, T0, Shelf
+from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive
+from worker.archive import Archive, Encoding
 from worker.errors import NothingStored
 from worker.stores import Store, open_store
 
@@ -56,6 +57,33 @@ async def test_copying_again_copies_nothing(archive: Archive, first: Shelf, seco
 
     assert all(copy.exists for copy in again.copies)
     assert await merged.files() == files
+
+
+@pytest.mark.parametrize("converted", ["merged", "second", None])
+async def test_copying_again_after_a_conversion_copies_nothing(
+    archive: Archive, first: Shelf, second: Shelf, merged: Shelf, converted: str | None
+) -> None:
+    await first.put(".enc", T0, speech(3))
+    await first.put(".batch.bin", T0 + 3, speech(3, offset=3), end=T0 + 4)
+    await second.put(".enc", T0, speech(3, offset=7))
+    await archive.copy("user", ["first", "second"], "merged")
+    async for conversion in archive.convert(Encoding(TEST_SECRET, 5), "user", converted, dry_run=False):
+        assert not conversion.reason
+
+    again = await archive.copy("user", ["first", "second"], "merged")
+
+    assert all(copy.exists for copy in again.copies)
+    assert len(await merged.pcm(archive)) == 9 * 32000
+
+
+@pytest.mark.parametrize("noted", ["None", "-1", "1e3", "²"])
+async def test_a_checksum_that_is_none_is_no_match(archive: Archive, first: Shelf, merged: Shelf, noted: str) -> None:
+    await first.put(".bin", T0, speech(1))
+    await merged.put(".opus", T0, speech(1, offset=5), more={"converted-from": "x.bin", "converted-crc32c": noted})
+
+    report = await archive.copy("user", ["first"], "merged")
+
+    assert [copy.exists for copy in report.copies] == [False]
 
 
 @pytest.mark.parametrize(("one", "other"), [(".enc", ".enc"), (".bin", ".bin"), (".opus.enc", ".enc")])

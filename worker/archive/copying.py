@@ -14,6 +14,7 @@ import google_crc32c
 from codec.names import BlobName, format_timestamp, parse_name
 from worker.archive.listing import Blob, Stranger, list_blobs
 from worker.archive.merging import Progress, unseen
+from worker.archive.origin import Origin
 from worker.archive.parallel import ordered
 from worker.archive.patience import patiently
 from worker.archive.reading import Problem
@@ -48,11 +49,17 @@ class CopyReport:
 
 
 class Content(NamedTuple):
-    """What tells whether two objects are copies of each other."""
+    """What tells whether two objects are copies of each other; without a checksum only itself is."""
 
     extension: str
-    size: int
-    crc32c: int | None
+    identity: int | str
+
+
+class Candidate(NamedTuple):
+    """A blob, and what it is a copy of if another one is: its own content, or that which it was converted from."""
+
+    blob: Blob
+    contents: frozenset[Content]
 
 
 class Plan:
@@ -66,21 +73,21 @@ class Plan:
         self._conversation_id = conversation_id
         self._places: dict[str, set[Content]] = defaultdict(set)
 
-    def occupy(self, blob: Blob, content: Content) -> None:
+    def occupy(self, found: Candidate) -> None:
         """Take note of a blob that the target has."""
-        self._places[format_timestamp(blob.start)].add(content)
+        self._places[format_timestamp(found.blob.start)] |= found.contents
 
-    def add(self, together: Sequence[tuple[Blob, Content]]) -> Iterator[Copy]:
+    def add(self, together: Sequence[Candidate]) -> Iterator[Copy]:
         """Decide where blobs go that start together."""
         names = [replace(blob.name, conversation_id=self._conversation_id) for blob, _ in together]
-        milliseconds = self._first_free(names[0], {content for _, content in together})
-        for name, (blob, content) in zip(names, together, strict=True):
+        milliseconds = self._first_free(names[0], frozenset[Content]().union(*(each.contents for each in together)))
+        for name, (blob, contents) in zip(names, together, strict=True):
             target = _later(name, milliseconds)
             place = self._places[format_timestamp(target.start)]
-            yield Copy(blob, target, exists=content in place)
-            place.add(content)
+            yield Copy(blob, target, exists=bool(contents & place))
+            place |= contents
 
-    def _first_free(self, name: BlobName, contents: set[Content]) -> int:
+    def _first_free(self, name: BlobName, contents: frozenset[Content]) -> int:
         for milliseconds in count():
             place = self._places.get(format_timestamp(_later(name, milliseconds).start), set())
             if not place or place & contents:
@@ -112,7 +119,7 @@ async def copy(
         listing = await list_blobs(store, uid, conversation_id)
         report.strangers += listing.strangers
         for together in _starting_together(listing.blobs):
-            report.copies += plan.add([(blob, await _content(store, blob)) for blob in together])
+            report.copies += plan.add([await _candidate(store, blob) for blob in together])
     if not report.copies:
         raise NothingStored(f"no audio of {uid} is stored in {', '.join(conversations)}")
     if not dry_run:
@@ -123,7 +130,7 @@ async def copy(
 async def _prepared(store: Store, uid: str, target: str) -> Plan:
     plan = Plan(target)
     for blob in (await list_blobs(store, uid, target)).blobs:
-        plan.occupy(blob, await _content(store, blob))
+        plan.occupy(await _candidate(store, blob))
     return plan
 
 
@@ -170,7 +177,7 @@ def _starting_together(blobs: Sequence[Blob]) -> Iterator[list[Blob]]:
         yield list(together)
 
 
-async def _content(store: Store, blob: Blob) -> Content:
+async def _candidate(store: Store, blob: Blob) -> Candidate:
     crc32c = blob.info.crc32c
     if crc32c is None:  # put there by other means, or damaged: then copying it will tell
         try:
@@ -178,4 +185,7 @@ async def _content(store: Store, blob: Blob) -> Content:
         except StoreError as error:
             if error.cause != "corrupt":
                 raise
-    return Content(blob.name.kind.extension, blob.info.size, crc32c)
+    contents = {Content(blob.name.kind.extension, blob.path if crc32c is None else crc32c)}
+    if origin := Origin.noted(blob.info.metadata):
+        contents.add(Content(origin.extension, origin.crc32c))
+    return Candidate(blob, frozenset(contents))

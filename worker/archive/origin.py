@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import google_crc32c
 
+from codec.errors import BadName
+from codec.names import kind_of
 from worker.archive.listing import Blob
 
 FILE = "converted-from"
 CRC32C = "converted-crc32c"
+
+_CRC32C = re.compile("[0-9]{1,10}")
 
 
 class Origin(NamedTuple):
@@ -26,9 +32,17 @@ class Origin(NamedTuple):
 
     @classmethod
     def noted(cls, metadata: Mapping[str, str]) -> Origin | None:
-        """Read the metadata of a blob; None if it says of no blob that it was made from it."""
-        file, crc32c = metadata.get(FILE), metadata.get(CRC32C, "")
-        return cls(file, int(crc32c)) if file and crc32c.isascii() and crc32c.isdigit() else None
+        """Read the metadata of a blob; None if it names no blob that it was made from."""
+        file, crc32c = metadata.get(FILE, ""), metadata.get(CRC32C, "")
+        with suppress(BadName):
+            kind_of(file)
+            return cls(file, int(crc32c)) if _CRC32C.fullmatch(crc32c) else None
+        return None
+
+    @property
+    def extension(self) -> str:
+        """Of the file."""
+        return kind_of(self.file).extension
 
     def to_mapping(self) -> dict[str, str]:
         """As metadata."""
