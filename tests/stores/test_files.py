@@ -60,6 +60,14 @@ async def test_a_blob_put_there_by_other_means_is_readable(files: FileStore, roo
     assert copied.crc32c == google_crc32c.value(b"years old")
 
 
+async def test_blob_that_others_put_where_nothing_was_ever_written_is_deleted(files: FileStore, root: Path) -> None:
+    (root / NAME).parent.mkdir(parents=True)
+    (root / NAME).write_bytes(b"years old")
+
+    assert await files.delete(NAME)
+    assert [info async for info in files.list("")] == []
+
+
 async def test_read_notices_a_damaged_blob(files: FileStore, root: Path) -> None:
     await files.create(NAME, b"content", {})
     (root / NAME).write_bytes(b"cOntent")

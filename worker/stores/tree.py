@@ -117,7 +117,9 @@ class Tree:
     def _locked(self) -> Iterator[None]:
         # Keeps two writers of one name from mixing their metadata, and `remove` from pruning a directory just made.
         # The kernel lets go of it when its process dies.
-        with (self.root / LOCK).open("ab") as file:
+        lock = self.root / LOCK
+        _make(lock.parent)  # not there yet where only others have put blobs
+        with lock.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
