@@ -3,7 +3,7 @@
 WorkerError
 ├── SettingsError     a person must change a setting; the process ends with exit code 2
 ├── AudioFileError    a person must give another file
-├── BadSelection      the times that were asked for make no sense
+├── BadSelection      what was asked for makes no sense
 ├── Unreadable        this one blob is corrupt, under another key, or gone: take another, or go on without
 ├── ReportError       a person must give another file for a report
 ├── NothingStored     there is no such audio in the store
@@ -42,7 +42,7 @@ class AudioFileError(WorkerError):
 
 
 class BadSelection(WorkerError):
-    """A timestamp is not Unix seconds, or a time ends before it begins."""
+    """A timestamp is not Unix seconds, a time ends before it begins, or a conversation is given without its uid."""
 
 
 class Unreadable(WorkerError):

@@ -18,7 +18,7 @@ from worker.archive.selection import EVERYTHING, Selection, select, undecided
 from worker.archive.timeline import Rules
 from worker.archive.twins import sources
 from worker.archive.verification import NOTHING_KNOWN, Fingerprint, Verdict, verify
-from worker.errors import NothingStored
+from worker.errors import BadSelection, NothingStored
 from worker.stores import Store
 from worker.stream.tombstones import Tombstones
 
@@ -26,7 +26,8 @@ from worker.stream.tombstones import Tombstones
 class Archive:
     """Recordings in a store.
 
-    Every method raises `BadName` for ids that no name can hold, and `StoreError` when the store does not answer.
+    Every method raises `BadName` for ids that no name can hold, `BadSelection` for a conversation without its uid, and
+    `StoreError` when the store does not answer.
 
     Args:
         store: where the blobs are; closing it is the caller's.
@@ -151,6 +152,8 @@ class Archive:
 
 
 def _start(uid: str | None, conversation_id: str | None) -> str:
+    if uid is None and conversation_id is not None:
+        raise BadSelection(f"the conversation {conversation_id!r} is given without its uid")
     return f"{FOLDER}/" if uid is None else prefix(uid, conversation_id)
 
 
