@@ -16,6 +16,7 @@ from tests.archive.blobs import OLD_SECRET, T0, Shelf
 from tests.command import command
 from tests.gcs_server import GcsServer
 from tests.speech import speech
+from worker.errors import SettingsError
 from worker.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -275,6 +276,31 @@ async def test_convert_needs_a_yes(talk: Shelf, environment: Settings) -> None:
     assert {json.loads(line)["outcome"] for line in done.stdout.splitlines()} == {"converted"}
     assert done.exit_code == 0
     assert all("opus" in file for file in await talk.files())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "ls --uid user",
+        "verify",
+        "convert --all --yes",
+        "rm --uid user --store-only",
+        "copy --uid user --from talk --to other",
+        "files --uid user --conversation talk",
+        "export --uid user --conversation talk -o never.wav",
+    ],
+)
+async def test_store_url_that_names_no_directory_is_a_wrong_setting(
+    environment: Settings, tmp_path: Path, arguments: str
+) -> None:
+    there = {"store_url": (tmp_path / "mistyped").as_uri()}
+
+    result = await run(environment.model_copy(update=there), *arguments.split())
+
+    assert isinstance(result.exception, SettingsError)  # which ends with 2
+    assert "STORE_URL" in str(result.exception)
+    assert "mistyped" in str(result.exception)
+    assert not (tmp_path / "mistyped").exists()
 
 
 async def test_a_missing_store_url_is_named(environment: Settings) -> None:

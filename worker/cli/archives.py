@@ -89,7 +89,7 @@ def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
     except (CodecError, LibopusMissing) as error:
         raise WorkerError(str(error)) from error
     except StoreError as error:
-        if error.cause in ("permission", "missing-bucket"):
+        if error.cause in ("permission", "missing-bucket", "missing-directory"):
             raise SettingsError(f"STORE_URL: {error}") from error
         raise
 
