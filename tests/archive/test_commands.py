@@ -18,6 +18,7 @@ from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.errors import SettingsError
 from worker.settings import Settings
+from worker.stores import Store
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -232,6 +233,25 @@ async def test_rm_deletes_after_telling_redis(talk: Shelf, environment: Settings
     document = json.loads(rest.stdout)
     assert (len(document["deleted"]), document["redis_told"], document["left"]) == (3, True, [])
     assert await talk.files() == []
+
+
+async def test_rm_tells_what_the_store_refuses_to_delete(
+    gcs: Store, gcs_server: GcsServer, environment: Settings
+) -> None:
+    shelf = Shelf(gcs)
+    for number in range(3):
+        await shelf.put(".bin", T0 + number, b"ab")
+    gcs_server.fail("delete", status=403, reason="forbidden", message="under a hold", name=shelf.names[1], times=99)
+    there = {"store_url": f"gs://{gcs_server.bucket}", "storage_emulator_host": gcs_server.url}
+
+    result = await run(environment.model_copy(update=there), "rm", "--uid", "user", "--json")
+    again = await run(environment.model_copy(update=there), "rm", "--uid", "user")
+
+    document = json.loads(result.stdout)
+    assert (result.exit_code, len(document["deleted"])) == (3, 2)
+    assert [left["name"] for left in document["left"]] == [shelf.names[1]]
+    assert (again.exit_code, again.stdout) == (3, "")
+    assert f"not deleted: {shelf.names[1]}: deleting {shelf.names[1]}: HTTP 403: under a hold" in again.stderr
 
 
 async def test_rm_refuses_when_redis_can_not_be_told(

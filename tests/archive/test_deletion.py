@@ -11,6 +11,7 @@ from tests.archive.blobs import EXTENSIONS, T0, Shelf
 from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive
+from worker.errors import StoreError
 from worker.stores import Store
 
 
@@ -111,5 +112,49 @@ async def test_what_will_not_go_is_said(gcs: Store, gcs_server: GcsServer, monke
 
     monkeypatch.setattr(gcs, "delete", pretend)
 
-    assert (await Archive(gcs).delete("user", "talk", tombstones=None)).left == [name]
+    assert [left.name for left in (await Archive(gcs).delete("user", "talk", tombstones=None)).left] == [name]
     assert name in gcs_server.objects()
+
+
+async def test_what_the_store_refuses_to_delete_stays_alone_and_says_why(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf = Shelf(gcs)
+    for number in range(50):
+        await shelf.put(".bin", T0 + number, b"ab")
+    held = shelf.names[7]
+    gcs_server.fail("delete", status=403, reason="forbidden", message="under a hold", name=held, times=99)
+
+    deletion = await Archive(gcs).delete("user", "talk", tombstones=None)
+
+    assert list(gcs_server.objects()) == [held]
+    assert sorted(deletion.names) == sorted(set(shelf.names) - {held})
+    assert [(left.name, "under a hold" in left.reason) for left in deletion.left] == [(held, True)]
+    assert gcs_server.count("delete") == 50
+
+
+async def test_nothing_is_deleted_twice_where_the_store_refuses_all(gcs: Store, gcs_server: GcsServer) -> None:
+    for number in range(3):
+        await Shelf(gcs).put(".bin", T0 + number, b"ab")
+    gcs_server.fail("delete", status=403, reason="forbidden", times=99)
+
+    deletion = await Archive(gcs).delete_chunks("user", "talk", [T0, T0 + 1])
+
+    assert (deletion.names, len(deletion.left), gcs_server.count("delete")) == ([], 2, 2)
+
+
+async def test_object_whose_deletion_was_not_answered_counts_as_deleted(gcs: Store, gcs_server: GcsServer) -> None:
+    shelf = Shelf(gcs)
+    for number in range(3):
+        await shelf.put(".bin", T0 + number, b"ab")
+    gcs_server.fail("delete", "drop_reply", times=2)
+
+    deletion = await Archive(gcs).delete("user", "talk", tombstones=None)
+
+    assert (deletion.names, deletion.bytes, deletion.left) == (shelf.names, 6, [])
+
+
+async def test_store_that_does_not_answer_ends_the_deletion(gcs: Store, gcs_server: GcsServer) -> None:
+    await Shelf(gcs).put(".bin", T0, b"ab")
+    gcs_server.fail("delete", status=503, times=99)
+
+    with pytest.raises(StoreError):
+        await Archive(gcs).delete("user", "talk", tombstones=None)

@@ -8,7 +8,7 @@ report = await archive.save(download, Path("out.wav"))
 from worker.archive.archive import Archive
 from worker.archive.conversion import Conversion, Encoding, Outcome
 from worker.archive.copying import Copy, CopyReport
-from worker.archive.deletion import Deletion
+from worker.archive.deletion import Deletion, Left
 from worker.archive.grouping import AudioFile, AudioFiles
 from worker.archive.listing import Blob, Listing, Stranger
 from worker.archive.merging import Download, Report
@@ -29,6 +29,7 @@ __all__ = [
     "Download",
     "Encoding",
     "Fingerprint",
+    "Left",
     "Listing",
     "Outcome",
     "Problem",

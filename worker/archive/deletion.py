@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from codec.names import FOLDER, format_timestamp, prefix
 from worker.archive.listing import list_blobs
 from worker.archive.merging import Progress, unseen
 from worker.archive.parallel import ordered
-from worker.archive.patience import pages, patiently
+from worker.archive.patience import PASSING, pages, patiently
+from worker.errors import StoreError
 from worker.stores import BlobInfo, Store
 from worker.stream.tombstones import Tombstones
 
@@ -23,6 +25,15 @@ DELETES = 32
 PASSES = 3
 """Listings until nothing is left: uploads that were under way may come after the first."""
 
+STILL_THERE = "it is still there, or came while others were deleted"
+
+
+class Left(NamedTuple):
+    """An object that was still there at the end, and why: the store's words, if it refused to delete it."""
+
+    name: str
+    reason: str
+
 
 @dataclass(slots=True)
 class Deletion:
@@ -34,7 +45,7 @@ class Deletion:
 
     names: list[str] = field(default_factory=list)
     bytes: int = 0
-    left: list[str] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
     absent: list[float] = field(default_factory=list)
     partitions: int | None = None
     dead_letters: int = 0
@@ -56,7 +67,7 @@ async def delete_all(
     Raises:
         BadName: an id can't be part of a name.
         StreamError: Redis can't be told; nothing is deleted then.
-        StoreError: the store does not answer; doing it again goes on.
+        StoreError: the store does not answer; doing it again goes on. An object that it refuses to delete is only left.
     """
     below = prefix(uid, conversation_id).removeprefix(FOLDER)
     deletion = Deletion()
@@ -96,29 +107,44 @@ async def _clear(
     progress: Progress = unseen,
 ) -> None:
     left: list[str] = []
+    refused: dict[str, str] = {}
     for _ in range(PASSES):
         left = []
         async for page in pages(store, start):
             found = [info for info in page if meant(info.name)]
             left += [info.name for info in found]
-            await _delete(store, found, deletion, dry_run=dry_run)
+            wanted = [info for info in found if info.name not in refused]
+            refused |= await _delete(store, wanted, deletion, dry_run=dry_run)
             progress(len(deletion.names), 0)
-        if dry_run or not left:
-            return
-    deletion.left += left
+        if dry_run or refused.keys() >= set(left):
+            break
+    if not dry_run:
+        deletion.left += [Left(name, refused.get(name, STILL_THERE)) for name in left]
 
 
-async def _delete(store: Store, found: Collection[BlobInfo], deletion: Deletion, *, dry_run: bool) -> None:
-    async def deleted(info: BlobInfo) -> bool:
-        return dry_run or await patiently(lambda: store.delete(info.name))
+async def _delete(store: Store, found: Sequence[BlobInfo], deletion: Deletion, *, dry_run: bool) -> dict[str, str]:
+    """Delete objects; gives the names of those that the store refuses to delete, and why."""
+    refused: dict[str, str] = {}
 
-    async with aclosing(ordered(found, deleted, limit=DELETES)) as results:
+    async def gone(info: BlobInfo) -> bool:
+        try:
+            if not dry_run:
+                # Its answer tells nothing: of what was listed just now, an object is missing only if a reply got lost.
+                await patiently(lambda: store.delete(info.name))
+        except StoreError as error:
+            if error.cause in PASSING:
+                raise
+            refused[info.name] = str(error)
+        return info.name not in refused
+
+    async with aclosing(ordered(found, gone, limit=DELETES)) as results:
         remaining = iter(found)
         async for happened in results:
             info = next(remaining)
             if happened:
                 deletion.names.append(info.name)
                 deletion.bytes += info.size
+    return refused
 
 
 def _any(_: str) -> bool:

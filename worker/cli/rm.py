@@ -36,7 +36,7 @@ def rm(
 ) -> None:
     """Delete a conversation, or a user with all conversations, and make sure that nothing is left or comes back.
 
-    Redis is told first, so that chunks on their way are not stored. Exits with 3 if something is left.
+    Redis is told first, so that chunks on their way are not stored. Exits with 3 if something is left, and says why.
     """
     if at is not None and conversation is None:
         raise typer.BadParameter("--at needs --conversation")
@@ -82,7 +82,7 @@ def _described(deletion: Deletion, *, dry_run: bool) -> dict[str, object]:
         "dry_run": dry_run,
         "deleted": deletion.names,
         "bytes": deletion.bytes,
-        "left": deletion.left,
+        "left": [{"name": left.name, "reason": left.reason} for left in deletion.left],
         "absent": deletion.absent,
         "redis_told": deletion.partitions is not None,
         "dead_letters": deletion.dead_letters,
@@ -94,7 +94,7 @@ def _print(deletion: Deletion, *, dry_run: bool) -> None:
         archives.say(name)
     for timestamp in deletion.absent:
         typer.echo(f"no blob starts at {timestamp:.3f}", err=True)
-    for name in deletion.left:
-        archives.say(f"still there: {name}", err=True)
+    for left in deletion.left:
+        archives.say(f"not deleted: {left.name}: {left.reason}", err=True)
     did = "would be deleted" if dry_run else "deleted"
     typer.echo(f"{len(deletion.names)} objects, {deletion.bytes:,} bytes {did}", err=True)
