@@ -14,7 +14,7 @@ from tests.speech import speech
 from worker.archive import Archive, ledger
 from worker.archive.continuity import Continuity, Seam
 from worker.errors import StoreError, WorkerError
-from worker.stores import Store
+from worker.stores import Store, open_store
 
 SECOND = speech(1)
 OPUS, FACTS = opus_content(SECOND)
@@ -105,6 +105,21 @@ async def test_an_object_that_changed_since_is_verified_again(archive: Archive, 
     known = ledger.sound(tmp_path / "report")
 
     assert [verdict.reason async for verdict in archive.verify("user", known=known)] == ["it ends inside a sample"]
+
+
+async def test_blob_without_a_checksum_is_read_again(tmp_path: Path) -> None:
+    blob = tmp_path / "store/chunks/user/talk/1000.000.opus"
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(OPUS)
+    store = open_store(f"file://{tmp_path}/store")
+    archive, report = Archive(store), tmp_path / "report"
+    await write(archive, report)
+    blob.write_bytes(bytes(len(OPUS)))
+
+    (verdict,) = [verdict async for verdict in archive.verify("user", known=ledger.sound(report))]
+
+    assert (verdict.known, verdict.reason is None) == (False, False)
+    await store.close()
 
 
 def test_a_report_that_a_killed_run_left_is_taken_up(tmp_path: Path) -> None:

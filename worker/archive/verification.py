@@ -20,7 +20,7 @@ from worker.stores import Store
 
 
 class Fingerprint(NamedTuple):
-    """Identifies an object's bytes without reading them."""
+    """Identifies an object's bytes without reading them, if the store knows their checksum."""
 
     name: str
     size: int
@@ -50,6 +50,7 @@ async def verify(
 ) -> AsyncGenerator[Verdict, None]:
     """Verify every object whose name begins with `start`, in name order; what is `known` to be sound is not read.
 
+    Without a checksum nothing is known: who put a blob into a directory by other means may have replaced it so.
     Objects that are no blobs are reported with the reason why.
 
     Raises:
@@ -60,7 +61,7 @@ async def verify(
         if isinstance(found, Stranger):
             return Verdict(Fingerprint(found.name, found.size, None), f"no blob: {found.reason}")
         fingerprint = Fingerprint(found.path, found.info.size, found.info.crc32c)
-        if fingerprint in known:
+        if fingerprint.crc32c is not None and fingerprint in known:
             return replace(known[fingerprint], known=True)
         return await _examined(reader, found, fingerprint)
 
