@@ -105,11 +105,36 @@ def test_numbers_excuse_a_pause_of_the_pusher() -> None:
     report = judged(blob(0, "0-4"), blob(100, "5-9"))
 
     assert report.complete
-    assert [(seam.start, seam.seconds) for seam in report.seams] == [(5.0, 95.0)]
+    assert [(seam.ended, seam.seconds) for seam in report.seams] == [(5.0, 95.0)]
 
 
 def test_jitter_of_timestamps_is_no_gap() -> None:
     assert judged(blob(0), blob(5 + TOLERANCE), blob(10)).complete
+
+
+@pytest.mark.parametrize("seqs", ["0-4", None])
+def test_blob_beside_the_one_it_was_converted_from_counts_once(seqs: str | None) -> None:
+    old = Blob.of(BlobInfo("chunks/u/c/0.000.bin", 160_000, {"chunks": "5"} | ({} if seqs is None else {"seqs": seqs})))
+
+    report = judged(old, blob(0, seqs), blob(5, seqs and "5-9"))
+
+    assert list(report.problems()) == []
+    assert report.seams == []
+
+
+def test_length_that_only_a_twin_tells_is_told() -> None:
+    name, described = "chunks/u/c/0.000", blob(5)
+    twins = [Blob.of(BlobInfo(f"{name}.bin", 160_000)), Blob.of(BlobInfo(f"{name}.opus", 1000))]
+
+    assert judged(*twins, described).complete
+    assert not judged(*twins, blob(20)).complete
+
+
+def test_singles_beside_the_range_that_was_made_of_them_are_no_overlap() -> None:
+    singles = [Blob.of(BlobInfo(f"chunks/u/c/{start:.3f}.bin", 160_000)) for start in (1000, 1005)]
+    whole = Blob.of(BlobInfo("chunks/u/c/1000.000-1005.000.batch.bin", 320_000))
+
+    assert judged(singles[0], whole, singles[1], blob(1010)).seams == []
 
 
 @pytest.fixture

@@ -1,18 +1,20 @@
 """Proves a conversation complete, or tells what is missing, doubled, still in Redis or among the dead letters.
 
-What a blob holds is told by its metadata, so nothing is read or decrypted. The proof needs the `seq` of chunks; without
-it only the times can be compared, and silence of the pusher looks like a loss. A conversation into which others were
-merged can't be proved: their numbers begin at 0 too.
+What a blob holds is told by its metadata, so nothing is read or decrypted. The same audio under several names, as an
+interrupted conversion leaves it, counts once, as in a download. The proof needs the `seq` of chunks; without it only
+the times can be compared, and silence of the pusher looks like a loss. A conversation into which others were merged
+can't be proved: their numbers begin at 0 too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from codec.seqs import Span, count, doubled, from_text, merged, shown, without
+from worker.archive.continuity import Seam, Stretch, seams
 from worker.archive.listing import Blob, list_blobs
+from worker.archive.twins import Source, sources
 from worker.batch import Conversation, EntryId, entry_order
 from worker.stores import Store
 from worker.stream.client import Client
@@ -29,16 +31,6 @@ class Evidence:
     held: Sequence[HeldChunk] = ()
     letters: Sequence[Letter] = ()
     deleted_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seam:
-    """Between two blobs in time: `seconds` without audio if positive, of audio over audio if negative."""
-
-    before: str
-    after: str
-    start: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +84,8 @@ def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = No
         gap_tolerance: seconds by which blobs may be off their place in time without a seam.
         last_seq: the number of the last chunk that was pushed, if somebody knows; else the highest one seen.
     """
-    told = {blob.path: from_text(blob.facts.seqs) for blob in evidence.blobs}
+    found = sources(evidence.blobs)
+    told = {blob.path: from_text(blob.facts.seqs) for blob in _heard(found)}
     stored = [span for spans in told.values() for span in spans or ()]
     waiting = [chunk for chunk in evidence.held if not any(_holds(blob, chunk.entry) for blob in evidence.blobs)]
     elsewhere = [*_seqs(waiting), *_seqs(evidence.letters)]
@@ -106,8 +99,8 @@ def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = No
         last_seq=last_seq,
         missing=[] if last_seq is None else without([Span(0, last_seq)], known),
         doubled=doubled(stored),
-        unnumbered=[blob for blob in evidence.blobs if count(told[blob.path] or ()) < (blob.facts.chunks or 1)],
-        seams=list(_seams(evidence.blobs, gap_tolerance)),
+        unnumbered=[blob for blob in _heard(found) if count(told[blob.path] or ()) < (blob.facts.chunks or 1)],
+        seams=list(seams(map(_stretch, found), gap_tolerance)),
     )
 
 
@@ -154,10 +147,16 @@ def _chunks(number: int) -> str:
     return "1 chunk" if number == 1 else f"{number} chunks"
 
 
-def _seams(blobs: Sequence[Blob], tolerance: float) -> Iterator[Seam]:
-    for before, after in pairwise(blobs):
-        if before.end is not None and abs(after.start - before.end) > tolerance:
-            yield Seam(before.path, after.path, before.end, after.start - before.end)
+def _heard(found: Iterable[Source]) -> Iterator[Blob]:
+    """What a download takes: of the same audio under several names the best, and what seems to be a part of it."""
+    for source in found:
+        yield source.alternatives[0]
+        yield from _heard(source.parts)
+
+
+def _stretch(source: Source) -> Stretch:
+    known = (blob.duration for blob in source.alternatives if blob.duration is not None)
+    return Stretch(source.alternatives[0].path, source.start, next(known, None))
 
 
 def _doubts(seams: Sequence[Seam]) -> Iterator[str]:

@@ -155,5 +155,5 @@ def test_gaps_and_overlaps_between_blobs_are_told_per_conversation() -> None:
 
     seams = [seam for name, seconds in objects for seam in continuity.add(f"chunks/u/{name}", seconds)]
 
-    assert seams == [Seam("chunks/u/a/1200.000.bin", 78.5), Seam("chunks/u/a/1230.000.bin", -30)]
+    assert seams == [Seam("chunks/u/a/1200.000.bin", 78.5, 1121.5), Seam("chunks/u/a/1230.000.bin", -30, 1260)]
     assert continuity.finish() == []

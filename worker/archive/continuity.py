@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from codec.errors import BadName
-from codec.names import BlobName, parse_name
+from codec.names import parse_name
 from worker.settings import GAP_TOLERANCE
 
 
+class Stretch(NamedTuple):
+    """An object's audio: where it begins in Unix seconds, and how long it is, None if nobody knows."""
+
+    name: str
+    start: float
+    seconds: float | None
+
+
 class Seam(NamedTuple):
-    """A blob that does not begin where the audio before it ended: seconds of gap, or, if negative, of overlap."""
+    """A blob that does not begin where the audio before it ended: seconds of gap, or, if negative, of overlap.
+
+    `ended` is where that was, in Unix seconds.
+    """
 
     name: str
     seconds: float
+    ended: float
 
 
 class Continuity:
@@ -23,7 +35,7 @@ class Continuity:
     def __init__(self, jitter: float = GAP_TOLERANCE) -> None:
         self._jitter = jitter
         self._conversation: tuple[str, str] | None = None
-        self._spans: list[tuple[BlobName, float]] = []
+        self._stretches: list[Stretch] = []
 
     def add(self, name: str, seconds: float) -> list[Seam]:
         """Take note of an object with so much audio; objects that are no blobs are passed over."""
@@ -34,21 +46,22 @@ class Continuity:
         conversation = blob.uid, blob.conversation_id
         found = self.finish() if conversation != self._conversation else []
         self._conversation = conversation
-        self._spans.append((blob, seconds))
+        self._stretches.append(Stretch(name, blob.start, seconds))
         return found
 
     def finish(self) -> list[Seam]:
         """The seams of the last conversation."""
-        spans, self._spans = self._spans, []
-        return list(_seams(spans, self._jitter))
+        stretches, self._stretches = self._stretches, []
+        return list(seams(stretches, self._jitter))
 
 
-def _seams(spans: Iterable[tuple[BlobName, float]], jitter: float) -> Iterable[Seam]:
+def seams(stretches: Iterable[Stretch], tolerance: float) -> Iterator[Seam]:
+    """Where a conversation's audio does not go on within `tolerance` seconds of its end, in time order."""
     reached: float | None = None
     last_start: float | None = None
-    for blob, seconds in sorted(spans, key=lambda span: span[0].start):
+    for name, start, seconds in sorted(stretches, key=lambda stretch: stretch.start):
         # Blobs of one start are the same audio in two formats.
-        if reached is not None and blob.start != last_start and abs(blob.start - reached) > jitter:
-            yield Seam(str(blob), blob.start - reached)
-        reached = max(reached or 0.0, blob.start + seconds)
-        last_start = blob.start
+        if reached is not None and start != last_start and abs(start - reached) > tolerance:
+            yield Seam(name, start - reached, reached)
+        reached = None if seconds is None else max(reached or 0.0, start + seconds)
+        last_start = start

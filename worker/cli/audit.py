@@ -105,7 +105,7 @@ def _facts(report: Report) -> dict[str, Any]:
             {"id": letter.name, "seq": letter.chunk.seq, "start": letter.chunk.start, "reason": letter.reason}
             for letter in evidence.letters
         ],
-        "seams": [{"start": seam.start, "seconds": round(seam.seconds, 3)} for seam in report.seams],
+        "seams": [{"start": seam.ended, "seconds": round(seam.seconds, 3)} for seam in report.seams],
         "deleted": None if evidence.deleted_ms is None else evidence.deleted_ms / 1000,
     }
 
@@ -135,7 +135,7 @@ def _table(report: Report) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("start (UTC)", "length", "chunks", "size", "seq", "file"):
         table.add_column(column, justify="right" if column in ("length", "chunks", "size") else "left", overflow="fold")
-    seams = {seam.after: seam for seam in report.seams}
+    seams = {seam.name: seam for seam in report.seams}
     for blob in report.evidence.blobs:
         if seam := seams.get(blob.path):
             what = "no audio" if seam.seconds > 0 else "audio over audio"
