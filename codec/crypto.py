@@ -37,10 +37,19 @@ def derive_key(secret: str, uid: str) -> bytes:
     Raises:
         BadSecret: the secret has fewer than 32 bytes.
     """
-    material = secret.encode()
-    if len(material) < MIN_SECRET_BYTES:
-        raise BadSecret(f"the encryption secret has {len(material)} bytes; it needs at least {MIN_SECRET_BYTES}")
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=uid.encode(), info=KEY_INFO).derive(material)
+    check_secret(secret)
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=uid.encode(), info=KEY_INFO).derive(secret.encode())
+
+
+def check_secret(secret: str) -> None:
+    """Make sure that keys can be derived from it.
+
+    Raises:
+        BadSecret: it has fewer than 32 bytes.
+    """
+    size = len(secret.encode())
+    if size < MIN_SECRET_BYTES:
+        raise BadSecret(f"the encryption secret has {size} bytes; it needs at least {MIN_SECRET_BYTES}")
 
 
 def key_id(secret: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from codec.errors import BadSecret
 from tests.archive.blobs import T0, Shelf
+from tests.conftest import TEST_SECRET
 from tests.speech import speech
 from worker.archive import Archive, Encoding
 from worker.errors import BadSelection
@@ -30,3 +34,18 @@ async def test_conversation_without_its_uid_is_not_taken_for_everybodys(
     with pytest.raises(BadSelection, match="'talk' is given without its uid"):
         await asked()
     assert [info.name async for info in store.list("")] == [f"chunks/somebody/else/{T0:.3f}.bin"]
+
+
+async def test_secrets_that_are_none_are_refused_before_anything_is_read(store: Store) -> None:
+    with pytest.raises(TypeError, match="give a list"):
+        Archive(store, "a single secret, not in a list")
+    with pytest.raises(BadSecret, match="has 5 bytes"):
+        Archive(store, [TEST_SECRET, "short"])
+
+
+async def test_file_to_save_to_may_be_a_str(archive: Archive, shelf: Shelf, tmp_path: Path) -> None:
+    await shelf.put(".bin", T0, speech(1))
+
+    await archive.save(await archive.download("user", "talk"), f"{tmp_path}/talk.pcm")
+
+    assert (tmp_path / "talk.pcm").read_bytes() == speech(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 
+from codec.crypto import check_secret
 from codec.names import FOLDER, Codec, prefix
 from worker.archive.conversion import Conversion, Converter, Encoding
 from worker.archive.copying import CopyReport, copy
@@ -32,12 +33,20 @@ class Archive:
     Args:
         store: where the blobs are; closing it is the caller's.
         secrets: the encryption secrets, the current one first, then older ones that blobs may still be under.
+
+    Raises:
+        TypeError: `secrets` is a single secret, of which each character would be taken for one.
+        BadSecret: one of them has fewer than 32 bytes.
     """
 
     def __init__(self, store: Store, secrets: Sequence[str] = ()) -> None:
+        if isinstance(secrets, str):
+            raise TypeError("secrets is a str: give a list, also of one secret")
+        given = tuple(secrets)
+        for secret in given:
+            check_secret(secret)
         self._store = store
-        self._secrets = tuple(secrets)
-        self._reader = Reader(store, secrets)
+        self._reader = Reader(store, given)
 
     async def list(self, uid: str, conversation_id: str | None = None) -> Listing:
         """All blobs of a conversation, or of a user, by conversation and time: a request per thousand objects."""
@@ -71,7 +80,7 @@ class Archive:
             self._reader, selected, selection=selection, rules=rules, sample_rate=sample_rate, progress=progress
         )
 
-    async def save(self, download: Download, path: Path) -> Report:
+    async def save(self, download: Download, path: Path | str) -> Report:
         """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw.
 
         Memory stays the same for a minute and for a day. The file appears when it is whole.
@@ -80,7 +89,7 @@ class Archive:
             AudioFileError: it can't be written, or outgrows the 4 GiB of a WAV.
             NothingStored: nothing of it could be read; the report says why.
         """
-        return await save(download, path)
+        return await save(download, Path(path))
 
     async def audio_files(
         self, uid: str, conversation_id: str, *, gap: float = DEFAULT_GAP, progress: Progress = unseen
