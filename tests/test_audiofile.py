@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tracemalloc
 import wave
 from typing import TYPE_CHECKING
@@ -183,6 +184,49 @@ def test_an_interrupted_export_leaves_the_old_file_and_nothing_else(tmp_path: Pa
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(AudioFileError, match="can't be written: "):
         _export(tmp_path / "no" / "out.wav", [])
+
+
+def test_name_of_the_greatest_length_is_written_and_a_longer_one_is_one_sentence(tmp_path: Path) -> None:
+    _export(tmp_path / f"{'ü' * 125}x.wav", [speech(0.1)])
+    with pytest.raises(AudioFileError, match="can't be written: File name too long"):
+        _export(tmp_path / f"{'ü' * 126}x.wav", [speech(0.1)])
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_file_that_only_looks_unfinished_is_nobodys_business(tmp_path: Path) -> None:
+    mine = tmp_path / "out.wav.part"
+    mine.write_bytes(b"mine")
+
+    _export(tmp_path / "out.wav", [speech(0.1)])
+    with pytest.raises(TimeoutError):
+        _export(tmp_path / "out.wav", _interrupted())
+
+    assert mine.read_bytes() == b"mine"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_unfinished_file_tells_whose_it_is(tmp_path: Path) -> None:
+    with write_wav(tmp_path / "out.wav", 16000):
+        (unfinished,) = tmp_path.iterdir()
+        assert re.fullmatch(r"out\.wav\.[0-9a-f]{8}\.part", unfinished.name)
+
+
+def test_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "out.wav"
+    link.symlink_to("elsewhere/real.wav")
+
+    _export(link, [speech(0.1)])
+
+    assert link.is_symlink()
+    assert inspect(tmp_path / "elsewhere/real.wav").seconds == 0.1
+
+
+def test_link_that_leads_nowhere_is_one_sentence(tmp_path: Path) -> None:
+    link = tmp_path / "out.wav"
+    link.symlink_to(link)
+    with pytest.raises(AudioFileError, match="Too many levels"):
+        _export(link, [])
 
 
 def test_a_wav_never_outgrows_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,12 @@ Both directions stream, so that memory stays the same for a second and for a day
 
 from __future__ import annotations
 
+import os
+import uuid
 import wave
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -20,13 +23,15 @@ from worker.samples import FULL_SCALE, s16le
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
 BLOCK_FRAMES = 16384
 MAX_WAV_BYTES = 2**32 - 1 - 36
 """A WAV's 32-bit size field counts the data and 36 bytes of header."""
+
+PART_NAME = 60
+"""Characters of a name that an unfinished file has too: of up to 4 bytes, where names have no more than 255."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +80,51 @@ def write_wav(path: Path, sample_rate: int) -> Iterator[Callable[[bytes], None]]
     Raises:
         AudioFileError: it can't be written, or outgrows the 4 GiB a WAV can hold.
     """
-    partial = path.with_name(f"{path.name}.part")
-    with _writing(path):
-        file = partial.open("wb")
-    wav = _mono_wav(file, sample_rate)
+    with whole_file(path) as file:
+        wav = _mono_wav(file, sample_rate)
+        try:
+            yield lambda pcm: _append(wav, pcm, path)
+            with writing(path):
+                wav.close()
+        finally:
+            with suppress(OSError):
+                wav.close()
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name when the block ends without error; where that is a link, where it leads.
+
+    Until then it lies beside its place under the same name, or the start of it, with 8 random hex digits and `.part`:
+    a killed process leaves that behind.
+
+    Raises:
+        AudioFileError: it can't be written.
+    """
+    with writing(path):
+        target = Path(os.path.realpath(path))
+        with suppress(FileNotFoundError):
+            target.stat()  # so that a name that can't be had is not found out at the end
+        partial = target.with_name(f"{target.name[:PART_NAME]}.{uuid.uuid4().hex[:8]}.part")
+        file = partial.open("xb")
     try:
-        yield lambda pcm: _append(wav, pcm, path)
-        with _writing(path):
-            wav.close()
+        yield file
+        with writing(path):
             file.close()
-            partial.replace(path)
+            partial.replace(target)
     finally:
-        with suppress(OSError):
-            wav.close()
         with suppress(OSError):
             file.close()
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around what writes to a file: failures become an `AudioFileError` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise AudioFileError(f"{path} can't be written: {error.strerror}") from error
 
 
 def _mono_wav(file: BinaryIO, sample_rate: int) -> wave.Wave_write:
@@ -104,16 +138,8 @@ def _mono_wav(file: BinaryIO, sample_rate: int) -> wave.Wave_write:
 def _append(wav: wave.Wave_write, pcm: bytes, path: Path) -> None:
     if wav.tell() * BYTES_PER_SAMPLE + len(pcm) > MAX_WAV_BYTES:
         raise AudioFileError(f"{path} would outgrow the 4 GiB a WAV can hold: export less at once")
-    with _writing(path):
+    with writing(path):
         wav.writeframesraw(pcm)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise AudioFileError(f"{path} can't be written: {error.strerror}") from error
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.archive.blobs import OLD_SECRET, T0, Shelf
 from tests.command import command
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.errors import SettingsError
+from worker.errors import AudioFileError, SettingsError
 from worker.settings import Settings
 from worker.stores import Store
 
@@ -110,6 +110,17 @@ async def test_export_never_replaces_a_device(environment: Settings, tmp_path: P
     result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(pipe))
     assert "it is there and no file" in str(result.exception)
     assert pipe.is_fifo()
+
+
+@pytest.mark.usefixtures("talk")
+@pytest.mark.parametrize("extension", [".wav", ".pcm"])
+async def test_export_to_a_name_that_is_too_long_is_one_sentence(
+    environment: Settings, tmp_path: Path, extension: str
+) -> None:
+    out = tmp_path / f"{'x' * 252}{extension}"
+    result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(out))
+    assert isinstance(result.exception, AudioFileError)
+    assert "File name too long" in str(result.exception)
 
 
 @pytest.mark.usefixtures("talk")

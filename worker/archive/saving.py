@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, aclosing, contextmanager
 from pathlib import Path
 
 from worker.archive.merging import Download, Report
-from worker.audiofile import write_wav
+from worker.audiofile import whole_file, write_wav, writing
 from worker.errors import AudioFileError, NothingStored
 
 BARE = (".pcm", ".raw")
@@ -25,7 +25,8 @@ async def save(download: Download, path: Path) -> Report:
         AudioFileError: it can't be written, is not named as what is written, or outgrows the 4 GiB of a WAV.
         NothingStored: nothing of it could be read.
     """
-    _check(path)
+    with writing(path):
+        _check(path)
     with _writer(path, download.report.sample_rate) as append:
         async with aclosing(aiter(download)) as blocks:
             async for pcm in blocks:
@@ -56,12 +57,9 @@ def _writer(path: Path, sample_rate: int) -> AbstractContextManager[Callable[[by
 
 @contextmanager
 def _bare_file(path: Path) -> Iterator[Callable[[bytes], object]]:
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        with partial.open("wb") as file:
-            yield file.write
-        partial.replace(path)
-    except OSError as error:
-        raise AudioFileError(f"{path} can't be written: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    def append(pcm: bytes) -> None:
+        with writing(path):
+            file.write(pcm)
+
+    with whole_file(path) as file:
+        yield append
