@@ -93,7 +93,7 @@ async def test_export_writes_a_wav(environment: Settings, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("talk")
-@pytest.mark.parametrize("name", ["out.mp3", "out.FLAC", "out.ogg"])
+@pytest.mark.parametrize("name", ["out.mp3", "out.FLAC", "out.wav.gz", "out.dat"])
 async def test_export_refuses_a_name_that_promises_another_format(
     environment: Settings, tmp_path: Path, name: str
 ) -> None:
@@ -101,6 +101,25 @@ async def test_export_refuses_a_name_that_promises_another_format(
     result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(out))
     assert "give a name that ends with .wav, .pcm or .raw" in str(result.exception)
     assert not out.exists()
+
+
+@pytest.mark.usefixtures("talk")
+@pytest.mark.parametrize("name", ["out", "out.WAV"])
+async def test_export_without_an_extension_is_a_wav(environment: Settings, tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(out))
+    assert out.read_bytes()[:4] == b"RIFF"
+
+
+@pytest.mark.usefixtures("talk")
+async def test_export_refuses_standard_output(
+    environment: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", "-")
+    assert result.exit_code == 2
+    assert "not written to standard output" in result.stderr
+    assert "-" not in os.listdir(tmp_path)  # noqa: PTH208 -- nothing else runs in this loop
 
 
 @pytest.mark.usefixtures("talk")

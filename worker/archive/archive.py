@@ -81,7 +81,7 @@ class Archive:
         )
 
     async def save(self, download: Download, path: Path | str) -> Report:
-        """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw.
+        """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw; see `saving.save`.
 
         Memory stays the same for a minute and for a day. The file appears when it is whole.
 

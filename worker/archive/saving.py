@@ -14,8 +14,8 @@ from worker.errors import AudioFileError, NothingStored
 BARE = (".pcm", ".raw")
 """File names that end so get s16le mono without a header."""
 
-OTHER_FORMATS = frozenset({".aac", ".aif", ".aiff", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".webm", ".wma"})
-"""File names that end so are refused: nothing of the kind can be written."""
+WAV = (".wav", "")
+"""File names that end so, or have no extension, get a WAV; all others promise what can't be written."""
 
 
 async def save(download: Download, path: Path) -> Report:
@@ -38,7 +38,7 @@ async def save(download: Download, path: Path) -> Report:
 
 def _check(path: Path) -> None:
     """Refuse names that promise another format, and what is no file: a device would be replaced by one."""
-    if path.suffix.lower() in OTHER_FORMATS:
+    if path.suffix.lower() not in (*WAV, *BARE):
         raise AudioFileError(f"{path} promises another format: give a name that ends with .wav, .pcm or .raw")
     if path.exists() and not path.is_file():
         raise AudioFileError(f"{path} can't be written: it is there and no file")

@@ -20,10 +20,19 @@ def register(app: typer.Typer) -> None:
     app.command("export")(export)
 
 
+def _output(path: Path) -> Path:
+    if str(path) == "-":
+        raise typer.BadParameter("recordings are not written to standard output: give the name of a file")
+    return path
+
+
 def export(
     uid: archives.Uid,
     conversation: archives.Conversation,
-    output: Annotated[Path, typer.Option("-o", "--output", help="WAV, or bare samples if it ends with .pcm or .raw.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", callback=_output, help="WAV, or bare samples if it ends with .pcm or .raw."),
+    ],
     since: Annotated[str | None, typer.Option("--from", help="Unix seconds or ISO 8601 (UTC).")] = None,
     until: Annotated[str | None, typer.Option("--to", help="Where it ends, likewise.")] = None,
     at: Annotated[list[str] | None, typer.Option("--at", help="Only the blob of this timestamp; repeatable.")] = None,
