@@ -67,6 +67,13 @@ async def test_damage_is_found(
     assert list(found.values()) == [None]
 
 
+async def test_header_that_counts_half_a_sample_is_sound(archive: Archive, shelf: Shelf) -> None:
+    count, size = HEADER.unpack_from(OPUS)
+    await shelf.put_bytes("1.000.opus", HEADER.pack(count, size + 1) + OPUS[HEADER.size :])
+
+    assert await reasons(archive) == {"1.000.opus": None}
+
+
 async def test_the_whole_store_or_a_user_or_a_conversation_is_verified(archive: Archive, store: Store) -> None:
     for uid, conversation in (("a", "one"), ("a", "two"), ("ab", "one")):
         await Shelf(store, uid, conversation).put(".bin", T0, SECOND)
