@@ -18,7 +18,7 @@ from tests.letters import cemetery_of
 from worker.archive.listing import Blob
 from worker.audit import Evidence, Report, audit
 from worker.settings import Settings
-from worker.stores import BlobInfo
+from worker.stores import BlobInfo, open_store
 from worker.stream.dead import Letter
 from worker.stream.facts import ChunkFacts, HeldChunk
 
@@ -238,6 +238,16 @@ async def test_table_shows_blobs_and_the_verdict(rig: Rig) -> None:
 
     for told in ("0-2", "3-4", "1000.000.opus.enc", "no audio for 35.0 s", "missing: seq 5-39 (35 chunks)"):
         assert told in result.stdout
+
+
+async def test_table_shows_what_metadata_say_letter_by_letter(settings: MakeSettings) -> None:
+    store = open_store(settings().store_url)
+    await store.create("chunks/u/c/1000.000.opus", b"x", {"seqs": ":bell:[red]\x1b"})
+
+    result = await asyncio.to_thread(command, settings(), "audit", "--uid", "u", "--conversation", "c")
+
+    assert r":bell:[red]\x1b" in result.stdout
+    await store.close()
 
 
 @pytest.mark.parametrize("changes", [{"redis_url": "redis://127.0.0.1:1/0"}, {"store_url": ""}])

@@ -277,13 +277,13 @@ def test_replay_of_what_must_not_come_back_is_told_and_fails(three: Settings, re
 
 def test_foreign_text_cannot_steer_the_terminal(settings: MakeSettings) -> None:
     made = settings()
-    buried(made, ([b"uid", b"\x1b[2J[red]", b"conversation_id", b"c\r\n"], "[bold]why", 0))
+    buried(made, ([b"uid", b"\x1b[2J[red]", b"conversation_id", b"c\r\n"], "[bold]why :bell:", 0))
 
     shown = command(made, "dead-letters", "ls").stdout
 
     assert "\x1b" not in shown
     assert r"\x1b[2J[red]/c\x0d\x0a" in shown
-    assert "[bold]why" in shown
+    assert "[bold]why :bell:" in shown
 
 
 def _bytes(part: bytes | str) -> bytes:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from codec.entry import Chunk
 from codec.libopus import library
@@ -20,6 +21,7 @@ from tests.command import command
 from tests.letters import Cemetery, cemetery_of
 from tests.redis_server import RedisServer
 from worker.batch import Batch, Trigger
+from worker.cli.status_view import view
 from worker.cli.text import shown_bytes, shown_seconds
 from worker.diagnosis import concerns
 from worker.seal import seal_of
@@ -304,6 +306,17 @@ def piped(busy: Settings) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     for process in started:
         with process:
             process.kill()
+
+
+def test_names_of_workers_are_shown_letter_by_letter() -> None:
+    name = "a:bell:[red]\x1b[2J"
+    overview = replace(HEALTHY, workers=(WorkerView(name, name, 0, 9000),), partitions=(replace(IDLE, owner=name),))
+    console = Console(width=200)
+
+    with console.capture() as shown:
+        console.print(view(overview, [], "libopus 1.4", everything=True))
+
+    assert shown.get().count(r"a:bell:[red]\x1b[2J") == 3
 
 
 def test_watch_as_json_gives_a_document_per_line(piped: Callable[..., subprocess.Popen[bytes]]) -> None:

@@ -72,6 +72,15 @@ async def test_names_that_strangers_chose_can_not_steer_the_terminal(
     assert "\x1b" not in result.output
 
 
+async def test_ls_shows_names_letter_by_letter(directory: Shelf, environment: Settings) -> None:
+    directory.conversation = "a:bell:b [red]\u202e\u2028"
+    await directory.put(".bin", T0, speech(1))
+
+    result = await run(environment, "ls", "--uid", "user")
+
+    assert r"a:bell:b [red]\x202e\x2028" in result.stdout
+
+
 @pytest.mark.parametrize("moment", ["nan", "inf", "-inf"])
 async def test_what_is_no_moment_is_refused(environment: Settings, tmp_path: Path, moment: str) -> None:
     whose = ("--uid", "user", "--conversation", "talk", "-o", str(tmp_path / "x.wav"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.cli import archives
-from worker.cli.text import printable, shown_bytes, shown_seconds
+from worker.cli.text import foreign, shown_bytes, shown_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -145,7 +145,7 @@ def _table(report: Report) -> Table:
             "?" if blob.duration is None else shown_seconds(blob.duration),
             "?" if blob.facts.chunks is None else str(blob.facts.chunks),
             shown_bytes(blob.info.size),
-            printable(blob.facts.seqs or "?"),
+            foreign(blob.facts.seqs or "?"),
             f"{blob.name.stem}{blob.name.kind.extension}",
         )
     return table

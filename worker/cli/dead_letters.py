@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from worker.cli import archives
-from worker.cli.text import printable, shown_bytes, shown_seconds
+from worker.cli.text import foreign, printable, shown_bytes, shown_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -203,7 +203,7 @@ def _print_table(letters: Sequence[Letter], now_ms: int, *, limit: int | None = 
 
     console = Console(stderr=to_stderr, highlight=False)
     if letters:
-        console.print(_table(letters[:limit], now_ms), markup=False)
+        console.print(_table(letters[:limit], now_ms))
     console.print(f"dead letters: {len(letters)}, {shown_bytes(sum(letter.bytes for letter in letters))}")
 
 
@@ -221,5 +221,5 @@ def _table(letters: Sequence[Letter], now_ms: int) -> Table:
         whose = f"{letter.uid or '?'}/{letter.conversation_id or '?'}"
         if letter.chunk.seq is not None:
             whose += f" #{letter.chunk.seq}"
-        table.add_row(letter.name, age, shown_bytes(letter.bytes), printable(whose), printable(letter.reason))
+        table.add_row(foreign(letter.name), age, shown_bytes(letter.bytes), foreign(whose), foreign(letter.reason))
     return table

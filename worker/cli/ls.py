@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from worker.cli import archives
-from worker.cli.text import counted
+from worker.cli.text import counted, foreign
 
 if TYPE_CHECKING:
     from worker.archive import Blob, Listing
@@ -65,7 +65,7 @@ def _print_table(listing: Listing) -> None:
         table.add_column(heading, no_wrap=True, justify="right" if heading in ("seconds", "bytes") else "left")
     for blob in listing.blobs:
         table.add_row(
-            blob.name.conversation_id,
+            foreign(blob.name.conversation_id),
             archives.shown(blob.start),
             "?" if blob.duration is None else f"{blob.duration:.2f}",
             f"{blob.info.size:,}",
@@ -75,7 +75,7 @@ def _print_table(listing: Listing) -> None:
         )
     # Names are there to be copied: they are never cut to fit the screen.
     console = Console(width=WIDEST)
-    console.print(table, markup=False)
+    console.print(table)
     seconds = sum(blob.duration or 0.0 for blob in listing.blobs)
     size = sum(blob.info.size for blob in listing.blobs)
     typer.echo(f"{counted(len(listing.blobs), 'blob')}, {seconds:,.1f} s, {size:,} bytes")

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from worker.batch import entry_ms
-from worker.cli.text import shown_bytes, shown_seconds
+from worker.cli.text import foreign, shown_bytes, shown_seconds
 from worker.diagnosis import Concern
 from worker.spool import Summary
 from worker.stream.inspect import Overview, PartitionView, WorkerView
@@ -94,19 +93,20 @@ def _workers(overview: Overview) -> Table:
     for worker in overview.workers:
         table.add_row(*_worker_row(worker, overview.now_ms, owned.pop(worker.name, 0)))
     for name, count in sorted((name, count) for name, count in owned.items() if name is not None):
-        table.add_row(f"[yellow]{escape(name)}[/]", NOTHING, NOTHING, str(count), "[yellow]silent[/]")
+        table.add_row(foreign(name, "yellow"), NOTHING, NOTHING, str(count), "[yellow]silent[/]")
     return table
 
 
-def _worker_row(worker: WorkerView, now_ms: int, partitions: int) -> list[str]:
+def _worker_row(worker: WorkerView, now_ms: int, partitions: int) -> list[RenderableType]:
     up = _age(now_ms - worker.started_ms) if worker.started_ms else NOTHING
-    return [escape(worker.name), escape(worker.revision) or NOTHING, up, str(partitions), _age(worker.silent_in_ms)]
+    revision = foreign(worker.revision) if worker.revision else NOTHING
+    return [foreign(worker.name), revision, up, str(partitions), _age(worker.silent_in_ms)]
 
 
 def _partitions(overview: Overview, shown: Iterable[PartitionView]) -> RenderableType:
     table = _table("#", "owner", "lease left", "gen", "entries", "memory", "oldest", "open", "sealed", "dead", "blobs")
     for view in shown:
-        owner = "[red]none[/]" if view.owner is None else escape(view.owner)
+        owner = "[red]none[/]" if view.owner is None else foreign(view.owner)
         lease = NOTHING if view.owner is None else _age(view.lease_left_ms)
         oldest = NOTHING if view.oldest is None else _age(overview.now_ms - entry_ms(view.oldest))
         dead = f"[yellow]{view.dead}[/]" if view.dead else NOTHING

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
 
 def shown_bytes(size: float) -> str:
     """Bytes in decimal units: "160 kB", "1.9 MB"."""
@@ -32,3 +37,10 @@ def counted(count: int, what: str) -> str:
 def printable(text: str) -> str:
     """Text from strangers, with everything that would steer a terminal spelled out."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def foreign(text: str, style: str = "") -> Text:
+    """The same for a table: letter by letter as it is, where Rich would find styles and emoji in it."""
+    from rich.text import Text
+
+    return Text(printable(text), style)
