@@ -235,6 +235,16 @@ async def test_files_groups(talk: Shelf, environment: Settings) -> None:
     assert [file["duration"] for file in document["files"]] == [30.0, 1.0]
 
 
+async def test_files_keeps_to_the_gap_tolerance(directory: Shelf, environment: Settings) -> None:
+    await directory.put(".bin", T0, speech(5))
+    await directory.put(".bin", T0 + 6.5, speech(5))
+    tight = environment.model_copy(update={"gap_tolerance": 0.5})
+
+    result = await run(tight, "files", "--uid", "user", "--conversation", "talk")
+
+    assert result.stdout.splitlines()[-1] == "1 file, 11.5 s"
+
+
 @pytest.mark.usefixtures("talk")
 @pytest.mark.parametrize(("conversation", "last"), [("talk", "1 file, 30.0 s"), ("none", "0 files, 0.0 s")])
 async def test_files_ends_with_what_it_found(environment: Settings, conversation: str, last: str) -> None:

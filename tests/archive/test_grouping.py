@@ -8,7 +8,7 @@ from codec.container import HEADER
 from tests.archive.blobs import T0, Shelf, opus_content
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive
+from worker.archive import Archive, Rules
 from worker.stores import Store
 
 
@@ -32,6 +32,25 @@ async def test_durations_are_those_of_the_download(archive: Archive, shelf: Shel
     file = (await archive.audio_files("user", "talk")).files[0]
 
     assert file.duration == pytest.approx(len(await shelf.pcm(archive)) / 2 / 16000, abs=1e-4)
+
+
+async def test_durations_are_those_of_the_download_at_another_tolerance(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".bin", T0, speech(5))
+    await shelf.put(".bin", T0 + 6.5, speech(5))
+
+    files = [(await archive.audio_files("user", "talk", gap_tolerance=each)).files[0] for each in (0.5, 2)]
+
+    assert [file.duration for file in files] == [11.5, 10]
+    assert len(await shelf.pcm(archive, rules=Rules(gap_tolerance=0.5))) == 11.5 * 32000
+
+
+async def test_batch_of_several_segments_under_one_timestamp_has_its_exact_length(
+    archive: Archive, shelf: Shelf
+) -> None:
+    for number in range(3):
+        await shelf.put(".batch.enc", T0 + 6 * number, speech(6), pieces=6)
+
+    assert (await archive.audio_files("user", "talk")).files[0].duration == 18.0
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from worker.archive.timeline import Rules
 from worker.archive.twins import sources
 from worker.archive.verification import NOTHING_KNOWN, Fingerprint, Verdict, verify
 from worker.errors import BadSelection, NothingStored
+from worker.settings import GAP_TOLERANCE
 from worker.stores import Store
 from worker.stream.tombstones import Tombstones
 
@@ -92,15 +93,21 @@ class Archive:
         return await save(download, Path(path))
 
     async def audio_files(
-        self, uid: str, conversation_id: str, *, gap: float = DEFAULT_GAP, progress: Progress = unseen
+        self,
+        uid: str,
+        conversation_id: str,
+        *,
+        gap: float = DEFAULT_GAP,
+        gap_tolerance: float = GAP_TOLERANCE,
+        progress: Progress = unseen,
     ) -> AudioFiles:
         """Group blobs into playable files; more than `gap` seconds from start to start begin a new one.
 
-        Their durations are those that `download` gives. Only blobs are read that overlap, or whose length nothing else
-        tells.
+        Their durations are those that `download` gives with rules of the same `gap_tolerance`. Only blobs are read that
+        overlap, or whose length nothing else tells.
         """
         listing = await self.list(uid, conversation_id)
-        return await audio_files(self._reader, sources(listing.blobs), gap, progress)
+        return await audio_files(self._reader, sources(listing.blobs), gap, progress, gap_tolerance=gap_tolerance)
 
     async def copy(
         self,

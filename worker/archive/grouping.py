@@ -18,6 +18,7 @@ from worker.archive.spans import Heard, Span, longest
 from worker.archive.timeline import Rules, Timeline
 from worker.archive.twins import Source
 from worker.errors import Unreadable
+from worker.settings import GAP_TOLERANCE
 
 DEFAULT_GAP = 90.0
 """Seconds from start to start; more than that starts a new file. Made for batches of 60 s."""
@@ -48,7 +49,12 @@ class AudioFiles:
 
 
 async def audio_files(
-    reader: Reader, sources: Sequence[Source], gap: float = DEFAULT_GAP, progress: Progress = unseen
+    reader: Reader,
+    sources: Sequence[Source],
+    gap: float = DEFAULT_GAP,
+    progress: Progress = unseen,
+    *,
+    gap_tolerance: float = GAP_TOLERANCE,
 ) -> AudioFiles:
     """Group the sources of a conversation. Only blobs are read that overlap, or whose length nothing else tells."""
     heard = Heard(reader)
@@ -63,7 +69,7 @@ async def audio_files(
                 spans.append(span)
             done += 1
             progress(done, len(sources))
-    return AudioFiles(tuple(group(spans, gap)), tuple(problems))
+    return AudioFiles(tuple(group(spans, gap, Rules(gap_tolerance=gap_tolerance))), tuple(problems))
 
 
 async def measured(reader: Reader, sources: Sequence[Source]) -> AsyncGenerator[tuple[Span, list[Problem]], None]:
@@ -85,18 +91,18 @@ async def measured(reader: Reader, sources: Sequence[Source]) -> AsyncGenerator[
             yield result
 
 
-def group(spans: Sequence[Span], gap: float = DEFAULT_GAP) -> list[AudioFile]:
+def group(spans: Sequence[Span], gap: float, rules: Rules) -> list[AudioFile]:
     """Cut where a blob starts more than `gap` seconds after the one before it started."""
     groups: list[list[Span]] = []
     for span in spans:
         if not groups or span.blob.start - groups[-1][-1].blob.start > gap:
             groups.append([])
         groups[-1].append(span)
-    return [_file(spans) for spans in groups]
+    return [_file(spans, rules) for spans in groups]
 
 
-def _file(spans: Sequence[Span]) -> AudioFile:
-    timeline = Timeline(Rules())
+def _file(spans: Sequence[Span], rules: Rules) -> AudioFile:
+    timeline = Timeline(rules)
     for span in spans:
         timeline.append(timeline.place(span.blob.start).silence)
         timeline.append(span.seconds)

@@ -10,7 +10,7 @@ from codec.crypto import NONCE_BYTES, SEGMENT_LENGTH, TAG_BYTES
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES
 from codec.errors import BadName
 from codec.metadata import BlobMetadata
-from codec.names import BlobName, Codec, parse_name, prefix
+from codec.names import BlobName, Codec, Kind, parse_name, prefix
 from codec.opus import FRAMES_PER_SECOND, MAX_DECODED_SECONDS
 from worker.archive.patience import pages
 from worker.stores import BlobInfo, Store
@@ -64,7 +64,7 @@ class Blob:
         known = self.facts.samples is not None and self.facts.sample_rate == self.sample_rate
         if known:
             return self.facts.samples
-        segments_unknown = self.name.kind.encrypted and self.name.end is not None
+        segments_unknown = self.name.kind is Kind.BATCH_ENCRYPTED
         return None if self.codec == "opus" or segments_unknown else self._pcm_samples
 
     @property

@@ -10,7 +10,8 @@ from worker.cli import archives
 from worker.cli.text import counted
 
 if TYPE_CHECKING:
-    from worker.archive import AudioFile
+    from worker.archive import Archive, AudioFile, AudioFiles
+    from worker.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -25,8 +26,14 @@ def files(
     as_json: archives.Json = False,
 ) -> None:
     """Group a conversation's blobs into playable files, with their exact durations."""
-    with archives.progress("measuring") as progress:
-        found = archives.run(lambda archive, _: archive.audio_files(uid, conversation, gap=gap, progress=progress))
+
+    async def work(archive: Archive, settings: Settings) -> AudioFiles:
+        with archives.progress("measuring") as progress:
+            return await archive.audio_files(
+                uid, conversation, gap=gap, gap_tolerance=settings.gap_tolerance, progress=progress
+            )
+
+    found = archives.run(work)
     archives.describe_problems(found.problems)
     if as_json:
         archives.print_json({"files": [describe(file) for file in found.files]})
