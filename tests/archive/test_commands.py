@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import Result
 
 from tests.archive.blobs import OLD_SECRET, T0, Shelf
 from tests.command import command
 from tests.gcs_server import GcsServer
 from tests.speech import speech
+from worker.cli import archives
 from worker.errors import AudioFileError, SettingsError
 from worker.settings import Settings
 from worker.stores import Store
@@ -87,6 +89,28 @@ async def test_what_is_no_moment_is_refused(environment: Settings, tmp_path: Pat
     for option in ("--from", "--to", "--at"):
         result = await run(environment, "export", *whose, option, moment)
         assert (result.exit_code, "is no moment" in result.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("moment", "message"),
+    [
+        ("20231114", "may be a date or Unix seconds"),
+        ("1_700_000_010", "is neither Unix seconds nor ISO 8601"),
+        ("\uff11\uff17\uff10\uff10", "is neither Unix seconds nor ISO 8601"),
+        ("yesterday", "is neither Unix seconds nor ISO 8601"),
+    ],
+)
+def test_what_may_mean_another_moment_is_refused(moment: str, message: str) -> None:
+    with pytest.raises(typer.BadParameter, match=message):
+        archives.moment(moment)
+
+
+@pytest.mark.parametrize(
+    "moment", [f"{T0:.0f}", "1.7e9", "2023-11-14T22:13:20", "20231114T221320", "20231114T231320+01"]
+)
+def test_moments_are_unix_seconds_or_iso_8601(moment: str) -> None:
+    assert archives.moment(moment) == T0
+    assert archives.moment("20231114.0") == 20231114
 
 
 @pytest.mark.usefixtures("talk")

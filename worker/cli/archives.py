@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from worker.archive import Archive, Problem
     from worker.settings import Settings
+
+BARE_DATE = re.compile(r"\d{8}")
+"""ISO 8601 without dashes; as Unix seconds it would be a day of the early seventies."""
 
 T = TypeVar("T")
 IdsT = TypeVar("IdsT", str, list[str], str | None)
@@ -111,10 +115,16 @@ def retries_told() -> Iterator[None]:
 
 def moment(text: str) -> float:
     """Unix seconds from an option's text: these, or ISO 8601, in UTC unless it says otherwise."""
+    if BARE_DATE.fullmatch(text):
+        raise typer.BadParameter(
+            f"{text!r} may be a date or Unix seconds: write it with dashes, or with a decimal point"
+        )
     try:
         seconds = float(text)
     except ValueError:
         return _calendar_moment(text)
+    if "_" in text or not text.isascii():  # Python's numbers, nobody's times
+        raise typer.BadParameter(f"{text!r} is neither Unix seconds nor ISO 8601")
     if not math.isfinite(seconds):
         raise typer.BadParameter(f"{text!r} is no moment")
     return seconds
