@@ -20,7 +20,7 @@ from worker.audit import Evidence, Report, audit
 from worker.settings import Settings
 from worker.stores import BlobInfo, open_store
 from worker.stream.dead import Letter
-from worker.stream.facts import ChunkFacts, HeldChunk
+from worker.stream.facts import Announced, ChunkFacts, HeldChunk
 
 MakeSettings = Callable[..., Settings]
 
@@ -99,6 +99,20 @@ def test_chunks_in_redis_or_in_the_dead_letters_are_not_missing() -> None:
 def test_entry_that_a_blob_holds_already_is_stored_although_redis_has_it_too() -> None:
     assert judged(blob(0, "0-4", entries="10-0 20-3"), held(2, "15-0"), held(4, "20-3")).complete
     assert not judged(blob(0, "0-4", entries="10-0 20-3"), held(5, "20-4")).complete
+
+
+def test_numbers_that_are_only_counted_prove_nothing() -> None:
+    report = judged(blob(0, "#300", chunks=300))
+
+    assert report.numbered
+    assert list(report.problems()) == ["not provable: of 1 blobs, 1 don't tell which seq they hold"]
+
+
+def test_blob_that_got_another_name_is_not_absent() -> None:
+    stored = blob(0, "0-4", entries="1-0 2-0")
+    events = [Announced("chunks/u/c/0.001.opus", "1-0"), Announced("chunks/u/c/5.000.opus", "3-0")]
+
+    assert Evidence([stored], announced=events).absent == ["chunks/u/c/5.000.opus"]
 
 
 def test_numbers_excuse_a_pause_of_the_pusher() -> None:
@@ -197,7 +211,11 @@ async def test_lost_blob_is_missed_to_the_number(rig: Rig) -> None:
 
     code, answer = await asked(rig)
 
-    assert (code, answer["missing"]) == (1, "3-5")
+    assert (code, answer["missing"], answer["absent"]) == (1, "3-5", [lost.name])
+    assert (
+        f"done, but not in the store: 1 of the blobs, first {lost.name}; in a spool, or deleted since"
+        in answer["problems"]
+    )
 
 
 async def test_audio_is_told_wherever_it_is(rig: Rig) -> None:

@@ -19,18 +19,28 @@ from worker.batch import Conversation, EntryId, entry_order
 from worker.stores import Store
 from worker.stream.client import Client
 from worker.stream.dead import DeadLetters, Letter
-from worker.stream.facts import HeldChunk, deleted_ms, held_chunks
+from worker.stream.facts import Announced, HeldChunk, announcements, deleted_ms, held_chunks
 from worker.stream.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that is known of a conversation; `deleted_ms` is Redis' time of its deletion."""
+    """Everything that is known of a conversation.
+
+    `deleted_ms` is Redis' time of its deletion, `announced` are the done events since.
+    """
 
     blobs: Sequence[Blob]
     held: Sequence[HeldChunk] = ()
     letters: Sequence[Letter] = ()
     deleted_ms: int | None = None
+    announced: Sequence[Announced] = ()
+
+    @property
+    def absent(self) -> list[str]:
+        """Objects that are announced and not in the store, also not under another name."""
+        stored = {blob.path for blob in self.blobs} | {blob.facts.first_entry for blob in self.blobs}
+        return [event.object for event in self.announced if stored.isdisjoint((event.object, event.first_entry))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +68,11 @@ class Report:
     def problems(self) -> Iterator[str]:
         """What speaks against completeness, in sentences."""
         evidence = self.evidence
-        if not (evidence.blobs or self.waiting or evidence.letters):
+        if not (evidence.blobs or self.waiting or evidence.letters or evidence.absent):
             yield "nothing is known of this conversation"
+        if evidence.absent:
+            first, number = evidence.absent[0], len(evidence.absent)
+            yield f"done, but not in the store: {number} of the blobs, first {first}; in a spool, or deleted since"
         if evidence.deleted_ms is not None:
             yield "it was deleted"
         if self.missing:
@@ -95,12 +108,12 @@ def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = No
     return Report(
         evidence,
         waiting=waiting,
-        numbered=last_seq is not None,
+        numbered=last_seq is not None or any(blob.facts.seqs for blob in evidence.blobs),
         last_seq=last_seq,
         missing=[] if last_seq is None else without([Span(0, last_seq)], known),
         doubled=doubled(stored),
         unnumbered=[blob for blob in _heard(found) if count(told[blob.path] or ()) < (blob.facts.chunks or 1)],
-        seams=list(seams(map(_stretch, found), gap_tolerance)),
+        seams=list(seams(map(_stretch, _outermost(found)), gap_tolerance)),
     )
 
 
@@ -119,8 +132,9 @@ async def collect(client: Client, keys: Keys, partition: int, store: Store, conv
         if (letter.uid, letter.conversation_id) == conversation
     ]
     deleted = await deleted_ms(client, keys, partition, conversation)
+    announced = await announcements(client, keys, partition, conversation, since_ms=deleted or 0)
     listing = await list_blobs(store, *conversation)
-    return Evidence(listing.blobs, held, letters, deleted)
+    return Evidence(listing.blobs, held, letters, deleted, announced)
 
 
 def _holds(blob: Blob, entry: EntryId) -> bool:
@@ -147,11 +161,19 @@ def _chunks(number: int) -> str:
     return "1 chunk" if number == 1 else f"{number} chunks"
 
 
-def _heard(found: Iterable[Source]) -> Iterator[Blob]:
-    """What a download takes: of the same audio under several names the best, and what seems to be a part of it."""
+def _heard(found: Iterable[Source]) -> list[Blob]:
+    """Of the same audio under several names the best."""
+    return [source.alternatives[0] for source in found]
+
+
+def _outermost(found: Iterable[Source]) -> Iterator[Source]:
+    """Without those that seem to be parts of a range: chunks of other writers, named within it."""
+    reached = -1.0
     for source in found:
-        yield source.alternatives[0]
-        yield from _heard(source.parts)
+        best = source.alternatives[0]
+        if source.start > reached or best.facts.first_entry is not None:
+            yield source
+        reached = max(reached, *(blob.name.end or reached for blob in source.alternatives))
 
 
 def _stretch(source: Source) -> Stretch:

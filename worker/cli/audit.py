@@ -106,6 +106,7 @@ def _facts(report: Report) -> dict[str, Any]:
             for letter in evidence.letters
         ],
         "seams": [{"start": seam.ended, "seconds": round(seam.seconds, 3)} for seam in report.seams],
+        "absent": evidence.absent,
         "deleted": None if evidence.deleted_ms is None else evidence.deleted_ms / 1000,
     }
 

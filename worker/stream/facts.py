@@ -65,3 +65,22 @@ async def deleted_ms(client: Client, keys: Keys, partition: int, conversation: C
     """Redis' time in ms at which the conversation or its user was last deleted; None if never. Raises `StreamError`."""
     times = await client.command(lambda redis: redis.hmget(keys.deleted(partition), list(conversation.tombstones)))
     return max((int(time) for time in times if time is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a done event says: the object, and the id of its first chunk."""
+
+    object: str
+    first_entry: str
+
+
+async def announcements(
+    client: Client, keys: Keys, partition: int, conversation: Conversation, *, since_ms: int
+) -> list[Announced]:
+    """A conversation's done events after `since_ms`, Redis' time. Raises `StreamError`."""
+    events = await client.command(lambda redis: redis.xrange(keys.done(partition), f"({since_ms}-0"))
+    wanted = tuple(name.encode() for name in conversation)
+    said = [facts for _, facts in events if (facts.get(b"uid"), facts.get(b"conversation_id")) == wanted]
+    texts = [[facts.get(name, b"").decode(errors="replace") for name in (b"object", b"first_entry")] for facts in said]
+    return [Announced(*each) for each in texts]
