@@ -269,6 +269,20 @@ async def test_files_keeps_to_the_gap_tolerance(directory: Shelf, environment: S
     assert result.stdout.splitlines()[-1] == "1 file, 11.5 s"
 
 
+async def test_files_does_not_call_skipped_what_it_lists(directory: Shelf, environment: Settings) -> None:
+    alone = await directory.put_bytes(f"{T0:.3f}.opus", b"123")
+    replaced = await directory.put_bytes(f"{T0 + 1:.3f}.opus", b"123")
+    await directory.put(".bin", T0 + 1, speech(1))
+
+    result = await run(environment, "files", "--uid", "user", "--conversation", "talk")
+
+    first, second = result.stderr.splitlines()
+    assert first.startswith(f"listed without its exact length: {alone}: Opus data too short")
+    assert second.startswith(f"skipped {replaced}: Opus data too short")
+    assert "was used instead" in second
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (3, "1 file, 1.0 s")
+
+
 @pytest.mark.usefixtures("talk")
 @pytest.mark.parametrize(("conversation", "last"), [("talk", "1 file, 30.0 s"), ("none", "0 files, 0.0 s")])
 async def test_files_ends_with_what_it_found(environment: Settings, conversation: str, last: str) -> None:

@@ -112,5 +112,15 @@ async def test_a_blob_of_unknown_length_is_a_problem_and_no_failure(archive: Arc
     assert found.files[0].duration == pytest.approx(1, abs=0.01)
 
 
+async def test_blob_that_another_took_the_place_of_is_told_so(archive: Archive, shelf: Shelf) -> None:
+    broken = await shelf.put_bytes(f"{T0:.3f}.opus", b"123")
+    twin = await shelf.put(".bin", T0, speech(1))
+
+    found = await archive.audio_files("user", "talk")
+
+    assert [(problem.name, problem.instead) for problem in found.problems] == [(broken, twin)]
+    assert [blob.path for blob in found.files[0].blobs] == [twin]
+
+
 async def test_nothing_stored_makes_no_files(archive: Archive) -> None:
     assert (await archive.audio_files("user", "talk")).files == ()

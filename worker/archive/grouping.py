@@ -42,7 +42,10 @@ class AudioFile:
 
 @dataclass(frozen=True, slots=True)
 class AudioFiles:
-    """The files of a conversation in order, and the blobs of which nothing tells the length."""
+    """The files of a conversation in order, and the blobs that don't tell their length.
+
+    Where another blob has the same audio, it took the place of such a one; else this is in a file, as long as is known.
+    """
 
     files: tuple[AudioFile, ...]
     problems: tuple[Problem, ...]

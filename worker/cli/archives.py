@@ -188,11 +188,11 @@ async def counted_progress(what: str, count: Callable[[], Awaitable[int]]) -> As
                 counting.cancel()
 
 
-def describe_problems(problems: Iterable[Problem]) -> None:
-    """Say on standard error what could not be read."""
+def describe_problems(problems: Iterable[Problem], without: str = "skipped") -> None:
+    """Say on standard error what could not be read; `without` is what was done where nothing replaced it."""
     for problem in problems:
-        replaced = f"; {problem.instead} was used instead" if problem.instead else ""
-        say(f"skipped {problem.name}: {problem.reason}{replaced}", err=True)
+        done, replaced = ("skipped", f"; {problem.instead} was used instead") if problem.instead else (without, "")
+        say(f"{done} {problem.name}: {problem.reason}{replaced}", err=True)
 
 
 def finish(*, complete: bool) -> NoReturn:

@@ -25,7 +25,10 @@ def files(
     gap: Annotated[float, typer.Option(min=0, help="Seconds from start to start after which a new file begins.")] = 90,
     as_json: archives.Json = False,
 ) -> None:
-    """Group a conversation's blobs into playable files, with their exact durations."""
+    """Group a conversation's blobs into playable files, with their exact durations.
+
+    Exits with 3 if some blobs don't tell how long they are: they are named, and listed all the same.
+    """
 
     async def work(archive: Archive, settings: Settings) -> AudioFiles:
         with archives.progress("measuring") as progress:
@@ -34,7 +37,7 @@ def files(
             )
 
     found = archives.run(work)
-    archives.describe_problems(found.problems)
+    archives.describe_problems(found.problems, without="listed without its exact length:")
     if as_json:
         archives.print_json({"files": [describe(file) for file in found.files]})
     else:
