@@ -137,7 +137,9 @@ def _mono_wav(file: BinaryIO, sample_rate: int) -> wave.Wave_write:
 
 def _append(wav: wave.Wave_write, pcm: bytes, path: Path) -> None:
     if wav.tell() * BYTES_PER_SAMPLE + len(pcm) > MAX_WAV_BYTES:
-        raise AudioFileError(f"{path} would outgrow the 4 GiB a WAV can hold: export less at once")
+        raise AudioFileError(
+            f"{path} would outgrow the 4 GiB a WAV can hold: name it .pcm, take a lower --rate, or export less at once"
+        )
     with writing(path):
         wav.writeframesraw(pcm)
 
