@@ -361,6 +361,16 @@ async def test_resampling_leaves_no_seam_between_blobs(archive: Archive, shelf: 
     assert np.max(np.abs(pcm - ideal)) < 20
 
 
+async def test_a_download_is_iterated_once(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".bin", T0, speech(1))
+    download = await archive.download("user", "talk")
+    await download.pcm()
+
+    with pytest.raises(RuntimeError, match="iterated once"):
+        await download.pcm()
+    assert download.report.blobs == 1
+
+
 async def test_nothing_stored_is_said(archive: Archive, shelf: Shelf) -> None:
     with pytest.raises(NothingStored, match="no audio of user/talk"):
         await shelf.pcm(archive)

@@ -68,6 +68,7 @@ class Download:
     """One recording on its way: iterate over its PCM (s16le mono), then read its `report`. Can be iterated once.
 
     Raises, while iterated:
+        RuntimeError: it has been iterated before, which the report tells of.
         StoreError: the store does not answer. Blobs that can't be read are no errors but problems in the report.
     """
 
@@ -86,9 +87,13 @@ class Download:
         self._selection = selection
         self._rules = rules
         self._progress = progress
+        self._begun = False
         self.report = Report(sample_rate or highest_rate(selected.sources), missing=list(selected.missing))
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        if self._begun:
+            raise RuntimeError("a download can be iterated once: begin another one")
+        self._begun = True
         timeline = Timeline(self._rules)
         joiner = Joiner(timeline, self.report.sample_rate)
         fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
