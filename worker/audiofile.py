@@ -135,11 +135,20 @@ def _mono_wav(file: BinaryIO, sample_rate: int) -> wave.Wave_write:
     return wav
 
 
-def _append(wav: wave.Wave_write, pcm: bytes, path: Path) -> None:
-    if wav.tell() * BYTES_PER_SAMPLE + len(pcm) > MAX_WAV_BYTES:
+def check_wav_size(path: Path, size: int) -> None:
+    """Make sure that so many bytes of PCM fit into a WAV.
+
+    Raises:
+        AudioFileError: they don't.
+    """
+    if size > MAX_WAV_BYTES:
         raise AudioFileError(
             f"{path} would outgrow the 4 GiB a WAV can hold: name it .pcm, take a lower --rate, or export less at once"
         )
+
+
+def _append(wav: wave.Wave_write, pcm: bytes, path: Path) -> None:
+    check_wav_size(path, wav.tell() * BYTES_PER_SAMPLE + len(pcm))
     with writing(path):
         wav.writeframesraw(pcm)
 

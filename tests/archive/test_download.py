@@ -16,7 +16,7 @@ from tests.archive.blobs import EXTENSIONS, T0, Shelf, noise
 from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive, Rules, Selection
-from worker.errors import BadSelection, NothingStored, StoreError
+from worker.errors import AudioFileError, BadSelection, NothingStored, StoreError
 from worker.stores import Store
 
 RATE = 16000
@@ -400,6 +400,44 @@ async def test_a_store_that_refuses_ends_the_download_and_leaves_no_file(
         await archive.save(download, tmp_path / "talk.wav")
 
     assert os.listdir(tmp_path) == []  # noqa: PTH208 -- nothing else runs in this loop
+
+
+async def test_what_outgrows_a_wav_is_refused_before_it_is_read(
+    gcs: Store, gcs_server: GcsServer, tmp_path: Path
+) -> None:
+    shelf, archive = Shelf(gcs), Archive(gcs)
+    for start in (0, 13 * 3600):
+        await shelf.put(".bin", T0 + start, speech(1))
+    gcs_server.requests.clear()
+    download = await archive.download("user", "talk", sample_rate=48000)
+
+    with pytest.raises(AudioFileError, match="4 GiB"):
+        await archive.save(download, tmp_path / "talk.wav")
+
+    assert gcs_server.count("download") == 0
+
+
+@pytest.mark.parametrize(
+    ("selection", "rules"),
+    [
+        (Selection(), Rules()),
+        (Selection(), Rules(fill_gaps=False)),
+        (Selection(), Rules(trim_overlaps=True)),
+        (Selection(since=T0 + 1.5, until=T0 + 20.5), Rules()),
+        (Selection(since=T0 + 15), Rules()),
+    ],
+)
+async def test_length_is_known_before_it_is_read(
+    archive: Archive, shelf: Shelf, selection: Selection, rules: Rules
+) -> None:
+    for start in (0, 4, 20):
+        await shelf.put(".bin", T0 + start, speech(5))
+
+    download = await archive.download("user", "talk", selection=selection, rules=rules)
+    expected = download.expected_seconds
+    await download.pcm()
+
+    assert expected == pytest.approx(download.report.seconds)
 
 
 async def test_bare_samples_are_written_for_a_name_that_says_so(archive: Archive, shelf: Shelf, tmp_path: Path) -> None:

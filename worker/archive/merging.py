@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -112,6 +113,19 @@ class Download:
         report = self.report
         report.start, report.samples = timeline.start, joiner.samples
         report.silence, report.left_out, report.shifted = timeline.silence, timeline.left_out, timeline.shifted
+
+    @property
+    def expected_seconds(self) -> float:
+        """How long it will be, as far as is known without reading it: blobs of unknown length count as empty."""
+        timeline = Timeline(self._rules)
+        for source in self._sources:
+            known = next((blob.duration for blob in source.alternatives if blob.duration is not None), 0.0)
+            start = max(source.start, self._selection.since or 0.0)
+            end = min(source.start + known, math.inf if self._selection.until is None else self._selection.until)
+            if end > start:
+                placement = timeline.place(start)
+                timeline.append(placement.silence + max(0.0, end - start - placement.cut))
+        return timeline.seconds - timeline.left_out
 
     async def pcm(self) -> bytes:
         """All of it at once."""

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager
 from pathlib import Path
 
+from codec.entry import BYTES_PER_SAMPLE
 from worker.archive.merging import Download, Report
-from worker.audiofile import whole_file, write_wav, writing
+from worker.audiofile import check_wav_size, whole_file, write_wav, writing
 from worker.errors import AudioFileError, NothingStored
 
 BARE = (".pcm", ".raw")
@@ -27,6 +28,8 @@ async def save(download: Download, path: Path) -> Report:
     """
     with writing(path):
         _check(path)
+    if path.suffix.lower() in WAV:  # told now, and not after 4 GiB
+        check_wav_size(path, round(download.expected_seconds * download.report.sample_rate) * BYTES_PER_SAMPLE)
     with _writer(path, download.report.sample_rate) as append:
         async with aclosing(aiter(download)) as blocks:
             async for pcm in blocks:
