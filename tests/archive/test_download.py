@@ -112,6 +112,13 @@ async def test_overlaps_shift_the_later_audio_and_are_cut_only_on_demand(archive
     assert trimmed == first + second[4 * RATE * 2 :] + bytes(14 * RATE * 2) + third
 
 
+async def test_silence_that_overlaps_is_shifted_like_any_audio(archive: Archive, shelf: Shelf) -> None:
+    await shelf.put(".bin", T0, bytes(5 * RATE * 2))
+    await shelf.put(".bin", T0 + 2, bytes(5 * RATE * 2))
+
+    assert len(await shelf.pcm(archive)) == 10 * RATE * 2
+
+
 async def test_a_wrong_timestamp_does_not_ask_for_years_of_silence(archive: Archive, shelf: Shelf) -> None:
     await shelf.put(".bin", 5.0, speech(1))
     await shelf.put(".bin", 999_999_999_999.0, speech(1))

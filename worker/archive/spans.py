@@ -97,6 +97,8 @@ def _may_hold(whole: Span, part: Span) -> bool:
     """Whether times and entries allow it. Timestamps jitter, so what sticks out by less than a half may be inside."""
     if whole.blob.facts.first_entry and part.blob.facts.first_entry:
         return False  # both written by workers that know which entries they hold, and not the same ones
+    if part.seconds >= whole.seconds:
+        return False  # it starts later, so it goes on longer: other audio, though it may be as silent
     in_range = part.start <= (whole.blob.name.end or 0.0)
     return in_range or part.start + part.seconds / 2 <= whole.end
 
