@@ -131,7 +131,7 @@ def parse_name(name: str) -> BlobName:
         raise BadName(f"{shown(name)} is not {FOLDER}/uid/conversation/file")
     _, uid, conversation_id, file = parts
     _check_ids(uid, conversation_id)
-    kind = kind_of(file)
+    kind = _kind_of(file)
     stem = file.removesuffix(kind.extension)
     first, dash, last = stem.partition("-")
     if dash and not kind.batch:
@@ -143,12 +143,7 @@ def parse_name(name: str) -> BlobName:
     return BlobName(uid, conversation_id, start, end, kind, stem)
 
 
-def kind_of(file: str) -> Kind:
-    """What a file name's extension says.
-
-    Raises:
-        BadName: it has none of the six.
-    """
+def _kind_of(file: str) -> Kind:
     for kind in _LONGEST_EXTENSION_FIRST:
         if file.endswith(kind.extension):
             return kind

@@ -13,7 +13,7 @@ from tests.archive.blobs import OLD_SECRET, T0, Shelf, key_of, opus_content
 from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive, Conversion, Encoding, Outcome
+from worker.archive import Archive, Conversion, Encoding, Outcome, Selection
 from worker.errors import StoreError
 from worker.stores import Store, open_store
 
@@ -44,15 +44,21 @@ async def test_pcm_becomes_opus_of_the_same_audio(archive: Archive, shelf: Shelf
     assert conversion.size * 8 < len(source)
 
 
-async def test_a_range_beside_its_chunks_is_still_heard_once(archive: Archive, shelf: Shelf) -> None:
+@pytest.mark.parametrize("pause", [0, 100])
+async def test_a_range_beside_its_chunks_is_still_heard_once_and_found(
+    archive: Archive, shelf: Shelf, pause: float
+) -> None:
+    """Also if it has no pause where its chunks have one."""
     source = speech(20)
-    await shelf.put(".batch.bin", T0, source, end=T0 + 15)
-    for first in range(0, 20, 5):
-        await shelf.put(".bin", T0 + first, source[first * 32000 : (first + 5) * 32000])
+    await shelf.put(".batch.bin", T0, source, end=T0 + 15 + pause)
+    for first in (5, 10, 15):
+        await shelf.put(".bin", T0 + first + pause, source[first * 32000 : (first + 5) * 32000])
 
-    await convert(archive)
+    assert all(conversion.outcome is Outcome.CONVERTED for conversion in await convert(archive))
 
     assert len(await shelf.pcm(archive)) == len(source)
+    within = Selection(timestamps=[T0 + 12 + pause])
+    assert len(await shelf.pcm(archive, selection=within)) == len(source)
 
 
 async def test_rate_and_entries_are_kept_and_the_current_secret_is_taken(archive: Archive, store: Store) -> None:

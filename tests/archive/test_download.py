@@ -211,6 +211,27 @@ async def test_other_audio_inside_the_time_of_a_long_blob_is_not_lost(archive: A
     assert (file.duration, len(file.blobs)) == (20, 2)
 
 
+@pytest.mark.parametrize("end", [None, T0 + 15])
+async def test_what_sounds_like_another_time_of_a_long_blob_is_not_lost(
+    archive: Archive, shelf: Shelf, end: float | None
+) -> None:
+    source = speech(20)
+    again = cut(source, 1, 6)
+    await shelf.put(".batch.bin", T0, source, end=end)
+    await shelf.put(".bin", T0 + 10, again)
+
+    assert await shelf.pcm(archive) == source + again
+
+
+async def test_chunks_after_a_pause_that_their_range_leaves_out_are_taken_once(archive: Archive, shelf: Shelf) -> None:
+    source = speech(20)
+    await shelf.put(".batch.bin", T0, source, end=T0 + 135)
+    for number, start in enumerate((0, 5, 130, 135)):
+        await shelf.put(".bin", T0 + start, cut(source, number * 5, number * 5 + 5))
+
+    assert await shelf.pcm(archive) == source
+
+
 async def test_silence_that_jitters_is_not_taken_for_its_predecessor(archive: Archive, shelf: Shelf) -> None:
     for number in range(4):
         await shelf.put(".bin", T0 + number * 0.9, bytes(RATE * 2))

@@ -100,7 +100,7 @@ class Converter:
                 return Conversion(blob, target, Outcome.KEPT, flaw)
         except Unreadable as error:
             return Conversion(blob, target, Outcome.KEPT, str(error))
-        return await self._replaced(blob, info, by_another=not ours and origin == Origin.noted(info.metadata))
+        return await self._replaced(blob, info, by_another=not ours and origin == Origin.noted(info))
 
     async def _stored(self, blob: Blob, audio: Audio, origin: Origin, target: str) -> tuple[bool, BlobInfo]:
         """Whether this run has made the blob that has the new name, and the blob."""
@@ -146,7 +146,7 @@ class Converter:
         audio = await self._reader.audio(Blob.of(info))
         if (audio.samples, audio.sample_rate) != (source.samples, source.sample_rate):
             return f"{info.name} holds {audio.samples} samples in place of {source.samples}"
-        if origin != Origin.noted(info.metadata) and not await asyncio.to_thread(holds, audio, source):
+        if origin != Origin.noted(info) and not await asyncio.to_thread(holds, audio, source):
             return f"{info.name} is other audio"
         before, after = await asyncio.to_thread(lambda: (_level(source), _level(audio)))
         if before > QUIET and not before / LEVEL_RATIO < after < before * LEVEL_RATIO:

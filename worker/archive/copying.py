@@ -186,6 +186,6 @@ async def _candidate(store: Store, blob: Blob) -> Candidate:
             if error.cause != "corrupt":
                 raise
     contents = {Content(blob.name.kind.extension, blob.path if crc32c is None else crc32c)}
-    if origin := Origin.noted(blob.info.metadata):
-        contents.add(Content(origin.extension, origin.crc32c))
+    if origin := Origin.noted(blob.info):
+        contents.add(Content(origin.name.kind.extension, origin.crc32c))
     return Candidate(blob, frozenset(contents))

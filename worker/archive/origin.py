@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 import google_crc32c
 
 from codec.errors import BadName
-from codec.names import kind_of
+from codec.names import BlobName, parse_name
 from worker.archive.listing import Blob
+from worker.stores import BlobInfo
 
 FILE = "converted-from"
 CRC32C = "converted-crc32c"
@@ -20,30 +19,32 @@ _CRC32C = re.compile("[0-9]{1,10}")
 
 
 class Origin(NamedTuple):
-    """The file name of a blob, and the checksum of its stored bytes."""
+    """The name of a blob, and the checksum of its stored bytes."""
 
-    file: str
+    name: BlobName
     crc32c: int
 
     @classmethod
     def of(cls, blob: Blob, data: bytes) -> Origin:
         """Describe a blob by the bytes that were read: some stores know of no checksum."""
-        return cls(blob.path.rpartition("/")[2], google_crc32c.value(data))
+        return cls(blob.name, google_crc32c.value(data))
 
     @classmethod
-    def noted(cls, metadata: Mapping[str, str]) -> Origin | None:
+    def noted(cls, info: BlobInfo) -> Origin | None:
         """Read the metadata of a blob; None if it names no blob that it was made from."""
-        file, crc32c = metadata.get(FILE, ""), metadata.get(CRC32C, "")
-        with suppress(BadName):
-            kind_of(file)
-            return cls(file, int(crc32c)) if _CRC32C.fullmatch(crc32c) else None
-        return None
-
-    @property
-    def extension(self) -> str:
-        """Of the file."""
-        return kind_of(self.file).extension
+        file, crc32c = info.metadata.get(FILE, ""), info.metadata.get(CRC32C, "")
+        try:
+            name = parse_name(f"{info.name.rpartition('/')[0]}/{file}")
+        except BadName:
+            return None
+        return cls(name, int(crc32c)) if _CRC32C.fullmatch(crc32c) else None
 
     def to_mapping(self) -> dict[str, str]:
         """As metadata."""
-        return {FILE: self.file, CRC32C: str(self.crc32c)}
+        return {FILE: str(self.name).rpartition("/")[2], CRC32C: str(self.crc32c)}
+
+
+def last_chunk(blob: Blob) -> float | None:
+    """Start of a blob's last chunk in Unix seconds, if its name is a range, or that of the blob it was made from."""
+    origin = Origin.noted(blob.info)
+    return origin.name.end if blob.name.end is None and origin is not None else blob.name.end

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from codec.errors import BadName
 from codec.names import format_timestamp
+from worker.archive.origin import last_chunk
 from worker.archive.twins import Source
 from worker.errors import BadSelection
 
@@ -88,12 +89,13 @@ class _Index:
         self._ends = ends
         self._starts = [source.start for source in sources]
         self._named = {format_timestamp(blob.start): [source] for blob, source in blobs}
-        self._ranges = [(blob, source) for blob, source in blobs if blob.name.end is not None]
+        ranges = [(blob.start, last_chunk(blob), source) for blob, source in blobs]
+        self._ranges = [(first, last, source) for first, last, source in ranges if last is not None]
         self._longest = max((blob.ends_by - source.start for blob, source in blobs), default=0.0)
 
     def find(self, timestamp: float) -> list[Source]:
         named = self._named.get(format_timestamp(timestamp), [])
-        ranges = [source for blob, source in self._ranges if blob.start <= timestamp <= (blob.name.end or 0.0)]
+        ranges = [source for first, last, source in self._ranges if first <= timestamp <= last]
         return named + ranges or self._recorded_at(timestamp)[-1:]
 
     def undecided(self, timestamp: float) -> list[Source]:

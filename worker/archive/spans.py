@@ -10,9 +10,12 @@ from typing import NamedTuple
 from codec.blob import Audio
 from worker.archive.likeness import holds
 from worker.archive.listing import Blob
+from worker.archive.origin import last_chunk
 from worker.archive.reading import Problem, Reader
+from worker.archive.timeline import cropped
 from worker.archive.twins import Source, longer
 from worker.errors import Unreadable
+from worker.settings import GAP_TOLERANCE
 
 MOST_GOING_ON = 16
 """Spans that overlap at one moment and are kept for comparison: memory stays flat whatever the names say."""
@@ -38,7 +41,7 @@ class Span(NamedTuple):
     @property
     def covers(self) -> float:
         """Up to when chunks may be in it, in Unix seconds: a range may leave out pauses."""
-        return max(self.end, self.blob.name.end or 0.0)
+        return max(self.end, last_chunk(self.blob) or 0.0)
 
 
 async def longest(source: Source, measure: Callable[[Blob], Awaitable[Span]]) -> tuple[Span | None, list[Problem]]:
@@ -99,9 +102,16 @@ def _may_hold(whole: Span, part: Span) -> bool:
         return False  # both written by workers that know which entries they hold, and not the same ones
     if part.seconds >= whole.seconds:
         return False  # it starts later, so it goes on longer: other audio, though it may be as silent
-    in_range = part.start <= (whole.blob.name.end or 0.0)
+    in_range = part.start <= (last_chunk(whole.blob) or 0.0)
     return in_range or part.start + part.seconds / 2 <= whole.end
 
 
 def _hears(whole: Span, part: Span) -> bool:
-    return whole.audio is not None and part.audio is not None and holds(whole.audio, part.audio)
+    """Whether the part is there about when its name says: what sounds like it at another time is other audio."""
+    if whole.audio is None or part.audio is None:
+        return False
+    last = last_chunk(whole.blob)
+    pauses = 0.0 if last is None else max(0.0, last + part.seconds - whole.end)
+    since, until = part.start - GAP_TOLERANCE - pauses, part.end + GAP_TOLERANCE
+    _, there = cropped(whole.start, whole.audio, since, until)
+    return holds(there, part.audio)
