@@ -224,10 +224,11 @@ async def test_what_others_noted_is_kept(archive: Archive, shelf: Shelf) -> None
     assert metadata["codec"] == "opus"
 
 
-async def test_two_conversions_at_once_are_both_content(gcs: Store, gcs_server: GcsServer) -> None:
+@pytest.mark.parametrize("held", ["insert.*", "download"])
+async def test_two_conversions_at_once_are_both_content(gcs: Store, gcs_server: GcsServer, held: str) -> None:
     shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
     await shelf.put(".enc", T0, speech(5))
-    gate = gcs_server.hold("insert.*")
+    gate = gcs_server.hold(held)
 
     async def the_other() -> None:
         await gate.reached()

@@ -99,8 +99,17 @@ class Converter:
             if flaw := await self._flaw(audio, origin, info):
                 return Conversion(blob, target, Outcome.KEPT, flaw)
         except Unreadable as error:
-            return Conversion(blob, target, Outcome.KEPT, str(error))
+            return await self._unreadable(blob, target, str(error))
         return await self._replaced(blob, info, by_another=not ours and origin == Origin.noted(info))
+
+    async def _unreadable(self, blob: Blob, target: str, reason: str) -> Conversion:
+        """Another run may have been here between the listing and the reading."""
+        if await patiently(lambda: self._store.stat(blob.path)) is None:
+            info = await patiently(lambda: self._store.stat(target))
+            origin = None if info is None else Origin.noted(info)
+            if info is not None and origin is not None and origin.name == blob.name:
+                return Conversion(blob, target, Outcome.CONVERTED, size=info.size)
+        return Conversion(blob, target, Outcome.KEPT, reason)
 
     async def _stored(self, blob: Blob, audio: Audio, origin: Origin, target: str) -> tuple[bool, BlobInfo]:
         """Whether this run has made the blob that has the new name, and the blob."""
