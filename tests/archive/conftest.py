@@ -25,7 +25,6 @@ def no_waiting_between_tries() -> Iterator[None]:
 @pytest.fixture(params=["gs", "file"])
 async def store(request: pytest.FixtureRequest, tmp_path: Path, gcs_server: GcsServer) -> AsyncIterator[Store]:
     if request.param == "file":
-        (tmp_path / "blobs").mkdir()
         opened = open_store(f"file://{tmp_path}/blobs")
     else:
         opened = open_store(f"gs://{gcs_server.bucket}/some/prefix", emulator_host=gcs_server.url)

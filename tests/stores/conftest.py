@@ -28,7 +28,6 @@ async def gcs(gcs_server: GcsServer) -> AsyncIterator[GcsStore]:
 async def store(request: pytest.FixtureRequest, tmp_path: Path, gcs_server: GcsServer) -> AsyncIterator[Store]:
     """Each kind of store, as STORE_URL opens it."""
     if request.param == "file":
-        (tmp_path / "blobs").mkdir()
         opened = open_store(f"file://{tmp_path}/blobs")
     else:
         opened = open_store(f"gs://{gcs_server.bucket}{request.param}", emulator_host=gcs_server.url)

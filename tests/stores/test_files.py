@@ -68,15 +68,6 @@ async def test_blob_that_others_put_where_nothing_was_ever_written_is_deleted(fi
     assert [info async for info in files.list("")] == []
 
 
-async def test_missing_directory_is_no_empty_store(files: FileStore) -> None:
-    with pytest.raises(StoreError, match="there is no directory") as caught:
-        [info async for info in files.list("chunks/")]
-    assert caught.value.cause == "missing-directory"
-
-    await files.check()
-    assert [info async for info in files.list("chunks/")] == []
-
-
 async def test_read_notices_a_damaged_blob(files: FileStore, root: Path) -> None:
     await files.create(NAME, b"content", {})
     (root / NAME).write_bytes(b"cOntent")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from worker.archive import Archive, Problem
     from worker.settings import Settings
+    from worker.stores import Store
 
 BARE_DATE = re.compile(r"\d{8}")
 """ISO 8601 without dashes; as Unix seconds it would be a day of the early seventies."""
@@ -60,15 +61,23 @@ async def opened() -> AsyncIterator[tuple[Archive, Settings]]:
     """The archive that the environment describes."""
     from worker import settings
     from worker.archive import Archive
-    from worker.stores import open_store
 
     loaded = settings.load()
-    loaded.require_store()
-    store = open_store(loaded.store_url, emulator_host=loaded.storage_emulator_host)
+    store = configured_store(loaded)
     try:
         yield Archive(store, loaded.secrets), loaded
     finally:
         await store.close()
+
+
+def configured_store(loaded: Settings) -> Store:
+    """The store that STORE_URL names. Raises `SettingsError`."""
+    from worker.stores import missing_directory, open_store
+
+    loaded.require_store()
+    if directory := missing_directory(loaded.store_url):
+        say(f"STORE_URL: there is no directory {directory}; it is taken for an empty store", err=True)
+    return open_store(loaded.store_url, emulator_host=loaded.storage_emulator_host)
 
 
 def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
@@ -93,7 +102,7 @@ def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
     except (CodecError, LibopusMissing) as error:
         raise WorkerError(str(error)) from error
     except StoreError as error:
-        if error.cause in ("permission", "missing-bucket", "missing-directory"):
+        if error.cause in ("permission", "missing-bucket"):
             raise SettingsError(f"STORE_URL: {error}") from error
         raise
 

@@ -59,13 +59,11 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     from codec.entry import partition_of
     from worker.audit import audit, collect
     from worker.batch import Conversation
-    from worker.stores import open_store
     from worker.stream.client import Client, connect
     from worker.stream.inspect import Inspector
     from worker.stream.keys import Keys
 
-    settings.require_store()
-    store = open_store(settings.store_url, emulator_host=settings.storage_emulator_host)
+    store = archives.configured_store(settings)
     keys = Keys(settings.stream_prefix)
     try:
         async with Client(connect(settings.redis_url)) as client:

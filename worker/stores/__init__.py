@@ -97,4 +97,14 @@ def _gcs_store(url: str, emulator_host: str | None) -> Store:
 def _file_store(url: str) -> Store:
     from worker.stores.files import FileStore  # noqa: PLC0415 -- see above
 
-    return FileStore(Path(unquote(url.removeprefix("file://"))))
+    return FileStore(_directory(url))
+
+
+def missing_directory(url: str) -> Path | None:
+    """The directory of a `file:///` URL if it is not there: then nothing was ever stored, or the URL is mistyped."""
+    directory = _directory(url) if url.startswith("file:///") else None
+    return directory if directory is not None and not directory.is_dir() else None
+
+
+def _directory(url: str) -> Path:
+    return Path(unquote(url.removeprefix("file://")))

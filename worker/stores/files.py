@@ -17,7 +17,7 @@ from worker.stores import BlobInfo
 from worker.stores.tree import METADATA, Tree, blob_names
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -61,7 +61,7 @@ class FileStore:
 
     async def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
         """See `Store.list`; an object made or deleted meanwhile may be in it or not."""
-        names = await self._run(f"listing {prefix}", lambda: self._names(prefix))
+        names = await self._run(f"listing {prefix}", lambda: blob_names(self._tree.root, prefix))
         for start in range(bisect_right(names, after), len(names), LIST_PAGE):
             page = partial(self._describe_all, names[start : start + LIST_PAGE])
             for info in await self._run(f"listing {prefix}", page):
@@ -94,13 +94,6 @@ class FileStore:
     async def _run(self, doing: str, work: Callable[[], T]) -> T:
         with _translated(doing):
             return await asyncio.to_thread(work)
-
-    def _names(self, prefix: str) -> Sequence[str]:
-        root = self._tree.root
-        if not root.is_dir():  # a mistyped directory, or a volume that is not mounted, is no empty store
-            reason = f"there is no directory {root}; correct STORE_URL or create it"
-            raise StoreError(f"listing {prefix}: {reason}", cause="missing-directory")
-        return blob_names(root, prefix)
 
     def _create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         described = {"metadata": dict(metadata), "crc32c": google_crc32c.value(data), "size": len(data)}
