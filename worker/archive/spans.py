@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from codec.blob import Audio
@@ -19,6 +19,9 @@ from worker.settings import GAP_TOLERANCE
 
 MOST_GOING_ON = 16
 """Spans that overlap at one moment and are kept for comparison: memory stays flat whatever the names say."""
+
+KEPT_BYTES = 48 * 1024 * 1024
+"""Of audio that is kept for comparison; what is more is read again when it is needed."""
 
 
 class Span(NamedTuple):
@@ -78,7 +81,7 @@ class Heard:
         Audio is read, or compared, only of spans that overlap.
         """
         going_on = [each for each in self._going_on if each.covers >= span.start]
-        self._going_on = heapq.nlargest(MOST_GOING_ON, going_on, key=lambda each: each.covers)
+        self._going_on = list(_light(heapq.nlargest(MOST_GOING_ON, going_on, key=lambda each: each.covers)))
         for number, whole in enumerate(self._going_on):
             if _may_hold(whole, span):
                 self._going_on[number], span = [await self._read(each) for each in (whole, span)]
@@ -94,6 +97,14 @@ class Heard:
             return span._replace(audio=await self._reader.audio(span.blob))
         except Unreadable:
             return span  # what nobody can hear is not in anything
+
+
+def _light(spans: Iterable[Span]) -> Iterator[Span]:
+    """The same, with no more audio than is kept."""
+    left = KEPT_BYTES
+    for span in spans:
+        left -= len(span.audio.pcm) if span.audio else 0
+        yield span if left >= 0 else span._replace(audio=None)
 
 
 def _may_hold(whole: Span, part: Span) -> bool:
