@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
+import google_crc32c
+
 from tests.simulation.faults import Edge
 from tests.simulation.node import Node
 from worker.errors import ObjectExists, StoreError
@@ -19,6 +21,7 @@ class Bucket:
     overwritten: list[str] = field(default_factory=list)
     stray: set[str] = field(default_factory=set)
     create_only: bool = True
+    created: int = 0
     is_stray: Callable[[Node, Mapping[str, str]], bool] = lambda *_: False
 
     def create(self, node: Node, name: str, data: bytes, metadata: Mapping[str, str]) -> bool:
@@ -28,7 +31,16 @@ class Bucket:
             self.overwritten.append(name)
         if self.is_stray(node, metadata):
             self.stray.add(name)
-        self.objects[name] = (data, BlobInfo(name, len(data), dict(metadata)))
+        self.created += 1
+        crc32c, generation = google_crc32c.value(data), str(self.created)
+        self.objects[name] = (data, BlobInfo(name, len(data), dict(metadata), crc32c, generation))
+        return True
+
+    def delete(self, name: str, generation: str | None) -> bool:
+        found = self.stat(name)
+        if found is None or generation not in (None, found.generation):
+            return False
+        del self.objects[name]
         return True
 
     def stat(self, name: str) -> BlobInfo | None:
@@ -67,16 +79,16 @@ class ModelStore:
             if info.name > after:
                 yield info
 
-    async def delete(self, name: str) -> bool:
+    async def delete(self, name: str, generation: str | None = None) -> bool:
         return await self._edge.cross(
-            self._node, lambda: f"delete {name}", lambda _: self._bucket.objects.pop(name, None) is not None, _error
+            self._node, lambda: f"delete {name}", lambda _: self._bucket.delete(name, generation), _error
         )
 
     async def read(self, name: str) -> bytes:
         raise NotImplementedError(name)
 
-    async def copy(self, source: str, target: str) -> None:
-        raise NotImplementedError(source, target)
+    async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
+        raise NotImplementedError(source, target, metadata)
 
     async def check(self) -> None:
         """It exists."""

@@ -89,7 +89,7 @@ def test_a_kill_at_any_step_of_a_create_leaves_all_or_nothing_and_a_repeat_compl
         with Kill(steps), pytest.raises(Killed):
             tree.add(name, new, described)
 
-        there = tree.size(name) is not None
+        there = tree.found(name) is not None
         assert tree.read(name) == (new if there else None)
         assert not there or tree.read_metadata(name) == described
         assert tree.add(name, new, described) is not there
@@ -110,7 +110,7 @@ def test_a_kill_at_any_step_of_a_delete_leaves_all_or_nothing_and_the_name_usabl
         with Kill(steps), pytest.raises(Killed):
             tree.remove("a/b")
 
-        there = tree.size("a/b") is not None
+        there = tree.found("a/b") is not None
         assert not there or (tree.read("a/b"), tree.read_metadata("a/b")) == (b"old", b"{}")
         assert tree.remove("a/b") is there
         assert tree.add("a/b", b"new", b'{"new": 1}')

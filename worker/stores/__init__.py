@@ -22,12 +22,16 @@ BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # https://cloud.goog
 
 @dataclass(frozen=True, slots=True)
 class BlobInfo:
-    """What a store knows of an object without reading it; `size` in bytes, `crc32c` of the stored bytes."""
+    """What a store knows of an object without reading it; `size` in bytes, `crc32c` of the stored bytes.
+
+    `generation` is another one whenever another object gets the name.
+    """
 
     name: str
     size: int
     metadata: Mapping[str, str] = field(default_factory=dict)
     crc32c: int | None = None
+    generation: str = ""
 
 
 class Store(Protocol):
@@ -49,11 +53,11 @@ class Store(Protocol):
     async def read(self, name: str) -> bytes:
         """The whole object, its CRC32C checked. Raises `ObjectMissing`."""
 
-    async def copy(self, source: str, target: str) -> None:
-        """Copy inside the store, metadata kept; create-only. Raises `ObjectExists`, `ObjectMissing`."""
+    async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
+        """Copy inside the store, metadata kept or replaced; create-only. Raises `ObjectExists`, `ObjectMissing`."""
 
-    async def delete(self, name: str) -> bool:
-        """Delete one object; False if there was none."""
+    async def delete(self, name: str, generation: str | None = None) -> bool:
+        """Delete one object, or only this generation of it; False if there was none."""
 
     async def check(self) -> None:
         """Prove that the store exists and lets us in. Raises `SettingsError` naming STORE_URL, or `StoreError`."""

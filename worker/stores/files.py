@@ -14,7 +14,7 @@ import google_crc32c
 
 from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
 from worker.stores import BlobInfo
-from worker.stores.tree import METADATA, Tree, blob_names
+from worker.stores.tree import METADATA, Found, Tree, blob_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -71,13 +71,13 @@ class FileStore:
         """See `Store.read`."""
         return await self._run(f"reading {name}", lambda: self._read(name))
 
-    async def copy(self, source: str, target: str) -> None:
+    async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
         """See `Store.copy`."""
-        await self._run(f"copying {source} to {target}", lambda: self._copy(source, target))
+        await self._run(f"copying {source} to {target}", lambda: self._copy(source, target, metadata))
 
-    async def delete(self, name: str) -> bool:
+    async def delete(self, name: str, generation: str | None = None) -> bool:
         """See `Store.delete`; directories that it leaves empty go too."""
-        return await self._run(f"deleting {name}", lambda: self._tree.remove(name))
+        return await self._run(f"deleting {name}", lambda: self._tree.remove(name, generation))
 
     async def check(self) -> None:
         """See `Store.check`: the directory can be made and written to; what a killed process left half-written goes."""
@@ -101,8 +101,8 @@ class FileStore:
             raise ObjectExists(name)
 
     def _describe(self, name: str) -> BlobInfo | None:
-        size = self._tree.size(name)
-        return None if size is None else _info(name, size, self._tree.read_metadata(name))
+        found = self._tree.found(name)
+        return None if found is None else _info(name, found, self._tree.read_metadata(name))
 
     def _describe_all(self, names: Iterable[str]) -> Iterable[BlobInfo]:
         return tuple(info for name in names if (info := self._describe_readable(name)) is not None)
@@ -111,31 +111,35 @@ class FileStore:
         try:
             return self._describe(name)
         except StoreError as error:
-            size = self._tree.size(name)
-            if error.cause != "corrupt" or size is None:
+            found = self._tree.found(name)
+            if error.cause != "corrupt" or found is None:
                 raise
-            return BlobInfo(name, size)  # one damaged description hides no other object; reading the blob tells
+            # One damaged description hides no other object; reading the blob tells.
+            return BlobInfo(name, found.size, generation=found.generation)
 
     def _read(self, name: str) -> bytes:
         data = self._tree.read(name)
         if data is None:
             raise ObjectMissing(name)
-        expected = _info(name, len(data), self._tree.read_metadata(name)).crc32c
+        expected = _info(name, Found(len(data), ""), self._tree.read_metadata(name)).crc32c
         if expected not in (None, google_crc32c.value(data)):
             raise StoreError(f"reading {name}: its bytes do not fit its CRC32C", cause="corrupt")
         return data
 
-    def _copy(self, source: str, target: str) -> None:
+    def _copy(self, source: str, target: str, metadata: Mapping[str, str] | None) -> None:
         data = self._read(source)
-        self._create(target, data, _info(source, len(data), self._tree.read_metadata(source)).metadata)
+        if metadata is None:
+            metadata = _info(source, Found(len(data), ""), self._tree.read_metadata(source)).metadata
+        self._create(target, data, metadata)
 
 
-def _info(name: str, size: int, described: bytes | None) -> BlobInfo:
+def _info(name: str, found: Found, described: bytes | None) -> BlobInfo:
     # A blob without a metadata file was put there by other means: it is readable all the same.
     try:
         fields = json.loads(described or b"{}")
         crc32c = fields.get("crc32c")
-        return BlobInfo(name, size, dict(fields.get("metadata", {})), None if crc32c is None else int(crc32c))
+        metadata = dict(fields.get("metadata", {}))
+        return BlobInfo(name, found.size, metadata, None if crc32c is None else int(crc32c), found.generation)
     except (ValueError, AttributeError, TypeError) as error:
         raise StoreError(f"{METADATA}/{name}.json is not what this program writes", cause="corrupt") from error
 

@@ -12,7 +12,7 @@ import aiohttp
 import google_crc32c
 from gcloud.aio.storage import Storage
 
-from worker.errors import ObjectMissing, SettingsError, StoreError
+from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
 from worker.stores import BlobInfo
 from worker.stores.gcs_credentials import Credentials
 from worker.stores.gcs_errors import translated
@@ -25,7 +25,7 @@ CONTENT_TYPE = "application/octet-stream"
 CONNECT_TIMEOUT = 10.0  # seconds for TCP and TLS
 REQUEST_TIMEOUT = 60.0  # seconds for a whole request: 8 MiB of PCM at 150 kB/s
 CREATE_ONLY = {"ifGenerationMatch": "0"}
-LIST_FIELDS = "nextPageToken,items(name,size,crc32c,metadata)"
+LIST_FIELDS = "nextPageToken,items(name,size,crc32c,generation,metadata)"
 CHECK_REFUSED = ("permission", "missing-bucket", "request")
 
 
@@ -118,26 +118,29 @@ class GcsStore:
             raise StoreError(f"reading {name}: its bytes do not fit its CRC32C", cause="corrupt")
         return data
 
-    async def copy(self, source: str, target: str) -> None:
+    async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
         """See `Store.copy`: inside Cloud Storage, in one request unless the bucket's classes or locations differ."""
+        resource = None if metadata is None else {"contentType": CONTENT_TYPE, "metadata": dict(metadata)}
         with self._request(f"copying {source} to {target}", missing=source, exists=target):
             reply = await self._client().copy(
                 self._bucket,
                 self._prefix + source,
                 self._bucket,
                 new_name=self._prefix + target,
+                metadata=resource,
                 params=dict(CREATE_ONLY),
                 timeout=self._timeout,
             )
         if not _described(reply).get("done"):
             raise StoreError(f"copying {source} to {target}: the store did not finish", cause="unexpected")
 
-    async def delete(self, name: str) -> bool:
+    async def delete(self, name: str, generation: str | None = None) -> bool:
         """See `Store.delete`."""
+        params = {} if generation is None else {"ifGenerationMatch": generation}
         try:
-            with self._request(f"deleting {name}", missing=name):
-                await self._client().delete(self._bucket, self._prefix + name, timeout=self._timeout)
-        except ObjectMissing:
+            with self._request(f"deleting {name}", missing=name, exists=name):
+                await self._client().delete(self._bucket, self._prefix + name, params=params, timeout=self._timeout)
+        except (ObjectMissing, ObjectExists):  # none, or another generation
             return False
         return True
 
@@ -207,6 +210,7 @@ class GcsStore:
                 size=int(resource["size"]),
                 metadata=dict(resource.get("metadata", {})),
                 crc32c=_crc32c_of(resource),
+                generation=str(resource.get("generation", "")),
             )
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise StoreError("the store describes an object in an unknown form", cause="unexpected") from error

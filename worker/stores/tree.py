@@ -12,7 +12,7 @@ import stat
 import uuid
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from worker.errors import StoreError
 from worker.stores.paths import JOINT, name_of, path_of
@@ -25,6 +25,13 @@ TEMPORARY = f"{METADATA}/.tmp"
 LOCK = f"{METADATA}/.lock"
 RESERVED = (METADATA, ".tmp", ".lock")  # as the first part of a name these would meet the files above
 TEMPORARY_MAX_AGE = 3600.0  # seconds; a write that still goes on is far younger
+
+
+class Found(NamedTuple):
+    """A blob's size in bytes, and what no later blob of its name has alike."""
+
+    size: int
+    generation: str
 
 
 class Tree:
@@ -62,15 +69,19 @@ class Tree:
         """The metadata's bytes; None if there are none."""
         return _read(self._paths(name)[1])
 
-    def size(self, name: str) -> int | None:
-        """The blob's size in bytes; None if there is no such blob."""
-        found = _status(self._paths(name)[0])
-        return found.st_size if found is not None and stat.S_ISREG(found.st_mode) else None
+    def found(self, name: str) -> Found | None:
+        """What the file system says of a blob; None if there is no such blob."""
+        return _found(self._paths(name)[0])
 
-    def remove(self, name: str) -> bool:
-        """Remove a blob, its metadata, and the directories this leaves empty; False if there was no such blob."""
+    def remove(self, name: str, generation: str | None = None) -> bool:
+        """Remove a blob, its metadata, and the directories this leaves empty; False if there was no such blob.
+
+        With a `generation` nothing else is removed.
+        """
         blob, metadata = self._paths(name)
         with self._locked():
+            if generation is not None and ((there := _found(blob)) is None or there.generation != generation):
+                return False
             found = _unlink(blob)
             if found:
                 _sync(blob.parent)
@@ -182,6 +193,13 @@ def _status(path: Path) -> os.stat_result | None:
         return path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _found(path: Path) -> Found | None:
+    status = _status(path)
+    if status is None or not stat.S_ISREG(status.st_mode):
+        return None
+    return Found(status.st_size, f"{status.st_ino}-{status.st_mtime_ns}")
 
 
 def _is_blob(path: Path) -> bool:
