@@ -31,24 +31,28 @@ MAX_CHUNK_BYTES = 16 * 1024 * 1024
 MAX_ID_BYTES = 256
 MAX_TIMESTAMP = 1e12  # seconds; 12 digits before the point, also when an object's name rounds it
 MAX_SEQ = 10**15 - 1
+MAX_SESSION_BYTES = 64
 
 REQUIRED_FIELDS = (b"uid", b"conversation_id", b"timestamp", b"pcm")
-OPTIONAL_FIELDS = (b"sample_rate", b"protection", b"seq")
+OPTIONAL_FIELDS = (b"sample_rate", b"protection", b"seq", b"session")
 END_FIELDS = (b"uid", b"conversation_id", b"end")
+OPTIONAL_END_FIELDS = (b"session", b"seq")
 
 _TIMESTAMP = re.compile(rb"[0-9]{1,12}(\.[0-9]{1,30})?")
 _SEQ = re.compile(rb"[0-9]{1,15}")
 _SAMPLE_RATES = {str(rate).encode(): rate for rate in SAMPLE_RATES}
 _PROTECTIONS = {protection.encode(): protection for protection in PROTECTIONS}
 _FORBIDDEN_IN_IDS = re.compile(r"[/\\\x00-\x1f\x7f-\x9f]")
-_IDENTITY = struct.Struct("<cqII")
+_IDENTITY = struct.Struct("<qqII")
+_NO_SEQ = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """Audio of one conversation: whole samples of s16le mono PCM, the first of them at `timestamp` (Unix seconds).
 
-    `trimmed` says that half a sample at the end was left out.
+    `seq` counts the chunks of the conversation and `session`, from 0; a session (1 to 64 bytes) is one life of a
+    pusher. `trimmed` says that half a sample at the end was left out.
 
     Raises:
         BadEntry: a value is outside the contract.
@@ -62,6 +66,7 @@ class Chunk:
     protection: Protection = DEFAULT_PROTECTION
     seq: int | None = None
     trimmed: bool = False
+    session: bytes | None = None
 
     def __post_init__(self) -> None:
         _check_ids(self.uid, self.conversation_id)
@@ -72,8 +77,7 @@ class Chunk:
             raise BadEntry(f"sample_rate {shown(self.sample_rate)} is not supported")
         if self.protection not in PROTECTIONS:
             raise BadEntry(f"protection {shown(self.protection)} is unknown")
-        if self.seq is not None and not 0 <= self.seq <= MAX_SEQ:
-            raise BadEntry(f"seq {shown(self.seq)} is not a counter")
+        _check_number(self.seq, self.session)
 
     @property
     def samples(self) -> int:
@@ -93,12 +97,13 @@ class Chunk:
     def identity(self) -> bytes:
         """8 bytes that a producer's retry of this chunk repeats, within its conversation.
 
-        They are a digest of the `seq` (without one: the timestamp in microseconds), the length and the CRC32C of the
-        PCM: a retry repeats all three. Equal PCM alone never makes a twin, because silence repeats.
+        They are a digest of `seq`, the timestamp in microseconds, the length and the CRC32C of the PCM, and `session`:
+        a retry repeats all of them. Anything less is no repetition: silence repeats, and a pusher that restarts counts
+        from 0 again.
         """
-        place = (b"t", round(self.timestamp * 1e6)) if self.seq is None else (b"s", self.seq)
-        facts = _IDENTITY.pack(*place, len(self.pcm), google_crc32c.value(self.pcm))
-        return blake2b(facts, digest_size=8).digest()
+        seq = _NO_SEQ if self.seq is None else self.seq
+        facts = _IDENTITY.pack(seq, round(self.timestamp * 1e6), len(self.pcm), google_crc32c.value(self.pcm))
+        return blake2b(facts + (self.session or b""), digest_size=8).digest()
 
     def fields(self) -> dict[str, bytes | str]:
         """The fields of the entry, as XADD takes them; the timestamp is written to the microsecond."""
@@ -110,28 +115,30 @@ class Chunk:
             "sample_rate": str(self.sample_rate),
             "protection": self.protection,
         }
-        if self.seq is not None:
-            fields["seq"] = str(self.seq)
-        return fields
+        return fields | _number_fields(self.seq, self.session)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """No more audio of this conversation is coming soon.
+    """No more audio of this conversation is coming soon; `seq` is the number of chunks that its session has pushed.
 
     Raises:
-        BadEntry: an id is outside the contract.
+        BadEntry: a value is outside the contract.
     """
 
     uid: str
     conversation_id: str
+    seq: int | None = None
+    session: bytes | None = None
 
     def __post_init__(self) -> None:
         _check_ids(self.uid, self.conversation_id)
+        _check_number(self.seq, self.session)
 
     def fields(self) -> dict[str, bytes | str]:
         """The fields of the entry, as XADD takes them."""
-        return {"uid": self.uid, "conversation_id": self.conversation_id, "end": "1"}
+        fields: dict[str, bytes | str] = {"uid": self.uid, "conversation_id": self.conversation_id, "end": "1"}
+        return fields | _number_fields(self.seq, self.session)
 
 
 def parse(fields: Mapping[bytes, bytes]) -> Chunk | End:
@@ -171,10 +178,15 @@ def partition_of(conversation_id: str, partitions: int) -> int:
 
 
 def _parse_end(fields: Mapping[bytes, bytes]) -> End:
-    _check_field_names(fields, required=END_FIELDS, optional=())
+    _check_field_names(fields, required=END_FIELDS, optional=OPTIONAL_END_FIELDS)
     if fields[b"end"] != b"1":
         raise BadEntry(f"end {shown(fields[b'end'])} is not 1")
-    return End(uid=_text(fields, b"uid"), conversation_id=_text(fields, b"conversation_id"))
+    return End(
+        uid=_text(fields, b"uid"),
+        conversation_id=_text(fields, b"conversation_id"),
+        seq=_seq(fields.get(b"seq")),
+        session=fields.get(b"session"),
+    )
 
 
 def _parse_chunk(fields: Mapping[bytes, bytes]) -> Chunk:
@@ -190,6 +202,7 @@ def _parse_chunk(fields: Mapping[bytes, bytes]) -> Chunk:
         protection=_protection(fields.get(b"protection")),
         seq=_seq(fields.get(b"seq")),
         trimmed=bool(odd),
+        session=fields.get(b"session"),
     )
 
 
@@ -207,6 +220,22 @@ def _check_field_names(
 def _check_ids(uid: str, conversation_id: str) -> None:
     check_id(uid, "uid")
     check_id(conversation_id, "conversation_id")
+
+
+def _check_number(seq: int | None, session: bytes | None) -> None:
+    if seq is not None and not 0 <= seq <= MAX_SEQ:
+        raise BadEntry(f"seq {shown(seq)} is not a counter")
+    if session is not None and not 0 < len(session) <= MAX_SESSION_BYTES:
+        raise BadEntry(f"session has {len(session)} bytes; it needs 1 to {MAX_SESSION_BYTES}")
+
+
+def _number_fields(seq: int | None, session: bytes | None) -> dict[str, bytes | str]:
+    fields: dict[str, bytes | str] = {}
+    if seq is not None:
+        fields["seq"] = str(seq)
+    if session is not None:
+        fields["session"] = session
+    return fields
 
 
 def _check_pcm(pcm: bytes) -> None:

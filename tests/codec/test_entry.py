@@ -65,6 +65,16 @@ def test_end_of_a_conversation() -> None:
     assert parse(END) == End("u", "c")
 
 
+def test_end_tells_how_many_chunks_its_session_has_pushed() -> None:
+    assert parse(END | {b"seq": b"12", b"session": b"a life"}) == End("u", "c", seq=12, session=b"a life")
+
+
+@pytest.mark.parametrize("fields", [AUDIO, END])
+@pytest.mark.parametrize("session", [b"", b"x" * 65])
+def test_session_has_1_to_64_bytes(fields: dict[bytes, bytes], session: bytes) -> None:
+    assert refusal(fields | {b"session": session}) == f"session has {len(session)} bytes; it needs 1 to 64"
+
+
 def test_odd_byte_count_keeps_all_whole_samples_and_says_so() -> None:
     chunk = parse(AUDIO | {b"pcm": b"\1\0\2\0\3"})
     assert isinstance(chunk, Chunk)
@@ -88,7 +98,7 @@ def test_unknown_fields_are_refused(name: bytes) -> None:
     assert "does not belong" in refusal(END | {name: b"1"})
 
 
-@pytest.mark.parametrize("name", [b"timestamp", b"pcm", b"sample_rate", b"protection", b"seq"])
+@pytest.mark.parametrize("name", [b"timestamp", b"pcm", b"sample_rate", b"protection"])
 def test_audio_and_end_do_not_mix(name: bytes) -> None:
     assert "does not belong" in refusal(END | {name: b"1"})
 
@@ -226,13 +236,15 @@ def test_retry_repeats_the_identity() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        Chunk("u", "c", 6.0, bytes(640), seq=6),
-        Chunk("u", "c", 6.0, bytes(642), seq=5),
-        Chunk("u", "c", 6.0, bytes(639) + b"\1", seq=5),
-        Chunk("u", "c", 6.0, bytes(640)),
+        Chunk("u", "c", 5.0, bytes(640), seq=6),
+        Chunk("u", "c", 5.0, bytes(642), seq=5),
+        Chunk("u", "c", 5.0, bytes(639) + b"\1", seq=5),
+        Chunk("u", "c", 5.0, bytes(640)),
+        Chunk("u", "c", 6.0, bytes(640), seq=5),
+        Chunk("u", "c", 5.0, bytes(640), seq=5, session=b"a"),
     ],
 )
-def test_silence_with_another_seq_length_or_content_is_no_twin(other: Chunk) -> None:
+def test_silence_that_differs_in_anything_is_no_repetition(other: Chunk) -> None:
     assert Chunk("u", "c", 5.0, bytes(640), seq=5).identity() != other.identity()
 
 
