@@ -1,0 +1,106 @@
+"""Deletions as the bucket remembers them, for as long as something may bring deleted audio back.
+
+Redis has tombstones too, and forgets them with its data. A blob in a spool, a replica that was behind, or a conversion
+under way would then restore what was deleted. So a deletion is also one small object:
+
+    deleted/{first 32 hex digits of SHA-256 of uid, a zero byte and the conversation id, if it is of a conversation}
+
+Its content is JSON: `id` (random, of the latest deletion) and `streams`, which maps the random id of a stream to the
+last entry that was in it at the deletion. What was pushed to that stream up to this entry is deleted. The names tell
+nobody whose audio it was. A lifecycle rule may remove the objects when no spool and no backup of Redis is that old.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from worker.batch import entry_order
+from worker.errors import ObjectExists, ObjectMissing, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from worker.batch import EntryId
+    from worker.stores import Store
+
+FOLDER = "deleted"
+TRIES = 5
+"""Two deletions of the same conversation at once may overwrite each other's object so often at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A deletion: its random id, and per stream the last entry that it covers."""
+
+    id: str
+    streams: Mapping[str, EntryId] = field(default_factory=dict)
+
+    def covers(self, stream: str, entry: EntryId) -> bool:
+        """Whether an entry of a stream was pushed before the deletion."""
+        last = self.streams.get(stream)
+        return last is not None and entry_order(entry) <= entry_order(last)
+
+    def to_bytes(self) -> bytes:
+        """The object's content."""
+        return json.dumps({"id": self.id, "streams": dict(self.streams)}, sort_keys=True).encode()
+
+
+def tombstone_name(uid: str, conversation_id: str | None = None) -> str:
+    """Name of the object that records the deletion of a user or of one conversation."""
+    whose = uid if conversation_id is None else f"{uid}\0{conversation_id}"
+    return f"{FOLDER}/{sha256(whose.encode()).hexdigest()[:32]}"
+
+
+async def record_tombstone(
+    store: Store, uid: str, conversation_id: str | None, streams: Mapping[str, EntryId]
+) -> Tombstone:
+    """Record a deletion as of now; what former deletions cover stays covered.
+
+    Raises:
+        StoreError: the store does not do it; the deletion is not recorded then.
+    """
+    name = tombstone_name(uid, conversation_id)
+    for _ in range(TRIES):
+        before = await _read(store, name)
+        merged = dict(before.streams) if before else {}
+        for stream, last in streams.items():
+            merged[stream] = max(last, merged.get(stream, last), key=entry_order)
+        tombstone = Tombstone(secrets.token_hex(8), merged)
+        try:
+            if before is not None:
+                await store.delete(name)
+            await store.create(name, tombstone.to_bytes(), {})
+        except ObjectExists:
+            continue
+        return tombstone
+    raise StoreError(f"{name} changes all the time: other deletions of the same audio are under way", cause="exists")
+
+
+async def find_tombstones(store: Store, uid: str, conversation_id: str) -> list[Tombstone]:
+    """Deletions of a conversation and of its user; empty if neither was ever deleted.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    names = [tombstone_name(uid), tombstone_name(uid, conversation_id)]
+    found = [await _read(store, name) for name in names]
+    return [tombstone for tombstone in found if tombstone is not None]
+
+
+async def _read(store: Store, name: str) -> Tombstone | None:
+    try:
+        content = await store.read(name)
+    except ObjectMissing:
+        return None
+    try:
+        facts = json.loads(content)
+        streams = {str(stream): str(last) for stream, last in facts["streams"].items()}
+        for last in streams.values():
+            entry_order(last)
+        return Tombstone(str(facts["id"]), streams)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise StoreError(f"{name} is no record of a deletion; a person must look", cause="corrupt") from error
