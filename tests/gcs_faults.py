@@ -17,6 +17,7 @@ Action = Literal[
     "truncate",  # a download ends in the middle
     "garbage",  # 200 and a page of HTML
     "other_json",  # 200 and `body`, nothing done
+    "answer",  # `status`, `headers` and `body` (JSON, or text as it is), nothing done
     "latency",  # `seconds` go by, then all is well
 ]
 Stage = Literal["request", "commit", "reply"]  # before the body is read; before, and after, the change is made
@@ -24,7 +25,10 @@ Stage = Literal["request", "commit", "reply"]  # before the body is read; before
 
 @dataclass
 class Fault:
-    """One thing that goes wrong `times` times, with requests whose kind and object name match the two patterns."""
+    """One thing that goes wrong `times` times, with requests whose kind and object name match the two patterns.
+
+    `done` says that a request is carried out all the same before the wrong answer is given.
+    """
 
     match: str
     action: Action = "status"
@@ -36,6 +40,8 @@ class Fault:
     retry_after: str | float | None = None
     seconds: float = 0.0
     body: object = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    done: bool = False
     hits: int = 0
 
     def __post_init__(self) -> None:

@@ -160,27 +160,21 @@ class GcsServer:
         await self.script.wait("reply", call.kind, call.name)
         if fault is not None and fault.action == "drop_reply":
             return _reset(request)
+        if fault is not None and (answer := _made_up(fault)) is not None:
+            return answer
         if fault is not None and fault.action == "truncate":
             return await _truncated(request, reply)
         return _response(reply)
 
     async def _refuse(self, request: web.Request, fault: Fault) -> web.StreamResponse | None:
-        if fault.action == "status":
-            error = ApiError(fault.status, fault.reason, fault.message)
-            headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
-            return web.json_response(error.body(), status=error.status, headers=headers)
         if fault.action == "reset":
             return _reset(request)
-        if fault.action == "garbage":
-            return web.Response(text="<html>Please log in to the network</html>", content_type="text/html")
-        if fault.action == "other_json":
-            return web.json_response(fault.body)
         if fault.action == "stall":
             await self._stopping.wait()
             return _reset(request)
         if fault.action == "latency":
             await asyncio.sleep(fault.seconds)
-        return None
+        return None if fault.done else _made_up(fault)
 
     def _perform(self, call: Call, action: Action | None, base_url: str) -> Reply:
         if action == "corrupt":
@@ -215,6 +209,22 @@ async def _truncated(request: web.Request, reply: Reply) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.close()
     return response
+
+
+def _made_up(fault: Fault) -> web.Response | None:
+    """The answer that a fault puts in the place of the real one, if it does."""
+    if fault.action == "status":
+        error = ApiError(fault.status, fault.reason, fault.message)
+        headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+        return web.json_response(error.body(), status=error.status, headers=headers)
+    if fault.action == "garbage":
+        return web.Response(text="<html>Please log in to the network</html>", content_type="text/html")
+    if fault.action == "other_json":
+        return web.json_response(fault.body)
+    if fault.action == "answer":
+        text = fault.body if isinstance(fault.body, str) else json.dumps(fault.body)
+        return web.Response(status=fault.status, headers=fault.headers, text=text, content_type="application/json")
+    return None
 
 
 def _response(reply: Reply) -> web.Response:
