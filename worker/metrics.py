@@ -64,7 +64,10 @@ class Metrics:
         self.retries = self._counter(
             "store_retries",
             "Store requests repeated, by cause",
-            cause=("network", "timeout", "server", "throttled", "permission", "missing-bucket", "corrupt"),
+            cause=(
+                *("network", "timeout", "server", "throttled", "permission", "missing-bucket"),
+                *("corrupt", "unexpected", "inconsistent", "unmounted"),
+            ),
         )
         self.conflicts = self._counter(
             "store_conflicts", "Uploads that found their name taken", outcome=("same", "part", "foreign")

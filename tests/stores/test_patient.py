@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.clock import Clock
 from tests.gcs_server import GcsServer
 from tests.harness import eventually
-from worker.errors import ObjectExists, Outage, StoreError
-from worker.metrics import Metrics
+from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
+from worker.metrics import PREFIX, Metrics
 from worker.stores import patient
 from worker.stores.gcs import GcsStore
 from worker.stores.patient import PROBE_SECONDS, PatientStore
 from worker.stores.watched import WatchedStore
 from worker.tasks import end
 
+NAME = "chunks/u/c/1.000.opus"
 PATIENCE = 30.0
 
 
@@ -26,10 +30,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def watched(gcs: GcsStore, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+def watched(gcs: GcsStore, clock: Clock, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
     monkeypatch.setattr(patient, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(patient, "JITTER", 0.0)
-    return WatchedStore(gcs, asyncio.Semaphore(4), Metrics(), clock)
+    return WatchedStore(gcs, asyncio.Semaphore(4), metrics, clock)
 
 
 async def test_a_refusal_is_repeated_until_it_is_none(watched: WatchedStore, gcs_server: GcsServer) -> None:
@@ -120,3 +129,131 @@ async def test_waiting_as_long_as_the_store_asks_does_not_delay_the_spool(watche
     asked = StoreError("slow down", cause="throttled", retry_after=3600.0)
     assert PatientStore(watched)._wait_for(asked) == 3600.0
     assert PatientStore(watched, PATIENCE)._wait_for(asked) == patient.LONGEST_WAIT
+
+
+def retries(metrics: Metrics, cause: str) -> float | None:
+    return metrics.registry.get_sample_value(f"{PREFIX}_store_retries_total", {"cause": cause})
+
+
+TAKEN: dict[str, Any] = {"action": "status", "status": 412, "reason": "conditionNotMet", "message": "not held"}
+REFUSALS: list[tuple[str, dict[str, Any]]] = [
+    ("inconsistent", TAKEN),
+    ("unexpected", {"action": "garbage"}),
+    ("corrupt", {"action": "keep_other_bytes"}),
+    ("corrupt", {"action": "corrupt"}),
+]
+
+
+async def test_put_tells_what_has_the_name(watched: WatchedStore) -> None:
+    store = PatientStore(watched)
+    assert await store.put(NAME, b"first", {"writer": "1"}) is None
+    found = await store.put(NAME, b"second", {"writer": "2"})
+    assert found is not None
+    assert (found.name, found.size, found.metadata) == (NAME, 5, {"writer": "1"})
+
+
+@pytest.mark.parametrize(("cause", "fault"), REFUSALS)
+async def test_a_refused_put_is_repeated_with_backoff_counted_and_logged(
+    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics, cause: str, fault: dict[str, Any]
+) -> None:
+    gcs_server.fail("insert.*", times=4, **fault)
+    began = time.monotonic()
+    with capture_logs() as events:
+        assert await PatientStore(watched).put(NAME, b"audio", {}) is None
+    assert time.monotonic() - began >= 0.01 * (1 + 2 + 4 + 8)
+    assert gcs_server.count("insert.*") == 5
+    assert retries(metrics, cause) == 4
+    assert [event["cause"] for event in events if event["event"] == "store.refused"] == [cause] * 4
+    assert gcs_server.objects()[NAME].data == b"audio"
+
+
+@pytest.mark.parametrize(("cause", "fault"), REFUSALS)
+async def test_a_put_that_is_refused_for_long_makes_the_store_unwell_and_is_an_outage(
+    watched: WatchedStore, gcs_server: GcsServer, clock: Clock, cause: str, fault: dict[str, Any]
+) -> None:
+    gcs_server.fail("insert.*", times=1000, **fault)
+    putting = asyncio.create_task(PatientStore(watched, PATIENCE).put(NAME, b"audio", {}))
+    await eventually(lambda: gcs_server.count("insert.*") >= 3)
+    assert (watched.health.failing_since, watched.health.cause) == (clock.now, cause)
+    clock.now += PATIENCE
+    with pytest.raises(Outage, match=cause):
+        await putting
+    assert watched.health.failing_for(clock.now) == PATIENCE
+
+
+async def test_a_name_that_is_taken_by_nothing_says_so(watched: WatchedStore, gcs_server: GcsServer) -> None:
+    gcs_server.fail("insert.*", **TAKEN)
+    with pytest.raises(StoreError, match=rf"says that {NAME} exists, and shows no such object"):
+        await watched.put(NAME, b"audio", {})
+
+
+async def test_a_put_that_cannot_look_up_what_has_the_name_is_repeated_as_a_whole(
+    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics
+) -> None:
+    await watched.create(NAME, b"audio", {"writer": "1"})
+    gcs_server.fail("get", "status", status=503)
+    found = await PatientStore(watched).put(NAME, b"audio", {})
+    assert found is not None
+    assert found.metadata == {"writer": "1"}
+    assert retries(metrics, "server") == 1
+    assert gcs_server.count("insert.*") == 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, RecursionError, KeyError, MemoryError])
+async def test_an_error_that_nobody_foresaw_is_a_refusal_like_every_other(
+    watched: WatchedStore,
+    gcs: GcsStore,
+    metrics: Metrics,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception],
+) -> None:
+    async def failing(*_: object) -> None:
+        raise error("a bug")
+
+    with monkeypatch.context() as patch, capture_logs() as events:
+        patch.setattr(gcs, "create", failing)
+        with pytest.raises(StoreError, match=rf"{error.__name__}: .*a bug") as caught:
+            await watched.put(NAME, b"audio", {})
+    assert caught.value.cause == "unexpected"
+    assert (watched.health.failing_since, watched.health.cause) == (clock.now, "unexpected")
+    assert retries(metrics, "unexpected") == 1
+    assert [error.__name__ in event["error"] for event in events] == [True]
+    assert await PatientStore(watched).put(NAME, b"audio", {}) is None
+
+
+async def test_a_request_that_is_called_off_is_no_refusal(
+    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics
+) -> None:
+    gate = gcs_server.hold("insert.*")
+    putting = asyncio.create_task(PatientStore(watched).put(NAME, b"audio", {}))
+    await gate.reached()
+    putting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    assert watched.health.failing_since is None
+    samples = [sample for family in metrics.retries.collect() for sample in family.samples]
+    assert {sample.value for sample in samples if sample.name.endswith("_total")} == {0.0}
+
+
+async def test_a_read_is_repeated_until_it_succeeds_unless_there_is_nothing(
+    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics
+) -> None:
+    store = PatientStore(watched)
+    with pytest.raises(ObjectMissing):
+        await store.read(NAME)
+    await store.create(NAME, b"audio", {})
+    gcs_server.fail("download", "corrupt", times=2)
+    assert await store.read(NAME) == b"audio"
+    assert retries(metrics, "corrupt") == 2
+
+
+async def test_a_deletion_of_one_generation_leaves_another(watched: WatchedStore) -> None:
+    store = PatientStore(watched)
+    await store.create(NAME, b"first", {})
+    first = await store.stat(NAME)
+    assert first is not None
+    await store.delete(NAME)
+    await store.create(NAME, b"second", {})
+    assert not await store.delete(NAME, first.generation)
+    assert await store.read(NAME) == b"second"

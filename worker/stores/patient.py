@@ -50,17 +50,25 @@ class PatientStore:
         """Store a new object. Raises `ObjectExists`, `Outage`."""
         await self._repeated(lambda: self._store.create(name, data, metadata), self._give_up_after)
 
+    async def put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
+        """Store a new object; None when it is stored, else what has the name. Raises `Outage`."""
+        return await self._repeated(lambda: self._store.put(name, data, metadata), self._give_up_after)
+
     async def stat(self, name: str) -> BlobInfo | None:
         """Describe an object; None if there is none. Raises `Outage`."""
         return await self._repeated(lambda: self._store.stat(name), self._give_up_after)
+
+    async def read(self, name: str) -> bytes:
+        """An object's bytes. Raises `ObjectMissing`, `Outage`."""
+        return await self._repeated(lambda: self._store.read(name), self._give_up_after)
 
     async def listed(self, prefix: str) -> list[BlobInfo]:
         """All objects whose name starts with `prefix`. Raises `Outage`."""
         return await self._repeated(lambda: self._store.listed(prefix), self._give_up_after)
 
-    async def delete(self, name: str) -> bool:
-        """Delete an object; False if there was none."""
-        return await self._repeated(lambda: self._store.delete(name), None)
+    async def delete(self, name: str, generation: str | None = None) -> bool:
+        """Delete an object, or only this generation of it; False if there was none."""
+        return await self._repeated(lambda: self._store.delete(name, generation), None)
 
     async def _repeated(self, request: Callable[[], Awaitable[T]], give_up_after: float | None) -> T:
         with self.health.wanted():

@@ -17,6 +17,9 @@ from worker.stores import BlobInfo, Store
 
 T = TypeVar("T")
 
+MAX_DETAIL = 300
+"""Characters of an unknown error's own words."""
+
 log = structlog.get_logger()
 
 
@@ -73,13 +76,24 @@ class WatchedStore:
         """Store a new object. Raises `ObjectExists`."""
         await self._watched(lambda: self._store.create(name, data, metadata))
 
+    async def put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
+        """Store a new object; None when it is stored, else what has the name.
+
+        A name that is taken by nothing is a refusal: whoever took it for an answer would ask again at once, for ever.
+        """
+        return await self._watched(lambda: self._put(name, data, metadata))
+
     async def stat(self, name: str) -> BlobInfo | None:
         """Describe an object; None if there is none."""
         return await self._watched(lambda: self._store.stat(name))
 
-    async def delete(self, name: str) -> bool:
-        """Delete an object; False if there was none."""
-        return await self._watched(lambda: self._store.delete(name))
+    async def read(self, name: str) -> bytes:
+        """An object's bytes. Raises `ObjectMissing`."""
+        return await self._watched(lambda: self._store.read(name))
+
+    async def delete(self, name: str, generation: str | None = None) -> bool:
+        """Delete an object, or only this generation of it; False if there was none."""
+        return await self._watched(lambda: self._store.delete(name, generation))
 
     async def listed(self, prefix: str) -> list[BlobInfo]:
         """All objects whose name starts with `prefix`."""
@@ -88,6 +102,17 @@ class WatchedStore:
             return [info async for info in self._store.list(prefix)]
 
         return await self._watched(request)
+
+    async def _put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
+        try:
+            await self._store.create(name, data, metadata)
+        except ObjectExists:
+            found = await self._store.stat(name)
+            if found is None:
+                text = f"the store says that {name} exists, and shows no such object"
+                raise StoreError(text, cause="inconsistent") from None
+            return found
+        return None
 
     async def _watched(self, request: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -99,6 +124,11 @@ class WatchedStore:
         except StoreError as error:
             self._refused(error)
             raise
+        except Exception as error:  # whatever it is, the audio is not stored
+            text = f"the store failed with {type(error).__name__}: {str(error)[:MAX_DETAIL]}"
+            unknown = StoreError(text, cause="unexpected")
+            self._refused(unknown)
+            raise unknown from error
         self.health.failing_since = None
         return answer
 
