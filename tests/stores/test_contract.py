@@ -128,6 +128,52 @@ async def test_copy_keeps_metadata_and_the_source(store: Store) -> None:
     assert infos[0].crc32c == infos[1].crc32c == google_crc32c.value(b"content")
 
 
+async def test_copy_replaces_the_metadata_by_those_given(store: Store) -> None:
+    await store.create(NAME, b"content", METADATA)
+
+    await store.copy(NAME, "chunks/replaced", {"codec": "pcm"})
+    await store.copy(NAME, "chunks/none", {})
+
+    infos = [info async for info in store.list("chunks/")]
+    assert [(info.name, info.metadata) for info in infos] == [
+        ("chunks/none", {}),
+        ("chunks/replaced", {"codec": "pcm"}),
+        (NAME, METADATA),
+    ]
+    assert await store.read("chunks/replaced") == b"content"
+
+
+async def generation_of(store: Store, name: str) -> str:
+    info = await store.stat(name)
+    assert info is not None
+    return info.generation
+
+
+async def test_delete_of_a_generation_takes_no_later_object_of_the_name(store: Store) -> None:
+    await store.create(NAME, b"first", METADATA)
+    first = await generation_of(store, NAME)
+    await store.delete(NAME)
+    await store.create(NAME, b"second", {})
+    second = await generation_of(store, NAME)
+
+    assert first != second
+    assert await store.delete(NAME, first) is False
+    assert await store.read(NAME) == b"second"
+    assert await store.delete(NAME, second) is True
+    assert await store.delete(NAME, second) is False
+    assert await store.stat(NAME) is None
+
+
+async def test_list_and_stat_tell_the_same_generation_and_a_copy_has_its_own(store: Store) -> None:
+    await store.create(NAME, b"content", METADATA)
+    await store.copy(NAME, "chunks/copy")
+
+    infos = [info async for info in store.list("chunks/")]
+
+    assert [info.generation for info in infos] == [await generation_of(store, info.name) for info in infos]
+    assert len({info.generation for info in infos}) == 2
+
+
 async def test_copy_never_overwrites(store: Store) -> None:
     await store.create(NAME, b"source", {})
     await store.create("chunks/target", b"target", {})
