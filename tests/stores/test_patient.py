@@ -138,7 +138,8 @@ def retries(metrics: Metrics, cause: str) -> float | None:
 TAKEN: dict[str, Any] = {"action": "status", "status": 412, "reason": "conditionNotMet", "message": "not held"}
 REFUSALS: list[tuple[str, dict[str, Any]]] = [
     ("inconsistent", TAKEN),
-    ("unexpected", {"action": "garbage"}),
+    ("unexpected", {"action": "other_json", "body": {}}),
+    ("unexpected", {"action": "answer", "status": 307, "headers": {"Location": "/"}}),
     ("corrupt", {"action": "keep_other_bytes"}),
     ("corrupt", {"action": "corrupt"}),
 ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -13,19 +12,22 @@ import google_crc32c
 from gcloud.aio.storage import Storage
 
 from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
-from worker.stores import BlobInfo
+from worker.stores.gcs_answers import copy_in, crc32c_in, encode_crc32c, object_in, page_in, unexpected
 from worker.stores.gcs_credentials import Credentials
 from worker.stores.gcs_errors import translated
+from worker.stores.gcs_session import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from worker.stores import BlobInfo
 
 API_ROOT = "https://storage.googleapis.com"
 CONTENT_TYPE = "application/octet-stream"
 CONNECT_TIMEOUT = 10.0  # seconds for TCP and TLS
 REQUEST_TIMEOUT = 60.0  # seconds for a whole request: 8 MiB of PCM at 150 kB/s
 CREATE_ONLY = {"ifGenerationMatch": "0"}
-LIST_FIELDS = "nextPageToken,items(name,size,crc32c,generation,metadata)"
+LIST_FIELDS = "kind,nextPageToken,items(name,size,crc32c,generation,metadata)"
 CHECK_REFUSED = ("permission", "missing-bucket", "request")
 
 
@@ -62,42 +64,45 @@ class GcsStore:
 
     async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """See `Store.create`: one request, one Class A operation."""
-        checksum = google_crc32c.value(data)
-        with self._request(f"storing {name}", exists=name):
-            stored = await self._client().upload(
+        doing, checksum = f"storing {name}", google_crc32c.value(data)
+        with self._request(doing, exists=name):
+            answer = await self._client().upload(
                 self._bucket,
                 self._prefix + name,
                 data,
                 content_type=CONTENT_TYPE,
                 parameters=dict(CREATE_ONLY),
-                metadata={"crc32c": _encode_crc32c(checksum), "metadata": dict(metadata)},
+                metadata={"crc32c": encode_crc32c(checksum), "metadata": dict(metadata)},
                 force_resumable_upload=False,
                 timeout=self._timeout,
             )
-        if _crc32c_of(_described(stored)) not in (None, checksum):
-            await self._discard(name, stored)
+        stored = object_in(answer, self._bucket, self._prefix + name, doing)
+        if stored.crc32c is None:
+            raise unexpected(doing, answer)
+        if (stored.size, stored.crc32c) != (len(data), checksum):
+            await self._discard(name, stored.generation)
 
     async def stat(self, name: str) -> BlobInfo | None:
         """See `Store.stat`."""
+        doing = f"looking up {name}"
         try:
-            with self._request(f"looking up {name}", missing=name):
-                resource = await self._client().download_metadata(
+            with self._request(doing, missing=name):
+                answer = await self._client().download_metadata(
                     self._bucket, self._prefix + name, timeout=self._timeout
                 )
         except ObjectMissing:
             return None
-        return self._info(_described(resource))
+        return replace(object_in(answer, self._bucket, self._prefix + name, doing), name=name)
 
     async def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
         """See `Store.list`: a request per thousand objects."""
         token = ""
         while True:
-            page = await self._page(prefix, after, token)
-            for resource in page.get("items", []):
-                info = self._info(resource)
-                if info.name != after:  # where the listing starts is in it
-                    yield info
-            token = page.get("nextPageToken", "")
+            infos, token = await self._page(prefix, after, token)
+            for info in infos:
+                name = info.name.removeprefix(self._prefix)
+                if name != after:  # where the listing starts is in it
+                    yield replace(info, name=name)
             if not token:
                 return
 
@@ -110,7 +115,7 @@ class GcsStore:
             )
             async with response as reply:
                 data: bytes = await reply.read()
-                expected = _crc32c_in(reply.headers.getall("x-goog-hash", []))
+                expected = crc32c_in(reply.headers.getall("x-goog-hash", []))
         if expected is None:
             info = await self.stat(name)
             expected = info.crc32c if info else None
@@ -120,9 +125,10 @@ class GcsStore:
 
     async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
         """See `Store.copy`: inside Cloud Storage, in one request unless the bucket's classes or locations differ."""
+        doing = f"copying {source} to {target}"
         resource = None if metadata is None else {"contentType": CONTENT_TYPE, "metadata": dict(metadata)}
-        with self._request(f"copying {source} to {target}", missing=source, exists=target):
-            reply = await self._client().copy(
+        with self._request(doing, missing=source, exists=target):
+            answer = await self._client().copy(
                 self._bucket,
                 self._prefix + source,
                 self._bucket,
@@ -131,8 +137,7 @@ class GcsStore:
                 params=dict(CREATE_ONLY),
                 timeout=self._timeout,
             )
-        if not _described(reply).get("done"):
-            raise StoreError(f"copying {source} to {target}: the store did not finish", cause="unexpected")
+        copy_in(answer, self._bucket, self._prefix + target, doing)
 
     async def delete(self, name: str, generation: str | None = None) -> bool:
         """See `Store.delete`."""
@@ -146,13 +151,15 @@ class GcsStore:
 
     async def check(self) -> None:
         """See `Store.check`: lists one object, because reading the bucket itself takes a right that workers lack."""
+        doing = f"opening gs://{self._bucket}"
         try:
-            with self._request(f"opening gs://{self._bucket}"):
-                await self._client().list_objects(
+            with self._request(doing):
+                answer = await self._client().list_objects(
                     self._bucket,
-                    params={"prefix": self._prefix, "maxResults": "1", "fields": "nextPageToken"},
+                    params={"prefix": self._prefix, "maxResults": "1", "fields": "kind,nextPageToken"},
                     timeout=self._timeout,
                 )
+            page_in(answer, self._bucket, self._prefix, doing)
         except StoreError as error:
             if error.cause in CHECK_REFUSED:
                 raise SettingsError(f"STORE_URL: {error}") from error
@@ -174,8 +181,8 @@ class GcsStore:
         return self._storage
 
     def _connect(self) -> Storage:
-        # Made on first use, inside the event loop. Callers bound their own concurrency, so the connector does not.
-        self._session = self._session or aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        # Made on first use, inside the event loop.
+        self._session = self._session or open_session()
         session: Any = self._session  # the library's type of it depends on what else is installed
         if self._emulator_host is not None:
             # An empty credentials document keeps the library from looking for real ones.
@@ -194,70 +201,26 @@ class GcsStore:
                 self._credentials.forget()
             raise
 
-    async def _page(self, prefix: str, start: str, token: str) -> dict[str, Any]:
+    async def _page(self, prefix: str, start: str, token: str) -> tuple[Sequence[BlobInfo], str]:
         params = {"prefix": self._prefix + prefix, "projection": "noAcl", "fields": LIST_FIELDS}
         if start:
             params["startOffset"] = self._prefix + start
         if token:
             params["pageToken"] = token
-        with self._request(f"listing {prefix}"):
-            return _described(await self._client().list_objects(self._bucket, params=params, timeout=self._timeout))
+        doing = f"listing {prefix}"
+        with self._request(doing):
+            answer = await self._client().list_objects(self._bucket, params=params, timeout=self._timeout)
+        return page_in(answer, self._bucket, self._prefix + prefix, doing)
 
-    def _info(self, resource: Mapping[str, Any]) -> BlobInfo:
-        try:
-            return BlobInfo(
-                name=resource["name"].removeprefix(self._prefix),
-                size=int(resource["size"]),
-                metadata=dict(resource.get("metadata", {})),
-                crc32c=_crc32c_of(resource),
-                generation=str(resource.get("generation", "")),
-            )
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError("the store describes an object in an unknown form", cause="unexpected") from error
-
-    async def _discard(self, name: str, stored: Mapping[str, Any]) -> None:
+    async def _discard(self, name: str, generation: str) -> None:
         # The server took the upload and keeps other bytes: remove exactly these, so that a repeat can succeed.
-        with self._request(f"discarding {name}", missing=name):
-            await self._client().delete(
-                self._bucket,
-                self._prefix + name,
-                params={"ifGenerationMatch": str(stored.get("generation"))},
-                timeout=self._timeout,
-            )
-        raise StoreError(f"storing {name}: the store kept other bytes than it was sent", cause="corrupt")
+        left = ""
+        try:
+            await self.delete(name, generation)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, what counts is that the audio is not stored
+            left = f" and they are still there ({type(error).__name__}: {error})"
+        raise StoreError(f"storing {name}: the store kept other bytes than it was sent{left}", cause="corrupt")
 
 
 def _api_root(host: str) -> str:
     return (host if "://" in host else f"http://{host}").rstrip("/")
-
-
-def _described(reply: object) -> dict[str, Any]:
-    if not isinstance(reply, dict):
-        raise StoreError("the store's reply is JSON but no description", cause="unexpected")
-    return reply
-
-
-def _encode_crc32c(value: int) -> str:
-    """Base64 of the big-endian number, as the object resource's `crc32c` has it."""
-    return base64.b64encode(value.to_bytes(4, "big")).decode()
-
-
-def _decode_crc32c(text: str) -> int | None:
-    try:
-        return int.from_bytes(base64.b64decode(text, validate=True), "big")
-    except binascii.Error:
-        return None
-
-
-def _crc32c_of(resource: Mapping[str, Any]) -> int | None:
-    text = resource.get("crc32c")
-    return _decode_crc32c(text) if isinstance(text, str) else None
-
-
-def _crc32c_in(hashes: list[str]) -> int | None:
-    """The checksum in `x-goog-hash: crc32c=…,md5=…`, in one header or in several."""
-    for part in ",".join(hashes).split(","):
-        kind, _, value = part.strip().partition("=")
-        if kind == "crc32c":
-            return _decode_crc32c(value)
-    return None

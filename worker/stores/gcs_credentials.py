@@ -16,8 +16,8 @@ from worker.stores.gcs_errors import FOREIGN
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 
-# A token reply of the wrong shape gives LookupError or TypeError, an unusable private key ValueError or PyJWTError.
-FOREIGN_AUTH = (*FOREIGN, ValueError, LookupError, TypeError, jwt.PyJWTError)
+# An unusable private key may give PyJWTError too.
+FOREIGN_AUTH = (*FOREIGN, jwt.PyJWTError)
 
 
 class Credentials(Token):

@@ -16,8 +16,10 @@ from worker.errors import ObjectExists, ObjectMissing, StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# Everything a request can raise: the transport's errors, and a reply that is not the JSON it should be.
-FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, json.JSONDecodeError, UnicodeError)
+# What the libraries raise when a reply is not the JSON that they go on to work with.
+MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+# Everything a request can raise: the transport's errors, and those.
+FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, *MALFORMED)
 
 CAUSES = {401: "permission", 403: "permission", 404: "missing-bucket", 408: "timeout", 412: "exists", 429: "throttled"}
 ADVICE = {
@@ -60,9 +62,8 @@ def _ours(error: Exception, doing: str, missing: str | None, exists: str | None)
 def _transport_cause(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, (json.JSONDecodeError, UnicodeError)):
-        return "unexpected"
-    return "network"
+    # Asked in this order, because a certificate that does not count is an OSError and a ValueError too.
+    return "network" if isinstance(error, (aiohttp.ClientError, OSError)) else "unexpected"
 
 
 def _refusal(error: aiohttp.ClientResponseError, doing: str) -> StoreError:
