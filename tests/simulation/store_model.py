@@ -93,6 +93,9 @@ class ModelStore:
     async def check(self) -> None:
         """It exists."""
 
+    async def identity(self) -> str:
+        return ""
+
     async def close(self) -> None:
         """Nothing is open."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -14,12 +15,13 @@ import pytest
 
 from worker.errors import SettingsError, StoreError
 from worker.stores.files import FileStore
-from worker.stores.tree import TEMPORARY_MAX_AGE
+from worker.stores.tree import TEMPORARY_MAX_AGE, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 NAME = "chunks/user/conversation/1000.000.opus.enc"
+BARE = [".metadata", ".metadata/.lock", ".metadata/.store", ".metadata/.tmp"]
 
 
 @pytest.fixture
@@ -121,7 +123,7 @@ async def test_delete_leaves_no_file_and_no_empty_directory(files: FileStore, ro
     assert (root / "chunks/user/other/1.000.bin").exists()
     await files.delete("chunks/user/other/1.000.bin")
 
-    assert everything_in(root) == [".metadata", ".metadata/.lock", ".metadata/.tmp"]
+    assert everything_in(root) == BARE
 
 
 @pytest.mark.parametrize(
@@ -139,6 +141,7 @@ async def test_delete_leaves_no_file_and_no_empty_directory(files: FileStore, ro
         "a\0b",
         ".metadata/x",
         ".lock",
+        ".store/x",
     ],
 )
 async def test_a_name_that_would_leave_the_directory_is_refused_by_every_call(
@@ -226,7 +229,7 @@ async def test_a_failing_disk_has_a_cause_and_leaves_nothing(
 
     assert caught.value.cause == cause
     assert await files.stat(NAME) is None
-    assert everything_in(root) == [".metadata", ".metadata/.lock", ".metadata/.tmp"]
+    assert everything_in(root) == BARE
     await files.create(NAME, b"content", {})
 
 
@@ -272,4 +275,148 @@ async def test_ids_longer_than_a_files_name_leave_nothing_behind_when_their_blob
         root / "chunks" / first / rest / f"{253 * 'c'}\\" / "\\ccc" / "1000.000.opus.enc"
     ).read_bytes() == b"content"
     assert await files.delete(name)
-    assert everything_in(root) == [".metadata", ".metadata/.lock", ".metadata/.tmp"]
+    assert everything_in(root) == BARE
+
+
+def names_in(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
+def move_away(root: Path) -> Path:
+    return root.rename(root.with_name("volume"))
+
+
+def unmount(root: Path) -> Callable[[], None]:
+    """Leave an empty directory where the store was; returns what brings the store back."""
+    volume = move_away(root)
+    root.mkdir()
+
+    def mount() -> None:
+        assert everything_in(root) == [], "something was written below the mount point"
+        root.rmdir()
+        volume.rename(root)
+
+    return mount
+
+
+def calls(files: FileStore) -> dict[str, Callable[[], Awaitable[object]]]:
+    async def listing() -> list[str]:
+        return [info.name async for info in files.list("")]
+
+    return {
+        "create": lambda: files.create("chunks/new", b"", {}),
+        "stat": lambda: files.stat(NAME),
+        "list": listing,
+        "read": lambda: files.read(NAME),
+        "copy": lambda: files.copy(NAME, "chunks/copy"),
+        "delete": lambda: files.delete(NAME),
+        "check": files.check,
+        "identity": files.identity,
+    }
+
+
+CALLS = ["create", "stat", "list", "read", "copy", "delete", "check", "identity"]
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_volume_that_is_gone_refuses_everything_until_it_is_back(
+    files: FileStore, root: Path, call: str
+) -> None:
+    await files.create(NAME, b"content", {})
+    mount = unmount(root)
+
+    with pytest.raises(StoreError, match=rf"{root} is not the directory that it was: is the volume mounted") as caught:
+        await calls(files)[call]()
+
+    assert caught.value.cause == "unmounted"
+    mount()
+    assert await files.read(NAME) == b"content"
+    await calls(files)[call]()
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_directory_that_is_gone_is_not_made_again(files: FileStore, root: Path, call: str) -> None:
+    await files.check()
+    move_away(root)
+
+    with pytest.raises(StoreError) as caught:
+        await calls(files)[call]()
+
+    assert caught.value.cause == "unmounted"
+    assert root.name not in names_in(root.parent)
+
+
+async def test_another_store_in_the_same_place_is_refused(files: FileStore, root: Path) -> None:
+    await files.create(NAME, b"content", {})
+    move_away(root)
+    await FileStore(root).create("chunks/other", b"", {})
+
+    with pytest.raises(StoreError) as caught:
+        await files.create("chunks/new", b"", {})
+
+    assert caught.value.cause == "unmounted"
+    assert everything_in(root / "chunks") == ["other"]
+
+
+@pytest.mark.parametrize("call", ["stat", "list", "read", "identity"])
+async def test_reading_learns_which_directory_it_is(files: FileStore, root: Path, call: str) -> None:
+    await FileStore(root).create(NAME, b"content", {})
+    await calls(files)[call]()
+    mount = unmount(root)
+
+    with pytest.raises(StoreError) as caught:
+        await files.create("chunks/new", b"", {})
+
+    assert caught.value.cause == "unmounted"
+    mount()
+
+
+async def test_everybody_who_opens_a_directory_finds_the_same_id(root: Path) -> None:
+    stores = [FileStore(root) for _ in range(8)]
+
+    await asyncio.gather(*[store.create(f"chunks/{n}", b"", {}) for n, store in enumerate(stores)])
+
+    [identity] = {await store.identity() for store in stores}
+    assert len(identity) == 32
+    assert {await FileStore(root).identity()} == {identity}
+
+
+async def test_a_look_that_the_very_first_write_overtakes_is_no_trouble_and_forgets_nothing(
+    files: FileStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = Tree.marker
+
+    def overtaken(tree: Tree) -> str:
+        found = marker(tree)
+        monkeypatch.undo()
+        files._recognised(mark=True)  # what the write does in another thread
+        return found
+
+    monkeypatch.setattr(Tree, "marker", overtaken)
+
+    assert await files.stat(NAME) is None
+    unmount(root)
+    with pytest.raises(StoreError, match="volume mounted"):
+        await files.stat(NAME)
+
+
+async def test_a_store_from_before_there_were_ids_gets_one_when_it_is_checked(files: FileStore, root: Path) -> None:
+    await FileStore(root).create(NAME, b"years old", {})
+    (root / ".metadata" / ".store").unlink()
+
+    assert await files.identity() == ""
+    assert await files.read(NAME) == b"years old"
+    await files.check()
+
+    assert len(await files.identity()) == 32
+    assert await files.read(NAME) == b"years old"
+
+
+async def test_reading_gives_no_id(files: FileStore, root: Path) -> None:
+    (root / NAME).parent.mkdir(parents=True)
+    (root / NAME).write_bytes(b"years old")
+
+    for call in ("stat", "list", "read", "identity"):
+        await calls(files)[call]()
+
+    assert not (root / ".metadata").exists()

@@ -118,3 +118,20 @@ def test_a_kill_at_any_step_of_a_delete_leaves_all_or_nothing_and_the_name_usabl
         outcomes.append(there)
     assert outcomes[0] is True
     assert outcomes[-1] is False
+
+
+def test_a_kill_at_any_step_of_marking_a_directory_leaves_one_id_or_none(tmp_path: Path) -> None:
+    every = steps_of(lambda: Tree(tmp_path / "measured").mark())
+    outcomes = []
+    for steps in range(len(every)):
+        tree = Tree(tmp_path / str(steps))
+        with Kill(steps), pytest.raises(Killed):
+            tree.mark()
+
+        left = tree.marker()
+        assert len(left) in (0, 32)
+        assert left in ("", tree.mark())
+        assert len(tree.marker()) == 32
+        outcomes.append(bool(left))
+    assert sorted(set(outcomes)) == [False, True]
+    assert outcomes == sorted(outcomes)

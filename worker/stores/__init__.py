@@ -62,6 +62,9 @@ class Store(Protocol):
     async def check(self) -> None:
         """Prove that the store exists and lets us in. Raises `SettingsError` naming STORE_URL, or `StoreError`."""
 
+    async def identity(self) -> str:
+        """Tells this store from another one that is found under the same STORE_URL later; empty if there is none."""
+
     async def close(self) -> None:
         """Release connections; idempotent."""
 

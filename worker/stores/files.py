@@ -43,6 +43,9 @@ class FileStore:
     A blob is at `root/<name>`, `{"metadata": …, "crc32c": …, "size": …}` at `root/.metadata/<name>.json`. An object
     exists from the moment its blob has its name, which is when the metadata is already there and both are synced.
 
+    `root/.metadata/.store` holds the directory's random id. Without it the store would go on, and nobody would notice,
+    below the mount point of a volume that has gone. A directory that has none gets one before it is written to.
+
     Args:
         root: the directory; made when it is written to or checked.
     """
@@ -50,10 +53,11 @@ class FileStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._tree = Tree(root)
+        self._id = ""
 
     async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """See `Store.create`."""
-        await self._run(f"storing {name}", lambda: self._create(name, data, metadata))
+        await self._run(f"storing {name}", lambda: self._create(name, data, metadata), mark=True)
 
     async def stat(self, name: str) -> BlobInfo | None:
         """See `Store.stat`."""
@@ -73,7 +77,7 @@ class FileStore:
 
     async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
         """See `Store.copy`."""
-        await self._run(f"copying {source} to {target}", lambda: self._copy(source, target, metadata))
+        await self._run(f"copying {source} to {target}", lambda: self._copy(source, target, metadata), mark=True)
 
     async def delete(self, name: str, generation: str | None = None) -> bool:
         """See `Store.delete`; directories that it leaves empty go too."""
@@ -82,18 +86,38 @@ class FileStore:
     async def check(self) -> None:
         """See `Store.check`: the directory can be made and written to; what a killed process left half-written goes."""
         try:
-            await self._run(f"opening {self._root}", self._tree.prepare)
+            await self._run(f"opening {self._root}", self._tree.prepare, mark=True)
         except StoreError as error:
-            if error.cause == "full":
+            if error.cause in ("full", "unmounted"):
                 raise
             raise SettingsError(f"STORE_URL: {error}; name a directory that this user can write to") from error
+
+    async def identity(self) -> str:
+        """See `Store.identity`; empty if nothing was ever written here."""
+        return await self._run(f"opening {self._root}", self._tree.marker)
 
     async def close(self) -> None:
         """See `Store.close`; there is nothing to release."""
 
-    async def _run(self, doing: str, work: Callable[[], T]) -> T:
+    async def _run(self, doing: str, work: Callable[[], T], *, mark: bool = False) -> T:
+        def recognised() -> T:
+            if not self._recognised(mark=mark):
+                text = f"{doing}: {self._root} is not the directory that it was: is the volume mounted?"
+                raise StoreError(text, cause="unmounted")
+            return work()
+
         with _translated(doing):
-            return await asyncio.to_thread(work)
+            return await asyncio.to_thread(recognised)
+
+    def _recognised(self, *, mark: bool) -> bool:
+        """Whether this is the directory that the first request met; `mark` gives it an id if it has none yet."""
+        known = self._id  # before the marker, which another thread may be making
+        found = self._tree.marker()
+        if known:
+            return found == known
+        if found or mark:
+            self._id = found or self._tree.mark()
+        return True
 
     def _create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         described = {"metadata": dict(metadata), "crc32c": google_crc32c.value(data), "size": len(data)}

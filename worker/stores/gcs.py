@@ -165,6 +165,10 @@ class GcsStore:
                 raise SettingsError(f"STORE_URL: {error}") from error
             raise
 
+    async def identity(self) -> str:
+        """See `Store.identity`: a bucket's name is its own for ever."""
+        return ""
+
     async def close(self) -> None:
         """See `Store.close`; calls made afterwards raise `StoreError`."""
         self._closed = True

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 METADATA = ".metadata"
 TEMPORARY = f"{METADATA}/.tmp"
 LOCK = f"{METADATA}/.lock"
-RESERVED = (METADATA, ".tmp", ".lock")  # as the first part of a name these would meet the files above
+MARKER = f"{METADATA}/.store"
+RESERVED = (METADATA, ".tmp", ".lock", ".store")  # as the first part of a name these would meet the files above
 TEMPORARY_MAX_AGE = 3600.0  # seconds; a write that still goes on is far younger
 
 
@@ -47,6 +48,17 @@ class Tree:
     def root(self) -> Path:
         """The directory, without symbolic links."""
         return self._given.resolve()
+
+    def marker(self) -> str:
+        """The random id that `mark` has given this directory; empty if it has none."""
+        return (_read(self.root / MARKER) or b"").decode(errors="replace").strip()
+
+    def mark(self) -> str:
+        """The directory's id, which it gets now if it has none: another directory at the same path has another one."""
+        with self._written(uuid.uuid4().hex.encode()) as new, self._locked():
+            if not self.marker():
+                self._place(new, self.root / MARKER)
+        return self.marker()
 
     def add(self, name: str, data: bytes, described: bytes) -> bool:
         """Store a blob and its metadata; False if the name is taken. Either way the named blob is durable on return."""
