@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -35,7 +36,7 @@ from worker.signals import stop_on_signals
 from worker.spool.assembly import open_spooling, placement, watched
 from worker.stores import Store, open_store
 from worker.stream.client import Client, connect
-from worker.stream.config import record_or_check
+from worker.stream.config import record_or_check, record_or_check_store
 from worker.stream.entries import Entries
 from worker.stream.keys import Keys
 from worker.stream.leases import Lease, Leases, Member
@@ -207,19 +208,32 @@ async def _check_surroundings(
     settings: Settings, client: Client, store: Store, metrics: Metrics, stop: asyncio.Event
 ) -> None:
     """Refuse to start in a wrong world, but wait for one that is only down."""
+    keys = Keys(settings.stream_prefix)
+
+    async def check_redis() -> None:
+        version = await check_server(client)
+        await record_or_check(client, keys, settings.partitions)
+        log.info("redis.connected", version=version)
+
+    await _until_redis_answers(check_redis, metrics, stop)
+    try:
+        await store.check()
+        identity = await store.identity()
+    except StoreError as error:
+        metrics.retries.labels(error.cause).inc()
+        log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))
+        return
+    same_store = partial(record_or_check_store, client, keys, settings.store_url, identity)
+    await _until_redis_answers(same_store, metrics, stop)
+
+
+async def _until_redis_answers(ask: Callable[[], Awaitable[None]], metrics: Metrics, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
-            version = await check_server(client)
-            await record_or_check(client, Keys(settings.stream_prefix), settings.partitions)
+            await ask()
         except StreamError as error:
             metrics.redis_errors.labels(error.cause).inc()
             log.warning("redis.unreachable", error=str(error))
             await pause(stop, RETRY_SECONDS)
             continue
-        log.info("redis.connected", version=version)
-        break
-    try:
-        await store.check()
-    except StoreError as error:
-        metrics.retries.labels(error.cause).inc()
-        log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))
+        return

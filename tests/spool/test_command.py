@@ -79,6 +79,21 @@ def test_drain_uploads_everything(chosen: Settings, filled: Path, tmp_path: Path
     assert states(filled) == []
 
 
+def test_drain_leaves_blobs_in_the_spool_while_the_stores_volume_is_gone(
+    chosen: Settings, filled: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):  # the first makes the store, the second records it
+        assert command(chosen, "spool", "drain").exit_code == 0
+    spool(Volume(filled), record_of(seal_of("5000-0"), origin=Origin(chosen.store_url, chosen.stream_prefix)))
+    (tmp_path / "store").rename(tmp_path / "volume")
+    (tmp_path / "store").mkdir()
+    result = command(chosen, "spool", "drain")
+    assert isinstance(result.exception, SettingsError)
+    assert "the volume may not be mounted" in str(result.exception)
+    assert states(filled) == ["ready"]
+    assert list((tmp_path / "store").iterdir()) == []
+
+
 def test_drain_says_what_it_had_to_leave(chosen: Settings, filled: Path) -> None:
     damage(filled)
     result = command(chosen, "spool", "drain", "--json")

@@ -30,9 +30,10 @@ from tests.harness import EXACT, Rig, Running, eventually
 from tests.oracle import Talk, assert_stored_once
 from tests.process import ROOT
 from worker import app, consumer
+from worker.errors import SettingsError
 from worker.metrics import PREFIX, Metrics
 from worker.settings import Settings
-from worker.stores import patient
+from worker.stores import open_store, patient
 
 Events = list[MutableMapping[str, Any]]
 
@@ -76,6 +77,9 @@ def warnings(events: Events) -> set[str]:
         ({"action": "keep_other_bytes"}, "corrupt"),
         ({"action": "reset"}, "network"),
         ({"action": "garbage"}, "unexpected"),
+        ({"action": "other_json", "body": {}}, "unexpected"),
+        ({"action": "answer", "status": 302, "headers": {"Location": "/storage/v1/b/test-bucket/o"}}, "unexpected"),
+        ({"action": "answer", "status": 308, "body": {"kind": "storage#object"}}, "unexpected"),
     ],
     ids=str,
 )
@@ -198,6 +202,66 @@ async def test_store_that_is_away_at_the_start_is_counted_and_named_like_later(
     assert causes(events, "store.refused") == {"network"}
     assert [event["key_id"] for event in events if event["event"] == "worker.started"] == [key_id(TEST_SECRET)]
     assert metrics.registry.get_sample_value(f"{PREFIX}_store_retries_total", {"cause": "network"}) == 1
+
+
+def of_the_store(rig: Rig, directory: Path) -> Settings:
+    directory.mkdir(exist_ok=True)
+    return rig.settings(**EXACT, store_url=directory.as_uri())
+
+
+def replace_by_an_empty_one(directory: Path) -> Path:
+    """What a missing mount looks like; returns where the former directory is."""
+    volume = directory.rename(directory.with_name("volume"))
+    directory.mkdir()
+    return volume
+
+
+async def test_volume_of_the_store_that_goes_and_comes_back(rig: Rig, tmp_path: Path) -> None:
+    """Nothing is written below the mount point, and Redis holds the audio."""
+    talk, root = Talk("c"), tmp_path / "recordings"
+    settings = of_the_store(rig, root)
+    with capture_logs() as events:
+        async with rig.worker(**EXACT, store_url=settings.store_url) as running:
+            await rig.say(talk, 3)
+            await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
+            volume = replace_by_an_empty_one(root)
+            pushed = await rig.say(talk, 3)
+            await eventually(lambda: running.count("store_retries_total", cause="unmounted") >= 2)
+            assert await rig.entries() == len(pushed)
+            root.rmdir()
+            volume.rename(root)
+            await eventually(lambda: running.count("batches_total", trigger="audio") == 2)
+    assert causes(events, "store.refused") == {"unmounted"}
+    store, heard = open_store(settings.store_url), b""
+    async for info in store.list("chunks/"):
+        heard += decode(await store.read(info.name), info.name, info.metadata, secrets=[TEST_SECRET]).pcm
+    assert heard == talk.pcm
+
+
+async def test_worker_does_not_start_on_another_directory_than_the_recorded_one(rig: Rig, tmp_path: Path) -> None:
+    settings = of_the_store(rig, tmp_path / "recordings")
+    await app.run(settings, drain=True)
+    replace_by_an_empty_one(tmp_path / "recordings")
+    with pytest.raises(SettingsError, match=r"STORE_URL .* may not be mounted.*redis-cli HDEL") as refusal:
+        await app.run(settings, drain=True)
+    await rig.redis.execute_command(*str(refusal.value).partition("redis-cli ")[2].split())
+    await app.run(settings, drain=True)
+
+
+async def test_store_from_before_there_were_ids_is_recorded_without_complaint(rig: Rig, tmp_path: Path) -> None:
+    settings = of_the_store(rig, tmp_path / "recordings")
+    store = open_store(settings.store_url)
+    await store.create("chunks/u/c/1.000.bin", b"years old", {})
+    (tmp_path / "recordings/.metadata/.store").unlink()
+    await app.run(settings, drain=True)
+    assert await open_store(settings.store_url).identity()
+    await app.run(settings, drain=True)
+
+
+async def test_bucket_has_no_id_and_none_is_recorded(rig: Rig) -> None:
+    for _ in range(2):
+        await app.run(rig.settings(), drain=True)
+    assert set(await rig.redis.hgetall(rig.keys.config)) == {b"partitions", b"contract"}
 
 
 async def test_secret_is_rotated_while_audio_flows(rig: Rig) -> None:

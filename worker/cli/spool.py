@@ -107,7 +107,7 @@ async def _drain(settings: Settings) -> tuple[dict[str, int], int]:
     from worker.spool.assembly import open_spooling, watched
     from worker.stores import open_store
     from worker.stream.client import Client, connect
-    from worker.stream.config import record_or_check
+    from worker.stream.config import record_or_check, record_or_check_store
     from worker.stream.entries import Entries
     from worker.stream.keys import Keys
 
@@ -117,6 +117,7 @@ async def _drain(settings: Settings) -> tuple[dict[str, int], int]:
     store = open_store(settings.store_url, emulator_host=settings.storage_emulator_host)
     try:
         await record_or_check(client, keys, settings.partitions)
+        await record_or_check_store(client, keys, settings.store_url, await store.identity())
         observed = watched(settings, store, metrics, client)
         spooling = open_spooling(settings, client, Entries(client, keys, settings.worker_id), observed, metrics)
         if spooling is None:

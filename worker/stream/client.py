@@ -40,7 +40,7 @@ _DATABASE_IS_A_NUMBER = re.compile(r"unix:|rediss?://[^/?#]*(/[0-9]*/?)?([?#]|$)
 
 FENCED = ("preamble", "fence")
 BEGINNINGS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "tombstone"), ("preamble",)),
+    **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "store", "tombstone"), ("preamble",)),
     **dict.fromkeys(("done", "seen"), ("preamble", "memory")),
     "claim": (*FENCED, "paging"),
     "forget": ("preamble", "letter", "paging"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from worker.errors import SettingsError
@@ -26,6 +27,23 @@ async def record_or_check(client: Client, keys: Keys, partitions: int) -> None:
     """
     if difference := difference_in(await client.run(record(keys, partitions)), keys, partitions):
         raise SettingsError(difference)
+
+
+async def record_or_check_store(client: Client, keys: Keys, url: str, identity: str) -> None:
+    """Record which store is behind STORE_URL, or make sure that it is the recorded one.
+
+    Raises:
+        SettingsError: Redis records another one.
+        StreamError: Redis is unreachable or refuses.
+    """
+    field = f"store:{sha256(url.encode()).hexdigest()[:8]}"
+    [recorded] = texts([await client.run(Call("store", [keys.config], [field, identity]))])
+    if recorded != identity:
+        raise SettingsError(
+            f"STORE_URL is {url}, but {keys.config} in Redis records another directory there ({recorded}, this one is"
+            f" {identity or 'empty'}): the volume may not be mounted; if this directory is to be the store from now on,"
+            f" run: redis-cli HDEL {keys.config} {field}"
+        )
 
 
 def record(keys: Keys, partitions: int) -> Call:
