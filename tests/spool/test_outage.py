@@ -228,6 +228,25 @@ async def test_what_was_spooled_is_uploaded_when_spooling_has_been_switched_off(
     assert states(directory) == []
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [{"action": "other_json", "body": {}}, {"action": "answer", "status": 307, "headers": {"Location": "/"}}],
+    ids=["{}", "redirect"],
+)
+async def test_a_store_whose_answers_do_not_fit_is_away(rig: Rig, directory: Path, answer: dict[str, Any]) -> None:
+    talk = Talk("talk")
+    fault = rig.server.fail("insert.*", times=10**9, **answer)
+    async with rig.worker(**spooling(directory)) as worker:
+        await rig.say(talk, WAVE_SECONDS)
+        await eventually(lambda: nothing_left(rig))
+        assert worker.count("store_retries_total", cause="unexpected") >= 2
+        assert len(states(directory)) == 1
+        assert rig.blobs() == []
+        rig.server.script.faults.remove(fault)
+        await eventually(lambda: states(directory) == [])
+    assert_stored_once(talk, rig.blobs())
+
+
 async def test_a_short_refusal_is_no_outage(rig: Rig, directory: Path) -> None:
     talk = Talk("talk")
     rig.server.fail("insert.*", times=2)
