@@ -27,8 +27,10 @@ class BlobMetadata:
     """What a blob says about itself; blobs written before there was metadata say nothing.
 
     `sample_rate` in Hz; `samples` and `pre_skip` count samples at that rate; `start` in Unix seconds; `chunks` is the
-    number of stream entries, `first_entry` and `last_entry` are their outer ids, `seqs` the numbers that
-    their pusher gave them (see `codec.seqs`); `key_id` names the secret.
+    number of stream entries, `first_entry` and `last_entry` are their outer ids, `seqs` the numbers that their pusher
+    gave them, `ends` how many chunks ends of the conversation told of (see `codec.sessions`). `trigger` is what closed
+    the batch, `protection` what its chunks asked for; `key_id` names the secret. `stream` and `chunks_digest` are those
+    of the manifest.
     """
 
     codec: str | None = None
@@ -40,6 +42,11 @@ class BlobMetadata:
     first_entry: str | None = None
     last_entry: str | None = None
     seqs: str | None = None
+    ends: str | None = None
+    trigger: str | None = None
+    protection: str | None = None
+    stream: str | None = None
+    chunks_digest: str | None = None
     worker_version: str | None = None
     key_id: str | None = None
 
@@ -55,6 +62,11 @@ class BlobMetadata:
             "first-entry": self.first_entry,
             "last-entry": self.last_entry,
             "seqs": self.seqs,
+            "ends": self.ends,
+            "trigger": self.trigger,
+            "protection": self.protection,
+            "stream": self.stream,
+            "chunks-digest": self.chunks_digest,
             "worker-version": self.worker_version,
             "key-id": self.key_id,
         }
@@ -75,6 +87,11 @@ class BlobMetadata:
             first_entry=mapping.get("first-entry"),
             last_entry=mapping.get("last-entry"),
             seqs=mapping.get("seqs"),
+            ends=mapping.get("ends"),
+            trigger=mapping.get("trigger"),
+            protection=mapping.get("protection"),
+            stream=mapping.get("stream"),
+            chunks_digest=mapping.get("chunks-digest"),
             worker_version=mapping.get("worker-version"),
             key_id=mapping.get("key-id"),
         )

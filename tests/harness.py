@@ -164,8 +164,9 @@ class Rig:
         return [fields for stream in entries for _, fields in stream]
 
     def blobs(self) -> list[Blob]:
-        """Everything in the bucket."""
-        return [Blob(name, stored.data, stored.metadata) for name, stored in self.server.objects().items()]
+        """All blobs in the bucket; what records deletions is none."""
+        objects = self.server.objects().items()
+        return [Blob(name, stored.data, stored.metadata) for name, stored in objects if name.startswith("chunks/")]
 
 
 def _text(fields: dict[bytes, bytes]) -> dict[str, str]:

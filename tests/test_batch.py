@@ -22,7 +22,7 @@ def batch_of(*chunks: Chunk, first_ms: int = 1000) -> Batch:
     for number, one in enumerate(chunks):
         silence = batch.silence_before(one, LIMITS)
         assert isinstance(silence, int)
-        batch.add(f"{first_ms}-{number}", one, silence)
+        batch.add(f"{first_ms}-{number}", one, one.identity(), silence)
     return batch
 
 
@@ -111,7 +111,7 @@ def test_samples_add_up_whatever_the_sizes_of_the_chunks(sizes: list[int], rate:
         following = Chunk("u", "c", 1000 + sum(sizes[:number]) / rate, bytes(2 * size), rate)
         verdict = batch.silence_before(following, Limits(10_000, 60, 10**9, 2.0))
         assert verdict == 0
-        batch.add(f"1-{number}", following, verdict)
+        batch.add(f"1-{number}", following, following.identity(), verdict)
     assert batch.samples == sum(sizes)
     assert batch.seconds == pytest.approx(sum(sizes) / rate)
 
@@ -125,7 +125,7 @@ def test_no_batch_grows_beyond_its_limit_whatever_the_timestamps(timestamps: lis
         if isinstance(verdict, Trigger):
             batch = Batch.of(following)
             verdict = 0
-        batch.add(f"1-{number}", following, verdict)
+        batch.add(f"1-{number}", following, following.identity(), verdict)
         assert 5 <= batch.seconds <= 60
 
 
@@ -136,3 +136,10 @@ def test_ids_order_as_numbers() -> None:
 
 def test_tombstones_of_user_and_conversation_can_not_be_confused() -> None:
     assert Conversation("u", "c").tombstones == ("u/", "u/c")
+
+
+def test_age_is_told_by_redis_unless_its_ids_are_of_the_future() -> None:
+    batch = Batch.of(chunk(100), now=7.0)
+    batch.add("5000-0", chunk(100), bytes(8), 0)
+    assert batch.age(6500, now=1000.0) == 1.5
+    assert batch.age(4000, now=17.0) == 10.0

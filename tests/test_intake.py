@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from codec.entry import Chunk, End, partition_of
+from codec.sessions import to_text
 from tests.oracle import Talk
-from worker.batch import Conversation, Limits, Trigger, entry_order
+from worker.batch import Conversation, Limits, StreamIdentity, Trigger, entry_order
 from worker.closed import Closed
 from worker.encoding import Recorder
-from worker.intake import IDLE_MS, Intake, Item, Rules, grouped
+from worker.intake import IDLE_SECONDS, Intake, Item, Rules, grouped
 from worker.memory import MemoryBudget
 from worker.metrics import PREFIX, Metrics
 from worker.seal import Seal
@@ -31,6 +32,7 @@ class Desk:
     intake: Intake
     metrics: Metrics
     budget: MemoryBudget
+    now: float = 100.0
 
     def route(self, *entries: tuple[str, Chunk | End]) -> None:
         for entry, content in entries:
@@ -56,7 +58,8 @@ def make() -> Iterator[Callable[..., Desk]]:
             metrics, budget = Metrics(), MemoryBudget(10**9)
             rules = replace(RULES, limits=replace(LIMITS, **changes))
             recorder = Recorder(lambda _: pytest.fail("no Opus here"), pool, budget)
-            return Desk(Intake(7, rules, recorder, metrics, lambda: 100.0), metrics, budget)
+            made = Desk(Intake(7, rules, recorder, metrics, lambda: made.now), metrics, budget)
+            return made
 
         yield make
 
@@ -172,7 +175,7 @@ async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Des
     """Under other limits too: the seal decides."""
     seal = await sealed(make, talk)
     desk = make(max_seconds=0.1)
-    desk.intake.reset([seal], {}, 5)
+    desk.intake.reset([seal])
     desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
     assert desk.intake.whole == []
     desk.route(("1-2", talk.end()))
@@ -189,37 +192,37 @@ async def test_chunk_in_another_stream_than_that_of_its_conversation_is_taken_an
     desk = make()
     desk.intake._rules = replace(RULES, partitions=partitions)
     desk.route(("1-0", talk.say(1)))
-    assert desk.intake.held(Conversation("u", "c")) == ["1-0"]
+    assert list(desk.intake.held(Conversation("u", "c"))) == ["1-0"]
     assert desk.count("misplaced_chunks_total") == misplaced
 
 
 async def test_twin_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[..., Desk], talk: Talk) -> None:
     desk, seal = make(), await sealed(make, talk)
-    desk.intake.reset([seal], {}, 5)
+    desk.intake.reset([seal])
     desk.route(("1-0", talk.chunks[0]), ("2-0", talk.chunks[0]))
     assert list(desk.intake.twins) == ["2-0"]
 
 
 async def test_what_repeats_a_deleted_chunk_of_a_sealed_batch_is_new(make: Callable[..., Desk], talk: Talk) -> None:
     desk, seal = make(), await sealed(make, talk)
-    desk.intake.reset([seal], {"u/c": 1000}, 5000)
+    desk.intake.reset([seal], {"u/c": "1000-0"})
     desk.route(("1-0", talk.chunks[0]), ("2000-0", talk.chunks[0]))
     assert desk.intake.twins == {}
-    assert desk.intake.held(Conversation("u", "c"))[0] == "2000-0"
+    assert next(iter(desk.intake.held(Conversation("u", "c")))) == "2000-0"
 
 
 async def test_only_deletions_that_came_after_we_began_are_unknown(desk: Desk) -> None:
-    desk.intake.reset([], {"u/c": 1000}, 5000)
-    assert desk.intake.knows({"u/c": 1000})
-    assert not desk.intake.knows({"u/c": 1001})
-    assert not desk.intake.knows({"u/c": 1000, "u/": 7})
+    desk.intake.reset([], {"u/c": "1000-5"})
+    assert desk.intake.knows({"u/c": "1000-5"})
+    assert not desk.intake.knows({"u/c": "1000-10"})
+    assert not desk.intake.knows({"u/c": "1000-5", "u/": "7-0"})
 
 
 async def test_sealed_batch_of_which_something_is_missing_can_be_given_up(
     make: Callable[..., Desk], talk: Talk
 ) -> None:
     desk, seal = make(), await sealed(make, talk)
-    desk.intake.reset([seal], {}, 5)
+    desk.intake.reset([seal])
     desk.route(("1-1", talk.chunks[1]))
     (resumed,) = desk.intake.resuming()
     assert list(resumed.missing) == ["1-0", "1-2"]
@@ -235,7 +238,7 @@ async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
     desk, seal = make(), await sealed(make, talk)
     several, entries = 10, 1000
     names = [[f"{batch}-{number}" for number in range(entries)] for batch in range(1, several + 1)]
-    desk.intake.reset([replace(seal, entries=tuple(ids), markers=()) for ids in names], {}, 5)
+    desk.intake.reset([replace(seal, entries=tuple(ids), markers=()) for ids in names])
     parsed: list[str] = []
 
     def counted(entry: str) -> tuple[int, int]:
@@ -251,29 +254,29 @@ async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
 
 async def test_forsaken_batch_gives_its_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
     desk, seal = make(), await sealed(make, talk)
-    desk.intake.reset([seal], {}, 5)
+    desk.intake.reset([seal])
     (resumed,) = desk.intake.resuming()
     desk.intake.forsake(resumed)
     assert (desk.intake.resuming(), desk.budget.used) == ([], 0)
 
 
-async def test_what_was_pushed_before_the_takeover_may_be_in_the_bucket_already(desk: Desk, talk: Talk) -> None:
-    desk.intake.reset([], {}, 1000)
+async def test_what_was_read_before_the_takeover_may_be_in_the_bucket_already(desk: Desk, talk: Talk) -> None:
+    desk.intake.reset([], {}, StreamIdentity("5d" * 16, read_to="1000-0"))
     desk.route(("1000-0", talk.say(3)), ("1001-0", talk.say(3)))
     assert [closed.recovered for closed in desk.intake.closing] == [True, False]
 
 
 @pytest.mark.parametrize("tombstone", ["u/", "u/c"])
 async def test_audio_deleted_after_it_was_pushed_is_void(desk: Desk, talk: Talk, tombstone: str) -> None:
-    desk.intake.reset([], {tombstone: 1000}, 5000)
-    desk.route(("1000-0", talk.say(1)), ("1000-1", talk.end()), ("1001-0", talk.say(1)))
+    desk.intake.reset([], {tombstone: "1000-1"})
+    desk.route(("1000-0", talk.say(1)), ("1000-1", talk.end()), ("1000-2", talk.say(1)))
     assert desk.intake.void == ["1000-0", "1000-1"]
     assert desk.count("deleted_entries_total") == 2
-    assert desk.intake.held(Conversation("u", "c")) == ["1001-0"]
+    assert list(desk.intake.held(Conversation("u", "c"))) == ["1000-2"]
 
 
 async def test_deletion_of_others_deletes_nothing(desk: Desk, talk: Talk) -> None:
-    desk.intake.reset([], {"v/": 9000, "u/d": 9000}, 9000)
+    desk.intake.reset([], {"v/": "9000-0", "u/d": "9000-0"})
     desk.route(("1-0", talk.say(1)))
     assert desk.intake.void == []
 
@@ -286,7 +289,7 @@ async def test_bad_entry_is_kept_with_its_reason(desk: Desk) -> None:
 async def test_dropping_forgets_everything_and_gives_the_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
     seal = await sealed(make, Talk("sealed"))
     desk = make()
-    desk.intake.reset([seal], {}, 5)
+    desk.intake.reset([seal])
     desk.route(("3-0", talk.say(3)), ("3-1", talk.say(1)), ("3-2", talk.chunks[0]))
     desk.intake.parse("3-3", {})
     for recording in desk.intake.recordings(Conversation("u", "c")):
@@ -304,7 +307,8 @@ async def test_held_entries_are_those_of_open_closing_and_resumed_batches(
     make: Callable[..., Desk], talk: Talk
 ) -> None:
     desk, seal = make(), await sealed(make, talk)
-    desk.intake.reset([seal], {}, 5)
+    desk.intake.reset([seal])
+    desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
     desk.route(("2-0", talk.say(3)), ("2-1", talk.say(1)), ("2-2", Talk("other").say(1)))
     assert sorted(desk.intake.held(Conversation("u", "c"))) == ["1-0", "1-1", "2-0", "2-1"]
 
@@ -314,11 +318,64 @@ async def test_history_of_a_silent_conversation_is_left_to_redis_once_its_batch_
 ) -> None:
     item = Item("1000-0", talk.say(3))
     desk.route((item.id, item.content))
-    desk.intake.close_aged(1000 + IDLE_MS + 1)
+    desk.now += IDLE_SECONDS + 1
+    desk.intake.close_aged(1000)
     assert desk.intake.unknown([item]) == []
     desk.intake.closing.clear()
-    desk.intake.close_aged(1000 + 2 * IDLE_MS + 2)
+    desk.now += IDLE_SECONDS + 1
+    desk.intake.close_aged(1000)
     assert desk.intake.unknown([item]) == [item.conversation]
+
+
+async def test_batch_whose_id_is_of_the_future_gets_old_by_the_time_it_is_here(desk: Desk, talk: Talk) -> None:
+    desk.route(("9999999999999-0", talk.say(1)))
+    desk.intake.close_aged(1_700_000_000_000)
+    assert desk.closed == []
+    desk.now += LIMITS.max_age
+    desk.intake.close_aged(1_700_000_000_000)
+    assert [seal.trigger for seal in desk.closed] == ["age"]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A blob that was found, and up to where entries may be its chunks."""
+
+    last: str = "9-0"
+
+    def may_hold(self, entry: str) -> bool:
+        return entry_order(entry) <= entry_order(self.last)
+
+
+async def test_chunk_that_the_store_was_found_to_hold_is_in_no_batch(desk: Desk, talk: Talk) -> None:
+    conversation, chunk, other = Conversation("u", "c"), talk.say(1), talk.say(1)
+    desk.intake.reset([], found={conversation: {chunk.identity(): Holding()}})
+    desk.route(("1-0", chunk), ("1-1", other), ("1-2", chunk))
+    assert desk.intake.stored == {conversation: {"1-0": chunk.identity()}}
+    assert list(desk.intake.held(conversation)) == ["1-1"]
+    assert list(desk.intake.twins) == ["1-2"]
+
+
+async def test_chunk_of_another_stream_is_not_the_one_that_was_found(desk: Desk, talk: Talk) -> None:
+    conversation, chunk = Conversation("u", "c"), talk.say(1)
+    desk.intake.reset([], found={conversation: {chunk.identity(): Holding(last="0-9")}})
+    desk.route(("1-0", chunk))
+    assert list(desk.intake.held(conversation)) == ["1-0"]
+
+
+async def test_batch_never_reaches_across_what_is_on_its_way(desk: Desk, talk: Talk) -> None:
+    desk.route(("1-0", talk.say(1)))
+    desk.intake.interrupt(Conversation("u", "c"))
+    desk.intake.interrupt(Conversation("u", "c"))
+    desk.route(("3-0", talk.say(1)))
+    assert [seal.entries for seal in desk.closed] == [("1-0",)]
+    assert list(desk.intake.open[Conversation("u", "c")].batch.entries) == ["3-0"]
+
+
+async def test_what_an_end_says_of_its_session_goes_with_the_batch(desk: Desk) -> None:
+    chunk = Chunk("u", "c", 1.0, bytes(32000), seq=0, session=b"life")
+    desk.route(("1-0", chunk), ("1-1", End("u", "c", seq=2, session=b"life")))
+    (closed,) = desk.intake.closing
+    assert (to_text(closed.seqs), to_text(closed.ends)) == ("life:0", "life:2")
 
 
 async def test_items_are_grouped_in_their_order(talk: Talk) -> None:

@@ -14,7 +14,7 @@ from codec.names import parse_name
 from tests.codec.ids import ids
 from tests.seals import SEAL
 from worker.batch import Batch, Conversation, Trigger
-from worker.seal import Seal, next_free_name, seal_of
+from worker.seal import Seal, later_name, seal_of
 
 
 def entry_ids() -> st.SearchStrategy[str]:
@@ -70,8 +70,8 @@ def sealed(*starts: float, protection: str = "enhanced", codec: str = "opus", na
     chunks = [Chunk("u", "c", start, bytes(160_000), protection=protection) for start in starts]  # type: ignore[arg-type]
     batch = Batch.of(chunks[0])
     for number, chunk in enumerate(chunks):
-        batch.add(f"1-{number}", chunk, 0)
-    return seal_of(batch, Trigger.END, codec, naming)  # type: ignore[arg-type]
+        batch.add(f"1-{number}", chunk, chunk.identity(), 0)
+    return seal_of(batch, Trigger.END, codec, naming, "5d" * 16)  # type: ignore[arg-type]
 
 
 def test_seal_fixes_all_of_a_batch() -> None:
@@ -108,12 +108,12 @@ def test_name(naming: str, codec: str, protection: str, starts: tuple[float, ...
         ("1000.000.batch.bin", 1, "1000.001.batch.bin"),
     ],
 )
-def test_next_free_name_starts_a_millisecond_later_and_stays_a_name(name: str, step: int, free: str) -> None:
-    assert next_free_name(f"chunks/u/c/{name}", step) == f"chunks/u/c/{free}"
+def test_later_name_starts_a_millisecond_later_and_stays_a_name(name: str, step: int, free: str) -> None:
+    assert later_name(f"chunks/u/c/{name}", step) == f"chunks/u/c/{free}"
     parse_name(f"chunks/u/c/{free}")
 
 
 @given(st.integers(0, 10**12), st.integers(1, 5000))
 def test_every_step_gives_another_name(ms: int, steps: int) -> None:
     name = f"chunks/u/c/{ms / 1000:.3f}.opus.enc"
-    assert next_free_name(name, steps) not in {name, next_free_name(name, steps + 1)}
+    assert later_name(name, steps) not in {name, later_name(name, steps + 1)}

@@ -60,8 +60,8 @@ async def busy_partition(cemetery: Cemetery, worker: str = "anna") -> tuple[Leas
     await entries.accept([(lease, ids[:3])])
     batch = Batch.of(chunk())
     for seq, entry in enumerate(ids[:2]):
-        batch.add(entry, chunk(seq), 0)
-    assert await entries.seal(lease, [seal_of(batch, Trigger.AGE, "opus", "start")]) == [None]
+        batch.add(entry, chunk(seq), chunk(seq).identity(), 0)
+    assert await entries.seal(lease, [seal_of(batch, Trigger.AGE, "opus", "start", "5d" * 16)]) == [None]
     return leases, entries
 
 

@@ -30,10 +30,11 @@ from worker.metrics import Metrics
 from worker.monitor import Monitor
 from worker.ownership import Ownership
 from worker.partition import Partition
+from worker.recovery import Recoveries
 from worker.settings import Settings
 from worker.shutdown import shut_down
 from worker.signals import stop_on_signals
-from worker.spool.assembly import open_spooling, placement, watched
+from worker.spool.assembly import open_spooling, placement, recovery, watched
 from worker.stores import Store, open_store
 from worker.stream.client import Client, connect
 from worker.stream.config import record_or_check, record_or_check_store
@@ -103,7 +104,8 @@ class Worker:
         self._entries = Entries(client, keys, settings.worker_id)
         self._spooling = open_spooling(settings, client, self._entries, observed, metrics)
         place = placement(settings, observed, self._spooling, metrics)
-        self._delivery = Delivery(self._entries, place, settings.secret, metrics, client.clock)
+        self._recovery = recovery(settings, observed, self._spooling, self._entries, metrics)
+        self._delivery = Delivery(self._entries, place, self._recovery, settings.secret, metrics, client.clock)
         self._recorder = Recorder(_opus_encoder(settings), pool, budget)
         self._ownership = Ownership(
             client,
@@ -164,7 +166,8 @@ class Worker:
 
     def _begin(self, lease: Lease) -> Partition:
         intake = Intake(lease.partition, _rules(self._settings), self._recorder, self._metrics, self._clock)
-        return Partition(lease, intake, self._entries, self._delivery, self._metrics)
+        recoveries = Recoveries(lease.partition, self._recovery)
+        return Partition(lease, intake, self._entries, self._delivery, recoveries, self._metrics)
 
 
 def _rules(settings: Settings) -> Rules:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from codec.entry import Chunk, Protection
-from codec.seqs import Span, note
+from codec.entry import Chunk, End, Protection
+from codec.manifest import split
+from codec.seqs import Span
+from codec.sessions import Numbers, note, session_name
 
 MAX_ENTRIES = 10_000
 """Chunks of one batch: seal and done step of more would hold Redis up, and nobody pushes less than 6 ms at a time."""
@@ -16,9 +18,35 @@ EntryId = str
 """Id of a stream entry, "milliseconds-sequence" on Redis' clock."""
 
 
+START: EntryId = "0-0"
+"""Before the first entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamIdentity:
+    """A stream's random id, and what was known of its entries at a moment.
+
+    `first` is the oldest one, `read_to` the last one that an owner had read. Redis may have forgotten what became of
+    entries up to `changed`; START if it never did. Entries up to `born` are older than the id: they may have been in a
+    stream whose id Redis has forgotten. `server` identifies the server process and its data's history.
+    """
+
+    stream: str
+    first: EntryId = START
+    read_to: EntryId = START
+    changed: EntryId = START
+    born: EntryId = START
+    server: str = ""
+
+
 def entry_ms(entry: EntryId) -> int:
     """Redis' time in ms at which the entry was pushed."""
     return int(entry.partition("-")[0])
+
+
+def last_of_ms(ms: int) -> EntryId:
+    """The greatest id of a millisecond."""
+    return f"{ms}-{2**64 - 1}"
 
 
 def entry_order(entry: EntryId) -> tuple[int, int]:
@@ -70,13 +98,15 @@ class Batch:
 
     `samples` counts the audio and the silence that fills gaps, at `sample_rate`; `entries` are the ids of the chunks,
     `markers` of entries without audio that leave Redis with the batch, `silences` the samples of silence before a
-    chunk, `identities` what recognises twins of the chunks, `seqs` the numbers that the pusher gave them.
+    chunk, `identities` those of the chunks in their order, `seqs` the numbers that the pusher gave them, `ends` what
+    ends of the conversation say of these. `opened_at` is the monotonic time in seconds at which it was begun here.
     """
 
     conversation: Conversation
     sample_rate: int
     protection: Protection
     start: float
+    opened_at: float = 0.0
     last_start: float = 0.0
     samples: int = 0
     pcm_bytes: int = 0
@@ -84,13 +114,14 @@ class Batch:
     markers: list[EntryId] = field(default_factory=list)
     silences: dict[EntryId, int] = field(default_factory=dict)
     identities: bytearray = field(default_factory=bytearray)
-    seqs: list[Span] = field(default_factory=list)
+    seqs: Numbers = field(default_factory=dict)
+    ends: Numbers = field(default_factory=dict)
 
     @classmethod
-    def of(cls, chunk: Chunk) -> Batch:
-        """An empty batch that `chunk` can begin."""
+    def of(cls, chunk: Chunk, now: float = 0.0) -> Batch:
+        """An empty batch that `chunk` can begin at monotonic time `now`."""
         conversation = Conversation(chunk.uid, chunk.conversation_id)
-        return cls(conversation, chunk.sample_rate, chunk.protection, chunk.timestamp)
+        return cls(conversation, chunk.sample_rate, chunk.protection, chunk.timestamp, now)
 
     @property
     def seconds(self) -> float:
@@ -101,6 +132,11 @@ class Batch:
     def opened_ms(self) -> int:
         """Redis' time of the first entry in ms."""
         return entry_ms(self.entries[0])
+
+    @property
+    def held(self) -> dict[EntryId, bytes]:
+        """The identity of each chunk, by its entry."""
+        return dict(zip(self.entries, split(self.identities), strict=True))
 
     def silence_before(self, chunk: Chunk, limits: Limits) -> int | Trigger:
         """Samples of silence to put before `chunk` if it continues this batch, else what closes the batch first.
@@ -118,13 +154,14 @@ class Batch:
             return Trigger.GAP if silence else Trigger.AUDIO
         return silence
 
-    def add(self, entry: EntryId, chunk: Chunk, silence: int) -> None:
-        """Append a chunk after `silence` samples."""
+    def add(self, entry: EntryId, chunk: Chunk, identity: bytes, silence: int) -> None:
+        """Append a chunk, whose identity is given because it costs a look at all audio, after `silence` samples."""
         if silence:
             self.silences[entry] = silence
         self.entries.append(entry)
+        self.identities += identity
         if chunk.seq is not None:
-            note(self.seqs, chunk.seq)
+            note(self.seqs, chunk.session, chunk.seq)
         self.last_start = chunk.timestamp
         self.samples += silence + chunk.samples
         self.pcm_bytes += len(chunk.pcm)
@@ -137,6 +174,21 @@ class Batch:
             return Trigger.BYTES
         return None
 
+    def end(self, entry: EntryId, end: End) -> None:
+        """Let an end leave Redis with the batch."""
+        self.markers.append(entry)
+        if end.seq is not None:
+            self.ends[session_name(end.session)] = [Span(end.seq, end.seq)]
+
     def aged(self, now_ms: int, limits: Limits) -> bool:
         """Whether the batch is too old at Redis' time `now_ms`."""
         return now_ms - self.opened_ms >= limits.max_age * 1000
+
+    def age(self, now_ms: int, now: float) -> float:
+        """Seconds since its first entry at Redis' time `now_ms` and monotonic time `now`.
+
+        Ids may be from the future: Redis' clock was set back, or somebody chose an id. Then the time counts that the
+        batch has been here.
+        """
+        by_redis = (now_ms - self.opened_ms) / 1000
+        return by_redis if by_redis >= 0 else now - self.opened_at

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from typing import Protocol
 
+import google_crc32c
 import stamina
 import structlog
 
 from codec.crypto import derive_key, encrypt, key_id
+from codec.manifest import Manifest
 from codec.metadata import BlobMetadata
 from codec.names import parse_name
-from codec.seqs import to_text
+from codec.sessions import to_text
 from worker import __version__
+from worker.batch import Conversation
 from worker.closed import Closed
 from worker.errors import StreamError
-from worker.history import IDENTITY_BYTES
 from worker.metrics import Metrics
 from worker.placement import Finished, Pending, Placement, Stored
 from worker.seal import Seal
-from worker.stream.entries import Entries
+from worker.stream.entries import DoneStep, Entries
 
 DONE_AT_ONCE = 16
 """Done steps under way at once: each takes a connection to Redis, and a slow Redis must not be given thousands."""
@@ -33,6 +37,13 @@ LONGEST_WAIT = 10.0
 log = structlog.get_logger()
 
 
+class Deletions(Protocol):
+    """What the bucket knows of deletions."""
+
+    async def restore_deletions(self, partition: int, stream: str, conversation: Conversation) -> object:
+        """Record in Redis the deletions of a conversation that it may have forgotten."""
+
+
 class Delivery:
     """Stores sealed batches: one object each, whatever is repeated and whoever else does the same."""
 
@@ -40,12 +51,14 @@ class Delivery:
         self,
         entries: Entries,
         placement: Placement,
+        deletions: Deletions,
         secret: str,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._entries = entries
         self._placement = placement
+        self._deletions = deletions
         self._secret = secret
         self._metrics = metrics
         self._clock = clock
@@ -58,10 +71,14 @@ class Delivery:
         of the batch, or more than the batch; or the seal is gone, because another owner was faster or because Redis
         forgot it.
         """
-        stored = await self._placement.place(await self._finished(closed), pending)
-        with self.timed("done"):
-            outcome = await self._finish(closed, stored)
-        if outcome == "deleted":
+        if closed.found is not None:
+            return await self._adopted(closed, closed.found)
+        finished = await self._finished(closed)
+        stored, outcome = await self._placed(closed, finished, pending)
+        while outcome == "withdrawn":  # whoever made the object removes it: it lost its seal before we came
+            await self._placement.withdraw(stored)
+            stored, outcome = await self._placed(closed, finished, pending)
+        if outcome == "deleted" or (outcome == "gone" and stored.created and await self._is_uncounted(closed, stored)):
             await self._placement.withdraw(stored)
         self._report(closed, stored, outcome)
         exact = outcome != "gone" and set(stored.covered) <= set(closed.seal.all_ids)
@@ -74,25 +91,76 @@ class Delivery:
         yield
         self._metrics.stage.labels(stage).observe(self._clock() - began)
 
+    async def _adopted(self, closed: Closed, found: Stored) -> Stored:
+        """Finish a batch that was found to be stored; not `complete` if what was found does not count."""
+        with self.timed("done"):
+            outcome = await self._done(closed, found)
+        if outcome in ("withdrawn", "deleted"):
+            await self._placement.withdraw(found)
+        self._report(closed, found, "adopted" if outcome == "done" else outcome)
+        return replace(found, complete=outcome in ("done", "deleted"))
+
+    async def _placed(self, closed: Closed, finished: Finished, pending: Pending) -> tuple[Stored, str]:
+        stored = await self._placement.place(finished, pending)
+        with self.timed("done"):
+            outcome = await self._done(closed, stored)
+        return stored, outcome
+
+    async def _is_uncounted(self, closed: Closed, stored: Stored) -> bool:
+        """Whether the object that we have made stands for nothing: the audio is in Redis, or in other objects.
+
+        From then on nobody counts it, so that it can be removed.
+        """
+        fate = await self._patiently(
+            lambda: self._entries.abandon(closed.partition, closed.seal, stored.name, stored.upload)
+        )
+        log.warning("delivery.abandoned", object=stored.name, fate=fate)
+        self._metrics.abandoned.labels(fate).inc()
+        return fate == "uncounted"
+
     async def _finished(self, closed: Closed) -> Finished:
         with self.timed("encode"):
             content = await closed.recording.finish()
-        blob = self._sealed_content(closed.seal, content)
-        metadata = _metadata(closed, self._secret)
-        return Finished(closed.partition, closed.seal, blob, metadata, closed.recovered, closed.doubtful)
+        seal = closed.seal
+        blob = self._sealed_content(seal, content)
+        manifest = Manifest.of(seal.stream, closed.identities, len(blob), google_crc32c.value(blob))
+        authenticated = manifest.to_mapping(*seal.conversation, self._secret)
+        metadata = _metadata(closed, self._secret).to_mapping() | authenticated
+        return Finished(
+            closed.partition,
+            seal,
+            blob,
+            manifest,
+            metadata,
+            closed.chunks,
+            recovered=closed.recovered,
+            doubtful=closed.doubtful,
+            born=closed.born,
+        )
 
     def _sealed_content(self, seal: Seal, content: bytes) -> bytes:
         if seal.protection == "standard":
             return content
         return encrypt(derive_key(self._secret, seal.uid), content)
 
-    async def _finish(self, closed: Closed, stored: Stored) -> str:
-        event, identities = _event(closed.seal, stored), _covered_identities(closed, stored)
+    async def _done(self, closed: Closed, stored: Stored) -> str:
+        seal = closed.seal
+        event = _event(seal, stored)
+        step = DoneStep(closed.partition, seal, stored.covered, stored.upload, stored.identities, event, closed.server)
+        outcome = await self._patiently(lambda: self._entries.done(step))
+        while outcome.startswith("changed"):  # a failover may have forgotten a deletion that the bucket knows
+            await self._deletions.restore_deletions(closed.partition, seal.stream, seal.conversation)
+            step = replace(step, server=outcome.removeprefix("changed "))
+            outcome = await self._patiently(partial(self._entries.done, step))
+        return outcome
+
+    async def _patiently(self, step: Callable[[], Awaitable[str]]) -> str:
+        """Repeat a step until Redis has taken it."""
         async for attempt in stamina.retry_context(self._again, attempts=None, timeout=None, wait_max=LONGEST_WAIT):
             with attempt:
                 async with self._done_slots:
-                    return await self._entries.done(closed.partition, closed.seal, stored.covered, identities, event)
-        raise AssertionError("unreachable: repeated for ever")
+                    return await step()
+        raise AssertionError("unreachable: it is repeated until it succeeds")
 
     def _again(self, error: Exception) -> bool:
         if not isinstance(error, StreamError):
@@ -123,17 +191,6 @@ class Delivery:
         self._metrics.closed_to_done.observe(took)
 
 
-def _covered_identities(closed: Closed, stored: Stored) -> bytes:
-    """What is not stored yet comes again, and must not look like a twin then."""
-    if stored.complete:
-        return closed.identities
-    starts = range(0, len(closed.identities), IDENTITY_BYTES)
-    if len(starts) != len(closed.seal.entries):  # some vanished, so that it is not known whose these are
-        return b""
-    pairs = zip(closed.seal.entries, starts, strict=True)
-    return b"".join(closed.identities[at : at + IDENTITY_BYTES] for entry, at in pairs if entry in stored.covered)
-
-
 def _metadata(closed: Closed, secret: str) -> BlobMetadata:
     seal = closed.seal
     return BlobMetadata(
@@ -146,6 +203,9 @@ def _metadata(closed: Closed, secret: str) -> BlobMetadata:
         first_entry=seal.entries[0],
         last_entry=seal.entries[-1],
         seqs=to_text(closed.seqs),
+        ends=to_text(closed.ends),
+        trigger=seal.trigger,
+        protection=seal.protection,
         worker_version=__version__,
         key_id=None if seal.protection == "standard" else key_id(secret),
     )
@@ -154,7 +214,7 @@ def _metadata(closed: Closed, secret: str) -> BlobMetadata:
 def _event(seal: Seal, stored: Stored) -> Mapping[str, str]:
     """What a backend needs to update the conversation's record."""
     name, facts = parse_name(stored.name), stored.metadata
-    numbers = {} if facts.seqs is None else {"seqs": facts.seqs}
+    told = {"seqs": facts.seqs, "stream": facts.stream, "chunks_digest": facts.chunks_digest}
     return {
         "uid": seal.uid,
         "conversation_id": seal.conversation_id,
@@ -169,5 +229,5 @@ def _event(seal: Seal, stored: Stored) -> Mapping[str, str]:
         "protection": seal.protection,
         "first_entry": facts.first_entry or seal.entries[0],
         "last_entry": facts.last_entry or seal.entries[-1],
-        **numbers,
+        **{name: value for name, value in told.items() if value is not None},
     }

@@ -16,6 +16,9 @@ LATE_AGES = 2
 """A batch closes after BATCH_MAX_AGE and is stored within seconds; audio older than twice that is late."""
 
 
+CLOCK_TOLERANCE_MS = 60_000
+
+
 @dataclass(frozen=True, slots=True)
 class Concern:
     """Something a person should look at; `danger` means that audio may be lost, or that none gets through."""
@@ -75,5 +78,11 @@ def _flow(overview: Overview, batch_max_age: float) -> Iterator[Concern]:
         sealed = sum(view.sealed for view in overview.partitions)
         hint = f"; batches on their way: {sealed}; does the store refuse?" if sealed else ""
         yield Concern("danger", f"audio has waited {age_ms / 1000:.0f} s and is not stored{hint}")
+    if overview.ahead_ms > CLOCK_TOLERANCE_MS:
+        yield Concern(
+            "warning",
+            f"entry ids are {overview.ahead_ms / 1000:,.0f} s ahead of Redis' clock: it was set back, or somebody chose"
+            " an id; audio is stored all the same, but its age can't be told here",
+        )
     if dead := sum(view.dead for view in overview.partitions):
         yield Concern("warning", f"entries that could not be processed: {dead}; see audio-batch-worker dead-letters ls")

@@ -11,12 +11,12 @@ MAX_BYTES = MAX_IDENTITIES * IDENTITY_BYTES
 class History:
     """The identities of a conversation's latest chunks, held or stored, as one string of 8-byte digests."""
 
-    __slots__ = ("_identities", "_next_seq", "touched_ms")
+    __slots__ = ("_identities", "_next_seq", "touched_at")
 
     def __init__(self) -> None:
         self._identities = bytearray()
         self._next_seq: int | None = None
-        self.touched_ms = 0
+        self.touched_at = 0.0
 
     def holds(self, identity: bytes) -> bool:
         """Whether a chunk with this identity was here before."""

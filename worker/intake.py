@@ -6,21 +6,27 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from codec.entry import Chunk, End, parse, partition_of
 from codec.errors import BadEntry
 from codec.names import Codec, Naming
-from codec.seqs import Span, note
-from worker.batch import Batch, Conversation, EntryId, Limits, Trigger, entry_ms, entry_order
+from codec.seqs import Span
+from codec.sessions import Numbers, note, session_name
+from worker.batch import Batch, Conversation, EntryId, Limits, StreamIdentity, Trigger, entry_ms, entry_order
 from worker.closed import Closed
 from worker.encoding import Recorder, Recording
 from worker.history import History
 from worker.metrics import Metrics
+from worker.placement import Stored
 from worker.seal import Seal, seal_of
 
-IDLE_MS = 120_000
-"""Stream time after which a silent conversation's history is left to Redis."""
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+NO_STREAM = StreamIdentity("")
+
+IDLE_SECONDS = 120.0
+"""After which a silent conversation's history is left to Redis."""
 
 
 class Item(NamedTuple):
@@ -50,8 +56,20 @@ class Resumed:
     seal: Seal
     recording: Recording
     missing: deque[EntryId]
-    identities: bytearray = field(default_factory=bytearray)
-    seqs: list[Span] = field(default_factory=list)
+    held: dict[EntryId, bytes] = field(default_factory=dict)
+    seqs: Numbers = field(default_factory=dict)
+    ends: Numbers = field(default_factory=dict)
+
+    def add(self, item: Item) -> None:
+        """Take note of an entry that has come."""
+        content = item.content
+        if isinstance(content, End):
+            if content.seq is not None:
+                self.ends[session_name(content.session)] = [Span(content.seq, content.seq)]
+            return
+        self.held[item.id] = content.identity()
+        if content.seq is not None:
+            note(self.seqs, content.session, content.seq)
 
     def strike(self, entry: EntryId) -> None:
         """An entry has come."""
@@ -80,12 +98,20 @@ class Rules:
     partitions: int
 
 
+class Holder(Protocol):
+    """A blob that holds a chunk of some identity."""
+
+    def may_hold(self, entry: EntryId) -> bool:
+        """Whether this entry is that chunk."""
+
+
 class Intake:
     """The open batches of one partition, and what became of the entries that were routed.
 
     `closing` are batches to be sealed, `whole` resumed ones to be delivered; `void` are entries without audio to store,
-    `twins` those that repeat a chunk, unless that was deleted before, and `bad` ones that can't be processed, with the
-    reason: whoever owns the partition empties these.
+    `twins` those that repeat a chunk, unless that was deleted before, `stored` those whose chunks the store was found
+    to hold, with these chunks' identities, and `bad` ones that can't be processed, with the reason: whoever owns the
+    partition empties these.
     """
 
     def __init__(
@@ -95,12 +121,12 @@ class Intake:
         self._rules = rules
         self._recorder = recorder
         self._metrics = metrics
-        self._clock = clock
+        self.clock = clock
         self._histories: dict[Conversation, History] = {}
-        self._tombstones: Mapping[str, int] = {}
-        self._recovered_until_ms = 0
-        self._doubtful_until_ms = 0
-        self._next_sweep_ms = 0
+        self._tombstones: Mapping[str, EntryId] = {}
+        self._identity = NO_STREAM
+        self._found: Mapping[Conversation, Mapping[bytes, Holder]] = NOTHING
+        self._next_sweep = 0.0
         self.open: dict[Conversation, Open] = {}
         self._resumed: dict[EntryId, Resumed] = {}
         self._resuming: dict[EntryId, Resumed] = {}
@@ -108,17 +134,25 @@ class Intake:
         self.whole: list[Closed] = []
         self.void: list[EntryId] = []
         self.twins: dict[EntryId, Conversation] = {}
+        self.stored: dict[Conversation, dict[EntryId, bytes]] = {}
         self.bad: dict[EntryId, str] = {}
 
-    def reset(self, seals: Iterable[Seal], tombstones: Mapping[str, int], now_ms: int, changed_ms: int = 0) -> None:
-        """Begin at the stream's start, where the entries of `seals` will come again, at Redis' time `now_ms`.
+    def reset(
+        self,
+        seals: Iterable[Seal],
+        tombstones: Mapping[str, EntryId] = NOTHING,
+        identity: StreamIdentity = NO_STREAM,
+        found: Mapping[Conversation, Mapping[bytes, Holder]] = NOTHING,
+    ) -> None:
+        """Begin at the start of the stream, where the entries of `seals` will come again.
 
-        What became of entries that are older than `changed_ms` Redis may have forgotten.
+        `found` are the chunks, by their identities, that the store was found to hold, of conversations in which Redis
+        may have forgotten what became of entries.
         """
         self.drop()
         self._tombstones = tombstones
-        self._recovered_until_ms = now_ms
-        self._doubtful_until_ms = changed_ms
+        self._identity = identity
+        self._found = found
         for seal in seals:
             recording = self._recorder.start(seal.codec, seal.sample_rate)
             resumed = Resumed(seal, recording, deque(sorted(seal.all_ids, key=entry_order)))
@@ -132,7 +166,7 @@ class Intake:
             batch.recording.release()
         for held in (self.open, self._resumed, self._resuming, self.closing, self.whole, self._histories):
             held.clear()
-        for decided in (self.void, self.twins, self.bad):
+        for decided in (self.void, self.twins, self.stored, self.bad):
             decided.clear()
 
     def resuming(self) -> list[Resumed]:
@@ -188,14 +222,23 @@ class Intake:
 
     def is_deleted(self, conversation: Conversation, entry: EntryId) -> bool:
         """Whether an entry of a conversation was pushed before that was deleted, as far as we know."""
-        pushed = entry_ms(entry)
-        return bool(self._tombstones) and any(
-            pushed <= self._tombstones.get(tombstone, -1) for tombstone in conversation.tombstones
+        if not self._tombstones:
+            return False
+        pushed = entry_order(entry)
+        return any(
+            pushed <= entry_order(self._tombstones[tombstone])
+            for tombstone in conversation.tombstones
+            if tombstone in self._tombstones
         )
 
-    def knows(self, deletions: Mapping[str, int]) -> bool:
+    def knows(self, deletions: Mapping[str, EntryId]) -> bool:
         """Whether we began after all of these."""
-        return all(self._tombstones.get(tombstone, -1) >= at for tombstone, at in deletions.items())
+        known = {name: entry_order(last) for name, last in self._tombstones.items() if name in deletions}
+        return all(name in known and known[name] >= entry_order(last) for name, last in deletions.items())
+
+    def is_doubtful(self, entry: EntryId) -> bool:
+        """Whether Redis may have forgotten what became of an entry."""
+        return entry_order(entry) <= entry_order(self._identity.changed)
 
     def confirm_twins(self) -> None:
         """What they repeat is held or stored: they are void."""
@@ -204,26 +247,36 @@ class Intake:
         self.twins.clear()
 
     def close_aged(self, now_ms: int) -> None:
-        """Close batches that are too old at `now_ms`; they are held oldest first."""
+        """Close batches that are too old at Redis' time `now_ms`; they are held oldest first."""
+        now = self.clock()
         for conversation, held in list(self.open.items()):
-            if not held.batch.aged(now_ms, self._rules.limits):
+            if held.batch.age(now_ms, now) < self._rules.limits.max_age:
                 break
             self._close(conversation, Trigger.AGE)
-        self._forget_idle(now_ms)
+        self._forget_idle(now)
+
+    def interrupt(self, conversation: Conversation) -> None:
+        """Later audio of a conversation is on its way already: what is open must not reach across it."""
+        if conversation in self.open:
+            self._count_gap(Trigger.GAP)
+            self._close(conversation, Trigger.GAP)
 
     def close_all(self) -> None:
         """Close every open batch because the worker stops."""
         for conversation in list(self.open):
             self._close(conversation, Trigger.SHUTDOWN)
 
-    def held(self, conversation: Conversation) -> list[EntryId]:
-        """Entries of a conversation's open, closing and resumed batches."""
+    def held(self, conversation: Conversation) -> dict[EntryId, bytes]:
+        """Entries of a conversation's open, closing and resumed batches, and the identities of their chunks."""
         held = self.open.get(conversation)
-        ids = list(held.batch.entries) if held else []
-        for seal in [*(c.seal for c in self.closing), *(r.seal for r in self.resuming())]:
-            if seal.conversation == conversation:
-                ids += seal.entries
-        return ids
+        found = held.batch.held if held else {}
+        for closed in self.closing:
+            if closed.seal.conversation == conversation:
+                found |= closed.chunks
+        for resumed in self.resuming():
+            if resumed.seal.conversation == conversation:
+                found |= resumed.held
+        return found
 
     def all_held(self) -> set[EntryId]:
         """Entries of all batches here."""
@@ -235,6 +288,13 @@ class Intake:
         held = self.open.get(conversation)
         found = [batch.recording for batch in self._sealed() if batch.seal.conversation == conversation]
         return [held.recording, *found] if held else found
+
+    def close_found(self, seal: Seal, chunks: Mapping[EntryId, bytes], found: Stored) -> None:
+        """Close a batch of entries whose chunks the store was found to hold."""
+        recording = self._recorder.start(seal.codec, seal.sample_rate)
+        server = self._identity.server
+        closed = Closed(self._partition, seal, recording, chunks, self.clock(), server=server, found=found)
+        self.closing.append(closed)
 
     def conclude(self, resumed: Resumed) -> None:
         """Wait for nothing more of a sealed batch, and deliver what came."""
@@ -257,13 +317,10 @@ class Intake:
 
     def _resume(self, resumed: Resumed, item: Item) -> None:
         resumed.strike(item.id)
+        resumed.add(item)
         if isinstance(item.content, Chunk):
-            identity = item.content.identity()
-            resumed.identities += identity
-            if item.content.seq is not None:
-                note(resumed.seqs, item.content.seq)
             if not self.is_deleted(item.conversation, item.id):
-                self._histories[item.conversation].note(identity)
+                self._histories[item.conversation].note(resumed.held[item.id])
             resumed.recording.append(item.content.pcm, resumed.seal.silences.get(item.id, 0))
         if not resumed.missing:
             self.conclude(resumed)
@@ -271,16 +328,19 @@ class Intake:
     def _add(self, entry: EntryId, chunk: Chunk) -> None:
         conversation = Conversation(chunk.uid, chunk.conversation_id)
         history = self._histories[conversation]
-        history.touched_ms = entry_ms(entry)
+        history.touched_at = self.clock()
         identity = chunk.identity()
         if history.holds(identity):
             self.twins[entry] = conversation
             return
         history.note(identity)
+        blob = self._found.get(conversation, {}).get(identity)
+        if blob is not None and blob.may_hold(entry):
+            self.stored.setdefault(conversation, {})[entry] = identity
+            return
         self._count(chunk, history)
         held, silence = self._place(entry, chunk)
-        held.batch.add(entry, chunk, silence)
-        held.batch.identities += identity  # it costs a look at all of the audio, and one look is enough
+        held.batch.add(entry, chunk, identity, silence)
         held.recording.append(chunk.pcm, silence)
         if trigger := held.batch.full(self._rules.limits):
             self._close(held.batch.conversation, trigger)
@@ -299,27 +359,36 @@ class Intake:
             self._count_gap(verdict)
             self._close(conversation, verdict)
         recording = self._recorder.start(self._rules.codec, chunk.sample_rate)
-        opened = self.open[conversation] = Open(Batch.of(chunk), recording)
+        opened = self.open[conversation] = Open(Batch.of(chunk, self.clock()), recording)
         return opened, 0
 
     def _end(self, item: Item) -> None:
         held = self.open.get(item.conversation)
-        if held is None:
+        if held is None or not isinstance(item.content, End):
             self.void.append(item.id)
             return
-        held.batch.markers.append(item.id)
+        held.batch.end(item.id, item.content)
         self._close(item.conversation, Trigger.END)
 
     def _close(self, conversation: Conversation, trigger: Trigger) -> None:
         held = self.open.pop(conversation)
-        seal = seal_of(held.batch, trigger, self._rules.codec, self._rules.naming)
+        seal = seal_of(held.batch, trigger, self._rules.codec, self._rules.naming, self._identity.stream)
         self.closing.append(self._closed(seal, held.recording, held.batch))
 
     def _closed(self, seal: Seal, recording: Recording, contents: Batch | Resumed) -> Closed:
-        recovered = entry_ms(seal.id) <= self._recovered_until_ms
-        identities, seqs = bytes(contents.identities), tuple(contents.seqs)
-        doubtful = entry_ms(seal.id) <= self._doubtful_until_ms
-        return Closed(self._partition, seal, recording, identities, self._clock(), recovered, seqs, doubtful)
+        return Closed(
+            self._partition,
+            seal,
+            recording,
+            contents.held,
+            self.clock(),
+            recovered=entry_order(seal.id) <= entry_order(self._identity.read_to),
+            doubtful=self.is_doubtful(seal.id),
+            seqs=contents.seqs,
+            ends=contents.ends,
+            server=self._identity.server,
+            born=self._identity.born,
+        )
 
     def _count(self, chunk: Chunk, history: History) -> None:
         self._metrics.chunks.inc()
@@ -344,14 +413,14 @@ class Intake:
         if trigger is Trigger.GAP:
             self._metrics.gaps.labels("closed").inc()
 
-    def _forget_idle(self, now_ms: int) -> None:
+    def _forget_idle(self, now: float) -> None:
         """Histories of conversations without a batch wait in Redis, where the done step has put them."""
-        if now_ms < self._next_sweep_ms:
+        if now < self._next_sweep:
             return
-        self._next_sweep_ms = now_ms + IDLE_MS
+        self._next_sweep = now + IDLE_SECONDS
         busy = {*self.open, *(batch.seal.conversation for batch in self._sealed())}
         for conversation, history in list(self._histories.items()):
-            if conversation not in busy and now_ms - history.touched_ms > IDLE_MS:
+            if conversation not in busy and now - history.touched_at > IDLE_SECONDS:
                 del self._histories[conversation]
 
 

@@ -57,7 +57,7 @@ class Metrics:
         self.rewinds = self._counter(
             "rewinds",
             "Partitions read again from their start, by cause",
-            cause=("handover", "redis_changed", "refused", "failed", "part", "trial", "deleted"),
+            cause=("handover", "redis_changed", "refused", "failed", "part", "trial", "deleted", "recovered"),
         )
 
     def _add_refusals(self) -> None:
@@ -70,7 +70,14 @@ class Metrics:
             ),
         )
         self.conflicts = self._counter(
-            "store_conflicts", "Uploads that found their name taken", outcome=("same", "part", "foreign")
+            "store_conflicts",
+            "Uploads that found their name taken, by what has it",
+            outcome=("same", "part", "foreign", "damaged"),
+        )
+        self.abandoned = self._counter(
+            "abandoned_uploads",
+            "Objects whose upload lost its seal; counted and unknown ones stay, the others are removed",
+            fate=("counted", "uncounted", "unknown"),
         )
         self.store_failing = self._gauge(
             "store_failing_seconds", "Seconds for which the store has refused everything; 0 while it is asked nothing"
@@ -90,13 +97,17 @@ class Metrics:
         self.trimmed = self._counter("trimmed_chunks", "Chunks with half a sample at the end, cut off")
         self.misplaced = self._counter("misplaced_chunks", "Chunks in another stream than that of their conversation")
         self.dead_letters = self._counter(
-            "dead_letters", "Entries moved to the dead letters, by kind", kind=("invalid", "poison", "failed")
+            "dead_letters", "Entries moved to the dead letters, by kind", kind=("invalid", "poison")
+        )
+        self.failures = self._counter("batch_failures", "Batches that failed and are tried again, by error", error=())
+        self.recoveries = self._counter(
+            "recoveries", "Conversations looked up in the store because Redis had lost writes"
         )
         self.dead_held = self._gauge(
             "dead_letters_held", "Dead letters of the owned partitions that nobody has removed"
         )
         self.dead_bytes = self._gauge("dead_letters_bytes", "Redis memory that they take, estimated from samples")
-        self.lost = self._counter("lost_entries", "Entries that vanished from a stream while pending")
+        self.lost = self._counter("lost_entries", "Entries that vanished from a stream without being stored")
         self.deleted = self._counter("deleted_entries", "Entries dropped because their audio was deleted on demand")
 
     def _add_process(self) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from worker.consumer import Consumer
-from worker.errors import StreamError
+from worker.errors import LeaseLost, StreamError
 from worker.memory import MemoryBudget
 from worker.metrics import Metrics
 from worker.stores.watched import StoreHealth
@@ -16,6 +17,8 @@ from worker.stream.server import memory_use
 
 DELAY_SECONDS = 0.1
 OBSERVE_SECONDS = 2.0
+ACCOUNT_SECONDS = 30.0
+"""Between two accounts of what left the streams unread: Redis copies two entries of each stream for them."""
 
 
 class Monitor:
@@ -36,6 +39,7 @@ class Monitor:
         self._budget = budget
         self._store = store
         self._metrics = metrics
+        self._next_account = 0.0
 
     async def measure_delay(self) -> None:
         """Time the event loop for ever."""
@@ -50,6 +54,7 @@ class Monitor:
             self.observe_memory()
             try:
                 await self.observe_redis()
+                await self.count_losses()
             except StreamError as error:
                 self._metrics.redis_errors.labels(error.cause).inc()
             await asyncio.sleep(OBSERVE_SECONDS)
@@ -63,10 +68,19 @@ class Monitor:
         states.labels("open").set(sum(len(partition.intake.open) for partition in partitions))
         states.labels("ready").set(sum(len(partition.intake.resuming()) for partition in partitions))
         states.labels("uploading").set(sum(len(partition.in_flight) for partition in partitions))
-        oldest = min((ms for partition in partitions if (ms := partition.oldest_ms()) is not None), default=None)
-        age = 0.0 if oldest is None else max(0.0, (self._client.now_ms() - oldest) / 1000)
-        self._metrics.oldest_unstored.set(age)
+        now_ms, now = self._client.now_ms(), self._client.clock()
+        ages = [partition.oldest_age(now_ms, now) for partition in partitions]
+        self._metrics.oldest_unstored.set(max(ages, default=0.0))
         self._metrics.store_failing.set(self._store.failing_for(self._client.clock()))
+
+    async def count_losses(self) -> None:
+        """Count entries that were removed before any owner had read them."""
+        if self._client.clock() < self._next_account:
+            return
+        self._next_account = self._client.clock() + ACCOUNT_SECONDS
+        for partition in self._consumer.certain():
+            with suppress(LeaseLost):
+                await partition.count_unread_losses()
 
     async def observe_redis(self) -> None:
         """What Redis knows: the backlog is what the streams hold, for entries leave them only when stored."""

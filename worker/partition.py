@@ -8,29 +8,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
-from worker.batch import Conversation, EntryId, entry_ms, entry_order
+from worker.batch import START, Conversation, EntryId, entry_ms
 from worker.closed import Closed
 from worker.delivery import Delivery
 from worker.errors import StreamError
-from worker.intake import Intake, Resumed
+from worker.intake import Intake, Item, Resumed
 from worker.metrics import Metrics
-from worker.stream.entries import START, Entries, Entry, ReadRequest
+from worker.recovery import Recoveries
+from worker.stream.entries import Entries, Entry, ReadRequest
 from worker.stream.leases import Lease
 from worker.trials import Trials
 
-FAILURES_ALLOWED = 3
-"""Times a batch may fail inside a living worker before its entries go to the dead letters."""
+FIRST_REST, LONGEST_REST = 1.0, 30.0
+"""Seconds before a batch that failed is tried again, doubling. There is no other limit: its audio is in Redis."""
 
 READ_COUNT, MAX_READ_COUNT = 8, 64
 """Entries per read: at first, and at most. One at a time is read with care for its size."""
 
 PAGE_BYTES = 1_500_000
 """Bytes per read that the number of entries aims at: nine 5-second chunks at 16 kHz."""
+
+EXPECTED_REWINDS = frozenset({"handover", "recovered"})
+"""Causes that are no trouble: every roll-out hands over everything."""
 
 LOOK = 1 / 4
 """Part of a page that a partition without a backlog is asked for; if that is full, the rest is read at once."""
@@ -44,7 +48,15 @@ class Partition:
     `doubt` says why the partition must be taken over before anything is read; None while all is well.
     """
 
-    def __init__(self, lease: Lease, intake: Intake, entries: Entries, delivery: Delivery, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        intake: Intake,
+        entries: Entries,
+        delivery: Delivery,
+        recoveries: Recoveries,
+        metrics: Metrics,
+    ) -> None:
         self.lease = lease
         self.intake = intake
         self.cursor: EntryId = START
@@ -55,16 +67,19 @@ class Partition:
         self._last_of_name: dict[str, asyncio.Task[None]] = {}
         self._entries = entries
         self._delivery = delivery
+        self._recoveries = recoveries
         self._metrics = metrics
         self._log = log.bind(partition=lease.partition)
         self._trials = Trials(lease, intake, entries, self._bury)
         self._failures: Counter[EntryId] = Counter()
         self._sealed_before: set[EntryId] = set()
         self._stored_beside: set[EntryId] = set()
+        self._in_question: set[EntryId] = set()
         self._expected: set[EntryId] = set()
         self._read_count = READ_COUNT
         self._suspect = 0
         self._taken_ms = 0
+        self._taken_at = 0.0
 
     @property
     def number(self) -> int:
@@ -74,17 +89,15 @@ class Partition:
     async def take_over(self, now_ms: int) -> None:
         """Begin, or begin again, at Redis' time `now_ms`."""
         found = await self._entries.take_over(self.lease)
-        self._taken_ms = now_ms
+        self._taken_ms, self._taken_at = now_ms, self.intake.clock()
         self.lease.clean = True  # the death of the owner before us is counted, and once is enough
         waiting = [seal for seal in found.seals if seal.id not in self.in_flight]
-        for seal in [seal for seal in waiting if self._failures[seal.id] >= FAILURES_ALLOWED]:
-            waiting.remove(seal)
-            await self._entries.unseal(self.lease, seal)
-            await self._bury(dict.fromkeys(seal.all_ids, f"failed {FAILURES_ALLOWED} times"), "failed")
+        self._in_question = {*self.in_flight, *(seal.id for seal in waiting)}
         self._sealed_before |= {entry for seal in found.seals for entry in seal.all_ids}  # others may finish these
         self._count_lost(set(found.vanished) - self._sealed_before)
         self._expected |= self.intake.all_held()
-        self.intake.reset(waiting, found.tombstones, now_ms, found.changed_ms)
+        self._recoveries.begin(found.identity)
+        self.intake.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
         self._trials.begin(found.survivors)
         self.cursor, self.caught_up, self.doubt = START, False, None
         self._log.debug("partition.taken", seals=len(waiting), survivors=len(found.survivors))
@@ -93,7 +106,7 @@ class Partition:
         """Something is not as we believed: take over again before anything else is read or sealed."""
         if self.doubt is None:
             self._metrics.rewinds.labels(cause).inc()
-            say = self._log.debug if cause == "handover" else self._log.warning  # every roll-out hands over everything
+            say = self._log.debug if cause in EXPECTED_REWINDS else self._log.warning
             say("partition.rewound", cause=cause)
         self.doubt = cause
 
@@ -102,6 +115,7 @@ class Partition:
         self.lease.lost = True
         self.doubt = "abandoned"
         self.intake.drop()
+        self._recoveries.stop()
 
     def expect(self, entries: set[EntryId]) -> None:
         """Count those of these entries as lost that do not come before the stream's end."""
@@ -140,19 +154,16 @@ class Partition:
         Between the first routed entry and the new cursor nothing may fail: entries that came twice would look like
         twins.
         """
-        on_their_way = {entry for closed in self.in_flight.values() for entry in closed.seal.all_ids}
-        ours = accepted - on_their_way
-        parsed = [self.intake.parse(*entry) for entry in page if entry.id in ours]
-        items = [item for item in parsed if item is not None]
+        on_their_way = self._on_their_way()
+        ours = accepted - on_their_way.keys()
+        items = self._recoverable([self.intake.parse(*entry) for entry in page if entry.id in ours])
         await self._remember([*self.intake.unknown(items), *self.intake.overtaken(page[-1].id, ours)])
         try:
             await self._trials.hold([item for item in items if self._trials.suspects(item)])
         except StreamError:
             self.rewind("trial")
             raise
-        for item in items:
-            if not self._trials.suspects(item):
-                self.intake.route(item)
+        self._route(page, {item.id: item for item in items if not self._trials.suspects(item)}, on_their_way)
         self._expected |= {entry.id for entry in page}
         self._expected -= accepted
         self.cursor, self.caught_up = page[-1].id, False
@@ -162,12 +173,15 @@ class Partition:
 
     async def settle(self) -> None:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
+        if self.doubt is None and self._recoveries.finished():
+            self.rewind("recovered")
         if self.doubt is None:
             await self._trials.settle(self.cursor)
             await self._settle_twins()
         if self.doubt is None:
             await self._remove_refuse()
             await self._settle_incomplete()
+            self._adopt_stored()
             await self._seal_closed()
 
     def close_aged(self, now_ms: int, *, hurry: bool) -> None:
@@ -183,32 +197,100 @@ class Partition:
         while self.deliveries:
             await asyncio.wait(self.deliveries)
 
-    def oldest_ms(self) -> int | None:
-        """Redis' time in ms at which the oldest entry that is known and not stored was pushed.
+    def oldest_age(self, now_ms: int, now: float) -> float:
+        """Seconds for which the oldest entry that is known and not stored has waited; times as in `Batch.age`.
 
         Of a partition that was only taken over, not read yet, it is known since when it waits with us.
         """
-        batches = [held.batch.opened_ms for held in self.intake.open.values()]
-        sealed = [entry_ms(entry) for entry in self.in_flight]
-        unread = [] if self.caught_up else [entry_ms(self.cursor) or self._taken_ms]
-        return min(filter(None, [*batches[:1], *sealed, *unread]), default=None)
+        oldest = next(iter(self.intake.open.values()), None)
+        batches = [] if oldest is None else [oldest.batch.age(now_ms, now)]
+        sent = [
+            self._age(entry_ms(closed.seal.id), now_ms, now - closed.closed_at) for closed in self.in_flight.values()
+        ]
+        here = now - self._taken_at
+        unread = [] if self.caught_up else [self._age(entry_ms(self.cursor) or self._taken_ms, now_ms, here)]
+        return max([0.0, *batches, *sent, *unread])
+
+    @staticmethod
+    def _age(pushed_ms: int, now_ms: int, here: float) -> float:
+        """Seconds since an entry was pushed; if its id is from the future, those for which it has been here."""
+        return (now_ms - pushed_ms) / 1000 if pushed_ms <= now_ms else here
+
+    async def count_unread_losses(self) -> None:
+        """Count entries that somebody removed from the stream before any owner had read them."""
+        lost = await self._entries.count_unread_losses(self.lease)
+        if lost:
+            self._metrics.lost.inc(lost)
+            self._log.error("entries.lost", entries=lost, unread=True)
+
+    def _on_their_way(self) -> dict[EntryId, Conversation]:
+        return {entry: closed.seal.conversation for closed in self.in_flight.values() for entry in closed.seal.all_ids}
+
+    def _recoverable(self, parsed: Iterable[Item | None]) -> list[Item]:
+        """Without those whose conversation must be looked for in the store first: they are read again after that."""
+        items = [item for item in parsed if item is not None]
+        for item in items:
+            if self.intake.is_doubtful(item.id):
+                self._recoveries.ask(item.conversation)
+        return [item for item in items if not self._recoveries.is_waiting(item.conversation)]
+
+    def _route(
+        self, page: Sequence[Entry], items: Mapping[EntryId, Item], elsewhere: Mapping[EntryId, Conversation]
+    ) -> None:
+        """Route entries in their order; a batch never reaches across what is on its way already."""
+        for entry in page:
+            if entry.id in items:
+                self.intake.route(items[entry.id])
+            elif entry.id in elsewhere:
+                self.intake.interrupt(elsewhere[entry.id])
+
+    def _adopt_stored(self) -> None:
+        """Finish what the store was found to hold: its done step was forgotten, perhaps with its event."""
+        for conversation, entries in list(self.intake.stored.items()):
+            for blob, chunks in self._recoveries.by_blob(conversation, entries):
+                if len(chunks) < blob.manifest.chunks and not self.caught_up:
+                    continue  # the others of them are about to come, and one event is enough
+                seal = blob.seal(conversation, list(chunks))
+                self.intake.close_found(seal, chunks, blob.stored(seal.all_ids))
+                for entry in chunks:
+                    del entries[entry]
+            if not entries:
+                del self.intake.stored[conversation]
 
     async def _seal_closed(self) -> None:
+        """Seal what is closed: a conversation's batches one by one, and none while an earlier one is in question.
+
+        Should that turn out not to be stored as it was sealed, its rest is read again: if later audio were sealed by
+        then, the rest would come after it, or be joined with what follows it.
+        """
         intake = self.intake
-        if intake.closing:
-            with self._delivery.timed("seal"):
-                refusals = await self._entries.seal(self.lease, [closed.seal for closed in intake.closing])
-            for closed, refused in zip(intake.closing, refusals, strict=True):
-                if refused is None:
-                    self._send(closed)
-                else:
-                    closed.recording.release()
-                    self.expect(set(refused.vanished))
-                    self.rewind(refused.cause)
-            intake.closing = []
+        held_back = self._conversations_in_question()
+        ready = [closed for closed in intake.closing if closed.seal.conversation not in held_back]
+        while ready and self.doubt is None:
+            wave = list({closed.seal.conversation: closed for closed in reversed(ready)}.values())
+            await self._seal(wave)
+            ready = [closed for closed in ready if closed in intake.closing]
         for closed in intake.whole:
             self._send(closed)
         intake.whole = []
+
+    async def _seal(self, wave: Sequence[Closed]) -> None:
+        with self._delivery.timed("seal"):
+            refusals = await self._entries.seal(self.lease, [closed.seal for closed in wave])
+        for closed, refused in zip(wave, refusals, strict=True):
+            self.intake.closing.remove(closed)
+            if refused is None:
+                self._send(closed)
+            else:
+                closed.recording.release()
+                self.expect(set(refused.vanished))
+                self.rewind(refused.cause)
+
+    def _conversations_in_question(self) -> set[Conversation]:
+        """Those with a sealed batch of which it is not known yet whether it is stored just so."""
+        sent = {closed.seal.conversation for entry, closed in self.in_flight.items() if entry in self._in_question}
+        resumed = {resumed.seal.conversation for resumed in self.intake.resuming()}
+        return sent | resumed | {closed.seal.conversation for closed in self.intake.whole}
 
     def _send(self, closed: Closed) -> None:
         self.in_flight[closed.seal.id] = closed
@@ -232,22 +314,30 @@ class Partition:
                 await asyncio.wait([before])
             stored = await self._delivery.deliver(closed, pending)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must not stop the other conversations
-            self._failures[closed.seal.id] += 1
-            self._log.exception("batch.failed", object=closed.seal.object, error=type(error).__name__)
+            await self._rest_after(error, closed)
             self.rewind("failed")
         else:
             self._failures.pop(closed.seal.id, None)
             if not stored.complete:
+                self._recoveries.forget(closed.seal.conversation)
                 self._stored_beside.update(stored.covered)
                 self.rewind("part")
         finally:
             del self.in_flight[closed.seal.id]
             closed.recording.release()
 
-    def _pending(self, conversation: Conversation) -> list[EntryId]:
-        on_their_way = [closed.seal for closed in self.in_flight.values()]
-        sealed = [entry for seal in on_their_way if seal.conversation == conversation for entry in seal.entries]
-        return sorted({*sealed, *self.intake.held(conversation)}, key=entry_order)
+    async def _rest_after(self, error: Exception, closed: Closed) -> None:
+        """Report a failure that nobody foresaw, and wait: the entries are in Redis, and are tried again."""
+        self._failures[closed.seal.id] += 1
+        failures = self._failures[closed.seal.id]
+        self._metrics.failures.labels(type(error).__name__).inc()
+        self._log.error("batch.failed", object=closed.seal.object, failures=failures, exc_info=error)
+        await asyncio.sleep(min(LONGEST_REST, FIRST_REST * 2 ** min(failures - 1, 10)))
+
+    def _pending(self, conversation: Conversation) -> dict[EntryId, bytes]:
+        on_their_way = [closed for closed in self.in_flight.values() if closed.seal.conversation == conversation]
+        sealed = {entry: identity for closed in on_their_way for entry, identity in closed.chunks.items()}
+        return sealed | self.intake.held(conversation)
 
     async def _remember(self, conversations: Collection[Conversation]) -> None:
         if not conversations:
@@ -314,13 +404,15 @@ class Partition:
                 self.intake.forsake(resumed)
                 continue
             self._count_lost(resumed.missing)
-            if resumed.identities:
+            if resumed.held:
                 self.intake.conclude(resumed)
             else:
                 await self._entries.unseal(self.lease, resumed.seal)
                 self.intake.forsake(resumed)
 
     def _is_behind(self, resumed: Resumed) -> bool:
+        if self._recoveries.is_waiting(resumed.seal.conversation):  # then its entries are left out for now
+            return False
         return self.caught_up or resumed.all_overdue(self.cursor)
 
     def _count_lost(self, entries: Iterable[EntryId]) -> None:

@@ -2,58 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Protocol
 
 import structlog
 
+from codec.errors import BadName
+from codec.manifest import Manifest
 from codec.metadata import BlobMetadata
-from codec.names import parse_name
-from worker.batch import EntryId
-from worker.conflict import Verdict, judge
-from worker.errors import ObjectExists
+from codec.names import format_timestamp, parse_name
+from worker.batch import START, EntryId
+from worker.conflict import Judgement, Verdict, judge
+from worker.errors import StoreError
 from worker.metrics import Metrics
-from worker.seal import Seal, next_free_name
+from worker.seal import Seal, later_name
 from worker.stores import BlobInfo
 from worker.stores.patient import PatientStore
+from worker.stores.watched import WatchedStore
 
-Pending = Callable[[], Collection[EntryId]]
-"""Tells which entries of the batch's conversation are pending at the moment it is asked."""
+Pending = Callable[[], Mapping[EntryId, bytes]]
+"""Tells which entries of the batch's conversation are pending at the moment it is asked, and their identities."""
+
+NAMES_TRIED = 8
+"""Names that one try may find taken. Then the store is asked again later: it may be one that always says so."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A batch as a blob.
+    """A batch as a blob, with its object's metadata; `chunks` are its entries with the identities of their chunks.
 
     `recovered` says that its entries may have been in a batch whose seal is forgotten, `doubtful` that Redis has indeed
-    lost writes since, so that they may be anywhere among the conversation's objects.
+    lost writes since, so that they may be anywhere among the conversation's objects. `born` as in `StreamIdentity`.
     """
 
     partition: int
     seal: Seal
     blob: bytes
-    metadata: BlobMetadata
+    manifest: Manifest
+    metadata: Mapping[str, str]
+    chunks: Mapping[EntryId, bytes]
     recovered: bool = False
     doubtful: bool = False
+    born: EntryId = START
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """Where the audio is, which entries are in it, and whether all of the batch are among them.
 
-    `spooled` says that the object will appear later, and under a later name should this one be taken.
+    `upload` identifies the object, whatever else gets its name later; `created` says that this batch's own upload has
+    made it. `identities` are those of the chunks that are known to be in it. `spooled` says that the object will appear
+    later, and under a later name should this one be taken.
     """
 
     name: str
     size: int
     metadata: BlobMetadata
     covered: Sequence[EntryId]
+    upload: str
     complete: bool = True
+    created: bool = False
     spooled: bool = False
+    identities: bytes = b""
 
 
 class Placement(Protocol):
@@ -63,82 +78,149 @@ class Placement(Protocol):
         """Keep a blob, once; durable on return."""
 
     async def withdraw(self, stored: Stored) -> None:
-        """Remove what was just placed, because its audio has been deleted on demand."""
+        """Remove what was just placed: its audio was deleted on demand, or another object holds it."""
 
 
 class StorePlacement:
-    """Puts blobs into the store, for ever trying."""
+    """Puts blobs into the store, until it accepts them."""
 
-    def __init__(self, store: PatientStore, metrics: Metrics) -> None:
+    def __init__(self, store: PatientStore, metrics: Metrics, secrets: Sequence[str]) -> None:
         self._store = store
         self._metrics = metrics
+        self._secrets = secrets
 
     async def place(self, finished: Finished, pending: Pending) -> Stored:
         """See `Placement`. Raises `Outage`, if the store was told to give up."""
-        seal = finished.seal
-        for info in await self._candidates(finished):
-            if known := judged(seal, info, pending(), self._metrics):
-                return known
-        metadata = finished.metadata.to_mapping()
-        name = seal.object
-        for step in count(1):
-            taken = await self._timed_create(name, finished.blob, metadata)
-            if taken is None:
-                return Stored(name, len(finished.blob), finished.metadata, seal.all_ids)
-            if known := judged(seal, taken, pending(), self._metrics):
-                return known
-            name = next_free_name(seal.object, step)
-        raise AssertionError("unreachable: there is always a next name")
+        attempt = Attempt(finished, pending, self._secrets, self._metrics)
+        with self._metrics.stage.labels("upload").time():
+            return await self._store.repeat(attempt.store)
 
     async def withdraw(self, stored: Stored) -> None:
         """See `Placement`."""
-        await self._store.delete(stored.name)
+        await self._store.repeat(partial(remove_upload, name=stored.name, upload=stored.upload), endless=True)
 
-    async def _candidates(self, finished: Finished) -> list[BlobInfo]:
-        """Objects under other names that may hold entries of the batch; none in the steady state."""
-        folder, _, _ = finished.seal.object.rpartition("/")
-        parsed = parse_name(finished.seal.object)
-        if finished.doubtful:
-            return await self._store.listed(f"{folder}/")
-        if finished.recovered and parsed.kind.batch:  # the same start may have another end, or none
-            return await self._store.listed(f"{folder}/{parsed.stem.partition('-')[0]}")
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Stores a batch, or finds where it is stored; may be repeated after any failure.
+
+    `parts_count` says what an object that holds only a part of the batch means. For a batch whose entries are in Redis
+    it is where that part is stored. For one that is nowhere else, the whole of it is stored beside that object.
+    """
+
+    finished: Finished
+    pending: Pending
+    secrets: Sequence[str]
+    metrics: Metrics
+    parts_count: bool = True
+
+    async def store(self, store: WatchedStore) -> Stored:
+        """One try. Raises `StoreError`."""
+        finished = self.finished
+        name, (folder, _, _) = finished.seal.object, finished.seal.object.rpartition("/")
+        if known := self._among(await self._candidates(store)):
+            return known
+        for _ in range(NAMES_TRIED):
+            taken = await store.put(name, finished.blob, finished.metadata)
+            if taken is None:
+                return stored_as_sealed(finished, name)
+            if known := self._known(taken):
+                return known
+            others = await store.listed(f"{folder}/")
+            if known := self._among(others):
+                return known
+            name = next_free_name(finished.seal.object, others)
+        raise store.refused(
+            StoreError(f"{finished.seal.object} and {NAMES_TRIED} names after it are taken", cause="names-taken")
+        )
+
+    def _is_own(self, taken: BlobInfo) -> bool:
+        """Whether an upload of ours, whose reply was lost, has made the object, and whole."""
+        manifest = self.finished.manifest
+        return taken.metadata.get("upload") == manifest.upload and manifest.fits(taken.size, taken.crc32c)
+
+    def _among(self, others: Iterable[BlobInfo]) -> Stored | None:
+        """Where the batch is, if one of the objects holds it: the first in the order of their names."""
+        found = (self._known(info, is_candidate=True) for info in others)
+        return next((known for known in found if known is not None), None)
+
+    def _known(self, info: BlobInfo, *, is_candidate: bool = False) -> Stored | None:
+        """What the found object means for the batch; None if it does not hold it."""
+        finished = self.finished
+        if self._is_own(info):
+            report_conflict(info, Judgement(Verdict.SAME), self.metrics)
+            return stored_as_sealed(finished, info.name)
+        judgement = judge(
+            finished.seal, finished.manifest, finished.chunks, info, self.pending(), self.secrets, finished.born
+        )
+        if judgement.verdict is not Verdict.FOREIGN or not is_candidate:  # the others have other names
+            report_conflict(info, judgement, self.metrics)
+        stored = stored_by(finished.seal, finished.chunks, info, judgement)
+        if stored is not None and (stored.complete or self.parts_count):
+            return stored
+        return None
+
+    async def _candidates(self, store: WatchedStore) -> list[BlobInfo]:
+        """Objects under other names that may hold chunks of the batch; none in the steady state."""
+        folder, _, _ = self.finished.seal.object.rpartition("/")
+        if self.finished.doubtful:
+            return await store.listed(f"{folder}/")
+        if self.finished.recovered:  # the same start may be there in another format, or with another end
+            stem = parse_name(self.finished.seal.object).stem
+            return await store.listed(f"{folder}/{stem.partition('-')[0]}")
         return []
 
-    async def _timed_create(self, name: str, blob: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
-        with self._metrics.stage.labels("upload").time():
-            return await create_or_find(self._store, name, blob, metadata)
+
+def stored_as_sealed(finished: Finished, name: str) -> Stored:
+    """Where a batch is that its own upload has stored, whole."""
+    return Stored(
+        name,
+        len(finished.blob),
+        BlobMetadata.from_mapping(finished.metadata),
+        finished.seal.all_ids,
+        finished.manifest.upload,
+        created=True,
+        identities=b"".join(finished.chunks.values()),
+    )
 
 
-class Creator(Protocol):
-    """What `create_or_find` asks of a store."""
-
-    async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
-        """See `Store.create`."""
-
-    async def stat(self, name: str) -> BlobInfo | None:
-        """See `Store.stat`."""
-
-
-async def create_or_find(store: Creator, name: str, blob: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
-    """Create an object; None when it is stored, else what has the name."""
-    while True:
-        try:
-            await store.create(name, blob, metadata)
-        except ObjectExists:
-            taken = await store.stat(name)
-            if taken is None:  # deleted since: the name is free again
-                continue
-            return taken
-        return None
-
-
-def judged(seal: Seal, found: BlobInfo, pending: Collection[EntryId], metrics: Metrics) -> Stored | None:
-    """What the found object means for a batch; None if it is foreign."""
-    judgement = judge(seal, found.metadata, pending)
+def report_conflict(info: BlobInfo, judgement: Judgement, metrics: Metrics) -> None:
+    """Count and log what was found instead of a free name."""
     metrics.conflicts.labels(judgement.verdict.value).inc()
-    log.warning("store.conflict", object=found.name, verdict=judgement.verdict.value)
-    if judgement.verdict is Verdict.FOREIGN:
+    log.warning("store.conflict", object=info.name, verdict=judgement.verdict.value)
+
+
+def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judgement: Judgement) -> Stored | None:
+    """Where a batch is stored, if an object holds it or a part of it."""
+    manifest = judgement.manifest
+    if manifest is None:
         return None
-    complete = set(judgement.covered).issuperset(seal.entries)
-    covered = (*judgement.covered, *seal.markers) if complete else judgement.covered
-    return Stored(found.name, found.size, BlobMetadata.from_mapping(found.metadata), covered, complete)
+    complete = set(judgement.covered).issuperset(chunks)
+    covered = judgement.covered
+    if complete:  # what has vanished of the batch leaves with it
+        covered = tuple(dict.fromkeys((*covered, *seal.all_ids)))
+    metadata = BlobMetadata.from_mapping(info.metadata)
+    identities = manifest.identities or b"".join(chunks[entry] for entry in judgement.covered if entry in chunks)
+    return Stored(info.name, info.size, metadata, covered, manifest.upload, complete, identities=identities)
+
+
+async def remove_upload(store: WatchedStore, *, name: str, upload: str) -> None:
+    """Remove an object if it is the one of this upload, and never one that has taken its name since."""
+    found = await store.stat(name)
+    if found is not None and found.metadata.get("upload") == upload:
+        await store.delete(name, found.generation)
+
+
+def next_free_name(name: str, others: Iterable[BlobInfo]) -> str:
+    """The first name whose start no blob of the conversation has: readers take blobs of one start for one audio."""
+    starts = set(_starts(others))
+    later = (later_name(name, step) for step in count(1))
+    return next(found for found in later if format_timestamp(parse_name(found).start) not in starts)
+
+
+def _starts(found: Iterable[BlobInfo]) -> Iterator[str]:
+    for info in found:
+        try:
+            yield format_timestamp(parse_name(info.name).start)
+        except BadName:
+            continue

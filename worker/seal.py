@@ -23,6 +23,7 @@ class Seal:
 
     `entries` are the ids of the chunks, `markers` of entries that leave with them, `silences` the samples of silence
     before a chunk; `start` and `last_start` are timestamps of chunks in Unix seconds, `samples` are at `sample_rate`.
+    `stream` is the random id of the stream that holds the entries.
     """
 
     object: str
@@ -38,6 +39,7 @@ class Seal:
     entries: tuple[EntryId, ...]
     markers: tuple[EntryId, ...] = ()
     silences: dict[EntryId, int] = field(default_factory=dict)
+    stream: str = ""
     source: str = field(default="", compare=False, repr=False)
 
     @property
@@ -80,7 +82,7 @@ class Seal:
         return cls(**known, source=text.decode() if isinstance(text, bytes) else text)
 
 
-def seal_of(batch: Batch, trigger: Trigger, codec: Codec, naming: Naming) -> Seal:
+def seal_of(batch: Batch, trigger: Trigger, codec: Codec, naming: Naming, stream: str) -> Seal:
     """Fix a batch's composition and name."""
     several = len(batch.entries) > 1
     name = object_name(
@@ -105,10 +107,11 @@ def seal_of(batch: Batch, trigger: Trigger, codec: Codec, naming: Naming) -> Sea
         entries=tuple(batch.entries),
         markers=tuple(batch.markers),
         silences=dict(batch.silences),
+        stream=stream,
     )
 
 
-def next_free_name(name: str, step: int) -> str:
+def later_name(name: str, step: int) -> str:
     """The name `step` ms later: where a batch goes whose own name a foreign object has taken."""
     parsed = parse_name(name)
     start = parsed.start + step / 1000

@@ -35,14 +35,22 @@ async def shut_down(consumer: Consumer, ownership: Ownership, *, flush: bool, gr
 
 
 async def _seal_everything(consumer: Consumer, deadline: float) -> None:
+    """Batches that are held back behind earlier ones follow these; what can't be sealed is left to the next owner."""
     consumer.close_all()
-    while any(partition.intake.closing for partition in consumer.certain()):
+    while closing := [partition for partition in consumer.certain() if partition.intake.closing]:
         if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out
             raise TimeoutError
         try:
             await consumer.settle()
         except StreamError as error:
             await consumer.rest(error)
+            continue
+        held_back = [partition for partition in closing if partition.intake.closing]
+        before_them = [delivery for partition in held_back for delivery in partition.deliveries]
+        if held_back and not before_them:
+            return
+        if held_back:
+            await asyncio.wait(before_them, return_when=asyncio.FIRST_COMPLETED)
 
 
 async def _release_when_stored(consumer: Consumer, partition: Partition, deadline: float) -> None:

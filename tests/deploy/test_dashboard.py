@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 QUESTIONS = ["Is audio safe?", "How late is it?", "Who owns what?", "What costs how much?", "What goes wrong?"]
 NOT_SHOWN = {
+    "audio_batch_abandoned_uploads_total",  # nothing is to be done
+    "audio_batch_batch_failures_total",  # alerted on
     "audio_batch_chunks_total",  # seconds and bytes of audio say more
     "audio_batch_dead_letters_bytes",  # alerted on; how many there are is shown
     "audio_batch_deleted_entries_total",  # somebody asked for it
+    "audio_batch_recoveries_total",  # a failover of Redis is seen elsewhere
     "audio_batch_silence_seconds_total",  # the gaps are shown
     "audio_batch_spool_bytes",  # alerted on; blobs and their age are shown
     "audio_batch_spool_limit_bytes",

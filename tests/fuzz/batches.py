@@ -8,7 +8,7 @@ from typing import cast
 
 from codec.entry import Chunk
 from codec.names import parse_name
-from worker.batch import EntryId, Limits
+from worker.batch import EntryId, Limits, StreamIdentity
 from worker.encoding import Recorder
 from worker.intake import Intake, Item, Rules
 from worker.metrics import Metrics
@@ -52,7 +52,7 @@ def batches(data: bytes) -> None:
     """Every entry is bad, void, or in one batch; batches hold all samples, keep their limits, and can be sealed."""
     rules = Rules(LIMITS, "opus", "range", partitions=1)
     intake = Intake(0, rules, cast("Recorder", Counting()), Metrics(), lambda: 0.0)
-    intake.reset([], {}, 0)
+    intake.reset([], {}, StreamIdentity("5d" * 16), {})
     items = route(intake, data)
     intake.confirm_twins()
     void = set(intake.void)

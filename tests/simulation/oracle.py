@@ -30,49 +30,46 @@ def _audio(run: Run) -> Iterator[str]:
         yield from _account(conversation, stored, {n for n, ids in numbers.items() if ids}, run)
 
 
-def _account(conversation: Conversation, stored: list[int], expected: set[int], run: Run) -> Iterator[str]:
-    """Compare what is stored with what was pushed.
+def _account(conversation: Conversation, blobs: list[list[int]], expected: set[int], run: Run) -> Iterator[str]:
+    """Compare what is stored, blob by blob, with what was pushed.
 
-    Two things are beyond what can be promised when a failover forgets writes. A chunk may be forgotten, before or after
-    it was stored, and the pusher may push it again. And an upload on its way may come to its end after Redis forgot its
-    seal, its worker lost the lease, and the next owner cut the audio otherwise: then it is there twice.
+    One thing is beyond what can be promised when a failover forgets writes: a chunk may be forgotten, before or after
+    it was stored, and the pusher may push it again.
     """
     exempt = run.pushed.forgotten[conversation]
-    twice = _strays(run, conversation) if run.failed_over else set()
     buried = _buried(run, conversation)
-    counts = Counter(number for number in stored if number not in exempt)
-    if missing := sorted(expected - set(counts) - exempt - buried):
+    stored = [number for numbers in blobs for number in numbers]
+    kept = [number for number in stored if number not in exempt]
+    if missing := sorted(expected - set(kept) - exempt - buried):
         yield f"{conversation}: chunks {missing} are not stored"
-    if doubled := sorted(number for number, count in counts.items() if count > 1 and number not in twice):
+    if doubled := sorted(number for number, count in Counter(kept).items() if count > 1):
         yield f"{conversation}: chunks {doubled} are stored twice"
     if invented := sorted(set(stored) - set(range(1, 1 + run.world.chunks))):
         yield f"{conversation}: {invented} were never pushed"
-    kept = [number for number in stored if number not in exempt | twice]
     if kept != sorted(kept):
         yield f"{conversation}: the order is {kept}"
+    for numbers in blobs:
+        certain = [number for number in numbers if number not in exempt]
+        inside = set(range(certain[0], certain[-1])) - set(certain) - exempt - buried if certain else set()
+        if holes := sorted(inside & expected):
+            yield f"{conversation}: a blob holds {numbers}, and not {holes} between"
 
 
-def _stored(run: Run, conversation: Conversation) -> list[int]:
-    """Chunk numbers in the order of the objects' start times.
+def _stored(run: Run, conversation: Conversation) -> list[list[int]]:
+    """Chunk numbers of each blob, in the order of the objects' start times.
 
     A chunk that a failover made Redis forget may be pushed again after later ones; then the stream tells the order.
     """
     prefix = f"chunks/{conversation}/"
     objects = [run.bucket.objects[info.name] for info in run.bucket.list(prefix)]
-    stored: list[int] = []
+    stored: list[list[int]] = []
     for data, info in sorted(objects, key=_by_entry if run.pushed.forgotten[conversation] else _by_start):
         numbers = numbers_in(data, SAMPLES)
         metadata = BlobMetadata.from_mapping(info.metadata)
         if metadata.chunks != len(numbers) or metadata.samples != len(data) // 2:
             raise ValueError(f"{info.name} says {info.metadata} and holds {numbers}")
-        stored += numbers
+        stored.append(numbers)
     return stored
-
-
-def _strays(run: Run, conversation: Conversation) -> set[int]:
-    objects = run.bucket.objects
-    names = [name for name in run.bucket.stray & objects.keys() if name.startswith(f"chunks/{conversation}/")]
-    return {number for name in names for number in numbers_in(objects[name][0], SAMPLES)}
 
 
 def _buried(run: Run, conversation: Conversation) -> set[int]:

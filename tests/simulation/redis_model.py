@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from worker.stream.client import script
 
-RANDOM_PART = re.compile(r"\b[0-9a-f]{16}\b")
+RANDOM_PART = re.compile(r"\b([0-9a-f]{16}){1,2}\b")
 EPOCH_MS = 1_700_000_000_000
 """What Redis' clock says when virtual time is 0."""
 
@@ -46,6 +46,7 @@ class Group:
 class Stream:
     entries: dict[Id, dict[bytes, bytes]] = field(default_factory=dict)
     last: Id = (0, 0)
+    added: int = 0
     groups: dict[str, Group] = field(default_factory=dict)
 
 
@@ -55,10 +56,16 @@ class Database:
     def __init__(self) -> None:
         self.now_ms = 0
         self.run_id = _run_id(0)
+        self.replication_id = _run_id(0)
         self.streams: dict[str, Stream] = {}
         self.hashes: dict[str, dict[str, bytes]] = {}
         self.strings: dict[str, bytes] = {}
         self.expiries: dict[str, int] = {}
+
+    @property
+    def server(self) -> str:
+        """The process and its data's history, as scripts say it."""
+        return f"{self.run_id}:{self.replication_id}"
 
     def get(self, key: str) -> bytes | None:
         if self.expiries.get(key, self.now_ms + 1) <= self.now_ms:
@@ -90,6 +97,7 @@ class Database:
         entry = (self.now_ms, 0) if self.now_ms > stream.last[0] else (stream.last[0], stream.last[1] + 1)
         stream.entries[entry] = dict(fields)
         stream.last = entry
+        stream.added += 1
         return entry
 
     def claim(self, key: str, name: str, consumer: str, entry: Id, *, force: bool, deliveries: int | None) -> bool:
@@ -140,7 +148,7 @@ class ModelRedis:
         self._loaded.clear()
         self.readonly = False
         self.incarnation += 1
-        self.data.run_id = _run_id(self.incarnation)
+        self.data.run_id = self.data.replication_id = _run_id(self.incarnation)
 
     def execute(self, name: str, *args: Argument) -> Reply:
         """Run one command; an error reply is returned as a value, as in a pipeline."""
@@ -165,7 +173,8 @@ class ModelRedis:
         return text_id(self.data.add(key, {name.encode(): as_bytes(value) for name, value in fields.items()}))
 
     def _info(self, *_: str) -> dict[str, Any]:
-        return {"run_id": self.data.run_id, "redis_version": "7.0.15", "used_memory": 0, "maxmemory": 0}
+        process = {"run_id": self.data.run_id, "master_replid": self.data.replication_id}
+        return {**process, "redis_version": "7.0.15", "used_memory": 0, "maxmemory": 0}
 
     def _xread(self, streams: Mapping[str, str], count: int) -> Reply:
         found = {key: self._after(key, parsed_id(cursor), count) for key, cursor in streams.items()}

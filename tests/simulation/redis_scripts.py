@@ -15,13 +15,47 @@ ENTRY_BYTES = 200
 """Memory that each entry is said to take."""
 
 
+def abandon(data: Database, keys: list[str], args: Args) -> Reply:
+    stream, events, withdrawn = keys
+    told = data.stream(events)
+    first = parsed_id(args[2])
+    objects = [
+        event[b"object"] for entry, event in told.entries.items() if entry[0] >= first[0] or first[0] > data.now_ms
+    ]
+    if args[0] in objects:
+        return b"counted"
+    waiting = any(parsed_id(entry) in data.stream(stream).entries for entry in args[2:])
+    never_cut = events in data.streams and told.added > 0 and told.added == len(told.entries)
+    if not waiting and not never_cut and not (told.entries and min(told.entries)[0] < first[0]):
+        return b"unknown"
+    data.set(withdrawn, b"1", int(args[1]))
+    return b"uncounted"
+
+
 def accept(data: Database, keys: list[str], args: Args) -> Reply:
     group, consumer = args[1].decode(), args[2].decode()
-    return [
+    accepted = [
         entry
         for entry in args[4:]
         if data.claim(keys[1], group, consumer, parsed_id(entry), force=True, deliveries=None)
     ]
+    epoch = data.hash(keys[2])
+    highest = parsed_id(epoch.get("highest", b"0-0"))
+    first_read = [entry for entry in args[4:] if parsed_id(entry) > highest]
+    if first_read:
+        epoch["highest"] = args[-1]
+        epoch["accepted"] = b"%d" % (int(epoch.get("accepted", b"0")) + len(first_read))
+    return accepted
+
+
+def account(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG001 -- the token is the fence's
+    stream, epoch = data.stream(keys[1]), data.hash(keys[2])
+    if "highest" not in epoch or any(entry > parsed_id(epoch["highest"]) for entry in stream.entries):
+        return 0
+    missed = stream.added - int(epoch.get("accepted", b"0")) - int(epoch.get("missed", b"0"))
+    if missed > 0:
+        epoch["missed"] = b"%d" % (int(epoch.get("missed", b"0")) + missed)
+    return max(0, missed)
 
 
 def acquire(data: Database, keys: list[str], args: Args) -> Reply:
@@ -47,13 +81,22 @@ def bury(data: Database, keys: list[str], args: Args) -> Reply:
     return 1
 
 
-def changed(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG001 -- the token is the fence's
-    epoch = data.hash(keys[1])
-    known = epoch.get("server", data.run_id.encode())
-    epoch["server"] = data.run_id.encode()
-    if known != epoch["server"]:
-        epoch["changed"] = b"%d" % data.now_ms
-    return int(epoch.get("changed", b"0"))
+def between(data: Database, keys: list[str], args: Args) -> Reply:
+    uid, conversation, last, page, size = args
+    ids = [
+        entry
+        for entry in data.stream(keys[0]).entries
+        if entry <= parsed_id(last)
+        and (entry > parsed_id(page[1:]) if page.startswith(b"(") else page == b"-" or entry >= parsed_id(page))
+    ][: int(size)]
+    found = [data.stream(keys[0]).entries[entry] for entry in ids]
+    ours = [
+        fields
+        for fields in found
+        if (fields.get(b"uid"), fields.get(b"conversation_id")) == (uid, conversation) and b"pcm" in fields
+    ]
+    following = f"({text_id(ids[-1])}" if len(ids) == int(size) else ""
+    return [following.encode(), [[part for field in fields.items() for part in field] for fields in ours]]
 
 
 def claim(data: Database, keys: list[str], args: Args) -> Reply:
@@ -85,22 +128,29 @@ def discard(data: Database, keys: list[str], args: Args) -> Reply:
 def done(data: Database, keys: list[str], args: Args) -> Reply:
     if data.hash(keys[1]).get(args[1].decode()) != args[2]:
         return b"deleted" if _is_deleted(data, keys[4], args[1], args[3:5]) else b"gone"
+    if not _is_deleted(data, keys[4], args[1], args[3:5]):
+        if data.get(keys[5]) is not None:
+            return b"withdrawn"
+        if args[7] != data.server.encode():
+            return b"changed " + data.server.encode()
     return finish(data, keys, args)
 
 
 def finish(data: Database, keys: list[str], args: Args) -> bytes:
     """The done step without its fence."""
-    stream, ready, events, seen, tombstones = keys
+    stream, ready, events, seen, tombstones, _ = keys
     deleted = _is_deleted(data, tombstones, args[1], args[3:5])
-    first_id = 10 + int(args[9])
+    first_id = 12 + int(args[11])
     for entry in args[first_id:]:
         data.remove(stream, args[0].decode(), parsed_id(entry))
     data.hash(ready).pop(args[1].decode(), None)
     if deleted:
         return b"deleted"
-    event = args[10:first_id]
+    event = args[12:first_id]
     data.add(events, dict(zip(event[::2], event[1::2], strict=True)))
-    data.set(seen, (_remembered(data, seen, tombstones, args[3:5], args[7]) + args[5])[-int(args[6]) :], int(args[7]))
+    last, known = _remembered(data, seen, tombstones, args[3:5])
+    last = max(last, args[6], key=parsed_id)
+    data.set(seen, last + b"\n" + (known + args[5])[-int(args[8]) :], int(args[9]))
     return b"done"
 
 
@@ -114,7 +164,32 @@ def heartbeat(data: Database, keys: list[str], args: Args) -> Reply:
             live += [worker.encode(), description]
         else:
             del known[worker]
-    return [data.now_ms, live, data.run_id.encode()]
+    return [data.now_ms, live, data.server.encode()]
+
+
+def identify(data: Database, keys: list[str], args: Args) -> Reply:
+    stream, epoch, server = data.stream(keys[1]), data.hash(keys[2]), data.server.encode()
+    group = data.group(keys[1], args[1].decode())
+    last, first = stream.last, min(stream.entries, default=stream.last)
+    known_id = _known_stream_id(group)
+    before, highest = epoch.get("server"), epoch.get("highest")
+    survived = known_id is None and args[3] != b"" and bool(stream.entries) and first <= parsed_id(args[4])
+    if known_id is None:
+        group.consumers[f"stream:{(args[3] if survived else args[2]).decode()}"] = None
+    read_to = highest if known_id is not None and highest is not None else b"0-0"
+    went_back = parsed_id(read_to) > last
+    if known_id is None or highest is None or went_back:
+        unread = stream.added - len(stream.entries)
+        epoch.update({"highest": b"0-0", "accepted": b"%d" % unread, "missed": b"0"})
+    if known_id is None:
+        epoch["born"] = text_id(last).encode() if stream.entries and not survived else b"0-0"
+    epoch["server"] = server
+    lost = known_id is None and bool(stream.entries) and (highest is not None or args[5] == b"1")
+    if survived or lost or went_back or (before != server and (before is not None or known_id is not None)):
+        epoch["changed"] = text_id(last).encode()
+    changed = epoch.get("changed", b"0-0")
+    stream_id = (_known_stream_id(group) or "").encode()
+    return [stream_id, text_id(first).encode(), read_to, changed, epoch.get("born", b"0-0"), server]
 
 
 def following(data: Database, keys: list[str], args: Args) -> Reply:
@@ -162,8 +237,17 @@ def seal(data: Database, keys: list[str], args: Args) -> Reply:
     return [b"sealed"]
 
 
+def restore(data: Database, keys: list[str], args: Args) -> Reply:
+    last = text_id(data.stream(keys[0]).last).encode() if keys[0] in data.streams else b"0-0"
+    covered = min(args[1], last, key=parsed_id)
+    tombstones = data.hash(keys[1])
+    if args[0].decode() not in tombstones or _tombstone(tombstones[args[0].decode()]) < parsed_id(covered):
+        tombstones[args[0].decode()] = covered
+    return covered
+
+
 def seen(data: Database, keys: list[str], args: Args) -> Reply:
-    return _remembered(data, keys[0], keys[1], args[:2], args[2])
+    return _remembered(data, keys[0], keys[1], args[:2])[1]
 
 
 def sizes(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG001 -- as of all scripts
@@ -171,10 +255,22 @@ def sizes(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG001
     return [size for count in entries for size in (count, ENTRY_BYTES * count)]
 
 
+def standing(data: Database, keys: list[str], args: Args) -> Reply:
+    stream, epoch, tombstones, withdrawn = keys
+    group = data.stream(stream).groups.get(args[0].decode())
+    known = data.hash(epoch)
+    changed = known.get("changed", b"0-0")
+    if known.get("server", data.server.encode()) != data.server.encode():
+        changed = b"%d-%d" % (2**64 - 1, 2**64 - 1)
+    deleted = _is_deleted(data, tombstones, args[1], args[2:4])
+    stream_id = (group and _known_stream_id(group)) or ""
+    return [int(deleted), int(data.get(withdrawn) is not None), stream_id.encode(), changed]
+
+
 def sweep(data: Database, keys: list[str], args: Args) -> Reply:
     group = data.group(keys[1], args[1].decode())
     busy = {pending.consumer for pending in group.pending.values()} | {args[2].decode()}
-    idle = [consumer for consumer in group.consumers if consumer not in busy]
+    idle = [consumer for consumer in group.consumers if consumer not in busy and not consumer.startswith("stream:")]
     for consumer in idle:
         del group.consumers[consumer]
     return len(idle)
@@ -207,26 +303,33 @@ def _is_on_page(entry: Id, page: str) -> bool:
     return page == "-" or entry > parsed_id(page.removeprefix("("))
 
 
-def _remembered(data: Database, key: str, tombstones: str, names: Args, ttl: bytes) -> bytes:
-    identities = data.get(key)
-    if identities is None:
-        return b""
-    noted_at = data.expiries[key] - int(ttl)
-    deleted = data.hash(tombstones)
-    gone = any(noted_at <= int(deleted.get(name.decode(), b"-1")) for name in names)
-    return b"" if gone else identities
+def _remembered(data: Database, key: str, tombstones: str, names: Args) -> tuple[bytes, bytes]:
+    """The last entry that was stored, and the identities; nothing if they were deleted since."""
+    last, _, identities = (data.get(key) or b"").partition(b"\n")
+    if not last or _is_deleted(data, tombstones, last, names):
+        return b"0-0", b""
+    return last, identities
 
 
-def _is_deleted(data: Database, tombstones: str, first: bytes, names: Args) -> bool:
+def _is_deleted(data: Database, tombstones: str, entry: bytes, names: Args) -> bool:
     deleted = data.hash(tombstones)
-    return any(parsed_id(first)[0] <= int(deleted.get(name.decode(), b"-1")) for name in names)
+    return any(parsed_id(entry) <= _tombstone(deleted[name.decode()]) for name in names if name.decode() in deleted)
+
+
+def _tombstone(value: bytes) -> Id:
+    """A deletion's position; older versions wrote a time, which covers its whole millisecond."""
+    return parsed_id(value) if b"-" in value else (int(value), 2**64)
+
+
+def _known_stream_id(group: Group) -> str | None:
+    return next((name.removeprefix("stream:") for name in group.consumers if name.startswith("stream:")), None)
 
 
 _BODIES: Mapping[str, Script] = {
     body.__name__: body
     for body in (
-        *(accept, acquire, bury, changed, claim, config, discard, done, heartbeat),
-        *(release, renew, seal, seen, sizes, sweep, trial, unseal),
+        *(abandon, accept, account, acquire, between, bury, claim, config, discard, done, heartbeat, identify),
+        *(release, renew, restore, seal, seen, sizes, standing, sweep, trial, unseal),
     )
 } | {"next": following}
 SCRIPTS: Mapping[str, Script] = {

@@ -9,7 +9,7 @@ import google_crc32c
 
 from tests.simulation.faults import Edge
 from tests.simulation.node import Node
-from worker.errors import ObjectExists, StoreError
+from worker.errors import ObjectExists, ObjectMissing, StoreError
 from worker.stores import BlobInfo
 
 
@@ -85,7 +85,12 @@ class ModelStore:
         )
 
     async def read(self, name: str) -> bytes:
-        raise NotImplementedError(name)
+        found = await self._edge.cross(
+            self._node, lambda: f"read {name}", lambda _: self._bucket.objects.get(name), _error
+        )
+        if found is None:
+            raise ObjectMissing(name)
+        return found[0]
 
     async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
         raise NotImplementedError(source, target, metadata)

@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import google_crc32c
+
+from codec.manifest import Manifest
 from codec.metadata import BlobMetadata
 from codec.names import object_name
+from tests.conftest import TEST_SECRET
 from worker.seal import Seal
 from worker.spool.names import Origin, State, parse
 from worker.spool.record import Record, record, stem_of
@@ -27,6 +31,7 @@ SEAL = Seal(
     codec="opus",
     trigger="audio",
     entries=(),
+    stream="5d" * 16,
 )
 
 
@@ -40,12 +45,18 @@ def seal_of(
 
 def record_of(seal: Seal, blob: bytes = b"", *, origin: Origin = ORIGIN, partition: int = 0) -> Record:
     """A record of `seal`, whose blob is incompressible nonsense unless given."""
-    return record(origin, partition, seal, metadata_of(seal.entries), blob or nonsense(seal.object))
+    content = blob or nonsense(seal.object)
+    return record(origin, partition, seal, metadata_of(seal.entries, content, *seal.conversation), content)
 
 
-def metadata_of(entries: Sequence[str]) -> dict[str, str]:
+def metadata_of(
+    entries: Sequence[str], blob: bytes, uid: str = "user", conversation_id: str = "talk"
+) -> dict[str, str]:
+    """What an object says that holds the chunks of these entries."""
     facts = BlobMetadata(codec="opus", first_entry=entries[0], last_entry=entries[-1])
-    return facts.to_mapping()
+    identities = b"".join(hashlib.blake2b(entry.encode(), digest_size=8).digest() for entry in entries)
+    manifest = Manifest.of(SEAL.stream, identities, len(blob), google_crc32c.value(blob))
+    return facts.to_mapping() | manifest.to_mapping(uid, conversation_id, TEST_SECRET)
 
 
 def nonsense(name: str, size: int = 5000) -> bytes:

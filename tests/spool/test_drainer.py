@@ -62,6 +62,10 @@ class Bench:
         return self.metrics.registry.get_sample_value(f"{PREFIX}_{name}", labels) or 0.0
 
     async def delete(self, uid: str, conversation_id: str | None = None) -> None:
+        """Delete what was pushed until now, to streams that are there."""
+        keys = Keys(self.settings.stream_prefix)
+        for partition in range(self.settings.partitions):
+            await self.client.redis.xadd(keys.stream(partition), {"a": "1"})
         await Tombstones(self.client, Keys(self.settings.stream_prefix), self.settings.partitions).bury(
             uid, conversation_id
         )
@@ -119,7 +123,7 @@ async def test_the_oldest_goes_first(rig: Rig, directory: Path) -> None:
 
 async def test_the_same_batch_is_not_stored_twice(bench: Bench, rig: Rig, directory: Path) -> None:
     """The worker that spooled it may have died before the done step, and another one stored it."""
-    await bench.store.create(SEAL.object, b"stored by another", metadata_of(SEAL.entries))
+    await bench.store.create(SEAL.object, b"stored by another", metadata_of(SEAL.entries, b"stored by another"))
     bench.add(bench.record())
     await bench.drainer.round()
     assert [blob.data for blob in rig.blobs()] == [b"stored by another"]
@@ -127,7 +131,7 @@ async def test_the_same_batch_is_not_stored_twice(bench: Bench, rig: Rig, direct
 
 
 async def test_a_batch_that_went_up_as_part_of_a_longer_one_is_stored(bench: Bench, rig: Rig, directory: Path) -> None:
-    await bench.store.create(SEAL.object, b"longer", metadata_of(["1000-0", "3000-0"]))
+    await bench.store.create(SEAL.object, b"longer", metadata_of(["1000-0", "2000-0", "3000-0"], b"longer"))
     bench.add(bench.record())
     await bench.drainer.round()
     assert [blob.data for blob in rig.blobs()] == [b"longer"]
@@ -139,7 +143,7 @@ async def test_beside_what_has_its_name_it_is_kept_whole(
     taken: list[str], bench: Bench, rig: Rig, directory: Path
 ) -> None:
     """Its entries have left Redis, so nothing of it may be given up."""
-    await bench.store.create(SEAL.object, b"in the way", metadata_of(taken))
+    await bench.store.create(SEAL.object, b"in the way", metadata_of(taken, b"in the way"))
     record = bench.record()
     bench.add(record)
     await bench.drainer.round()
@@ -151,7 +155,7 @@ async def test_beside_what_has_its_name_it_is_kept_whole(
 async def test_a_renamed_blob_is_recognised_when_its_worker_died_before_it_removed_the_file(
     bench: Bench, rig: Rig, directory: Path
 ) -> None:
-    await bench.store.create(SEAL.object, b"in the way", metadata_of(["1-0", "5-0"]))
+    await bench.store.create(SEAL.object, b"in the way", metadata_of(["1-0", "5-0"], b"in the way"))
     for _ in range(2):
         bench.add(bench.record())
         await bench.drainer.round()
@@ -204,8 +208,9 @@ async def test_audio_that_is_deleted_during_its_upload_does_not_stay(bench: Benc
 
 async def test_a_deletion_reaches_what_a_dead_worker_had_uploaded(bench: Bench, rig: Rig, directory: Path) -> None:
     """It died after the upload and before it looked for a deletion once more."""
-    await bench.store.create(SEAL.object, b"ours", metadata_of(SEAL.entries))
-    bench.add(bench.record())
+    record = bench.record()
+    await bench.store.create(SEAL.object, record.blob, record.header.metadata)
+    bench.add(record)
     await bench.delete("user")
     await bench.drainer.round()
     assert rig.blobs() == []
@@ -213,7 +218,7 @@ async def test_a_deletion_reaches_what_a_dead_worker_had_uploaded(bench: Bench, 
 
 
 async def test_a_deletion_spares_what_only_has_the_same_name(bench: Bench, rig: Rig) -> None:
-    await bench.store.create(SEAL.object, b"another's", metadata_of(["1-0", "5-0"]))
+    await bench.store.create(SEAL.object, b"another's", metadata_of(["1-0", "5-0"], b"another's"))
     bench.add(bench.record())
     await bench.delete("user")
     await bench.drainer.round()

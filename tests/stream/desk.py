@@ -8,9 +8,10 @@ from typing import Any, Self, TypeAlias
 
 from codec.entry import Chunk
 from tests.seals import SEAL
+from worker.batch import EntryId, StreamIdentity
 from worker.seal import Seal
 from worker.stream.client import Client
-from worker.stream.entries import Entries
+from worker.stream.entries import DoneStep, Entries
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease, Leases
 
@@ -21,6 +22,8 @@ PARTITIONS = 4
 TTL = 60.0
 """Seconds of a lease: longer than any test takes on a busy machine."""
 
+
+UPLOAD = "0123456789abcdef"
 
 EVENT = {"object": "chunks/u/c/1000.000.opus.enc", "bytes": "7"}
 """What a done step tells backends."""
@@ -39,6 +42,7 @@ class Desk:
     entries: Entries
     leases: Leases
     lease: Lease
+    identity: StreamIdentity
 
     @classmethod
     async def open(cls, client: Client, keys: Keys, worker: str) -> Self:
@@ -46,9 +50,22 @@ class Desk:
         leases = Leases(client, keys, PARTITIONS, TTL)
         await client.redis.delete(keys.lease(0))
         (lease,), _ = await leases.acquire([0], worker)
-        desk = cls(client, keys, worker, Entries(client, keys, worker), leases, lease)
-        await desk.entries.take_over(lease)
-        return desk
+        entries = Entries(client, keys, worker)
+        found = await entries.take_over(lease)
+        return cls(client, keys, worker, entries, leases, lease, found.identity)
+
+    async def done(
+        self,
+        seal: Seal,
+        identities: bytes = b"",
+        *,
+        ids: Sequence[EntryId] = (),
+        upload: str = UPLOAD,
+        server: str | None = None,
+    ) -> str:
+        """The done step of a batch."""
+        expected = self.identity.server if server is None else server
+        return await self.entries.done(DoneStep(0, seal, ids or seal.all_ids, upload, identities, EVENT, expected))
 
     async def push(self, count: int, *, pcm: bytes = b"\0\0") -> list[str]:
         """Append so many chunks."""

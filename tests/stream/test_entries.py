@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from tests.redis_server import RedisServer
-from tests.stream.desk import EVENT, Desk, Raw, pending, sealed
+from tests.stream.desk import Desk, Raw, pending, sealed
 from worker.batch import Conversation
 from worker.errors import LeaseLost
 from worker.stream.client import Client, connect
@@ -75,7 +75,7 @@ async def test_every_step_works_in_a_full_redis(own_redis: Callable[..., RedisSe
     seal = sealed(ids[2:])
     assert await desk.entries.seal(desk.lease, [seal]) == [None]
     assert await desk.leases.renew([desk.lease]) == []
-    assert await desk.entries.done(0, seal, seal.all_ids, b"8 bytes.", EVENT) == "done"
+    assert await desk.done(seal, b"8 bytes.") == "done"
     await desk.leases.release(desk.lease)
     assert (await desk.entries.backlog([0])).entries == {0: 0}
     await client.close()

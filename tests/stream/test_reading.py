@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tests.stream.desk import Desk, Raw, pending
+from worker.batch import START
 from worker.errors import StreamError
-from worker.stream.entries import START, STREAMS_TOGETHER, ReadRequest
+from worker.stream.entries import STREAMS_TOGETHER, ReadRequest
 
 
 async def test_reading_changes_nothing_and_may_be_repeated(desk: Desk, raw: Raw) -> None:

@@ -76,6 +76,8 @@ async def test_one_event_per_blob_says_all_that_a_backend_needs(rig: Rig) -> Non
             "first_entry": first_entry,
             "last_entry": last_entry,
             "seqs": seqs,
+            "stream": blob.metadata["stream"],
+            "chunks_digest": blob.metadata["chunks-digest"],
         }
         for blob, start, samples, trigger, chunks, first_entry, last_entry, seqs in (
             (first, "1700000000.000", "48000", "audio", "6", ids[0], ids[5], "0-5"),

@@ -8,8 +8,9 @@ from pathlib import Path
 from worker.errors import SettingsError, SpoolRefused
 from worker.metrics import Metrics
 from worker.placement import Placement, StorePlacement
+from worker.recovery import Recovery
 from worker.settings import Settings
-from worker.spool.drainer import Drainer
+from worker.spool.drainer import Drainer, Pace
 from worker.spool.leftovers import Leftovers
 from worker.spool.names import Origin
 from worker.spool.placement import SpoolPlacement
@@ -21,6 +22,11 @@ from worker.stores.patient import PatientStore
 from worker.stores.watched import WatchedStore
 from worker.stream.client import Client
 from worker.stream.entries import Entries
+
+CLAIM_LEASES = 2.0
+"""A claim lapses after so many times LEASE_TTL: a worker that does not touch it for so long has lost its leases too."""
+
+LEAST_CLAIM_SECONDS = 5.0
 
 
 class Spooling:
@@ -39,12 +45,12 @@ class Spooling:
         self.spool = Spool(Volume(directory), origin, settings.spool_max_bytes, metrics, client.clock)
         self.drainer = Drainer(
             self.spool,
-            Uploader(store, entries, metrics),
+            Uploader(store, entries, metrics, settings.secrets),
             Leftovers(self.spool, entries),
             store.health,
             metrics,
             client.now_ms,
-            settings.upload_concurrency,
+            Pace(settings.upload_concurrency, max(LEAST_CLAIM_SECONDS, CLAIM_LEASES * settings.lease_ttl)),
         )
 
     async def open(self) -> None:
@@ -87,9 +93,17 @@ def open_spooling(
 def placement(settings: Settings, store: WatchedStore, spooling: Spooling | None, metrics: Metrics) -> Placement:
     """Where finished blobs go, as SPOOL_MODE says."""
     if spooling is None or settings.spool_mode == "off":
-        return StorePlacement(PatientStore(store), metrics)
-    direct = StorePlacement(PatientStore(store, settings.spool_after), metrics)
-    return SpoolPlacement(direct, spooling.spool, metrics, first=settings.spool_mode == "always")
+        return StorePlacement(PatientStore(store), metrics, settings.secrets)
+    direct = StorePlacement(PatientStore(store, settings.spool_after), metrics, settings.secrets)
+    return SpoolPlacement(direct, spooling.spool, metrics, settings.secrets, first=settings.spool_mode == "always")
+
+
+def recovery(
+    settings: Settings, store: WatchedStore, spooling: Spooling | None, entries: Entries, metrics: Metrics
+) -> Recovery:
+    """What is asked when Redis may have forgotten what is stored."""
+    spool = None if spooling is None else spooling.spool
+    return Recovery(PatientStore(store), spool, entries, settings.secrets, metrics)
 
 
 def watched(settings: Settings, store: Store, metrics: Metrics, client: Client) -> WatchedStore:

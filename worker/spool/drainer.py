@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 
@@ -21,9 +22,6 @@ from worker.spool.record import read_record
 from worker.spool.spool import Spool
 from worker.spool.uploader import Uploader
 from worker.stores.watched import StoreHealth
-
-LEASE_SECONDS = 120.0
-"""Without a touch for so long, by the volume's clock, a claim's worker is dead; NFS may show times a minute late."""
 
 TOUCHES_PER_LEASE = 6
 SCAN_SECONDS = 5.0
@@ -41,10 +39,18 @@ Refusal = (StoreError, StreamError, OSError)
 log = structlog.get_logger()
 
 
+class Pace(NamedTuple):
+    """How many blobs are uploaded at once, and the seconds after which an untouched claim lapses."""
+
+    concurrency: int
+    lease: float
+
+
 class Drainer:
     """Uploads what any worker on the volume has spooled for this origin.
 
-    `outcomes` counts what became of the blobs: "stored", "renamed" or "deleted".
+    `outcomes` counts what became of the blobs: "stored", "renamed" or "deleted". A claim that was not touched for
+    `lease` seconds, by the volume's clock, is a dead worker's. Should it live, two do the same work, which is harmless.
     """
 
     def __init__(
@@ -55,9 +61,9 @@ class Drainer:
         health: StoreHealth,
         metrics: Metrics,
         now_ms: Callable[[], int],
-        concurrency: int,
+        pace: Pace,
     ) -> None:
-        self.lease = LEASE_SECONDS
+        self.lease = pace.lease
         self._spool = spool
         self._volume = spool.volume
         self._uploader = uploader
@@ -65,7 +71,7 @@ class Drainer:
         self._health = health
         self._metrics = metrics
         self._now_ms = now_ms
-        self._concurrency = concurrency
+        self._concurrency = pace.concurrency
         self.outcomes: Counter[str] = Counter()
         self._claims: set[SpoolFile] = set()
         self._damaged: set[str] = set()
@@ -129,6 +135,7 @@ class Drainer:
         self._damaged &= {file.name for file in ours}
         self._metrics.spool_bytes.set(listing.bytes)
         self._observe(ours)
+        await self._observe_age(ours)
         return ours
 
     async def _settle(self, files: Sequence[SpoolFile]) -> None:
@@ -215,8 +222,13 @@ class Drainer:
         for state in (*State, "damaged", "torn"):
             self._metrics.spool_blobs.labels(str(state)).set(list(states.values()).count(str(state)))
         self._spool.unreadable = len(self._damaged | self._leftovers.torn)
-        waiting = [entry_ms(file.stem.first) for file in files if file.state in (State.READY, State.UPLOADING)]
-        age = (self._now_ms() - min(waiting)) / 1000 if waiting else 0.0
+
+    async def _observe_age(self, files: Sequence[SpoolFile]) -> None:
+        """Of audio whose id is from the future, the file's age is the best that can be told."""
+        oldest = next((file for file in files if file.state in (State.READY, State.UPLOADING)), None)
+        age = 0.0 if oldest is None else (self._now_ms() - entry_ms(oldest.stem.first)) / 1000
+        if oldest is not None and age < 0:
+            age = (await self._spool.run(partial(self._volume.ages, [oldest]))).get(oldest, 0.0)
         self._metrics.spool_oldest.set(max(0.0, age))
 
 

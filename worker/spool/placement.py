@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
+from worker.conflict import judge
 from worker.errors import Outage, SpoolRefused
 from worker.metrics import Metrics
-from worker.placement import Finished, Pending, Stored, StorePlacement, judged
+from worker.placement import Finished, Pending, Stored, StorePlacement, report_conflict, stored_as_sealed, stored_by
 from worker.spool.record import record
 from worker.spool.spool import REST_SECONDS, Spool
-from worker.stores import BlobInfo
 
 
 class SpoolPlacement:
@@ -23,10 +24,14 @@ class SpoolPlacement:
         first: always spool before the store is asked.
     """
 
-    def __init__(self, direct: StorePlacement, spool: Spool, metrics: Metrics, *, first: bool) -> None:
+    def __init__(
+        self, direct: StorePlacement, spool: Spool, metrics: Metrics, secrets: Sequence[str], *, first: bool
+    ) -> None:
         self._direct = direct
         self._spool = spool
         self._metrics = metrics
+        self._secrets = secrets
+        self._withdrawn: set[str] = set()
         self._ways = (self._spooled, direct.place) if first else (direct.place, self._spooled)
 
     async def place(self, finished: Finished, pending: Pending) -> Stored:
@@ -40,25 +45,31 @@ class SpoolPlacement:
             await asyncio.sleep(REST_SECONDS)
 
     async def withdraw(self, stored: Stored) -> None:
-        """See `Placement`; in the spool it is the tombstone that keeps the audio from being stored."""
-        if not stored.spooled:
+        """See `Placement`. A spooled blob is left to the uploader, which asks Redis what has become of it."""
+        if stored.spooled:
+            self._withdrawn.add(stored.upload)
+        else:
             await self._direct.withdraw(stored)
 
     async def _spooled(self, finished: Finished, _: Pending) -> Stored:
-        seal, blob = finished.seal, finished.blob
-        metadata = finished.metadata.to_mapping()
         with self._metrics.stage.labels("spool").time():
-            await self._spool.put(record(self._spool.origin, finished.partition, seal, metadata, blob))
-        return Stored(seal.object, len(blob), finished.metadata, seal.all_ids, spooled=True)
+            await self._spool.put(
+                record(self._spool.origin, finished.partition, finished.seal, finished.metadata, finished.blob)
+            )
+        return replace(stored_as_sealed(finished, finished.seal.object), spooled=True)
 
     async def _found(self, finished: Finished, pending: Pending) -> Stored | None:
         """What the spool holds of a batch: like the store, it may know more than a Redis that has lost writes."""
         try:
-            held = await self._spool.held(finished.seal.conversation)
-        except SpoolRefused:  # then at worst audio that a failover of Redis brought back is stored twice
+            found = await self._spool.found(finished.seal.conversation)
+        except SpoolRefused:  # what Redis is known to have lost was looked up before, see `worker.recovery`
             return None
-        for header in held:
-            info = BlobInfo(header.seal.object, header.size, header.metadata)
-            if known := judged(finished.seal, info, pending(), self._metrics):
-                return replace(known, spooled=True)
+        for info in found:
+            judgement = judge(
+                finished.seal, finished.manifest, finished.chunks, info, pending(), self._secrets, finished.born
+            )
+            stored = stored_by(finished.seal, finished.chunks, info, judgement)
+            if stored is not None and stored.upload not in self._withdrawn:
+                report_conflict(info, judgement, self._metrics)
+                return replace(stored, spooled=True)
         return None

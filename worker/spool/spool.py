@@ -18,6 +18,7 @@ from worker.metrics import Metrics
 from worker.spool.names import Origin, State, Stem, conversation_digest
 from worker.spool.record import Header, Record, read_record, stem_of
 from worker.spool.volume import Listing, Volume
+from worker.stores import BlobInfo
 
 T = TypeVar("T")
 
@@ -122,6 +123,13 @@ class Spool:
         if self.trouble != "full":  # that is for the next scan to say; this one may have been on its way before
             self._recovered()
         self.arrived.set()
+
+    async def found(self, conversation: Conversation) -> list[BlobInfo]:
+        """What `held` gives, described as the objects that the blobs will be. Raises `SpoolRefused`."""
+        return [
+            BlobInfo(header.seal.object, header.size, header.metadata, header.crc32c)
+            for header in await self.held(conversation)
+        ]
 
     async def held(self, conversation: Conversation) -> list[Header]:
         """Blobs of a conversation that are spooled, durable and undamaged.

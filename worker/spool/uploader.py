@@ -2,87 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import count
+from collections.abc import Sequence
 
-import structlog
-
-from worker.batch import entry_ms
-from worker.conflict import Verdict, judge
+from codec.manifest import Manifest, claimed
+from worker.batch import EntryId, entry_order
 from worker.metrics import Metrics
-from worker.placement import create_or_find
-from worker.seal import Seal, next_free_name
+from worker.placement import Attempt, Finished, Stored, remove_upload
 from worker.spool.record import Header, Record
-from worker.stores import BlobInfo
+from worker.stores.tombstones import find_tombstones
 from worker.stores.watched import WatchedStore
 from worker.stream.entries import Entries
-
-log = structlog.get_logger()
 
 
 class Uploader:
     """Uploads blobs whose entries have left Redis: whatever it finds in the store, their audio must get there whole."""
 
-    def __init__(self, store: WatchedStore, entries: Entries, metrics: Metrics) -> None:
+    def __init__(self, store: WatchedStore, entries: Entries, metrics: Metrics, secrets: Sequence[str]) -> None:
         self._store = store
         self._entries = entries
         self._metrics = metrics
+        self._secrets = secrets
 
     async def upload(self, record: Record) -> str | None:
-        """Store a blob once; returns its name in the store, None if the audio has been deleted on demand.
+        """Store a blob once; returns its name in the store, None if its audio must not be stored.
 
-        May be repeated after any failure.
+        It was deleted on demand, or whoever spooled it had lost its seal. May be repeated after any failure.
 
         Raises:
             StoreError: the store refuses.
             StreamError: Redis can't say what has been deleted.
         """
-        header = record.header
-        if await self._is_deleted(header):
-            await self._erase(header)
+        finished = _finished(record)
+        if await self._is_unwanted(record.header, finished.manifest.upload):
+            await self._erase(record.header, finished.manifest.upload)
             return None
-        name = await self._store_under_free_name(record)
-        if await self._is_deleted(header):  # meanwhile, and whoever deleted may not have seen the object yet
-            await self._store.delete(name)
+        stored = await self._store_whole(finished)
+        if await self._is_unwanted(record.header, finished.manifest.upload):  # meanwhile
+            await remove_upload(self._store, name=stored.name, upload=stored.upload)
             return None
-        return name
+        return stored.name
 
-    async def _store_under_free_name(self, record: Record) -> str:
-        header = record.header
-        metadata = dict(header.metadata)
-        for name in _names(header.seal):
-            found = await create_or_find(self._store, name, record.blob, metadata)
-            if found is None or self._holds(found, header.seal):
-                return name
-        raise AssertionError("unreachable: there is always a next name")
+    async def _store_whole(self, finished: Finished) -> Stored:
+        """An object that holds a part of it stays, and we go beside it: the rest has left Redis and is nowhere else."""
+        attempt = Attempt(finished, lambda: finished.chunks, self._secrets, self._metrics, parts_count=False)
+        return await attempt.store(self._store)
 
-    def _holds(self, found: BlobInfo, seal: Seal) -> bool:
-        """Whether all our audio is in the object.
-
-        One that holds a part of it stays, and we go beside it: the rest has left Redis and is nowhere else.
-        """
-        judgement = judge(seal, found.metadata, seal.entries)
-        complete = set(judgement.covered).issuperset(seal.entries)
-        self._metrics.conflicts.labels(judgement.verdict.value).inc()
-        log.warning("spool.conflict", object=found.name, verdict=judgement.verdict.value, stored=complete)
-        return complete
-
-    async def _is_deleted(self, header: Header) -> bool:
+    async def _is_unwanted(self, header: Header, upload: str) -> bool:
         seal = header.seal
-        return await self._entries.is_deleted(header.partition, seal.conversation, entry_ms(seal.id))
+        standing = await self._entries.standing(header.partition, seal, upload)
+        if standing.deleted or standing.withdrawn:
+            return True
+        if standing.stream == seal.stream and entry_order(standing.changed) < entry_order(seal.id):
+            return False
+        # Redis has lost data since, and deletions with it.
+        deletions = await find_tombstones(self._store, seal.uid, seal.conversation_id)
+        return any(deletion.covers(seal.stream, seal.id) for deletion in deletions)
 
-    async def _erase(self, header: Header) -> None:
+    async def _erase(self, header: Header, upload: str) -> None:
         """Remove the object if an earlier try got so far."""
-        for name in _names(header.seal):
-            found = await self._store.stat(name)
-            if found is None:
-                return
-            if judge(header.seal, found.metadata, header.seal.entries).verdict is Verdict.SAME:
-                await self._store.delete(name)
-                return
+        folder, _, _ = header.seal.object.rpartition("/")
+        for info in await self._store.listed(f"{folder}/"):
+            if info.metadata.get("upload") == upload:
+                await self._store.delete(info.name, info.generation)
 
 
-def _names(seal: Seal) -> Iterator[str]:
-    yield seal.object
-    for step in count(1):
-        yield next_free_name(seal.object, step)
+def _finished(record: Record) -> Finished:
+    """The blob as a delivery would have it. The header's checksum was checked, so that its claims are our own."""
+    header = record.header
+    manifest = claimed(header.metadata) or _unidentified(header)
+    chunks: dict[EntryId, bytes] = dict(zip(header.seal.entries, manifest.listed(), strict=False))
+    metadata = {**header.metadata, "upload": manifest.upload}
+    return Finished(header.partition, header.seal, record.blob, manifest, metadata, chunks)
+
+
+def _unidentified(header: Header) -> Manifest:
+    """For a blob that an older version has spooled: only its own uploads are recognised, by its checksum."""
+    return Manifest("", "", len(header.seal.entries), f"{header.crc32c:016x}", header.size, header.crc32c)

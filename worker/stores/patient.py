@@ -46,6 +46,10 @@ class PatientStore:
         """How the store is."""
         return self._store.health
 
+    async def repeat(self, request: Callable[[WatchedStore], Awaitable[T]], *, endless: bool = False) -> T:
+        """Make requests until they succeed; raises `Outage` unless `endless`."""
+        return await self._repeated(lambda: request(self._store), None if endless else self._give_up_after)
+
     async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """Store a new object. Raises `ObjectExists`, `Outage`."""
         await self._repeated(lambda: self._store.create(name, data, metadata), self._give_up_after)

@@ -16,7 +16,7 @@ import json
 import secrets
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from worker.batch import entry_order
 from worker.errors import ObjectExists, ObjectMissing, StoreError
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 FOLDER = "deleted"
 TRIES = 5
 """Two deletions of the same conversation at once may overwrite each other's object so often at most."""
+
+
+class Reader(Protocol):
+    """What reading asks of a store."""
+
+    async def read(self, name: str) -> bytes:
+        """See `Store.read`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ async def record_tombstone(
     """
     name = tombstone_name(uid, conversation_id)
     for _ in range(TRIES):
-        before = await _read(store, name)
+        before = await read_tombstone(store, uid, conversation_id)
         merged = dict(before.streams) if before else {}
         for stream, last in streams.items():
             merged[stream] = max(last, merged.get(stream, last), key=entry_order)
@@ -80,18 +87,19 @@ async def record_tombstone(
     raise StoreError(f"{name} changes all the time: other deletions of the same audio are under way", cause="exists")
 
 
-async def find_tombstones(store: Store, uid: str, conversation_id: str) -> list[Tombstone]:
+async def find_tombstones(store: Reader, uid: str, conversation_id: str) -> list[Tombstone]:
     """Deletions of a conversation and of its user; empty if neither was ever deleted.
 
     Raises:
         StoreError: the store does not answer.
     """
-    names = [tombstone_name(uid), tombstone_name(uid, conversation_id)]
-    found = [await _read(store, name) for name in names]
+    found = [await read_tombstone(store, uid), await read_tombstone(store, uid, conversation_id)]
     return [tombstone for tombstone in found if tombstone is not None]
 
 
-async def _read(store: Store, name: str) -> Tombstone | None:
+async def read_tombstone(store: Reader, uid: str, conversation_id: str | None = None) -> Tombstone | None:
+    """The deletion of a user or of one conversation; None if it was never deleted. Raises as `find_tombstones`."""
+    name = tombstone_name(uid, conversation_id)
     try:
         content = await store.read(name)
     except ObjectMissing:

@@ -103,6 +103,11 @@ class WatchedStore:
 
         return await self._watched(request)
 
+    def refused(self, error: StoreError) -> StoreError:
+        """Take note of a refusal that only several answers together make."""
+        self._refused(error)
+        return error
+
     async def _put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
         try:
             await self._store.create(name, data, metadata)

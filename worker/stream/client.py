@@ -40,14 +40,17 @@ _DATABASE_IS_A_NUMBER = re.compile(r"unix:|rediss?://[^/?#]*(/[0-9]*/?)?([?#]|$)
 
 FENCED = ("preamble", "fence")
 BEGINNINGS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "store", "tombstone"), ("preamble",)),
-    **dict.fromkeys(("done", "seen"), ("preamble", "memory")),
+    **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "store", "abandon"), ("preamble",)),
+    **dict.fromkeys(("tombstone", "restore", "standing"), ("preamble", "order")),
+    **dict.fromkeys(("done", "seen"), ("preamble", "order", "memory")),
+    **dict.fromkeys(("accept", "identify", "seal", "account"), (*FENCED, "order")),
     "claim": (*FENCED, "paging"),
+    "between": ("reading", "paging"),
     "forget": ("preamble", "letter", "paging"),
     **dict.fromkeys(("look", "next", "sizes"), ("reading",)),
     "scan": ("reading", "paging"),
     "letters": ("reading", "letter", "paging"),
-    "replay": ("pushing", "letter"),
+    "replay": ("pushing", "order", "letter"),
 }
 """What is prepended to scripts that need more than a check of the partition's lease, or no such check; to all others
 `FENCED` is."""
@@ -109,21 +112,30 @@ class Client:
         self._run_id: str | None = None
         self.troubled = True
         """Whether a request failed, none was made yet, or another server answered, since somebody last made sure."""
+        self.has_changed = False
+        """Whether another server has ever answered than the first one: it may have lost whatever was there before."""
         self.slots_apart = False
         """Whether one command may name keys of one slot only, because the server is a node of a Redis Cluster."""
 
     async def incarnation(self) -> str:
-        """Identifies the server process and its data's history: another one may have forgotten what we were told."""
-        facts = await self.command(lambda redis: redis.info("server"))
-        self._run_id = str(facts["run_id"])
-        return self._run_id
+        """Identifies the server process and its data's history: another one may have forgotten what we were told.
+
+        A primary that was a replica for a while is the same process; its history is another one.
+        """
+        process = await self.command(lambda redis: redis.info("server"))
+        history = await self.command(lambda redis: redis.info("replication"))
+        run_id = f"{process['run_id']}:{history.get('master_replid', '')}"
+        self.recognise(run_id)
+        self._run_id = run_id
+        return run_id
 
     def recognise(self, run_id: str) -> None:
         """Learn which server process answers now.
 
         A failover between two requests is not seen otherwise: the library replaces a closed idle connection silently.
         """
-        self.troubled |= self._run_id not in (None, run_id)
+        if self._run_id not in (None, run_id):
+            self.troubled = self.has_changed = True
 
     async def reconnect(self) -> None:
         """Leave all connections: behind the same name there may be another primary by now."""
@@ -159,12 +171,11 @@ class Client:
         """Run one script. Raises `StreamError`, `LeaseLost`."""
         return (await self.run_all([call]))[0]
 
-    async def pages(self, call: Callable[[str], Call]) -> AsyncIterator[list[Any]]:
+    async def pages(self, call: Callable[[str], Call], start: str = "-") -> AsyncIterator[list[Any]]:
         """Run a script that works page by page, until the end; gives what it returns of each page.
 
         `call` is the call for the page that begins at a given id. Raises `StreamError`, `LeaseLost`.
         """
-        start = "-"
         while start:
             following, *found = await self.run(call(start))
             yield found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from redis.asyncio.client import Pipeline
 
-from codec.entry import MAX_CHUNK_BYTES
-from worker.batch import Conversation, EntryId, entry_order
+from codec.entry import MAX_CHUNK_BYTES, Chunk, parse
+from codec.errors import BadEntry
+from worker.batch import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
 from worker.errors import StreamError
 from worker.history import MAX_BYTES
 from worker.seal import Seal
@@ -28,8 +30,11 @@ SEEN_TTL = 3600.0
 DONE_LENGTH = 10_000
 """Events kept per partition for backends that come late."""
 
-START = "0-0"
-"""Before the first entry."""
+WITHDRAWN_TTL = 7 * 24 * 3600.0
+"""Seconds for which no done step may count an object that was given up: longer than any owner may be paused."""
+
+CHUNKS_PAGE = 10
+"""Entries looked at per script call where whole chunks come back through Lua: 1.6 MB of 5-second chunks."""
 
 MAX_ENTRY_BYTES = MAX_CHUNK_BYTES + 64 * 1024
 """Field names and values of an entry that is read; no chunk has more."""
@@ -67,15 +72,42 @@ class ReadRequest:
 class Takeover:
     """What a new owner finds.
 
-    Seals to finish, tombstones, entries that vanished while pending, and those that an owner which died had in hand;
-    `changed_ms` is the Redis time before which Redis may have forgotten what became of an entry, 0 for never.
+    Seals to finish, tombstones, entries that vanished while pending, and those that an owner which died had in hand.
+    `identity` tells which stream it is, and up to where its past is certain.
     """
 
     seals: list[Seal]
-    tombstones: dict[str, int]
+    tombstones: dict[str, EntryId]
     vanished: list[EntryId]
     survivors: set[EntryId]
-    changed_ms: int = 0
+    identity: StreamIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What Redis knows of a batch that has left it: whether its audio was deleted, or its upload given up.
+
+    `stream` is the random id of the stream as it is now, and `changed` as in `StreamIdentity`: another stream, or one
+    that has changed since, knows less than the bucket.
+    """
+
+    deleted: bool
+    withdrawn: bool
+    stream: str
+    changed: EntryId
+
+
+@dataclass(frozen=True, slots=True)
+class DoneStep:
+    """What the last step of a batch removes, remembers and tells: see done.lua."""
+
+    partition: int
+    seal: Seal
+    ids: Sequence[EntryId]
+    upload: str
+    identities: bytes
+    event: Mapping[str, str]
+    server: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +135,8 @@ class Entries:
         self._client = client
         self._keys = keys
         self._consumer = consumer
+        self._read: dict[int, tuple[str, EntryId]] = {}
+        """Per partition the id of the stream that was read, and its last entry that was: Redis may lose both."""
 
     async def take_over(self, lease: Lease) -> Takeover:
         """Claim everything pending in id order, whatever consumer had it, and collect what former owners left."""
@@ -115,9 +149,10 @@ class Entries:
             vanished += texts(gone)
             survivors.update(texts(survived))
         await self._client.run(self._fenced("sweep", lease, self._consumer))
-        changed_ms = int(await self._client.run(self._changed(lease)))
+        identity = StreamIdentity(*texts(await self._client.run(self._identify(lease))))
+        self._read[lease.partition] = identity.stream, identity.read_to
         seals, tombstones = await self.seals(lease.partition), await self.tombstones(lease.partition)
-        return Takeover(seals, tombstones, vanished, survivors, changed_ms)
+        return Takeover(seals, tombstones, vanished, survivors, identity)
 
     async def seals(self, partition: int) -> list[Seal]:
         """Batches that are sealed and not done, the oldest first."""
@@ -125,23 +160,42 @@ class Entries:
         seals = [_seal(field, value) for field, value in sealed.items()]
         return sorted(seals, key=lambda seal: entry_order(seal.id))
 
-    async def tombstones(self, partition: int) -> dict[str, int]:
-        """Deleted users and conversations → Redis time in ms of the deletion."""
+    async def tombstones(self, partition: int) -> dict[str, EntryId]:
+        """Deleted users and conversations → the last entry of the stream at the deletion."""
         found = await self._client.command(lambda redis: redis.hgetall(self._keys.deleted(partition)))
-        return {field.decode(): int(at) for field, at in found.items()}
+        return {field.decode(): tombstone_position(last) for field, last in found.items()}
 
-    async def deletions(self, partition: int, conversations: Iterable[Conversation]) -> dict[str, int]:
+    async def deletions(self, partition: int, conversations: Iterable[Conversation]) -> dict[str, EntryId]:
         """The same for some conversations and their users."""
         names = sorted({name for conversation in conversations for name in conversation.tombstones})
         found = await self._client.command(lambda redis: redis.hmget(self._keys.deleted(partition), *names))
-        return {name: int(at) for name, at in zip(names, found, strict=True) if at is not None}
+        return {name: tombstone_position(last) for name, last in zip(names, found, strict=True) if last is not None}
 
-    async def is_deleted(self, partition: int, conversation: Conversation, pushed_ms: int) -> bool:
-        """Whether audio that was pushed at `pushed_ms`, Redis' time, has been deleted on demand since."""
-        found = await self._client.command(
-            lambda redis: redis.hmget(self._keys.deleted(partition), *conversation.tombstones)
+    async def restore_tombstone(self, partition: int, name: str, last: EntryId) -> None:
+        """Record again a deletion that Redis has forgotten; one that it knows is never shortened."""
+        keys = [self._keys.stream(partition), self._keys.deleted(partition)]
+        await self._client.run(Call("restore", keys, [name, last]))
+
+    async def standing(self, partition: int, seal: Seal, upload: str) -> Standing:
+        """What has become, since its done step, of a batch that is stored by that upload."""
+        keys = [
+            *(self._keys.stream(partition), self._keys.epoch(partition)),
+            *(self._keys.deleted(partition), self._keys.withdrawn(partition, upload)),
+        ]
+        call = Call("standing", keys, [GROUP, seal.id, *seal.conversation.tombstones])
+        deleted, withdrawn, stream, changed = await self._client.run(call)
+        return Standing(bool(deleted), bool(withdrawn), stream.decode(), changed.decode())
+
+    async def chunks(self, partition: int, conversation: Conversation, first: EntryId, last: EntryId) -> list[Chunk]:
+        """Chunks of a conversation that the stream still holds between two entries, both included."""
+        found: list[Chunk] = []
+        keys = [self._keys.stream(partition)]
+        pages = self._client.pages(
+            lambda start: Call("between", keys, [*conversation, last, start, CHUNKS_PAGE]), first
         )
-        return any(at is not None and pushed_ms <= int(at) for at in found)
+        async for (entries,) in pages:
+            found += [chunk for flat in entries if (chunk := _chunk(flat)) is not None]
+        return found
 
     async def read(self, requests: Sequence[ReadRequest]) -> list[_Page]:
         """Entries after each request's cursor, or what went wrong there; changes nothing.
@@ -184,8 +238,19 @@ class Entries:
 
     async def accept(self, pages: Sequence[tuple[Lease, Sequence[EntryId]]]) -> list[set[EntryId] | StreamError]:
         """Make entries pending with us; per page the ids that still exist, or what went wrong there."""
-        calls = [self._fenced("accept", lease, self._consumer, ids[-1], *ids) for lease, ids in pages]
+        calls = [
+            Call(
+                "accept",
+                [*self._fenced_keys(lease), self._keys.epoch(lease.partition)],
+                [lease.token, GROUP, self._consumer, ids[-1], *ids],
+            )
+            for lease, ids in pages
+        ]
         replies = await self._client.gather(calls)
+        for (lease, ids), reply in zip(pages, replies, strict=True):
+            if not isinstance(reply, StreamError):
+                stream, read_to = self._read[lease.partition]
+                self._read[lease.partition] = stream, max(read_to, ids[-1], key=entry_order)
         return [reply if isinstance(reply, StreamError) else set(texts(reply)) for reply in replies]
 
     async def seen(self, partition: int, conversations: Sequence[Conversation]) -> list[bytes]:
@@ -238,25 +303,49 @@ class Entries:
         keys = [self._keys.lease(lease.partition), self._keys.ready(lease.partition)]
         await self._client.run(Call("unseal", keys, [lease.token, seal.id]))
 
-    async def done(
-        self, partition: int, seal: Seal, ids: Sequence[EntryId], identities: bytes, event: Mapping[str, str]
-    ) -> str:
-        """Remove `ids` and the seal, and append the event, in one step.
+    async def done(self, step: DoneStep) -> str:
+        """Remove a batch's entries and its seal, and append the event, in one step.
 
-        Returns "done", "gone" if somebody else finished this seal, or "deleted" if the stored object must go.
+        Returns "done"; "gone" if the seal is: another owner finished it, or Redis forgot it; "deleted" if the stored
+        object must go; "withdrawn" if whoever made that object has given it up; or "changed" and which server it is
+        now, if that is another one than the step expects, which may have forgotten a deletion.
         """
+        partition, seal = step.partition, step.seal
         keys = [
             self._keys.stream(partition),
             self._keys.ready(partition),
             self._keys.done(partition),
             self._keys.seen(partition, str(seal.conversation)),
             self._keys.deleted(partition),
+            self._keys.withdrawn(partition, step.upload),
         ]
-        flat_event = [part for field in event.items() for part in field]
-        args: list[str | bytes | int] = [GROUP, seal.id, seal.to_json(), *seal.conversation.tombstones, identities]
-        args += [MAX_BYTES, int(SEEN_TTL * 1000), DONE_LENGTH, len(flat_event), *flat_event, *ids]
+        flat_event = [part for field in step.event.items() for part in field]
+        args: list[str | bytes | int] = [GROUP, seal.id, seal.to_json(), *seal.conversation.tombstones]
+        args += [step.identities, max(step.ids, key=entry_order), step.server]
+        args += [MAX_BYTES, int(SEEN_TTL * 1000), DONE_LENGTH]
+        args += [len(flat_event), *flat_event, *step.ids]
         outcome: bytes = await self._client.run(Call("done", keys, args))
         return outcome.decode()
+
+    async def abandon(self, partition: int, seal: Seal, name: str, upload: str) -> str:
+        """Give up an object that was made for a seal which is gone.
+
+        Returns "counted" if an event tells of the object, so that it must stay; "uncounted" if it stands for nothing,
+        and no done step can count it any more; "unknown" if older events are gone, so that it must stay.
+        """
+        keys = [
+            self._keys.stream(partition),
+            self._keys.done(partition),
+            self._keys.withdrawn(partition, upload),
+        ]
+        args: list[str | int] = [name, int(WITHDRAWN_TTL * 1000), *seal.entries]
+        fate: bytes = await self._client.run(Call("abandon", keys, args))
+        return fate.decode()
+
+    async def count_unread_losses(self, lease: Lease) -> int:
+        """How many more entries have left the stream, since it was last asked, before any owner had read them."""
+        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
+        return int(await self._client.run(Call("account", keys, [lease.token])))
 
     async def begin_trial(self, lease: Lease, conversation: Conversation) -> int:
         """Mark a conversation as under trial; returns how often it was tried, this time included."""
@@ -282,13 +371,30 @@ class Entries:
     def _fenced(self, script: str, lease: Lease, *args: str | int) -> Call:
         return Call(script, self._fenced_keys(lease), [lease.token, GROUP, *args])
 
-    def _changed(self, lease: Lease) -> Call:
-        keys = [self._keys.lease(lease.partition), self._keys.epoch(lease.partition)]
-        return Call("changed", keys, [lease.token])
+    def _identify(self, lease: Lease) -> Call:
+        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
+        known = self._read.get(lease.partition, ("", START))
+        return Call(
+            "identify", keys, [lease.token, GROUP, secrets.token_hex(16), *known, int(self._client.has_changed)]
+        )
 
     def _trial(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]
         return Call("trial", keys, [lease.token, str(conversation), begin])
+
+
+def tombstone_position(value: bytes) -> EntryId:
+    """The last entry that a deletion covers. Older versions wrote a time, which covers its whole millisecond."""
+    text = value.decode()
+    return text if "-" in text else last_of_ms(int(text))
+
+
+def _chunk(flat: Sequence[bytes]) -> Chunk | None:
+    try:
+        content = parse(dict(zip(flat[::2], flat[1::2], strict=True)))
+    except BadEntry:
+        return None
+    return content if isinstance(content, Chunk) else None
 
 
 def _seal(field: bytes, value: bytes) -> Seal:

@@ -109,6 +109,11 @@ class Overview:
         return max(0, self.now_ms - entry_ms(min(oldest, key=entry_order))) if oldest else None
 
     @property
+    def ahead_ms(self) -> int:
+        """By how much entry ids are ahead of Redis' clock; 0 if they are not. Their ages can't be told."""
+        return max([0, *(entry_ms(view.oldest) - self.now_ms for view in self.partitions if view.oldest is not None)])
+
+    @property
     def unowned(self) -> list[PartitionView]:
         """Partitions on which nobody works."""
         return [view for view in self.partitions if view.owner is None]

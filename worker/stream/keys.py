@@ -48,7 +48,9 @@ class Keys:
     def epoch(self, partition: int) -> str:
         """Hash: how often the lease was taken (`generation`), and whether the last owner left cleanly (`clean`).
 
-        Also on which server process the owner was (`server`), and when another one was last seen (`changed`).
+        Also on which server process the owner was (`server`), the stream's last entry when another one was last seen
+        (`changed`), the last one that is older than the stream's id (`born`), the last entry that was read (`highest`),
+        how many were (`accepted`), and how many left the stream before (`missed`).
         """
         return f"{self.stream(partition)}:epoch"
 
@@ -69,9 +71,13 @@ class Keys:
         return f"{self.stream(partition)}:trials"
 
     def deleted(self, partition: int) -> str:
-        """Hash, the tombstones: "uid/" or "uid/conversation" → Redis time in ms of the deletion."""
+        """Hash, the tombstones: "uid/" or "uid/conversation" → the stream's last entry at the deletion."""
         return f"{self.stream(partition)}:deleted"
 
     def seen(self, partition: int, conversation: str) -> str:
-        """String with expiry: 8-byte identities of the conversation's chunks stored last."""
+        """String with expiry: a line with the last entry, then 8-byte identities of the chunks stored last."""
         return f"{self.stream(partition)}:seen:{conversation}"
+
+    def withdrawn(self, partition: int, upload: str) -> str:
+        """String with expiry: whoever made this upload has lost its seal, and removes the object."""
+        return f"{self.stream(partition)}:withdrawn:{upload}"

@@ -33,6 +33,12 @@ event, which increase() can't see; `unless … offset` finds the series that wer
   for: 5m
   severity: ticket
   summary: Dead letters take {{`{{ $value | humanizePercentage }}`}} of Redis' memory
+- alert: AudioBatchBatchesFail
+  expr: >-
+    sum by (namespace, job, error) (increase(audio_batch_batch_failures_total{ {{- $own -}} }[15m])) > 0
+    or sum by (namespace, job, error) (audio_batch_batch_failures_total{ {{- $own -}} } unless audio_batch_batch_failures_total{ {{- $own -}} } offset 15m) > 0
+  severity: page
+  summary: Batches fail with {{`{{ $labels.error }}`}} and are tried again; their audio piles up in Redis
 - alert: AudioBatchStoreRefusing
   expr: >-
     max {{ $by }} (audio_batch_store_failing_seconds{ {{- $own -}} }) > {{ $limits.storeFailing }}
@@ -42,10 +48,10 @@ event, which increase() can't see; `unless … offset` finds the series that wer
   summary: The store has refused everything for {{`{{ $value | humanizeDuration }}`}}
 - alert: AudioBatchStoreNameTaken
   expr: >-
-    sum {{ $by }} (increase(audio_batch_store_conflicts_total{ {{- $own -}} ,outcome="foreign"}[15m])) > 0
-    or sum {{ $by }} (audio_batch_store_conflicts_total{ {{- $own -}} ,outcome="foreign"} unless audio_batch_store_conflicts_total{ {{- $own -}} ,outcome="foreign"} offset 15m) > 0
+    sum {{ $by }} (increase(audio_batch_store_conflicts_total{ {{- $own -}} ,outcome=~"foreign|damaged"}[15m])) > 0
+    or sum {{ $by }} (audio_batch_store_conflicts_total{ {{- $own -}} ,outcome=~"foreign|damaged"} unless audio_batch_store_conflicts_total{ {{- $own -}} ,outcome=~"foreign|damaged"} offset 15m) > 0
   severity: ticket
-  summary: A blob of other content had the name of one of ours; both were kept
+  summary: An object of other content, or a damaged one, had the name of a blob; both were kept
 {{- if include "audio-batch-worker.hasSpool" . }}
 - alert: AudioBatchSpoolFilling
   expr: max {{ $by }} (audio_batch_spool_bytes{ {{- $own -}} } / (audio_batch_spool_limit_bytes{ {{- $own -}} } > 0)) > {{ $limits.spoolFilling }}

@@ -1,7 +1,8 @@
--- KEYS lease, stream | ARGV token, group, consumer, last id, id…
+-- KEYS lease, stream, epoch | ARGV token, group, consumer, last id, id…
 -- Makes entries that were read plainly pending in the group: the very command that Redis itself writes to its replicas
 -- and its log for an XREADGROUP. So reading changes nothing and may be repeated, and payloads never pass through Lua.
--- Returns the ids that exist; the others vanished since they were read.
+-- Returns the ids that exist; the others vanished since they were read. Counts what is read for the first time, so that
+-- account.lua can tell what never was.
 local accepted = {}
 sliced(5, #ARGV, function(...)
   local slice = {...}
@@ -14,4 +15,16 @@ sliced(5, #ARGV, function(...)
     accepted[#accepted + 1] = id
   end
 end)
+local highest = redis.call('HGET', KEYS[3], 'highest') or '0-0'
+local first_read = 0
+for i = #ARGV, 5, -1 do
+  if not is_after(ARGV[i], highest) then
+    break
+  end
+  first_read = first_read + 1
+end
+if first_read > 0 then
+  redis.call('HSET', KEYS[3], 'highest', ARGV[#ARGV])
+  redis.call('HINCRBY', KEYS[3], 'accepted', first_read)
+end
 return accepted

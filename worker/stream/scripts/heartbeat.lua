@@ -1,5 +1,5 @@
 -- KEYS workers | ARGV worker, ttl in ms, description
--- Returns the Redis time in ms, all live workers with their descriptions, and the server's run id; forgets workers that
+-- Returns the Redis time in ms, all live workers with their descriptions, and what `server_id` says; forgets workers that
 -- fell silent.
 local now = now_ms()
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + ARGV[2], ARGV[3]))
@@ -14,4 +14,4 @@ for i = 1, #known, 2 do
     redis.call('HDEL', KEYS[1], known[i])
   end
 end
-return {now, live, run_id()}
+return {now, live, server_id()}

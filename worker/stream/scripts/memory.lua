@@ -1,16 +1,15 @@
 -- What is remembered of a conversation's stored chunks, unless it was deleted since: then the same audio, pushed again,
--- is new. Every batch that adds to it sets its full time to live, which so tells when that was.
-local function remembered(seen, deleted, names, ttl)
-  local identities = redis.call('GET', seen)
-  if not identities then
-    return ''
+-- is new. Before the identities stands a line with the last entry that was stored, which a later deletion covers.
+-- Returns the identities and that entry.
+local function remembered(seen, deleted, names)
+  local last, identities = string.match(redis.call('GET', seen) or '', '^(%d+%-%d+)\n(.*)$')
+  if not last then
+    return '', '0-0'
   end
-  local noted_at = now_ms() - (ttl - redis.call('PTTL', seen))
   for _, tombstone in ipairs(names) do
-    local deleted_at = redis.call('HGET', deleted, tombstone)
-    if deleted_at and noted_at <= tonumber(deleted_at) then
-      return ''
+    if is_up_to(last, redis.call('HGET', deleted, tombstone)) then
+      return '', '0-0'
     end
   end
-  return identities
+  return identities, last
 end

@@ -13,9 +13,10 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The server process that answers: another one may have lost its predecessor's latest writes.
-local function run_id()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- The server process that answers, and its data's history: another one may have lost its predecessor's latest writes.
+local function server_id()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ':' ..
+    (string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '')
 end
 
 local function flat_to_table(flat)

@@ -16,8 +16,7 @@ end
 local uid, conversation = value_of(fields, 'uid'), value_of(fields, 'conversation_id')
 if uid and conversation then
   for _, tombstone in ipairs({uid .. '/', uid .. '/' .. conversation}) do
-    local deleted_at = redis.call('HGET', KEYS[3], tombstone)
-    if deleted_at and tonumber(string.match(entry, '^%d+')) <= tonumber(deleted_at) then
+    if is_up_to(entry, redis.call('HGET', KEYS[3], tombstone)) then
       return {'deleted'}
     end
   end

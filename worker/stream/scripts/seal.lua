@@ -11,10 +11,8 @@ for _, consumer in ipairs(redis.call('XPENDING', KEYS[2], ARGV[2])[4] or {}) do
     return {'foreign'}
   end
 end
-local first_ms = tonumber(string.match(ARGV[4], '^%d+'))
 for _, tombstone in ipairs({ARGV[6], ARGV[7]}) do
-  local deleted_at = redis.call('HGET', KEYS[4], tombstone)
-  if deleted_at and first_ms <= tonumber(deleted_at) then
+  if is_up_to(ARGV[4], redis.call('HGET', KEYS[4], tombstone)) then
     return {'deleted'}
   end
 end

@@ -3,7 +3,8 @@
 local dropped = 0
 for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[2], ARGV[2])) do
   local consumer = flat_to_table(flat)
-  if consumer['name'] ~= ARGV[3] and consumer['pending'] == 0 then
+  local is_stream_id = string.find(consumer['name'], 'stream:', 1, true) == 1
+  if consumer['name'] ~= ARGV[3] and not is_stream_id and consumer['pending'] == 0 then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[2], ARGV[2], consumer['name'])
     dropped = dropped + 1
   end

@@ -1,0 +1,14 @@
+-- KEYS lease, stream, epoch | ARGV token
+-- Returns how many more entries have left the stream before any owner had read them: all that were ever added, without
+-- those that were read and those that were missed before. Only when nothing is left to be read; else it tells nothing.
+local known = redis.call('HMGET', KEYS[3], 'highest', 'accepted', 'missed')
+if not known[1] or #redis.call('XRANGE', KEYS[2], '(' .. known[1], '+', 'COUNT', 1) > 0 then
+  return 0
+end
+local added = flat_to_table(redis.call('XINFO', 'STREAM', KEYS[2]))['entries-added']
+local missed = added - known[2] - (known[3] or 0)
+if missed <= 0 then
+  return 0
+end
+redis.call('HINCRBY', KEYS[3], 'missed', missed)
+return missed

@@ -1,0 +1,34 @@
+-- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read of
+-- it, 1 if this owner has seen the server change
+-- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate Redis
+-- may have forgotten, the last one that is older than the id, and what `server_id` says. A failover or a restart may have forgotten seals, done steps and deletions:
+-- of all entries up to the stream's last one when an owner first saw it on another server process, or with another history,
+-- than the owner before; "0-0" if none ever did. Should Redis have lost the id, but not the entries that this owner has
+-- read, it is the same stream; should another owner come first, a new id is made. So the last entry that is older than the
+-- id is returned, too. Also begins the account of what was read, see account.lua.
+local facts = flat_to_table(redis.call('XINFO', 'STREAM', KEYS[2]))
+local last = facts['last-generated-id']
+local known_id = known_stream_id(KEYS[2], ARGV[2])
+local first = facts['first-entry'] and facts['first-entry'][1] or last
+local survived = not known_id and ARGV[4] ~= '' and facts['length'] > 0 and not is_after(first, ARGV[5])
+local id = stream_id(KEYS[2], ARGV[2], survived and ARGV[4] or ARGV[3])
+local server = server_id()
+local known = redis.call('HMGET', KEYS[3], 'server', 'highest')
+local read_to = known_id and known[2] or '0-0'
+local went_back = is_after(read_to, last)
+if not known_id or not known[2] or went_back then
+  redis.call('HSET', KEYS[3], 'highest', '0-0', 'accepted', facts['entries-added'] - facts['length'], 'missed', 0)
+end
+if not known_id then
+  redis.call('HSET', KEYS[3], 'born', facts['length'] > 0 and not survived and last or '0-0')
+end
+if known[1] ~= server then
+  redis.call('HSET', KEYS[3], 'server', server)
+end
+local lost = not known_id and facts['length'] > 0 and (known[2] or ARGV[6] == '1')
+if survived or lost or went_back or (known[1] ~= server and (known[1] or known_id)) then
+  redis.call('HSET', KEYS[3], 'changed', last)
+end
+local changed = redis.call('HGET', KEYS[3], 'changed') or '0-0'
+return {id, first, read_to, string.find(changed, '-', 1, true) and changed or changed .. '-0',
+  redis.call('HGET', KEYS[3], 'born') or '0-0', server}
