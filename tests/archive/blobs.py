@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import google_crc32c
 import numpy as np
 
 from codec.crypto import derive_key, encrypt, key_id
+from codec.manifest import Manifest
 from codec.metadata import BlobMetadata
 from codec.names import format_timestamp
 from codec.opus import Encoder
@@ -75,6 +77,24 @@ class Shelf:
     async def pcm(self, archive: Archive, **options: object) -> bytes:
         download = await archive.download(self.uid, self.conversation, **options)  # type: ignore[arg-type]
         return await download.pcm()
+
+
+IDENTITIES = b"chunk  1chunk  2"
+"""Of two chunks."""
+
+STREAM = "ab" * 16
+
+
+async def describe_again(
+    store: Store, name: str, *, stream: str = STREAM, identities: bytes = IDENTITIES, secret: str = TEST_SECRET
+) -> None:
+    """Give a stored blob a manifest, as workers write it."""
+    info, data = await store.stat(name), await store.read(name)
+    assert info is not None
+    _, uid, conversation, _ = name.split("/")
+    manifest = Manifest.of(stream, identities, len(data), google_crc32c.value(data))
+    await store.delete(name)
+    await store.create(name, data, {**info.metadata, **manifest.to_mapping(uid, conversation, secret)})
 
 
 def opus_content(pcm: bytes, rate: int = 16000) -> tuple[bytes, BlobMetadata]:

@@ -16,11 +16,13 @@ from typer.testing import Result
 from tests.archive.blobs import OLD_SECRET, T0, Shelf
 from tests.command import command
 from tests.gcs_server import GcsServer
+from tests.redis_server import RedisServer
 from tests.speech import speech
 from worker.cli import archives
 from worker.errors import AudioFileError
 from worker.settings import Settings
 from worker.stores import Store
+from worker.stream.keys import Keys
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -357,6 +359,40 @@ async def test_rm_refuses_when_redis_can_not_be_told(
     assert await talk.files() == []
 
 
+async def test_rm_without_any_redis_deletes_and_says_what_it_could_not_make_sure_of(
+    talk: Shelf, environment: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = environment.model_copy(update={"redis_url": "redis://127.0.0.1:1"})
+    nowhere.model_fields_set.discard("redis_url")
+    monkeypatch.setattr("worker.settings.load", lambda: nowhere)
+
+    result = await run(environment, "rm", "--uid", "user")
+
+    assert "audio that is still on its way will be stored" in result.stderr
+    assert result.exit_code == 3
+    assert await talk.files() == []
+
+
+async def test_rm_says_that_replicas_may_not_know(
+    talk: Shelf, settings: Callable[..., Settings], tmp_path: Path, own_redis: Callable[..., RedisServer]
+) -> None:
+    primary, replica = own_redis(repl_diskless_sync_delay="0"), own_redis()
+    with primary.client() as leader, replica.client() as follower:
+        follower.replicaof("127.0.0.1", primary.port)
+        leader.xadd(Keys("pcm").stream(0), {"a": "b"})
+        while not leader.wait(1, 1000):
+            leader.xadd(Keys("pcm").stream(0), {"a": "b"})
+    replica.pause()
+    there = settings(redis_url=primary.url, store_url=(tmp_path / "store").as_uri(), stream_prefix="pcm")
+
+    result = await run(there, "rm", "--uid", "user", "--json")
+
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["replicas"], document["unconfirmed_replicas"]) == (3, 1, 1)
+    assert await talk.files() == []
+    assert "1 of 1 replicas have not confirmed the deletion" in (await run(there, "rm", "--uid", "user")).stderr
+
+
 async def test_verify_tells_what_is_broken_and_takes_up_its_report(
     talk: Shelf, environment: Settings, tmp_path: Path
 ) -> None:
@@ -392,6 +428,7 @@ async def test_convert_needs_a_yes(talk: Shelf, environment: Settings) -> None:
         "verify",
         "convert --all --yes",
         "rm --uid user --store-only",
+        "rm --uid user --conversation talk --at 1",
         "copy --uid user --from talk --to other",
         "files --uid user --conversation talk",
         "export --uid user --conversation talk -o never.wav",

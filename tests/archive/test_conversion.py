@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 from pesq import pesq
 
-from tests.archive.blobs import OLD_SECRET, T0, Shelf, key_of, opus_content
+from codec.manifest import KEYS, claimed, verified
+from tests.archive.blobs import (
+    IDENTITIES,
+    OLD_SECRET,
+    STREAM,
+    T0,
+    Shelf,
+    describe_again,
+    key_of,
+    opus_content,
+)
 from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.speech import speech
@@ -160,13 +170,16 @@ async def test_silence_is_no_proof_of_the_same_audio(archive: Archive, shelf: Sh
     assert f"{STEM}.bin" in await shelf.files()
 
 
-@pytest.mark.parametrize("failing", ["insert.*", "download", "get", "delete"])
+@pytest.mark.parametrize(
+    ("failing", "name"),
+    [("insert.*", "*"), ("download", "deleted/*"), ("download", "chunks/*"), ("get", "*"), ("delete", "*")],
+)
 async def test_a_run_that_was_stopped_anywhere_is_completed_by_the_next(
-    gcs: Store, gcs_server: GcsServer, failing: str
+    gcs: Store, gcs_server: GcsServer, failing: str, name: str
 ) -> None:
     shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
     await shelf.put(".enc", T0, speech(5))
-    gcs_server.fail(failing, times=5)
+    gcs_server.fail(failing, name=name, times=20)
     with pytest.raises(StoreError):
         await convert(archive)
     gcs_server.script.clear()
@@ -222,6 +235,45 @@ async def test_what_others_noted_is_kept(archive: Archive, shelf: Shelf) -> None
     metadata = (await archive.list("user")).blobs[0].info.metadata
     assert noted.items() <= metadata.items()
     assert metadata["codec"] == "opus"
+
+
+@pytest.mark.parametrize("secret", [TEST_SECRET, OLD_SECRET])
+@pytest.mark.parametrize("extension", [".bin", ".enc", ".batch.enc"])
+async def test_chunks_of_a_blob_are_recognised_under_its_new_name(
+    archive: Archive, store: Store, extension: str, secret: str
+) -> None:
+    name = await Shelf(store, secret=secret).put(extension, T0, speech(1), described=True)
+    await describe_again(store, name, secret=secret)
+    before = claimed((await archive.list("user")).blobs[0].info.metadata)
+
+    await convert(archive)
+
+    info = (await archive.list("user")).blobs[0].info
+    after = verified(info.metadata, "user", "talk", all_secrets=[TEST_SECRET])
+    assert after is not None
+    assert before is not None
+    assert after.fits(info.size, info.crc32c)
+    assert (after.stream, after.identities, after.chunks) == (STREAM, IDENTITIES, 2)
+    assert after.upload != before.upload
+
+
+@pytest.mark.parametrize("flaw", ["other secret", "other conversation", "other bytes"])
+async def test_what_is_not_proven_is_not_taken_over(archive: Archive, store: Store, flaw: str) -> None:
+    shelf, other = Shelf(store), Shelf(store, conversation="other")
+    name = await other.put(".bin", T0, speech(1))
+    await describe_again(store, name, secret="z" * 32 if flaw == "other secret" else TEST_SECRET)
+    info = await store.stat(name)
+    assert info is not None
+    where = shelf if flaw == "other conversation" else other
+    await where.put(".bin", T0 + 60, speech(1, offset=5 if flaw == "other bytes" else 0), more=info.metadata)
+    await store.delete(name)
+
+    await convert(archive)
+
+    (blob,) = (await archive.list("user")).blobs
+    assert blob.codec == "opus"
+    assert not set(KEYS) & blob.info.metadata.keys()
+    assert blob.facts.chunks == 2
 
 
 @pytest.mark.parametrize("held", ["insert.*", "download"])

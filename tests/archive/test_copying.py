@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.archive.blobs import EXTENSIONS, T0, Shelf
+from codec import manifest
+from tests.archive.blobs import EXTENSIONS, T0, Shelf, describe_again
 from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.speech import speech
@@ -44,7 +45,44 @@ async def test_file_names_metadata_and_bytes_are_kept(archive: Archive, first: S
         original = await first.store.stat(name)
         assert twin is not None
         assert original is not None
-        assert (twin.metadata, twin.crc32c) == (original.metadata, original.crc32c)
+        file = name.rpartition("/")[2]
+        assert twin.metadata == {**original.metadata, "copied-from": f"first/{file}"}
+        assert twin.crc32c == original.crc32c
+
+
+async def test_a_copy_proves_nothing_of_chunks_and_says_where_it_comes_from(archive: Archive, store: Store) -> None:
+    odd = Shelf(store, conversation="Gespräch 1%:ü")
+    name = await odd.put(".enc", T0, speech(1), described=True, more={"session": "s", "seqs": "0-1"})
+    await describe_again(store, name)
+
+    await archive.copy("user", [odd.conversation], "merged")
+
+    (info,) = [info async for info in store.list("chunks/user/merged/")]
+    assert info.metadata["copied-from"] == f"Gespr%C3%A4ch%201%25%3A%C3%BC/{T0:.3f}.enc"
+    assert not set(manifest.KEYS) & info.metadata.keys()
+    assert {"session": "s", "seqs": "0-1", "chunks": "2", "samples": "16000"}.items() <= info.metadata.items()
+
+
+async def test_a_copy_of_a_copy_names_the_first_origin(archive: Archive, first: Shelf, merged: Shelf) -> None:
+    await first.put(".enc", T0, speech(1))
+    await archive.copy("user", ["first"], "second")
+    await archive.copy("user", ["second"], "merged")
+
+    (info,) = [info async for info in merged.store.list("chunks/user/merged/")]
+    assert info.metadata["copied-from"] == f"first/{T0:.3f}.enc"
+
+
+async def test_a_converted_copy_still_names_its_origin(archive: Archive, first: Shelf, merged: Shelf) -> None:
+    await first.put(".enc", T0, speech(1))
+    await archive.copy("user", ["first"], "merged")
+    async for _ in archive.convert(Encoding(TEST_SECRET, 5), "user", dry_run=False):
+        pass
+    await archive.copy("user", ["merged"], "again")
+
+    for conversation in ("merged", "again"):
+        (info,) = [info async for info in merged.store.list(f"chunks/user/{conversation}/")]
+        assert info.metadata["copied-from"] == f"first/{T0:.3f}.enc"
+        assert ("deletions-known" in info.metadata) == (conversation == "merged")
 
 
 async def test_copying_again_copies_nothing(archive: Archive, first: Shelf, second: Shelf, merged: Shelf) -> None:

@@ -19,7 +19,7 @@ from worker.seal import Seal
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream.client import Client, connect
-from worker.stream.entries import Entries
+from worker.stream.entries import DoneStep, Entries
 from worker.stream.keys import Keys
 from worker.stream.tombstones import RETENTION, Tombstones
 
@@ -68,7 +68,7 @@ def told(talk: Talk) -> list[Chunk | End]:
 
 def stored(rig: Rig) -> set[str]:
     """Conversations that have blobs."""
-    return {name.split("/")[2] for name in rig.server.objects()}
+    return {blob.name.split("/")[2] for blob in rig.blobs()}
 
 
 async def test_chunks_that_nobody_read_yet_are_not_stored(rig: Rig, delete: Delete) -> None:
@@ -109,7 +109,7 @@ async def test_audio_that_is_pushed_after_the_deletion_is_new(rig: Rig, delete: 
         await rig.push(again.end())
         await eventually(lambda: drained(rig))
 
-    assert [name.split("/")[3] for name in rig.server.objects()] == [f"{again.start:.3f}.opus.enc"]
+    assert [blob.name.split("/")[3] for blob in rig.blobs()] == [f"{again.start:.3f}.opus.enc"]
 
 
 @pytest.mark.parametrize("scope", ["conversation", "user"])
@@ -148,14 +148,14 @@ async def test_after_a_deletion_twins_are_still_known(rig: Rig, delete: Delete) 
         await rig.push(*entries)
         await eventually(lambda: drained(rig))
         assert running.count("duplicates_total") == len(entries) - 1
-    assert len(rig.server.objects()) == 1
+    assert len(rig.blobs()) == 1
 
 
 @pytest.mark.parametrize("stage", ["commit", "reply"])
 @pytest.mark.parametrize("scope", ["conversation", "user"])
 async def test_a_batch_that_is_being_uploaded_does_not_stay(rig: Rig, delete: Delete, stage: str, scope: str) -> None:
     doomed = Talk("doomed")
-    gate = rig.server.hold("insert.*", stage)  # type: ignore[arg-type]
+    gate = rig.server.hold("insert.*", stage, name="chunks/*")  # type: ignore[arg-type]
     async with rig.worker():
         await rig.say(doomed, 1)
         await rig.push(doomed.end())
@@ -171,7 +171,7 @@ async def test_a_batch_that_is_being_uploaded_does_not_stay(rig: Rig, delete: De
 
 async def test_a_sealed_batch_of_a_dead_worker_does_not_come_back(rig: Rig, delete: Delete) -> None:
     doomed = Talk("doomed")
-    gate = rig.server.hold("insert.*")
+    gate = rig.server.hold("insert.*", name="chunks/*")
     async with rig.worker(shutdown="handoff", shutdown_grace=0.1):
         await rig.say(doomed, 1)
         await rig.push(doomed.end())
@@ -206,9 +206,10 @@ async def test_an_upload_that_ends_after_all_others_is_told_to_remove_its_object
     seal = seal_of(entry, "doomed")
     entries = Entries(client, rig.keys, "a worker that was paused")
 
-    assert await entries.done(rig.partition("doomed"), seal, [entry], b"", {"a": "b"}) == "gone"
+    step = DoneStep(rig.partition("doomed"), seal, [entry], "0123456789abcdef", b"", {"a": "b"}, "a server")
+    assert await entries.done(step) == "gone"
     await tombstones.bury("user", "doomed")
-    assert await entries.done(rig.partition("doomed"), seal, [entry], b"", {"a": "b"}) == "deleted"
+    assert await entries.done(step) == "deleted"
 
 
 async def test_dead_letters_of_the_deleted_go_and_others_stay(rig: Rig, delete: Delete) -> None:

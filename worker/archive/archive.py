@@ -128,18 +128,31 @@ class Archive:
         *,
         tombstones: Tombstones | None,
         dry_run: bool = False,
+        recorded: bool = True,
         progress: Progress = unseen,
     ) -> Deletion:
         """Delete a conversation or a user, verified; see `deletion.delete_all`."""
         return await delete_all(
-            self._store, uid, conversation_id, tombstones=tombstones, dry_run=dry_run, progress=progress
+            self._store,
+            uid,
+            conversation_id,
+            tombstones=tombstones,
+            dry_run=dry_run,
+            recorded=recorded,
+            progress=progress,
         )
 
     async def delete_chunks(
-        self, uid: str, conversation_id: str, timestamps: Sequence[float], *, dry_run: bool = False
+        self,
+        uid: str,
+        conversation_id: str,
+        timestamps: Sequence[float],
+        *,
+        dry_run: bool = False,
+        recorded: bool = True,
     ) -> Deletion:
         """Delete the blobs that start at given timestamps, verified; see `deletion.delete_chunks`."""
-        return await delete_chunks(self._store, uid, conversation_id, timestamps, dry_run=dry_run)
+        return await delete_chunks(self._store, uid, conversation_id, timestamps, dry_run=dry_run, recorded=recorded)
 
     async def count(
         self, uid: str | None = None, conversation_id: str | None = None, *, codec: Codec | None = None

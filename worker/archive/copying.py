@@ -14,12 +14,12 @@ import google_crc32c
 from codec.names import BlobName, format_timestamp, parse_name
 from worker.archive.listing import Blob, Stranger, list_blobs
 from worker.archive.merging import Progress, unseen
-from worker.archive.origin import Origin
+from worker.archive.origin import Origin, copy_metadata
 from worker.archive.parallel import ordered
 from worker.archive.patience import patiently
 from worker.archive.reading import Problem
 from worker.errors import NothingStored, ObjectExists, ObjectMissing, StoreError
-from worker.seal import next_free_name
+from worker.seal import later_name
 from worker.stores import Store
 
 COPIES = 16
@@ -152,7 +152,7 @@ async def _carry_out(store: Store, report: CopyReport, progress: Progress) -> No
 async def _copied(store: Store, copy: Copy) -> Problem | None:
     target = str(copy.target)
     try:
-        await patiently(lambda: store.copy(copy.blob.path, target))
+        await patiently(lambda: store.copy(copy.blob.path, target, copy_metadata(copy.blob)))
     except ObjectMissing:
         return Problem(copy.blob.path, "it has been deleted meanwhile")
     except ObjectExists:
@@ -169,7 +169,7 @@ async def _copied(store: Store, copy: Copy) -> Problem | None:
 
 
 def _later(name: BlobName, milliseconds: int) -> BlobName:
-    return parse_name(next_free_name(str(name), milliseconds)) if milliseconds else name
+    return parse_name(later_name(str(name), milliseconds)) if milliseconds else name
 
 
 def _starting_together(blobs: Sequence[Blob]) -> Iterator[list[Blob]]:

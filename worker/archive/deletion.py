@@ -1,17 +1,24 @@
-"""Deleting recordings, verified: what is gone is listed again, and what is on its way is kept from coming back."""
+"""Deleting recordings, verified: what is gone is listed again, and what is on its way is kept from coming back.
+
+Who makes an object from one that is being deleted, as a conversion does, must see it. So a deletion is recorded anew
+before each listing, and is complete when a listing finds nothing. What is made after this listing was made from an
+object that was read before the latest record: so its maker finds a record that it did not know.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from codec.names import FOLDER, format_timestamp, prefix
-from worker.archive.listing import list_blobs
+from codec.errors import BadName
+from codec.names import FOLDER, format_timestamp, parse_name, prefix
+from worker.archive.deletions import record_deletion
 from worker.archive.merging import Progress, unseen
 from worker.archive.parallel import ordered
 from worker.archive.patience import PASSING, pages, patiently
+from worker.batch import EntryId
 from worker.errors import StoreError
 from worker.stores import BlobInfo, Store
 from worker.stream.tombstones import Tombstones
@@ -40,7 +47,8 @@ class Deletion:
     """What was deleted (with `dry_run`: would be), and what was still there at the end.
 
     `absent` are timestamps that no blob has. `partitions` counts those in Redis that know of the deletion (None if
-    Redis was not told), `dead_letters` those that went with it.
+    Redis was not told), `dead_letters` those that went with it. Of Redis' `replicas` so many as `unconfirmed_replicas`
+    may not know of it yet.
     """
 
     names: list[str] = field(default_factory=list)
@@ -49,6 +57,13 @@ class Deletion:
     absent: list[float] = field(default_factory=list)
     partitions: int | None = None
     dead_letters: int = 0
+    replicas: int = 0
+    unconfirmed_replicas: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left, and nothing comes back."""
+        return not self.left and not self.unconfirmed_replicas
 
 
 async def delete_all(
@@ -58,43 +73,75 @@ async def delete_all(
     *,
     tombstones: Tombstones | None,
     dry_run: bool = False,
+    recorded: bool = True,
     progress: Progress = unseen,
 ) -> Deletion:
     """Delete a conversation, or a user with all conversations, and everything derived.
 
-    With `tombstones`, audio that is still in Redis, and batches that are being uploaded, do not bring it back.
+    With `tombstones`, audio that is still in Redis, and batches that are being uploaded, do not bring it back. Unless
+    `recorded` is false, the deletion is recorded in the store too: for what is in a spool, and for conversions.
 
     Raises:
         BadName: an id can't be part of a name.
         StreamError: Redis can't be told; nothing is deleted then.
-        StoreError: the store does not answer; doing it again goes on. An object that it refuses to delete is only left.
+        StoreError: the store does not answer or does not record the deletion; doing it again goes on. An object that
+            it refuses to delete is only left.
     """
     below = prefix(uid, conversation_id).removeprefix(FOLDER)
     deletion = Deletion()
+    streams: Mapping[str, EntryId] = {}
     if tombstones is not None and not dry_run:
         buried = await tombstones.bury(uid, conversation_id)
-        deletion.partitions, deletion.dead_letters = buried.partitions, buried.dead_letters
+        streams, deletion.partitions, deletion.dead_letters = buried.streams, buried.partitions, buried.dead_letters
+        deletion.replicas, deletion.unconfirmed_replicas = buried.replicas, buried.unconfirmed
+
+    async def record() -> None:
+        if recorded:
+            await _recorded(record_deletion(store, uid, conversation_id, streams), deletion)
+
     for folder in FOLDERS:
-        await _clear(store, folder + below, _any, deletion, dry_run=dry_run, progress=progress)
+        await _clear(store, folder + below, _any, deletion, record=record, dry_run=dry_run, progress=progress)
     return deletion
 
 
 async def delete_chunks(
-    store: Store, uid: str, conversation_id: str, timestamps: Sequence[float], *, dry_run: bool = False
+    store: Store,
+    uid: str,
+    conversation_id: str,
+    timestamps: Sequence[float],
+    *,
+    dry_run: bool = False,
+    recorded: bool = True,
 ) -> Deletion:
     """Delete the blobs that start at these timestamps, in every kind, with and without a range; others stay.
 
-    Raises as `delete_all`.
+    Unless `recorded` is false, what a conversion makes of them meanwhile goes too. Raises as `delete_all`.
     """
     wanted = {format_timestamp(timestamp): timestamp for timestamp in timestamps}
-    listing = await list_blobs(store, uid, conversation_id)
-    chosen = [blob for blob in listing.blobs if format_timestamp(blob.start) in wanted]
-    found = {format_timestamp(blob.start) for blob in chosen}
-    names = {blob.path for blob in chosen}
-    deletion = Deletion(absent=[timestamp for text, timestamp in wanted.items() if text not in found])
-    if names:
-        await _clear(store, prefix(uid, conversation_id), names.__contains__, deletion, dry_run=dry_run)
+    below = prefix(uid, conversation_id)
+    deletion = Deletion()
+
+    async def record() -> None:
+        for start in wanted.values() if recorded else ():
+            await _recorded(record_deletion(store, uid, conversation_id, {}, start=start), deletion)
+
+    await _clear(store, below, lambda name: _start_of(name) in wanted, deletion, record=record, dry_run=dry_run)
+    found = {_start_of(name) for name in (*deletion.names, *(left.name for left in deletion.left))}
+    deletion.absent = [timestamp for text, timestamp in wanted.items() if text not in found]
     return deletion
+
+
+async def _recorded(recording: Awaitable[None], deletion: Deletion) -> None:
+    try:
+        await recording
+    except StoreError as error:
+        done = f"{len(deletion.names)} objects are" if deletion.names else "nothing is"
+        raise StoreError(
+            f"{done} deleted: the deletion can't be recorded: {error}",
+            cause=error.cause,
+            status=error.status,
+            retry_after=error.retry_after,
+        ) from error
 
 
 async def _clear(
@@ -103,12 +150,15 @@ async def _clear(
     meant: Callable[[str], bool],
     deletion: Deletion,
     *,
+    record: Callable[[], Awaitable[None]],
     dry_run: bool,
     progress: Progress = unseen,
 ) -> None:
     left: list[str] = []
     refused: dict[str, str] = {}
     for _ in range(PASSES):
+        if not dry_run:
+            await record()
         left = []
         async for page in pages(store, start):
             found = [info for info in page if meant(info.name)]
@@ -149,3 +199,10 @@ async def _delete(store: Store, found: Sequence[BlobInfo], deletion: Deletion, *
 
 def _any(_: str) -> bool:
     return True
+
+
+def _start_of(name: str) -> str | None:
+    try:
+        return format_timestamp(parse_name(name).start)
+    except BadName:
+        return None

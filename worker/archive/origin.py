@@ -1,19 +1,25 @@
-"""What a converted blob notes of the one it was made from, so that an interrupted run, or a copy, can go on."""
+"""What converted blobs and copies note of the blob they were made from, so that an interrupted run can go on."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
+from urllib.parse import quote
 
 import google_crc32c
 
 from codec.errors import BadName
+from codec.manifest import without_manifest
 from codec.names import BlobName, parse_name
+from worker.archive.deletions import KNOWN
 from worker.archive.listing import Blob
 from worker.stores import BlobInfo
 
 FILE = "converted-from"
 CRC32C = "converted-crc32c"
+
+COPIED = "copied-from"
+"""Metadata of a copy: conversation and file name of the blob that was first copied, percent-encoded."""
 
 _CRC32C = re.compile("[0-9]{1,10}")
 
@@ -42,6 +48,18 @@ class Origin(NamedTuple):
     def to_mapping(self) -> dict[str, str]:
         """As metadata."""
         return {FILE: str(self.name).rpartition("/")[2], CRC32C: str(self.crc32c)}
+
+
+def copy_metadata(blob: Blob) -> dict[str, str]:
+    """Metadata for a copy in another conversation: there it does not stand for the chunks that were pushed."""
+    kept = {key: value for key, value in without_manifest(blob.info.metadata).items() if key != KNOWN}
+    file = blob.path.rpartition("/")[2]
+    return {COPIED: quote(f"{blob.name.conversation_id}/{file}"), **kept}
+
+
+def source_conversation(blob: Blob) -> str:
+    """The conversation that a blob was pushed to, percent-encoded: not its own if it is a copy."""
+    return blob.info.metadata.get(COPIED, quote(f"{blob.name.conversation_id}/")).partition("/")[0]
 
 
 def last_chunk(blob: Blob) -> float | None:

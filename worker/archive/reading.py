@@ -39,6 +39,11 @@ class Reader:
         # As many threads as cores: more of them only fight for Python's lock.
         self._pool = ThreadPoolExecutor(cpu_limit(), thread_name_prefix="decode")
 
+    @property
+    def secrets(self) -> list[str]:
+        """The encryption secrets, the current one first."""
+        return list(self._secrets.values())
+
     async def audio(self, blob: Blob) -> Audio:
         """The blob's audio at its own rate.
 

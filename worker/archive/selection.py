@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -88,7 +89,9 @@ class _Index:
         self._sources = sources
         self._ends = ends
         self._starts = [source.start for source in sources]
-        self._named = {format_timestamp(blob.start): [source] for blob, source in blobs}
+        self._named: dict[str, list[Source]] = defaultdict(list)
+        for blob, source in blobs:
+            self._named[format_timestamp(blob.start)].append(source)
         ranges = [(blob.start, last_chunk(blob), source) for blob, source in blobs]
         self._ranges = [(first, last, source) for first, last, source in ranges if last is not None]
         self._longest = max((blob.ends_by - source.start for blob, source in blobs), default=0.0)

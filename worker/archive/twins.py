@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from codec.manifest import Manifest, claimed
 from codec.names import Kind, format_timestamp
 from worker.archive.listing import Blob
+from worker.archive.origin import source_conversation
 
 PREFERENCE = (
     Kind.BATCH_ENCRYPTED,
@@ -46,7 +48,7 @@ def sources(blobs: Iterable[Blob]) -> list[Source]:
     known: dict[Hashable, list[Blob]] = {}
     for blob in blobs:
         keys = list(_keys(blob))
-        group = next((known[key] for key in keys if key in known and _near(known[key][0], blob)), None)
+        group = next((known[key] for key in keys if key in known and _alike(known[key], blob)), None)
         if group is None and alternatives and _copied(alternatives[-1][-1], blob):
             group = alternatives[-1]
         if group is None:
@@ -66,20 +68,42 @@ def longer(seconds: float, than: float) -> bool:
 def _keys(blob: Blob) -> Iterator[Hashable]:
     """What no other audio of the conversation has."""
     yield "start", format_timestamp(blob.start)
-    if blob.facts.first_entry and blob.facts.last_entry:
-        yield "entries", blob.facts.first_entry, blob.facts.last_entry
+    if (manifest := _manifest(blob)) is not None:
+        yield "chunks", manifest.stream, manifest.digest
+    elif claimed(blob.info.metadata) is None and blob.facts.first_entry and blob.facts.last_entry:
+        # Ids are clock readings: other streams may have the same ones. What is known besides must agree.
+        yield "entries", source_conversation(blob), *_facts(blob)
     if blob.name.kind.encrypted and blob.info.crc32c is not None:
         yield "bytes", blob.info.size, blob.info.crc32c  # every encryption draws its own nonce
 
 
-def _near(one: Blob, other: Blob) -> bool:
-    # Entry ids count milliseconds: two conversations that were merged may have the same ones, at other times.
-    return abs(one.start - other.start) < NEAR_SECONDS
+def _facts(blob: Blob) -> Iterator[Hashable]:
+    facts = blob.facts
+    yield from (facts.first_entry, facts.last_entry, facts.chunks, facts.seqs, blob.info.metadata.get("session"))
+    yield from (facts.samples, facts.sample_rate)
+
+
+def _alike(group: Sequence[Blob], blob: Blob) -> bool:
+    return abs(group[0].start - blob.start) < NEAR_SECONDS and not any(_distinct(other, blob) for other in group)
+
+
+def _distinct(one: Blob, other: Blob) -> bool:
+    """Whether manifests tell that two blobs have no chunk in common."""
+    manifests = _manifest(one), _manifest(other)
+    ours, theirs = [set(manifest.listed() if manifest else []) for manifest in manifests]
+    return bool(ours and theirs) and ours.isdisjoint(theirs)
+
+
+def _manifest(blob: Blob) -> Manifest | None:
+    """What the blob claims of its own bytes; those of another object, as of a file that was rewritten, tell nothing."""
+    manifest = claimed(blob.info.metadata)
+    return manifest if manifest is not None and manifest.fits(blob.info.size, blob.info.crc32c) else None
 
 
 def _copied(earlier: Blob, later: Blob) -> bool:
     same = (earlier.info.size, earlier.info.crc32c) == (later.info.size, later.info.crc32c)
-    return same and later.info.crc32c is not None and later.start - earlier.start < SAME_BYTES_SECONDS
+    near = later.start - earlier.start < SAME_BYTES_SECONDS
+    return same and later.info.crc32c is not None and near and not _distinct(earlier, later)
 
 
 def _by_preference(group: Sequence[Blob]) -> list[Blob]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from worker.stream.tombstones import Tombstones
 
 
+NOT_TOLD = "REDIS_URL is not set: audio that is still on its way will be stored; if there is none, say --store-only"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("rm")(rm)
@@ -36,27 +39,30 @@ def rm(
 ) -> None:
     """Delete a conversation, or a user with all conversations, and make sure that nothing is left or comes back.
 
-    Redis is told first, so that chunks on their way are not stored. Exits with 3 if something is left, and says why.
+    Redis is told first, so that chunks on their way are not stored, then the store, so that nothing else brings them
+    back. Exits with 3 if something is left or may come back, and says why.
     """
     if at is not None and conversation is None:
         raise typer.BadParameter("--at needs --conversation")
 
+    needed = at is None and not store_only and not dry_run
+
     async def work(archive: Archive, settings: Settings) -> Deletion:
         if at is not None and conversation is not None:
             timestamps = [archives.moment(text) for text in at]
-            return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run)
-        async with _tombstones(settings, needed=not store_only and not dry_run) as tombstones:
+            there = _is_there(settings)
+            return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run, recorded=there)
+        async with _tombstones(settings, needed=needed) as tombstones:
             with archives.progress("deleting") as progress:
-                return await archive.delete(
-                    uid, conversation, tombstones=tombstones, dry_run=dry_run, progress=progress
-                )
+                options = {"dry_run": dry_run, "recorded": _is_there(settings)}
+                return await archive.delete(uid, conversation, tombstones=tombstones, progress=progress, **options)
 
     deletion = archives.run(work)
     if as_json:
         archives.print_json(_described(deletion, dry_run=dry_run))
     else:
         _print(deletion, dry_run=dry_run)
-    archives.finish(complete=not deletion.left)
+    archives.finish(complete=deletion.complete and (not needed or deletion.partitions is not None))
 
 
 @asynccontextmanager
@@ -73,8 +79,15 @@ async def _tombstones(settings: Settings, *, needed: bool) -> AsyncIterator[Tomb
             except StreamError as error:
                 if "redis_url" in settings.model_fields_set:
                     raise StreamError(f"nothing is deleted: {error}; if no worker is left, say --store-only") from error
-                typer.echo("REDIS_URL is not set: audio that is still on its way will be stored", err=True)
+                typer.echo(NOT_TOLD, err=True)
         yield tombstones
+
+
+def _is_there(settings: Settings) -> bool:
+    """Whether deletions can be recorded: a directory that is not there is not made, it may be mistyped."""
+    from worker.stores import missing_directory
+
+    return missing_directory(settings.store_url) is None
 
 
 def _described(deletion: Deletion, *, dry_run: bool) -> dict[str, object]:
@@ -86,6 +99,8 @@ def _described(deletion: Deletion, *, dry_run: bool) -> dict[str, object]:
         "absent": deletion.absent,
         "redis_told": deletion.partitions is not None,
         "dead_letters": deletion.dead_letters,
+        "replicas": deletion.replicas,
+        "unconfirmed_replicas": deletion.unconfirmed_replicas,
     }
 
 
@@ -96,5 +111,14 @@ def _print(deletion: Deletion, *, dry_run: bool) -> None:
         typer.echo(f"no blob starts at {timestamp:.3f}", err=True)
     for left in deletion.left:
         archives.say(f"not deleted: {left.name}: {left.reason}", err=True)
+    if deletion.unconfirmed_replicas:
+        typer.echo(_unconfirmed(deletion), err=True)
     did = "would be deleted" if dry_run else "deleted"
     typer.echo(f"{len(deletion.names)} objects, {deletion.bytes:,} bytes {did}", err=True)
+
+
+def _unconfirmed(deletion: Deletion) -> str:
+    return (
+        f"{deletion.unconfirmed_replicas} of {deletion.replicas} replicas have not confirmed the deletion: "
+        "a failover now may bring back what is still on its way"
+    )

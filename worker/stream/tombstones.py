@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from redis.asyncio.client import Pipeline
 
 from codec.entry import check_id, partition_of
-from worker.stream.client import Call, Client, connect
+from worker.batch import EntryId
+from worker.stream.client import Call, Client, connect, script, stream_error, texts
 from worker.stream.config import record_or_check
-from worker.stream.keys import Keys
+from worker.stream.keys import GROUP, Keys
 
 RETENTION = 30 * 24 * 3600.0
 """Seconds that a tombstone stays at least: longer than a blob may wait in a spool, or an upload hang."""
@@ -17,13 +21,23 @@ RETENTION = 30 * 24 * 3600.0
 PAGE = 20
 """Dead letters looked through per script call: some MB of payload, a few ms of Redis' time."""
 
+REPLICATION_MS = 2000
+"""How long replicas may take to confirm a deletion; they lag some ms behind, unless something is wrong with them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Buried:
-    """What a deletion did in Redis: partitions that know of it, and dead letters that went."""
+    """What a deletion did in Redis: partitions that know of it, and dead letters that went.
+
+    `streams` maps the random id of each stream to the last entry that the deletion covers. Of the `replicas`, some may
+    be `unconfirmed`: if one of them becomes the primary now, it may not know of the deletion.
+    """
 
     partitions: int
     dead_letters: int
+    streams: Mapping[str, EntryId] = field(default_factory=dict)
+    replicas: int = 0
+    unconfirmed: int = 0
 
 
 @asynccontextmanager
@@ -63,16 +77,43 @@ class Tombstones:
             check_id(conversation_id, "conversation_id")
             number = partition_of(conversation_id, self._partitions)
             partitions = range(number, number + 1)
-        field = f"{uid}/{conversation_id or ''}"
-        await self._client.run_all([self._tombstone(partition, field) for partition in partitions])
+        calls = [self._tombstone(partition, f"{uid}/{conversation_id or ''}") for partition in partitions]
+        positions = [texts(reply) for reply in await self._client.run_all(calls)]
         letters = [await self._forget(partition, uid, conversation_id or "") for partition in partitions]
-        return Buried(len(partitions), sum(letters))
+        written = [call for call, (_, stream) in zip(calls, positions, strict=True) if stream]
+        replicas = await self._replicas() if written else 0
+        confirmed = await self._confirmations(written[-1], replicas) if replicas else 0
+        return Buried(len(partitions), sum(letters), _by_stream(positions), replicas, max(0, replicas - confirmed))
 
-    def _tombstone(self, partition: int, field: str) -> Call:
+    def _tombstone(self, partition: int, name: str) -> Call:
         keys = [self._keys.stream(partition), self._keys.ready(partition), self._keys.deleted(partition)]
-        return Call("tombstone", keys, [field, int(RETENTION * 1000)])
+        return Call("tombstone", keys, [name, int(RETENTION * 1000), GROUP, secrets.token_hex(16)])
 
     async def _forget(self, partition: int, uid: str, conversation_id: str) -> int:
         dead = [self._keys.dead(partition)]
         pages = self._client.pages(lambda start: Call("forget", dead, [uid, conversation_id, start, PAGE]))
         return sum([removed async for (removed,) in pages])
+
+    async def _replicas(self) -> int:
+        facts = await self._client.command(lambda redis: redis.info("replication"))
+        return int(facts.get("connected_slaves", 0))
+
+    async def _confirmations(self, repeated: Call, replicas: int) -> int:
+        """How many replicas have everything that was written so far.
+
+        WAIT speaks of what its own connection wrote last, so one deletion is recorded again right before it: a replica
+        that has this write has all that came before.
+        """
+
+        def queue(pipe: Pipeline) -> None:
+            pipe.eval(script(repeated.script), len(repeated.keys), *repeated.keys, *repeated.args)
+            pipe.wait(replicas, REPLICATION_MS)
+
+        for reply in (replies := await self._client.pipeline(queue)):
+            if isinstance(reply, Exception):
+                raise stream_error(reply)
+        return int(replies[-1])
+
+
+def _by_stream(positions: Sequence[Sequence[str]]) -> dict[str, EntryId]:
+    return {stream: last for last, stream in positions if stream}
