@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.history import IDENTITY_BYTES, MAX_BYTES, MAX_IDENTITIES, History
+from worker.history import IDENTITY_BYTES, MAX_BYTES, MAX_IDENTITIES, MAX_SESSIONS, History
 
 
 def identity(number: int) -> bytes:
@@ -47,14 +47,52 @@ def test_hour_of_chunks_is_remembered() -> None:
 
 
 def test_first_number_only_sets_the_beginning() -> None:
-    assert History().follow(4711) == 0
+    assert History().follow(None, 4711) == 0
 
 
 def test_numbers_in_order_are_due() -> None:
     history = History()
-    assert [history.follow(number) for number in (7, 8, 9)] == [0, 0, 0]
+    assert [history.follow(None, number) for number in (7, 8, 9)] == [0, 0, 0]
 
 
 def test_skipped_numbers_are_counted_and_late_ones_told_apart() -> None:
     history = History()
-    assert [history.follow(number) for number in (0, 3, 1, 2, 4)] == [0, 2, -3, -2, 0]
+    assert [history.follow(None, number) for number in (0, 3, 1, 2, 4)] == [0, 2, -3, -2, 0]
+
+
+def test_every_session_counts_by_itself() -> None:
+    history = History()
+    numbers = [(b"a", 0), (b"b", 0), (None, 7), (b"a", 1), (b"b", 3), (None, 8), (b"a", 2)]
+    assert [history.follow(session, number) for session, number in numbers] == [0, 0, 0, 0, 2, 0, 0]
+
+
+def test_past_the_limit_the_least_recently_used_session_is_forgotten() -> None:
+    history = History()
+    for number in range(MAX_SESSIONS):
+        history.follow(b"%d" % number, 0)
+    history.follow(b"0", 1)
+    history.follow(b"another", 0)
+    assert history.follow(b"0", 9) == 7
+    assert history.follow(b"1", 9) == 0  # as if it were its first
+    assert len(history._other_sessions or ()) == MAX_SESSIONS - 1
+
+
+def test_end_tells_the_chunks_that_its_session_lacks() -> None:
+    history = History()
+    history.follow(b"a", 0)
+    history.follow(b"b", 0)
+    assert history.missing_at_end(b"a", 3) == 2
+    assert history.missing_at_end(b"b", 1) == 0
+
+
+def test_repeated_end_counts_nothing_twice() -> None:
+    history = History()
+    history.follow(None, 0)
+    assert [history.missing_at_end(None, 5), history.missing_at_end(None, 5)] == [4, 0]
+
+
+def test_end_of_a_session_that_was_not_seen_tells_nothing() -> None:
+    history = History()
+    history.follow(b"a", 0)
+    assert [history.missing_at_end(b"b", 5), history.missing_at_end(b"a", None)] == [0, 0]
+    assert history.follow(b"a", 1) == 0

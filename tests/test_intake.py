@@ -127,6 +127,19 @@ async def test_end_closes_and_goes_with_the_batch(desk: Desk, talk: Talk) -> Non
     assert desk.intake.void == ["1-2"]
 
 
+async def test_numbers_that_are_missing_are_counted_by_session(desk: Desk) -> None:
+    for number, (session, seq) in enumerate([(b"a", 0), (b"b", 0), (b"a", 1), (b"b", 2), (b"b", 1)]):
+        desk.route((f"1-{number}", Chunk("u", "c", 1000.0 + number, b"12", seq=seq, session=session)))
+    assert (desk.count("seq_missing_total"), desk.count("seq_reordered_total")) == (1, 1)
+
+
+@pytest.mark.parametrize("session", [b"a", None])
+async def test_end_tells_how_many_chunks_never_came(desk: Desk, session: bytes | None) -> None:
+    end = End("u", "c", seq=5, session=session)
+    desk.route(("1-0", Chunk("u", "c", 1000.0, b"12", seq=0, session=session)), ("1-1", end), ("1-2", end))
+    assert desk.count("seq_missing_total") == 4
+
+
 async def test_filled_gap_is_in_the_audio_and_in_the_seal(make: Callable[..., Desk], talk: Talk) -> None:
     desk = make(max_seconds=10.0)
     first, second = talk.say(0.5), talk.say(0.5, late=3.0)

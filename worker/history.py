@@ -1,4 +1,4 @@
-"""What is remembered of a conversation's chunks: enough to recognise twins, and to count gaps in `seq`."""
+"""What is remembered of a conversation's chunks: enough to recognise repetitions, and to count gaps in `seq`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ MAX_IDENTITIES = 4096
 """An hour of 5-second chunks, more than a full minute of 20 ms ones; 32 KiB at most."""
 MAX_BYTES = MAX_IDENTITIES * IDENTITY_BYTES
 
+MAX_SESSIONS = 16
+"""Sessions whose next number is remembered; the least recently used is forgotten first."""
+
 
 class History:
     """The identities of a conversation's latest chunks, held or stored, as one string of 8-byte digests."""
 
-    __slots__ = ("_identities", "_next_seq", "touched_at")
+    __slots__ = ("_identities", "_next_seq", "_other_sessions", "_session", "touched_at")
 
     def __init__(self) -> None:
         self._identities = bytearray()
+        # The session used last; nearly all conversations have one only, so a mapping for all would cost more memory.
+        self._session: bytes | None = None
         self._next_seq: int | None = None
+        self._other_sessions: dict[bytes | None, int] | None = None
         self.touched_at = 0.0
 
     def holds(self, identity: bytes) -> bool:
@@ -38,13 +44,37 @@ class History:
         self._identities[:0] = stored
         del self._identities[:-MAX_BYTES]
 
-    def follow(self, seq: int) -> int:
+    def follow(self, session: bytes | None, seq: int) -> int:
         """Numbers skipped before `seq` if positive, places it came too late if negative, 0 if it was due.
 
-        The first number seen only sets the beginning: a worker may come in the middle of a conversation.
+        The first number seen of a session only sets its beginning: a worker may come in the middle of a conversation.
         """
+        self._turn_to(session)
         if self._next_seq is None:
             self._next_seq = seq
         skipped = seq - self._next_seq
         self._next_seq = max(self._next_seq, seq + 1)
         return skipped
+
+    def missing_at_end(self, session: bytes | None, seq: int | None) -> int:
+        """Chunks missing at the end of a session that says it has pushed `seq` of them; 0 if that is unknown.
+
+        They count as skipped from now on, so a repeated end counts nothing twice.
+        """
+        self._turn_to(session)
+        if seq is None or self._next_seq is None:
+            return 0
+        missing = max(0, seq - self._next_seq)
+        self._next_seq += missing
+        return missing
+
+    def _turn_to(self, session: bytes | None) -> None:
+        if session == self._session:
+            return
+        following = self._other_sessions.pop(session, None) if self._other_sessions else None
+        if self._next_seq is not None:
+            self._other_sessions = self._other_sessions or {}
+            self._other_sessions[self._session] = self._next_seq
+            if len(self._other_sessions) == MAX_SESSIONS:  # with the one that follows it would be one too many
+                del self._other_sessions[next(iter(self._other_sessions))]
+        self._session, self._next_seq = session, following

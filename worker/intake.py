@@ -363,6 +363,8 @@ class Intake:
         return opened, 0
 
     def _end(self, item: Item) -> None:
+        missing = self._histories[item.conversation].missing_at_end(item.content.session, item.content.seq)
+        self._metrics.seq_missing.inc(missing)
         held = self.open.get(item.conversation)
         if held is None or not isinstance(item.content, End):
             self.void.append(item.id)
@@ -398,7 +400,7 @@ class Intake:
             self._metrics.trimmed.inc()
         if partition_of(chunk.conversation_id, self._rules.partitions) != self._partition:
             self._metrics.misplaced.inc()
-        skipped = history.follow(chunk.seq) if chunk.seq is not None else 0
+        skipped = history.follow(chunk.session, chunk.seq) if chunk.seq is not None else 0
         if skipped > 0:
             self._metrics.seq_missing.inc(skipped)
         elif skipped < 0:
