@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 PARTITIONS = 8
+SESSION = b"life 1"
 PCM = bytes(range(256)) * 10
 PATIENT = Limits(close_within=5)
 SOON = ConstantBackoff(0.001)
@@ -49,10 +50,21 @@ class Troubles:
 
 @asynccontextmanager
 async def producing(
-    url: str, prefix: str, *, limits: Limits = PATIENT, on_trouble: Callable[[Trouble | None], object] = id
+    url: str,
+    prefix: str,
+    *,
+    limits: Limits = PATIENT,
+    on_trouble: Callable[[Trouble | None], object] = id,
+    session: bytes | None = SESSION,
 ) -> AsyncIterator[Producer]:
     async with Producer(
-        url, partitions=PARTITIONS, prefix=prefix, limits=limits, on_trouble=on_trouble, backoff=SOON
+        url,
+        partitions=PARTITIONS,
+        prefix=prefix,
+        limits=limits,
+        on_trouble=on_trouble,
+        backoff=SOON,
+        session=session,
     ) as producer:
         yield producer
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -12,11 +13,20 @@ from typing import TYPE_CHECKING, Self
 import structlog
 from redis.backoff import EqualJitterBackoff
 
-from codec.entry import DEFAULT_PROTECTION, DEFAULT_SAMPLE_RATE, MAX_SEQ, Chunk, End, Protection, partition_of
+from codec.entry import (
+    DEFAULT_PROTECTION,
+    DEFAULT_SAMPLE_RATE,
+    MAX_SEQ,
+    MAX_SESSION_BYTES,
+    Chunk,
+    End,
+    Protection,
+    partition_of,
+)
 from codec.errors import BadEntry, shown
 from worker.errors import BufferFull, NotSent, SettingsError, StreamError
 from worker.producer.buffer import Buffer
-from worker.producer.numbering import Numbering
+from worker.producer.numbering import MAX_BASE_BYTES, Numbering
 from worker.producer.sender import Sender, Trouble
 from worker.stream.client import Client, connect
 from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
@@ -80,13 +90,15 @@ class Producer:
     `on_trouble` is called with every failed attempt, and with None once Redis takes audio again. When the buffer is
     full, a push waits, or raises `BufferFull` if told to. Nothing is ever dropped silently.
 
-    Every chunk gets the next `seq` of its conversation, so that a retry after a lost reply is recognised as a twin. A
-    restarted process counts from 0 again: no audio is lost by that, since a chunk of other bytes is no twin, but a
-    worker counts a reordering. `resume` goes on counting where the old process stopped.
+    Every chunk gets the next `seq` of its conversation and the producer's session, so that a retry after a lost reply
+    is recognised as a repetition. A session is one life of a producer and random: a restarted process counts from 0
+    again in a session of its own, and `audit` proves both complete. `session` (1 to 55 bytes) gives one instead, for a
+    process that goes on with its predecessor's numbers; it must `resume` every conversation of that, or give no number
+    twice in other ways.
 
     Raises:
         SettingsError: on entering, if Redis records another number of partitions or contract version, or the URL is
-            wrong. An unreachable Redis is no error then: pushes are buffered.
+            wrong; at once, if another argument is. An unreachable Redis is no error: pushes are buffered.
     """
 
     def __init__(
@@ -98,7 +110,7 @@ class Producer:
         limits: Limits = Limits(),
         on_trouble: Callable[[Trouble | None], object] = lambda _: None,
         backoff: AbstractBackoff | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        session: bytes | str | None = None,
     ) -> None:
         if not 1 <= partitions <= MAX_PARTITIONS:
             raise SettingsError(f"PARTITIONS is {partitions}; it must be from 1 to {MAX_PARTITIONS}")
@@ -106,8 +118,8 @@ class Producer:
             raise SettingsError(f"STREAM_PREFIX is {shown(prefix)}; give 1 to 64 letters, digits and _ . : -")
         self._partitions = partitions
         self._close_within = limits.close_within
-        self._numbering = Numbering(clock)
-        self._buffer = Buffer(limits.buffer_bytes, clock)
+        self._numbering = Numbering(_checked_session(session), time.monotonic)
+        self._buffer = Buffer(limits.buffer_bytes, time.monotonic)
         self._client = Client(connect(redis_url, timeout=limits.reply_timeout))
         self._sender = Sender(
             self._client,
@@ -163,11 +175,17 @@ class Producer:
         await self.put(Chunk(uid, conversation_id, timestamp, bytes(pcm), sample_rate, protection), within=within)
 
     async def end(self, uid: str, conversation_id: str, *, within: float | None = None) -> None:
-        """Say that no more audio of the conversation is coming soon: its blob need not wait. Raises as `push`."""
+        """Say that no more audio of the conversation is coming soon: its blob need not wait. Raises as `push`.
+
+        The entry tells how many chunks there were, so that a lost tail shows.
+        """
         await self.put(End(uid, conversation_id), within=within)
 
     async def put(self, entry: Entry, *, within: float | None = None) -> None:
-        """Take an entry as it is, for example one of `NotSent`; a chunk without `seq` gets one. Raises as `push`."""
+        """Take an entry as it is, for example one of `NotSent`; one without `seq` and `session` gets these.
+
+        Raises as `push`.
+        """
         partition = partition_of(entry.conversation_id, self._partitions)
         size = len(entry.pcm) if isinstance(entry, Chunk) else 0
         try:
@@ -177,18 +195,30 @@ class Producer:
             raise
 
     def next_seq(self, conversation_id: str) -> int:
-        """The `seq` that the conversation's next chunk gets; an hour after its last chunk it starts at 0 again."""
-        return self._numbering.following(conversation_id)
+        """The `seq` that the conversation's next chunk gets.
 
-    def resume(self, conversation_id: str, seq: int) -> None:
+        An hour after its last chunk it starts at 0 again, in a new session.
+        """
+        return self._numbering.following(conversation_id).seq
+
+    def session_of(self, conversation_id: str) -> bytes:
+        """The session of the conversation's next chunk: the producer's, with a suffix if others were forgotten."""
+        return self._numbering.following(conversation_id).session
+
+    def resume(self, conversation_id: str, seq: int, session: bytes | str | None = None) -> None:
         """Count on from `seq`, the `next_seq` that an earlier process has left, unless counting is further already.
+
+        This makes sense only in the session of that process: give its `session_of` here, or its `session` to this
+        producer. Whoever did not save these resumes nothing: the new session is complete by itself.
 
         Raises:
             BadEntry: it is no number that a chunk can have.
+            SettingsError: it is no session that a chunk can have.
         """
         if not 0 <= seq <= MAX_SEQ:
             raise BadEntry(f"seq {shown(seq)} is not a counter")
-        self._numbering.resume(conversation_id, seq)
+        known = self.session_of(conversation_id) if session is None else _checked_session(session, MAX_SESSION_BYTES)
+        self._numbering.resume(conversation_id, known, seq)
 
     def stats(self) -> Stats:
         """What waits and what happened."""
@@ -246,12 +276,26 @@ class Producer:
         return trouble.message if trouble else "there was not enough time"
 
     def _numbered(self, entry: Entry) -> Entry:
-        if isinstance(entry, End):
-            return entry
-        return dataclasses.replace(entry, seq=self._numbering.take(entry.conversation_id, entry.seq))
+        conversation_id = entry.conversation_id
+        if (entry.seq, entry.session) == (None, None):
+            end = isinstance(entry, End)
+            number = self._numbering.pushed(conversation_id) if end else self._numbering.take(conversation_id)
+            return entry if number is None else dataclasses.replace(entry, seq=number.seq, session=number.session)
+        if isinstance(entry, Chunk) and entry.seq is not None and entry.session is not None:
+            self._numbering.skip(conversation_id, entry.session, entry.seq)
+        return entry
 
     def _on_sender_end(self, sending: asyncio.Task[None]) -> None:
         self._failure = None if sending.cancelled() else sending.exception()
         if self._failure is not None:
             log.error("producer.stopped", error=str(self._failure), exc_info=self._failure)
             self._buffer.abandon(f"the producer has stopped: {self._failure}")
+
+
+def _checked_session(session: bytes | str | None, longest: int = MAX_BASE_BYTES) -> bytes:
+    if session is None:
+        return secrets.token_hex(8).encode()
+    raw = session.encode() if isinstance(session, str) else session
+    if not 1 <= len(raw) <= longest:
+        raise SettingsError(f"the session has {len(raw)} bytes; give 1 to {longest}")
+    return raw
