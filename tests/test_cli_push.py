@@ -75,7 +75,7 @@ def test_a_file_becomes_numbered_chunks_and_an_end(
         Chunk("u1", "c1", 1000.5, pcm[:160000], seq=0),
         Chunk("u1", "c1", 1005.5, pcm[160000:320000], seq=1),
         Chunk("u1", "c1", 1010.5, pcm[320000:], seq=2),
-        End("u1", "c1"),
+        End("u1", "c1", seq=3),
     ]
     partition = partition_of("c1", settings().partitions)
     assert facts == {
@@ -114,6 +114,16 @@ def test_a_conversation_goes_on_with_the_next_number(
     next_seq = pushed(settings(), str(recording), "--no-end")["next_seq"]
     assert pushed(settings(), str(recording), "--first-seq", str(next_seq))["chunks"] == 3
     assert [chunk.seq for chunk in chunks(redis_server, settings())] == [0, 1, 2, 3, 4, 5]
+    assert entries(redis_server, settings())[-1] == End("u1", "c1", seq=6)
+
+
+def test_the_same_command_again_makes_the_same_chunks(
+    redis_server: RedisServer, settings: Callable[..., Settings], recording: Path
+) -> None:
+    for _ in range(2):
+        pushed(settings(), str(recording), "--start", "7", "--first-seq", "4")
+    identities = [chunk.identity() for chunk in chunks(redis_server, settings())]
+    assert identities[:3] == identities[3:]
 
 
 def test_audio_starts_now_unless_told(

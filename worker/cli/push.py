@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Protection, partition_of
+from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Chunk, End, Protection, partition_of
 from worker.cli import archives
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def push(
     """Push an audio file into Redis, for workers to store.
 
     A Redis that is full or goes away is waited for; Ctrl-C tells what did not get in. The same file pushed again into
-    the same conversation with the same numbers counts as a repetition: what was stored lately is not stored twice.
+    the same conversation with the same start and numbers counts as a repetition: what was stored lately is not stored
+    twice.
     """
     from codec.errors import BadEntry
     from worker import logs, settings
@@ -119,15 +120,14 @@ async def _push(source: Source, settings: Settings) -> Pushed:
         with archives.progress("pushing chunks") as progress:
             async with producer:
                 await producer.check()
-                producer.resume(source.conversation, source.first_seq)
-                size = await _push_audio(producer, source, info.sample_rate, lambda done: progress(done, total))
+                size, chunks = await _push_audio(producer, source, info.sample_rate, lambda done: progress(done, total))
                 if source.end:
-                    await producer.end(source.uid, source.conversation)
+                    await producer.put(End(source.uid, source.conversation, source.first_seq + chunks))
                 await producer.flush()
     except asyncio.CancelledError:  # Ctrl-C; else the producer would have said what Redis does not have
-        _say_stopped(source, max(0, producer.next_seq(source.conversation) - source.first_seq), total)
+        _say_stopped(source, min(producer.stats().sent_entries, total), total)
         raise
-    return _summary(source, settings, size, info.sample_rate, producer.next_seq(source.conversation))
+    return _summary(source, settings, size, chunks, info.sample_rate)
 
 
 def _say_stopped(source: Source, chunks: int, total: int) -> None:
@@ -138,7 +138,14 @@ def _say_stopped(source: Source, chunks: int, total: int) -> None:
     )
 
 
-async def _push_audio(producer: Producer, source: Source, rate: int, progress: Callable[[int], None]) -> int:
+async def _push_audio(
+    producer: Producer, source: Source, rate: int, progress: Callable[[int], None]
+) -> tuple[int, int]:
+    """Push everything; returns the bytes of PCM and the chunks.
+
+    These have no session. The numbers are the person's, who counts on with --first-seq from command to command, and
+    the same command must make the same chunks again, so that they are recognised as repetitions.
+    """
     size = done = 0
     started = time.monotonic()
     async for pcm in _chunks(source):
@@ -146,12 +153,11 @@ async def _push_audio(producer: Producer, source: Source, rate: int, progress: C
         size += len(pcm)
         if source.realtime:
             await asyncio.sleep(started + size / BYTES_PER_SAMPLE / rate - time.monotonic())
-        await producer.push(
-            source.uid, source.conversation, timestamp, pcm, sample_rate=rate, protection=source.protection
-        )
+        seq = source.first_seq + done
+        await producer.put(Chunk(source.uid, source.conversation, timestamp, pcm, rate, source.protection, seq))
         done += 1
         progress(done)
-    return size
+    return size, done
 
 
 async def _chunks(source: Source) -> AsyncIterator[bytes]:
@@ -176,7 +182,7 @@ class _Reporter:
             typer.echo(f"waiting; {trouble.message}" if trouble else "Redis takes audio again", err=True)
 
 
-def _summary(source: Source, settings: Settings, size: int, rate: int, next_seq: int) -> Pushed:
+def _summary(source: Source, settings: Settings, size: int, chunks: int, rate: int) -> Pushed:
     from worker.stream.keys import Keys
 
     samples = size // BYTES_PER_SAMPLE
@@ -190,8 +196,8 @@ def _summary(source: Source, settings: Settings, size: int, rate: int, next_seq:
         samples=samples,
         sample_rate=rate,
         bytes=size,
-        chunks=next_seq - source.first_seq,
-        next_seq=next_seq,
+        chunks=chunks,
+        next_seq=source.first_seq + chunks,
         partition=partition,
         stream=Keys(settings.stream_prefix).stream(partition),
         ended=source.end,
