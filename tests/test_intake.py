@@ -15,9 +15,10 @@ from tests.oracle import Talk
 from worker.batch import Conversation, Limits, StreamIdentity, Trigger, entry_order
 from worker.closed import Closed
 from worker.encoding import Recorder
-from worker.intake import IDLE_SECONDS, Intake, Item, Rules, grouped
+from worker.intake import IDLE_SECONDS, Intake, Rules
 from worker.memory import MemoryBudget
 from worker.metrics import PREFIX, Metrics
+from worker.resumed import Item, grouped
 from worker.seal import Seal
 
 LIMITS = Limits(max_seconds=3.0, max_age=60.0, max_bytes=10**6, gap_tolerance=2.0)
@@ -258,7 +259,7 @@ async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
         parsed.append(entry)
         return entry_order(entry)
 
-    monkeypatch.setattr("worker.intake.entry_order", counted)
+    monkeypatch.setattr("worker.resumed.entry_order", counted)
     for page in names:
         assert desk.intake.overtaken(page[-1], page) == []
         desk.route(*((entry, talk.chunks[0]) for entry in page))

@@ -148,7 +148,7 @@ class Consumer:
                 self.partitions[number] = self._begin(lease)
                 generation, held = self._held_before.pop(number, (0, set()))
                 if lease.generation <= generation:  # Redis forgot our lease, and perhaps these entries
-                    self.partitions[number].expect(held)
+                    self.partitions[number].losses.expect(held)
         self.abandoned = [partition for partition in self.abandoned if partition.deliveries]
 
     async def _take_over_doubtful(self) -> None:
@@ -170,7 +170,7 @@ class Consumer:
         together: list[Partition] = []
         pages = 0.0
         for partition in self._readable():
-            size = READ_PAGES if partition.careful else partition.next_pages
+            size = READ_PAGES if partition.read_size.one_at_a_time else partition.next_pages
             if pages + size > READ_PAGES:
                 yield together
                 together, pages = [], 0.0
@@ -212,13 +212,13 @@ class Consumer:
         self, partitions: Sequence[Partition], requests: Sequence[ReadRequest]
     ) -> Sequence[list[Entry] | StreamError]:
         """Read pages; if they are too much to take in, the next ones are small."""
-        if partitions[0].careful:
+        if partitions[0].read_size.one_at_a_time:
             return [await self._entries.read_next(request) for request in requests]
         try:
             return await self._entries.read(requests)
         except StreamError:
             for partition in partitions:
-                partition.be_careful()
+                partition.read_size.failed()
             raise
 
     def _close_aged(self) -> None:

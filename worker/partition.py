@@ -17,27 +17,21 @@ from worker.batch import START, Conversation, EntryId, entry_ms
 from worker.closed import Closed
 from worker.delivery import Delivery
 from worker.errors import StreamError
-from worker.intake import Intake, Item, Resumed
+from worker.intake import Intake
+from worker.loss_account import LossAccount
 from worker.metrics import Metrics
+from worker.read_size import LOOK, ReadSize
 from worker.recovery import Recoveries
-from worker.stream.entries import Entries, Entry, ReadRequest
+from worker.resumed import Item, Resumed
+from worker.stream.entries import Entries, Entry, ReadRequest, size_of
 from worker.stream.leases import Lease
 from worker.trials import Trials
 
 FIRST_REST, LONGEST_REST = 1.0, 30.0
 """Seconds before a batch that failed is tried again, doubling. There is no other limit: its audio is in Redis."""
 
-READ_COUNT, MAX_READ_COUNT = 8, 64
-"""Entries per read: at first, and at most. One at a time is read with care for its size."""
-
-PAGE_BYTES = 1_500_000
-"""Bytes per read that the number of entries aims at: nine 5-second chunks at 16 kHz."""
-
 EXPECTED_REWINDS = frozenset({"handover", "recovered"})
 """Causes that are no trouble: every roll-out hands over everything."""
-
-LOOK = 1 / 4
-"""Part of a page that a partition without a backlog is asked for; if that is full, the rest is read at once."""
 
 log = structlog.get_logger()
 
@@ -45,7 +39,8 @@ log = structlog.get_logger()
 class Partition:
     """All that its owner knows of a partition. One task calls its methods; deliveries run beside it.
 
-    `doubt` says why the partition must be taken over before anything is read; None while all is well.
+    `doubt` says why the partition must be taken over before anything is read; None while all is well. `read_size` tells
+    how much to read at once, `losses` what left Redis without being stored.
     """
 
     def __init__(
@@ -62,6 +57,8 @@ class Partition:
         self.cursor: EntryId = START
         self.caught_up = False
         self.doubt: str | None = "new"
+        self.read_size = ReadSize()
+        self.losses = LossAccount(lease.partition, metrics)
         self.in_flight: dict[EntryId, Closed] = {}
         self.deliveries: set[asyncio.Task[None]] = set()
         self._last_of_name: dict[str, asyncio.Task[None]] = {}
@@ -72,12 +69,7 @@ class Partition:
         self._log = log.bind(partition=lease.partition)
         self._trials = Trials(lease, intake, entries, self._bury)
         self._failures: Counter[EntryId] = Counter()
-        self._sealed_before: set[EntryId] = set()
-        self._stored_beside: set[EntryId] = set()
         self._in_question: set[EntryId] = set()
-        self._expected: set[EntryId] = set()
-        self._read_count = READ_COUNT
-        self._suspect = 0
         self._taken_ms = 0
         self._taken_at = 0.0
 
@@ -93,9 +85,9 @@ class Partition:
         self.lease.clean = True  # the death of the owner before us is counted, and once is enough
         waiting = [seal for seal in found.seals if seal.id not in self.in_flight]
         self._in_question = {*self.in_flight, *(seal.id for seal in waiting)}
-        self._sealed_before |= {entry for seal in found.seals for entry in seal.all_ids}  # others may finish these
-        self._count_lost(set(found.vanished) - self._sealed_before)
-        self._expected |= self.intake.all_held()
+        self.losses.sealed(entry for seal in found.seals for entry in seal.all_ids)
+        self.losses.vanished(found.vanished)
+        self.losses.expect(self.intake.all_held())
         self._recoveries.begin(found.identity)
         self.intake.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
         self._trials.begin(found.survivors)
@@ -117,26 +109,11 @@ class Partition:
         self.intake.drop()
         self._recoveries.stop()
 
-    def expect(self, entries: set[EntryId]) -> None:
-        """Count those of these entries as lost that do not come before the stream's end."""
-        self._expected |= entries
-
     def reached_end(self) -> None:
         """The stream holds nothing beyond the cursor; what was pending with us and has not come is lost."""
         self.caught_up = True
-        self._suspect, self._read_count = 0, max(self._read_count, 2)  # nothing is there to be careful of
-        self._count_lost(self._expected - self._sealed_before - self._stored_beside)
-        self._expected, self._stored_beside = set(), set()
-
-    @property
-    def careful(self) -> bool:
-        """Whether the next read is of one entry alone, because more may be too large."""
-        return self._read_count == 1
-
-    def be_careful(self) -> None:
-        """Reading a page has failed: it may have been too large to be held, or to come in time."""
-        self._suspect = max(self._suspect, self._read_count)
-        self._read_count = 1
+        self.read_size.reached_end()
+        self.losses.reached_end()
 
     @property
     def next_pages(self) -> float:
@@ -145,8 +122,7 @@ class Partition:
 
     def next_read(self) -> ReadRequest:
         """What to read now."""
-        count = max(1, int(self._read_count * self.next_pages))
-        return ReadRequest(self.lease.partition, self.cursor, count)
+        return ReadRequest(self.lease.partition, self.cursor, self.read_size.count(self.next_pages))
 
     async def take(self, request: ReadRequest, page: Sequence[Entry], accepted: set[EntryId]) -> None:
         """Route entries that are pending with us; fewer of them than requested mean that the stream held no more.
@@ -164,12 +140,12 @@ class Partition:
             self.rewind("trial")
             raise
         self._route(page, {item.id: item for item in items if not self._trials.suspects(item)}, on_their_way)
-        self._expected |= {entry.id for entry in page}
-        self._expected -= accepted
+        self.losses.expect({entry.id for entry in page} - accepted)
+        self.losses.came(accepted)
         self.cursor, self.caught_up = page[-1].id, False
         if len(page) < request.count:
             self.reached_end()
-        self._adapt_read_count(page)
+        self.read_size.took(len(page), sum(map(size_of, page)))
 
     async def settle(self) -> None:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
@@ -218,10 +194,7 @@ class Partition:
 
     async def count_unread_losses(self) -> None:
         """Count entries that somebody removed from the stream before any owner had read them."""
-        lost = await self._entries.count_unread_losses(self.lease)
-        if lost:
-            self._metrics.lost.inc(lost)
-            self._log.error("entries.lost", entries=lost, unread=True)
+        self.losses.count_unread(await self._entries.count_unread_losses(self.lease))
 
     def _on_their_way(self) -> dict[EntryId, Conversation]:
         return {entry: closed.seal.conversation for closed in self.in_flight.values() for entry in closed.seal.all_ids}
@@ -283,7 +256,7 @@ class Partition:
                 self._send(closed)
             else:
                 closed.recording.release()
-                self.expect(set(refused.vanished))
+                self.losses.expect(refused.vanished)
                 self.rewind(refused.cause)
 
     def _conversations_in_question(self) -> set[Conversation]:
@@ -320,7 +293,7 @@ class Partition:
             self._failures.pop(closed.seal.id, None)
             if not stored.complete:
                 self._recoveries.forget(closed.seal.conversation)
-                self._stored_beside.update(stored.covered)
+                self.losses.stored_beside(stored.covered)
                 self.rewind("part")
         finally:
             del self.in_flight[closed.seal.id]
@@ -352,19 +325,6 @@ class Partition:
                 if closed.seal.conversation == conversation and not self.intake.is_deleted(conversation, closed.seal.id)
             ]
             self.intake.remember(conversation, identities + b"".join(on_their_way))
-
-    def _adapt_read_count(self, page: Sequence[Entry]) -> None:
-        """Read about PAGE_BYTES at once, be the chunks tiny or absurd; grow slowly, for the next may be larger.
-
-        What was in a page that could not be read is read one by one.
-        """
-        self._suspect -= len(page)
-        if self._suspect > 0:
-            return
-        self._suspect = 0
-        size = sum(entry.oversize + sum(map(len, entry.fields.values())) for entry in page) / len(page)
-        wanted = int(PAGE_BYTES / max(size, 1))
-        self._read_count = max(1, min(wanted, 2 * self._read_count, MAX_READ_COUNT))
 
     async def _settle_twins(self) -> None:
         """Twins are void, unless what they repeat was deleted before they were pushed.
@@ -403,7 +363,7 @@ class Partition:
             if resumed.seal.id not in still_sealed:  # a former owner finished it meanwhile
                 self.intake.forsake(resumed)
                 continue
-            self._count_lost(resumed.missing)
+            self.losses.count(resumed.missing)
             if resumed.held:
                 self.intake.conclude(resumed)
             else:
@@ -414,9 +374,3 @@ class Partition:
         if self._recoveries.is_waiting(resumed.seal.conversation):  # then its entries are left out for now
             return False
         return self.caught_up or resumed.all_overdue(self.cursor)
-
-    def _count_lost(self, entries: Iterable[EntryId]) -> None:
-        lost = sorted(entries)
-        if lost:
-            self._metrics.lost.inc(len(lost))
-            self._log.error("entries.lost", entries=len(lost), first=lost[0], last=lost[-1])

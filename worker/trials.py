@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from worker.batch import Conversation, EntryId, entry_order
-from worker.intake import Intake, Item, grouped
+from worker.intake import Intake
+from worker.resumed import Item, grouped
 from worker.stream.entries import Entries
 from worker.stream.leases import Lease
 

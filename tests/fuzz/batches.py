@@ -10,8 +10,9 @@ from codec.entry import Chunk
 from codec.names import parse_name
 from worker.batch import EntryId, Limits, StreamIdentity
 from worker.encoding import Recorder
-from worker.intake import Intake, Item, Rules
+from worker.intake import Intake, Rules
 from worker.metrics import Metrics
+from worker.resumed import Item
 from worker.seal import Seal
 
 FIELDS = (b"uid", b"conversation_id", b"timestamp", b"pcm", b"sample_rate", b"protection", b"seq", b"end")

@@ -55,6 +55,11 @@ class Entry(NamedTuple):
     oversize: int = 0
 
 
+def size_of(entry: Entry) -> int:
+    """Bytes of an entry's values."""
+    return entry.oversize + sum(map(len, entry.fields.values()))
+
+
 _Page: TypeAlias = list[Entry] | StreamError
 """What a read gives, or what went wrong there."""
 
