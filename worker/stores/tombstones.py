@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from worker.stores import Store
 
 FOLDER = "deleted"
+SPARE = ".next"
+"""Ends the name of the object that stands for a record while that is replaced."""
+
 TRIES = 5
 """Two deletions of the same conversation at once may overwrite each other's object so often at most."""
 
@@ -72,19 +75,39 @@ async def record_tombstone(
     """
     name = tombstone_name(uid, conversation_id)
     for _ in range(TRIES):
-        before = await read_tombstone(store, uid, conversation_id)
-        merged = dict(before.streams) if before else {}
-        for stream, last in streams.items():
-            merged[stream] = max(last, merged.get(stream, last), key=entry_order)
+        before = await _read(store, name)
+        interrupted = await _read(store, name + SPARE)
+        merged = _merged(streams, *(found.streams for found in (before, interrupted) if found is not None))
         tombstone = Tombstone(secrets.token_hex(8), merged)
         try:
-            if before is not None:
-                await store.delete(name)
-            await store.create(name, tombstone.to_bytes(), {})
+            await _replace(store, name, tombstone.to_bytes(), before=before, interrupted=interrupted)
         except ObjectExists:
             continue
         return tombstone
     raise StoreError(f"{name} changes all the time: other deletions of the same audio are under way", cause="exists")
+
+
+async def _replace(
+    store: Store, name: str, content: bytes, *, before: Tombstone | None, interrupted: Tombstone | None
+) -> None:
+    """Put a new object in the place of the one before. A spare keeps its content, should we die in between."""
+    if before is not None:
+        if interrupted is not None:
+            await store.delete(name + SPARE)
+        await store.create(name + SPARE, content, {})
+        await store.delete(name)
+    await store.create(name, content, {})
+    if before is not None or interrupted is not None:
+        await store.delete(name + SPARE)
+
+
+def _merged(*known: Mapping[str, EntryId]) -> dict[str, EntryId]:
+    """The last entry of each stream that any of these covers."""
+    merged: dict[str, EntryId] = {}
+    for streams in known:
+        for stream, last in streams.items():
+            merged[stream] = max(last, merged.get(stream, last), key=entry_order)
+    return merged
 
 
 async def find_tombstones(store: Reader, uid: str, conversation_id: str) -> list[Tombstone]:
@@ -99,7 +122,10 @@ async def find_tombstones(store: Reader, uid: str, conversation_id: str) -> list
 
 async def read_tombstone(store: Reader, uid: str, conversation_id: str | None = None) -> Tombstone | None:
     """The deletion of a user or of one conversation; None if it was never deleted. Raises as `find_tombstones`."""
-    name = tombstone_name(uid, conversation_id)
+    return await _read(store, tombstone_name(uid, conversation_id))
+
+
+async def _read(store: Reader, name: str) -> Tombstone | None:
     try:
         content = await store.read(name)
     except ObjectMissing:
