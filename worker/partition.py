@@ -72,6 +72,7 @@ class Partition:
         self._in_question: set[EntryId] = set()
         self._taken_ms = 0
         self._taken_at = 0.0
+        self._first_ms = 0
 
     @property
     def number(self) -> int:
@@ -82,6 +83,7 @@ class Partition:
         """Begin, or begin again, at Redis' time `now_ms`."""
         found = await self._entries.take_over(self.lease)
         self._taken_ms, self._taken_at = now_ms, self.intake.clock()
+        self._first_ms = entry_ms(found.identity.first)
         self.lease.clean = True  # the death of the owner before us is counted, and once is enough
         waiting = [seal for seal in found.seals if seal.id not in self.in_flight]
         self._in_question = {*self.in_flight, *(seal.id for seal in waiting)}
@@ -185,7 +187,8 @@ class Partition:
         ]
         here = now - self._taken_at
         unread = [] if self.caught_up else [self._age(entry_ms(self.cursor) or self._taken_ms, now_ms, here)]
-        return max([0.0, *batches, *sent, *unread])
+        looked_up = [self._age(self._first_ms, now_ms, here)] if self._recoveries.are_waiting else []
+        return max([0.0, *batches, *sent, *unread, *looked_up])
 
     @staticmethod
     def _age(pushed_ms: int, now_ms: int, here: float) -> float:

@@ -211,6 +211,11 @@ class Recoveries:
         """Whether a conversation is being looked up."""
         return conversation in self._tasks
 
+    @property
+    def are_waiting(self) -> bool:
+        """Whether any conversation is being looked up."""
+        return bool(self._tasks)
+
     def finished(self) -> bool:
         """Whether all that was asked for is known now; then the partition is to be read again. Tells it once."""
         if not self._tasks or not all(task.done() for task in self._tasks.values()):
