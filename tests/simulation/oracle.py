@@ -61,7 +61,8 @@ def _stored(run: Run, conversation: Conversation) -> list[list[int]]:
     A chunk that a failover made Redis forget may be pushed again after later ones; then the stream tells the order.
     """
     prefix = f"chunks/{conversation}/"
-    objects = [run.bucket.objects[info.name] for info in run.bucket.list(prefix)]
+    found = [info for info in run.bucket.list(prefix) if not run.bucket.is_foreign(info)]
+    objects = [run.bucket.objects[info.name] for info in found]
     stored: list[list[int]] = []
     for data, info in sorted(objects, key=_by_entry if run.pushed.forgotten[conversation] else _by_start):
         numbers = numbers_in(data, SAMPLES)
@@ -94,7 +95,10 @@ def _events(run: Run) -> Iterator[str]:
     )
     if unknown := sorted(told.keys() - run.bucket.objects.keys()):
         yield f"events tell of {unknown}, which do not exist"
-    for name in run.bucket.objects:
+    for name in told.keys() & run.bucket.foreign.keys():
+        if run.bucket.is_foreign(run.bucket.objects[name][1]):
+            yield f"an event tells of {name}, which somebody else has made"
+    for name in _own(run):
         if told[name] > 1 and not run.failed_over:
             yield f"{told[name]} events tell of {name}"
         if told[name] == 0 and not run.failed_over:
@@ -117,9 +121,18 @@ def _refuse(run: Run) -> Iterator[str]:
         yield f"{lost:.0f} entries were reported lost"
 
 
+def _own(run: Run) -> list[str]:
+    """Names of the blobs that workers have made."""
+    infos = [info for _, info in run.bucket.objects.values()]
+    return [info.name for info in infos if info.name.startswith("chunks/") and not run.bucket.is_foreign(info)]
+
+
 def _overwritten(run: Run) -> Iterator[str]:
     for name in run.bucket.overwritten:
         yield f"{name} was overwritten"
+    for name, generation in run.bucket.foreign.items():
+        if name not in run.bucket.objects:
+            yield f"{name}, which somebody else has made ({generation}), is gone"
 
 
 def _by_start(found: tuple[bytes, BlobInfo]) -> float:

@@ -15,7 +15,10 @@ from worker.stores import BlobInfo
 
 @dataclass(slots=True)
 class Bucket:
-    """What is stored; `overwritten` names objects that were replaced, `stray` what `is_stray` said so of."""
+    """What is stored; `overwritten` names objects that were replaced, `stray` what `is_stray` said so of.
+
+    `foreign` are objects that no worker has made: name → generation.
+    """
 
     objects: dict[str, tuple[bytes, BlobInfo]] = field(default_factory=dict)
     overwritten: list[str] = field(default_factory=list)
@@ -23,6 +26,7 @@ class Bucket:
     create_only: bool = True
     created: int = 0
     is_stray: Callable[[Node, Mapping[str, str]], bool] = lambda *_: False
+    foreign: dict[str, str] = field(default_factory=dict)
 
     def create(self, node: Node, name: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         if name in self.objects:
@@ -31,10 +35,23 @@ class Bucket:
             self.overwritten.append(name)
         if self.is_stray(node, metadata):
             self.stray.add(name)
+        self._put(name, data, metadata)
+        return True
+
+    def put_foreign(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """Somebody else makes an object, if the name is free."""
+        if name not in self.objects:
+            self.foreign[name] = self._put(name, data, metadata)
+
+    def is_foreign(self, info: BlobInfo) -> bool:
+        """Whether somebody else has made it."""
+        return self.foreign.get(info.name) == info.generation
+
+    def _put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> str:
         self.created += 1
         crc32c, generation = google_crc32c.value(data), str(self.created)
         self.objects[name] = (data, BlobInfo(name, len(data), dict(metadata), crc32c, generation))
-        return True
+        return generation
 
     def delete(self, name: str, generation: str | None) -> bool:
         found = self.stat(name)

@@ -7,15 +7,22 @@ from dataclasses import replace
 
 import pytest
 
+from codec.manifest import claimed
+from codec.metadata import BlobMetadata
 from tests.simulation import redis_scripts
 from tests.simulation.faults import Rates
 from tests.simulation.redis_model import Database, Reply, Script
 from tests.simulation.redis_scripts import SCRIPTS
 from tests.simulation.runner import play
 from tests.simulation.world import Run, World
-from worker import placement
+from worker import conflict, placement
+from worker.batch import Conversation, EntryId, entry_order
 from worker.conflict import Judgement, Verdict
+from worker.intake import Intake
+from worker.partition import Partition
+from worker.recovery import Recoveries
 from worker.seal import Seal
+from worker.stores import BlobInfo
 
 SEEDS = 150
 ZOMBIES = Rates(pause=0.03, slow=0.05, longest_slow=2.0, longest_pause=4.0)
@@ -40,6 +47,10 @@ def without_failovers(seed: int) -> World:
 
 def with_failovers(seed: int) -> World:
     return _busy(replace(World.of(seed, failovers=True), naming="start", interval=0.2))
+
+
+def with_forgeries(seed: int) -> World:
+    return replace(without_failovers(seed), naming="start", forgeries=8)
 
 
 def _busy(world: World) -> World:
@@ -87,4 +98,59 @@ def test_taking_every_412_for_success_is_caught(monkeypatch: pytest.MonkeyPatch)
         return Judgement(Verdict.SAME, seal.entries)
 
     monkeypatch.setattr(placement, "judge", judge)
+    assert is_caught(with_failovers)
+
+
+def judge_by_range(
+    seal: Seal,
+    _: object,
+    chunks: Mapping[EntryId, bytes],
+    found: BlobInfo,
+    pending: Mapping[EntryId, bytes],
+    *__: object,
+) -> Judgement:
+    """The rule of former versions: what lies between the first and the last entry of an object is in it."""
+    facts = BlobMetadata.from_mapping(found.metadata)
+    if facts.first_entry is None or facts.last_entry is None:
+        return Judgement(Verdict.FOREIGN)
+    if (facts.first_entry, facts.last_entry) == (seal.entries[0], seal.entries[-1]):
+        return Judgement(Verdict.SAME, seal.entries, claimed(found.metadata))
+    first, last = entry_order(facts.first_entry), entry_order(facts.last_entry)
+    known = sorted({**pending, **chunks}, key=entry_order)
+    covered = tuple(entry for entry in known if first <= entry_order(entry) <= last)
+    if not set(covered) & chunks.keys():
+        return Judgement(Verdict.FOREIGN)
+    return Judgement(Verdict.PART, covered, claimed(found.metadata))
+
+
+def claimed_by_anyone(mapping: Mapping[str, str], *_: object, **__: object) -> object:
+    return claimed(mapping)
+
+
+def no_conversations(_: Partition) -> set[Conversation]:
+    return set()
+
+
+def do_nothing(*_: object) -> None:
+    """In the place of what should be done."""
+
+
+def test_recognising_audio_by_a_range_of_ids_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "judge", judge_by_range)
+    assert is_caught(with_forgeries)
+
+
+def test_sealing_later_audio_while_earlier_is_in_question_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Partition, "_conversations_in_question", no_conversations)
+    monkeypatch.setattr(Intake, "interrupt", do_nothing)
+    assert is_caught(with_failovers)
+
+
+def test_believing_forged_metadata_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conflict, "verified", claimed_by_anyone)
+    assert is_caught(with_forgeries)
+
+
+def test_never_looking_for_what_a_failover_forgot_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recoveries, "ask", do_nothing)
     assert is_caught(with_failovers)

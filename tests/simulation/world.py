@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from codec.entry import partition_of
 from tests.simulation import node as nodes
 from tests.simulation.faults import Edge, Rates, scaled
+from tests.simulation.forger import Forger
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.node import Node
 from tests.simulation.pushers import Habits, Pushed, Pusher, forget
@@ -66,6 +67,8 @@ class World:
     failovers: bool
     largest_batch: int
     twins: float
+    forgeries: int
+    oldest_batch: float
 
     @classmethod
     def of(cls, seed: int, *, failovers: bool | None = None) -> World:
@@ -86,6 +89,8 @@ class World:
             failovers=random.random() < 0.3 if failovers is None else failovers,
             largest_batch=random.choice((4, 8)),
             twins=random.choice((0.02, 0.1, 0.4)),
+            forgeries=random.choice((0, 0, 0, 2, 6)),
+            oldest_batch=random.choice((1.0, 1.0, 4.0)),
         )
 
 
@@ -154,7 +159,7 @@ class Run:
         self.redis_edge.kills_left = self.store_edge.kills_left = self.world.kills
         for _ in range(self.world.workers):
             self._start_worker()
-        events = asyncio.create_task(self._make_trouble())
+        events = asyncio.gather(self._make_trouble(), self._forge())
         await asyncio.gather(
             *(self._pusher(number).run(PREFIX, self.world.partitions) for number in self._conversations())
         )
@@ -206,7 +211,7 @@ class Run:
                 "partitions": self.world.partitions,
                 "stream_prefix": PREFIX,
                 "batch_max_seconds": self.world.largest_batch * 0.01,
-                "batch_max_age": 1.0,
+                "batch_max_age": self.world.oldest_batch,
                 "gap_tolerance": 0.005,
                 "lease_ttl": self.world.lease_ttl,
                 "blob_codec": "pcm",
@@ -228,6 +233,15 @@ class Run:
     def _troubles(self) -> list[Callable[[], Any]]:
         calm = [self._kill, self._pause, self._add, self._add, self._remove, self._roll, self._cut_off]
         return [*calm, *3 * [self._fail_over], self._roll_and_fail_over, self._demote] if self.world.failovers else calm
+
+    async def _forge(self) -> None:
+        random = Random(f"forger {self.world.seed}")
+        forger = Forger(self.bucket, self.world.naming, random)
+        for _ in range(self.world.forgeries):
+            await asyncio.sleep(random.random() * 1.5)
+            conversation = self.conversation(random.randrange(self.world.conversations))
+            self.write(f"somebody forges an object of {conversation}")
+            forger.forge(self.redis.data, self.stream_of(conversation), conversation)
 
     async def _kill(self) -> None:
         if node := self._any_alive():
