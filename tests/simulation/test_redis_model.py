@@ -205,6 +205,7 @@ class Pair:
             "1b" * 16,
             *known,
             self.random.randint(0, 1),
+            self.random.choice(("0-0", *self.ids)),
         )
 
     def delete(self) -> None:

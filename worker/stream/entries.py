@@ -140,8 +140,8 @@ class Entries:
         self._client = client
         self._keys = keys
         self._consumer = consumer
-        self._read: dict[int, tuple[str, EntryId]] = {}
-        """Per partition the id of the stream that was read, and its last entry that was: Redis may lose both."""
+        self._read: dict[int, tuple[str, EntryId, EntryId]] = {}
+        """Per partition the id of the stream that was read, its last entry that was, and `born`: Redis may lose all."""
 
     async def take_over(self, lease: Lease) -> Takeover:
         """Claim everything pending in id order, whatever consumer had it, and collect what former owners left."""
@@ -155,7 +155,7 @@ class Entries:
             survivors.update(texts(survived))
         await self._client.run(self._fenced("sweep", lease, self._consumer))
         identity = StreamIdentity(*texts(await self._client.run(self._identify(lease))))
-        self._read[lease.partition] = identity.stream, identity.read_to
+        self._read[lease.partition] = identity.stream, identity.read_to, identity.born
         seals, tombstones = await self.seals(lease.partition), await self.tombstones(lease.partition)
         return Takeover(seals, tombstones, vanished, survivors, identity)
 
@@ -254,8 +254,8 @@ class Entries:
         replies = await self._client.gather(calls)
         for (lease, ids), reply in zip(pages, replies, strict=True):
             if not isinstance(reply, StreamError):
-                stream, read_to = self._read[lease.partition]
-                self._read[lease.partition] = stream, max(read_to, ids[-1], key=entry_order)
+                stream, read_to, born = self._read[lease.partition]
+                self._read[lease.partition] = stream, max(read_to, ids[-1], key=entry_order), born
         return [reply if isinstance(reply, StreamError) else set(texts(reply)) for reply in replies]
 
     async def seen(self, partition: int, conversations: Sequence[Conversation]) -> list[bytes]:
@@ -378,10 +378,9 @@ class Entries:
 
     def _identify(self, lease: Lease) -> Call:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
-        known = self._read.get(lease.partition, ("", START))
-        return Call(
-            "identify", keys, [lease.token, GROUP, secrets.token_hex(16), *known, int(self._client.has_changed)]
-        )
+        stream, read_to, born = self._read.get(lease.partition, ("", START, START))
+        changed = int(self._client.has_changed)
+        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, changed, born])
 
     def _trial(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]

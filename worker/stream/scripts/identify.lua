@@ -1,5 +1,5 @@
 -- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read of
--- it, 1 if this owner has seen the server change
+-- it, 1 if this owner has seen the server change, last entry that is older than the id that the owner knew
 -- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate Redis
 -- may have forgotten, the last one that is older than the id, and what `server_id` says. A failover or a restart may have forgotten seals, done steps and deletions:
 -- of all entries up to the stream's last one when an owner first saw it on another server process, or with another history,
@@ -20,7 +20,8 @@ if not known_id or not known[2] or went_back then
   redis.call('HSET', KEYS[3], 'highest', '0-0', 'accepted', facts['entries-added'] - facts['length'], 'missed', 0)
 end
 if not known_id then
-  redis.call('HSET', KEYS[3], 'born', facts['length'] > 0 and not survived and last or '0-0')
+  local born = survived and ARGV[7] or (facts['length'] > 0 and last or '0-0')
+  redis.call('HSET', KEYS[3], 'born', is_after(born, last) and last or born)
 end
 if known[1] ~= server then
   redis.call('HSET', KEYS[3], 'server', server)
