@@ -69,6 +69,7 @@ class World:
     twins: float
     forgeries: int
     oldest_batch: float
+    ends: float
 
     @classmethod
     def of(cls, seed: int, *, failovers: bool | None = None) -> World:
@@ -91,6 +92,7 @@ class World:
             twins=random.choice((0.02, 0.1, 0.4)),
             forgeries=random.choice((0, 0, 0, 2, 6)),
             oldest_batch=random.choice((1.0, 1.0, 4.0)),
+            ends=random.choice((0.03, 0.03, 0.2)),
         )
 
 
@@ -179,7 +181,8 @@ class Run:
 
     def _pusher(self, number: int) -> Pusher:
         world = self.world
-        habits = Habits(world.chunks, world.interval, twin=world.twins, with_seq=self.random.random() < 0.6)
+        with_seq = self.random.random() < 0.6
+        habits = Habits(world.chunks, world.interval, twin=world.twins, end=world.ends, with_seq=with_seq)
         return Pusher(self.conversation(number), habits, lambda: self.redis, self.pushed, self.random)
 
     def _start_worker(self) -> None:
@@ -232,7 +235,9 @@ class Run:
 
     def _troubles(self) -> list[Callable[[], Any]]:
         calm = [self._kill, self._pause, self._add, self._add, self._remove, self._roll, self._cut_off]
-        return [*calm, *3 * [self._fail_over], self._roll_and_fail_over, self._demote] if self.world.failovers else calm
+        if not self.world.failovers:
+            return calm
+        return [*calm, *3 * [self._fail_over], self._roll_and_fail_over, self._die_and_fail_over, self._demote]
 
     async def _forge(self) -> None:
         random = Random(f"forger {self.world.seed}")
@@ -281,6 +286,19 @@ class Run:
         replica = self.redis.snapshot()
         await self._roll()
         await asyncio.sleep(self.random.random())
+        self._promote(replica)
+
+    async def _die_and_fail_over(self) -> None:
+        """Whoever comes after workers that died while they stopped finds their seals; then these are forgotten."""
+        replica = self.redis.snapshot()
+        old = [node for node in self._nodes if node.alive]
+        self._start_worker()
+        for node in old:
+            node.stop.set()
+        await asyncio.sleep(0.3 * self.random.random())
+        for node in old:
+            node.crash()
+        await asyncio.sleep(self.world.lease_ttl * (1 + self.random.random()))
         self._promote(replica)
 
     async def _demote(self) -> None:
