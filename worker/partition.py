@@ -136,12 +136,15 @@ class Partition:
         ours = accepted - on_their_way.keys()
         items = self._recoverable([self.intake.parse(*entry) for entry in page if entry.id in ours])
         await self._remember([*self.intake.unknown(items), *self.intake.overtaken(page[-1].id, ours)])
+        suspects = [item for item in items if self._trials.suspects(item)]
         try:
-            await self._trials.hold([item for item in items if self._trials.suspects(item)])
+            await self._trials.hold(suspects, partial(self._route_one, page, items, on_their_way))
         except StreamError:
             self.rewind("trial")
             raise
-        self._route(page, {item.id: item for item in items if not self._trials.suspects(item)}, on_their_way)
+        tried = {item.conversation for item in suspects}
+        others = {entry: whose for entry, whose in on_their_way.items() if whose not in tried}
+        self._route(page, [item for item in items if item.conversation not in tried], others)
         self.losses.expect({entry.id for entry in page} - accepted)
         self.losses.came(accepted)
         self.cursor, self.caught_up = page[-1].id, False
@@ -210,13 +213,24 @@ class Partition:
                 self._recoveries.ask(item.conversation)
         return [item for item in items if not self._recoveries.is_waiting(item.conversation)]
 
-    def _route(
-        self, page: Sequence[Entry], items: Mapping[EntryId, Item], elsewhere: Mapping[EntryId, Conversation]
+    def _route_one(
+        self,
+        page: Sequence[Entry],
+        items: Sequence[Item],
+        elsewhere: Mapping[EntryId, Conversation],
+        conversation: Conversation,
+        left_out: Collection[EntryId],
     ) -> None:
+        """Route what a page holds of one conversation."""
+        ours = [item for item in items if item.conversation == conversation and item.id not in left_out]
+        self._route(page, ours, {entry: whose for entry, whose in elsewhere.items() if whose == conversation})
+
+    def _route(self, page: Sequence[Entry], items: Iterable[Item], elsewhere: Mapping[EntryId, Conversation]) -> None:
         """Route entries in their order; a batch never reaches across what is on its way already."""
+        found = {item.id: item for item in items}
         for entry in page:
-            if entry.id in items:
-                self.intake.route(items[entry.id])
+            if entry.id in found:
+                self.intake.route(found[entry.id])
             elif entry.id in elsewhere:
                 self.intake.interrupt(elsewhere[entry.id])
 

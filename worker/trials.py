@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
@@ -18,6 +18,9 @@ QUARANTINE_AFTER = 3
 
 Bury = Callable[[dict[EntryId, str], str], Awaitable[None]]
 """Moves entries to the dead letters: each with its reason, and the kind of all."""
+
+Route = Callable[[Conversation, Collection[EntryId]], None]
+"""Routes what a page holds of a conversation, in its order and without some entries."""
 
 log = structlog.get_logger()
 
@@ -45,8 +48,8 @@ class Trials:
         """Whether an entry is to be processed by `hold`."""
         return item.id in self._suspects
 
-    async def hold(self, suspects: Sequence[Item]) -> None:
-        """Process suspects, one conversation at a time and under a mark.
+    async def hold(self, suspects: Sequence[Item], route: Route) -> None:
+        """Process the suspects of a page, one conversation at a time, under a mark and with its other entries between.
 
         A batch that kills its worker is so told from its neighbours, which were only near it.
 
@@ -60,9 +63,9 @@ class Trials:
             tries = await self._entries.begin_trial(self._lease, conversation) - survived
             if tries >= QUARANTINE_AFTER:
                 await self._quarantine(conversation, {item.id for item in items}, tries)
+                route(conversation, {item.id for item in items})
                 continue
-            for item in items:
-                self._intake.route(item)
+            route(conversation, ())
             for recording in self._intake.recordings(conversation):
                 await recording.idle()
             await self._entries.end_trial(self._lease, conversation)
