@@ -1,4 +1,4 @@
-"""Somebody who may write to the bucket, and knows everything but the secret, puts objects under names that are coming."""
+"""Somebody who may write to the bucket and knows all but the secret puts objects under names that are coming."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.batch import Conversation, EntryId
 from worker.stream.keys import GROUP
 
 KINDS = ("wide", "wide", "forged", "forged", "torn", "copied")
-OTHER_SECRET = "a secret of somebody else, of thirty-two bytes"  # noqa: S105 -- a simulation's
+OTHER_SECRET = "a secret of somebody else, of thirty-two bytes"
 SILENCE = bytes(160)
 
 
