@@ -203,7 +203,7 @@ class Intake:
         self._forget_idle(now)
 
     def interrupt(self, conversation: Conversation) -> None:
-        """Later audio of a conversation is on its way already: what is open must not reach across it."""
+        """Later audio of a conversation is stored or on its way already: what is open must not reach across it."""
         if conversation in self.open:
             self._count_gap(Trigger.GAP)
             self._close(conversation, Trigger.GAP)
@@ -283,6 +283,7 @@ class Intake:
         history.note(identity)
         blob = self._found.get(conversation, {}).get(identity)
         if blob is not None and blob.may_hold(entry):
+            self.interrupt(conversation)
             self.stored.setdefault(conversation, {})[entry] = identity
             return
         self._count(chunk, history)
