@@ -162,6 +162,7 @@ class Partition:
         if self.doubt is None:
             await self._remove_refuse()
             await self._settle_incomplete()
+        if self.doubt is None:  # a delivery may have ended meanwhile, and what was found may not be true any more
             self._adopt_stored()
             await self._seal_closed()
 
