@@ -137,14 +137,19 @@ class ModelRedis:
         self.data = Database()
         self.readonly = False
         self.incarnation = 0
+        self._behind = 0.0
 
     def snapshot(self) -> Database:
         """What a replica holds that has received everything until now."""
         return copy.deepcopy(self.data)
 
-    def fail_over(self, replica: Database) -> None:
-        """The replica becomes the primary: later writes are forgotten, scripts too, and connections break."""
+    def fail_over(self, replica: Database, behind: float = 0.0) -> None:
+        """The replica becomes the primary: later writes are forgotten, scripts too, and connections break.
+
+        Its clock is some seconds behind.
+        """
         self.data = replica
+        self._behind = behind
         self._loaded.clear()
         self.readonly = False
         self.incarnation += 1
@@ -152,11 +157,14 @@ class ModelRedis:
 
     def execute(self, name: str, *args: Argument) -> Reply:
         """Run one command; an error reply is returned as a value, as in a pipeline."""
-        self.data.now_ms = EPOCH_MS + int(self._clock() * 1000)
+        self.data.now_ms = self._now_ms()
         try:
             return getattr(self, f"_{name}")(*args)
         except ResponseError as error:
             return error
+
+    def _now_ms(self) -> int:
+        return EPOCH_MS + int((self._clock() - self._behind) * 1000)
 
     def describe(self, command: Sequence[Any]) -> str:
         """A command as a line of a trace shows it."""
@@ -169,7 +177,7 @@ class ModelRedis:
 
     def push(self, key: str, fields: Mapping[str, bytes | str]) -> str:
         """XADD by a pusher; returns the id."""
-        self.data.now_ms = EPOCH_MS + int(self._clock() * 1000)
+        self.data.now_ms = self._now_ms()
         return text_id(self.data.add(key, {name.encode(): as_bytes(value) for name, value in fields.items()}))
 
     def _info(self, *_: str) -> dict[str, Any]:

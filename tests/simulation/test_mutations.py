@@ -25,6 +25,10 @@ from worker.seal import Seal
 from worker.stores import BlobInfo
 
 SEEDS = 150
+FORGETFUL_SEED = 62
+"""Where forgetful worlds begin: they are slow, and the mistakes that they catch take several coincidences."""
+
+SLOW_STORE = Rates(slow=0.5, longest_slow=4.0, refused=0.1)
 ZOMBIES = Rates(pause=0.03, slow=0.05, longest_slow=2.0, longest_pause=4.0)
 
 
@@ -33,12 +37,19 @@ def is_caught(
     *,
     scripts: Mapping[str, Script] = SCRIPTS,
     prepare: Callable[[Run], None] = lambda _: None,
+    first: int = 0,
 ) -> bool:
-    return any(play(world(seed), scripts=scripts, prepare=prepare) for seed in range(SEEDS))
+    return any(play(world(seed), scripts=scripts, prepare=prepare) for seed in range(first, first + SEEDS))
 
 
 def many_zombies(run: Run) -> None:
     run.redis_edge.rates = ZOMBIES
+
+
+def forgetful(run: Run) -> None:
+    """Redis forgets what is on its way to a slow store, several times over."""
+    run.store_edge.rates = SLOW_STORE
+    run.troubles = lambda: [run.die_and_fail_over, run.fail_over, run.roll_and_fail_over]
 
 
 def without_failovers(seed: int) -> World:
@@ -51,6 +62,11 @@ def with_failovers(seed: int) -> World:
 
 def with_forgeries(seed: int) -> World:
     return replace(without_failovers(seed), naming="start", forgeries=8)
+
+
+def with_many_failovers(seed: int) -> World:
+    world = replace(with_failovers(seed), events=10, chunks=90, interval=0.1, ends=0.2, forgeries=0)
+    return replace(world, largest_batch=16, oldest_batch=6.0, slow_clock=0.0)
 
 
 def _busy(world: World) -> World:
@@ -135,6 +151,11 @@ def do_nothing(*_: object) -> None:
     """In the place of what should be done."""
 
 
+@pytest.mark.parametrize("seed", [12, 38, 66, 68, 238])
+def test_owners_that_die_again_and_again_are_no_trouble(seed: int) -> None:
+    assert play(with_many_failovers(seed), prepare=forgetful) == []
+
+
 def test_recognising_audio_by_a_range_of_ids_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "judge", judge_by_range)
     assert is_caught(with_forgeries)
@@ -143,7 +164,7 @@ def test_recognising_audio_by_a_range_of_ids_is_caught(monkeypatch: pytest.Monke
 def test_sealing_later_audio_while_earlier_is_in_question_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Partition, "_conversations_in_question", no_conversations)
     monkeypatch.setattr(Intake, "interrupt", do_nothing)
-    assert is_caught(with_failovers)
+    assert is_caught(with_many_failovers, prepare=forgetful, first=FORGETFUL_SEED)
 
 
 def test_believing_forged_metadata_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,4 +174,4 @@ def test_believing_forged_metadata_is_caught(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_never_looking_for_what_a_failover_forgot_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recoveries, "ask", do_nothing)
-    assert is_caught(with_failovers)
+    assert is_caught(with_many_failovers, prepare=forgetful, first=FORGETFUL_SEED)

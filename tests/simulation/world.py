@@ -70,6 +70,7 @@ class World:
     forgeries: int
     oldest_batch: float
     ends: float
+    slow_clock: float
 
     @classmethod
     def of(cls, seed: int, *, failovers: bool | None = None) -> World:
@@ -93,6 +94,7 @@ class World:
             forgeries=random.choice((0, 0, 0, 2, 6)),
             oldest_batch=random.choice((1.0, 1.0, 4.0)),
             ends=random.choice((0.03, 0.03, 0.2)),
+            slow_clock=random.choice((0.0, 0.0, 1.0, 5.0)),
         )
 
 
@@ -129,6 +131,7 @@ class Run:
         self.metrics = Metrics()
         self.failures: list[str] = []
         self.failed_over = 0
+        self.troubles: Callable[[], list[Callable[[], Any]]] = self._usual_troubles
         self.keys = Keys(PREFIX)
         self._out = trace
         self._trace = self._write if trace is not None else None
@@ -229,15 +232,15 @@ class Run:
     async def _make_trouble(self) -> None:
         for _ in range(self.world.events):
             await asyncio.sleep(self.random.random() * 2.5)
-            event = self.random.choice(self._troubles())
+            event = self.random.choice(self.troubles())
             self.write(event.__name__.strip("_"))
             await event()
 
-    def _troubles(self) -> list[Callable[[], Any]]:
+    def _usual_troubles(self) -> list[Callable[[], Any]]:
         calm = [self._kill, self._pause, self._add, self._add, self._remove, self._roll, self._cut_off]
         if not self.world.failovers:
             return calm
-        return [*calm, *3 * [self._fail_over], self._roll_and_fail_over, self._die_and_fail_over, self._demote]
+        return [*calm, *3 * [self.fail_over], self.roll_and_fail_over, self.die_and_fail_over, self._demote]
 
     async def _forge(self) -> None:
         random = Random(f"forger {self.world.seed}")
@@ -276,19 +279,19 @@ class Run:
         await asyncio.sleep(self.random.random() * 2 * self.world.lease_ttl)
         self.redis_edge.rates = before
 
-    async def _fail_over(self) -> None:
+    async def fail_over(self) -> None:
         replica = self.redis.snapshot()
         await asyncio.sleep(self.random.random() ** 2 * 1.5)
         self._promote(replica)
 
-    async def _roll_and_fail_over(self) -> None:
+    async def roll_and_fail_over(self) -> None:
         """What closed batches early is forgotten, so that the next owner cuts them otherwise."""
         replica = self.redis.snapshot()
         await self._roll()
         await asyncio.sleep(self.random.random())
         self._promote(replica)
 
-    async def _die_and_fail_over(self) -> None:
+    async def die_and_fail_over(self) -> None:
         """Whoever comes after workers that died while they stopped finds their seals; then these are forgotten."""
         replica = self.redis.snapshot()
         old = [node for node in self._nodes if node.alive]
@@ -309,7 +312,8 @@ class Run:
         self._promote(replica)
 
     def _promote(self, replica: Database) -> None:
-        self.redis.fail_over(replica)
+        behind = self.world.slow_clock * self.random.random()
+        self.redis.fail_over(replica, behind)
         self.failed_over += 1
         forget(self.pushed, self.redis, {c: self.stream_of(c) for c in self.pushed.entries})
         self.write("failed over")
