@@ -127,7 +127,7 @@ class Attempt:
             if known := self._known(taken):
                 return known
             others = await store.listed(f"{folder}/")
-            if known := self._among(others):
+            if known := self._among(info for info in others if info.name != taken.name):
                 return known
             name = next_free_name(finished.seal.object, others)
         raise store.refused(
