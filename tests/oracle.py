@@ -100,6 +100,22 @@ def assert_stored_once(talk: Talk, blobs: Iterable[Blob]) -> None:
     assert position == len(talk.pcm) // 2
 
 
+def played(talk: Talk, blobs: Iterable[Blob]) -> list[int]:
+    """The numbers of a conversation's chunks as a player hears them, blob after blob by name; -1 is no chunk of it.
+
+    Only for PCM and chunks of one length, the last one excepted.
+    """
+    numbers = {chunk.pcm: number for number, chunk in enumerate(talk.chunks)}
+    size = len(talk.chunks[0].pcm)
+    heard = [blob.pcm() for blob in sorted(blobs, key=lambda blob: blob.name) if blob.name.startswith(talk.prefix)]
+    return [numbers.get(pcm[at : at + size], -1) for pcm in heard for at in range(0, len(pcm), size)]
+
+
+def assert_plays(talk: Talk, blobs: Iterable[Blob]) -> None:
+    """A player hears every chunk once, and in order, whatever became of entry ids: so no blob has a hole."""
+    assert played(talk, blobs) == list(range(len(talk.chunks)))
+
+
 def assert_same_speech(heard: bytes, source: bytes) -> None:
     """Opus changes the wave form and hardly the time."""
     peak, likeness = correlation(heard, source)

@@ -80,6 +80,11 @@ class Proxy:
         for link in self._links:
             link.abort()
 
+    def turn_to(self, target: int) -> None:
+        """Cut all connections; new ones go to another port, as after a failover behind one name."""
+        self._target = target
+        self.cut()
+
     def stall(self) -> None:
         """Keep connections open, take new ones, and let nothing through."""
         self._flowing.clear()

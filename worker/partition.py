@@ -161,6 +161,7 @@ class Partition:
             await self._settle_twins()
         if self.doubt is None:
             await self._remove_refuse()
+        if self.doubt is None:
             await self._settle_incomplete()
         if self.doubt is None:  # a delivery may have ended meanwhile, and what was found may not be true any more
             self._adopt_stored()
@@ -274,7 +275,7 @@ class Partition:
                 self._send(closed)
             else:
                 closed.recording.release()
-                self.losses.expect(refused.vanished)
+                self.losses.expect(refused.vanished or closed.seal.all_ids)
                 self.rewind(refused.cause)
 
     def _conversations_in_question(self) -> set[Conversation]:
@@ -363,8 +364,10 @@ class Partition:
             await self._bury(self.intake.bad, "invalid")
             self.intake.bad = {}
         if self.intake.void:
-            await self._entries.discard(self.lease, self.intake.void)
-            self.intake.void = []
+            if await self._entries.discard(self.lease, self.intake.void):
+                self.intake.void = []
+            else:
+                self.rewind("redis_changed")
 
     async def _bury(self, reasons: dict[EntryId, str], kind: str) -> None:
         buried = await self._entries.bury(self.lease, reasons)

@@ -120,9 +120,11 @@ def config(data: Database, keys: list[str], args: Args) -> Reply:
 
 
 def discard(data: Database, keys: list[str], args: Args) -> Reply:
+    if not _is_known_server(data, keys[2]):
+        return 0
     for entry in args[2:]:
         data.remove(keys[1], args[1].decode(), parsed_id(entry))
-    return len(args) - 2
+    return 1
 
 
 def done(data: Database, keys: list[str], args: Args) -> Reply:
@@ -220,8 +222,10 @@ def renew(data: Database, keys: list[str], args: Args) -> Reply:
 
 
 def seal(data: Database, keys: list[str], args: Args) -> Reply:
-    _, stream, ready, tombstones = keys
+    _, stream, ready, tombstones, epoch = keys
     group, consumer = args[1].decode(), args[2].decode()
+    if not _is_known_server(data, epoch):
+        return [b"redis_changed"]
     if any(pending.consumer != consumer for pending in data.group(stream, group).pending.values()):
         return [b"foreign"]
     if _is_deleted(data, tombstones, args[3], args[5:7]):
@@ -310,6 +314,10 @@ def _remembered(data: Database, key: str, tombstones: str, names: Args) -> tuple
     if not last or _is_deleted(data, tombstones, last, names):
         return b"0-0", b""
     return last, identities
+
+
+def _is_known_server(data: Database, epoch: str) -> bool:
+    return data.hash(epoch).get("server") == data.server.encode()
 
 
 def _is_deleted(data: Database, tombstones: str, entry: bytes, names: Args) -> bool:

@@ -117,7 +117,8 @@ class Pair:
         self.fenced("sweep", self.random.choice("ab"))
 
     def discard(self) -> None:
-        self.fenced("discard", *self.some_ids())
+        keys = [self.keys.lease(0), self.keys.stream(0), self.keys.epoch(0)]
+        self.run("discard", keys, self.token(), GROUP, *self.some_ids())
 
     def bury(self) -> None:
         keys = [self.keys.lease(0), self.keys.stream(0), self.keys.dead(0)]
@@ -126,7 +127,7 @@ class Pair:
     def seal(self) -> None:
         ids = self.some_ids()
         text = f"seal of {ids}"
-        keys = [self.keys.lease(0), self.keys.stream(0), self.keys.ready(0), self.keys.deleted(0)]
+        keys = [self.keys.lease(0), self.keys.stream(0), self.keys.ready(0), self.keys.deleted(0), self.keys.epoch(0)]
         reply = self.run("seal", keys, self.token(), GROUP, self.random.choice("ab"), ids[0], text, "u/", "u/c", *ids)
         if reply == [b"sealed"]:
             self.seals[ids[0]] = (text, ids)

@@ -272,9 +272,10 @@ class Entries:
         found: list[bytes] = await self._client.run_all(calls)
         return found
 
-    async def discard(self, lease: Lease, ids: Sequence[EntryId]) -> None:
-        """Remove entries that hold no audio to store."""
-        await self._client.run(self._fenced("discard", lease, *ids))
+    async def discard(self, lease: Lease, ids: Sequence[EntryId]) -> bool:
+        """Remove entries that hold no audio to store; False if the partition must be taken over again first."""
+        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
+        return bool(await self._client.run(Call("discard", keys, [lease.token, GROUP, *ids])))
 
     async def bury(self, lease: Lease, reasons: Mapping[EntryId, str]) -> int:
         """Move entries to the dead letters; returns how many were still there to be moved."""
@@ -287,7 +288,11 @@ class Entries:
 
     async def seal(self, lease: Lease, seals: Sequence[Seal]) -> list[Refused | None]:
         """Fix the composition of batches; None for each that is sealed, also when it was already, just so."""
-        keys = [*self._fenced_keys(lease), self._keys.ready(lease.partition), self._keys.deleted(lease.partition)]
+        number = lease.partition
+        keys = [
+            *self._fenced_keys(lease),
+            *(self._keys.ready(number), self._keys.deleted(number), self._keys.epoch(number)),
+        ]
         calls = [
             Call(
                 "seal",

@@ -1,7 +1,11 @@
--- KEYS lease, stream | ARGV token, group, id…
+-- KEYS lease, stream, epoch | ARGV token, group, id…
 -- Removes entries that hold no audio to store: twins of chunks held or stored, end markers without a batch, deleted audio.
+-- Returns 1; 0 if the owner must take the partition over first, for the chunks that twins repeat may have been lost.
+if not is_known_server(KEYS[3]) then
+  return 0
+end
 sliced(3, #ARGV, function(...)
   redis.call('XACK', KEYS[2], ARGV[2], ...)
   redis.call('XDEL', KEYS[2], ...)
 end)
-return #ARGV - 2
+return 1

@@ -19,6 +19,12 @@ local function server_id()
     (string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '')
 end
 
+-- Whether an owner has taken the partition over since the server was another one, which may have known more: what the
+-- owner holds may come from there. `epoch` is a key, see identify.lua.
+local function is_known_server(epoch)
+  return redis.call('HGET', epoch, 'server') == server_id()
+end
+
 local function flat_to_table(flat)
   local result = {}
   for i = 1, #flat, 2 do
