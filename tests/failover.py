@@ -34,7 +34,7 @@ class Pair:
         await self.synchronised()
         return self
 
-    async def __aexit__(self, *exception: Any) -> None:  # noqa: ANN401 -- passed on as it is
+    async def __aexit__(self, *exception: object) -> None:
         for server in (self.primary, self.replica):
             server.kill()
         await self._stack.aclose()

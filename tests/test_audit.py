@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 import redis.asyncio
 
-from codec.entry import Chunk
+from codec.entry import Chunk, End
+from codec.manifest import Manifest
 from tests.command import command
+from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.harness import Rig
 from tests.letters import cemetery_of
@@ -25,36 +28,54 @@ from worker.stream.facts import Announced, ChunkFacts, HeldChunk
 MakeSettings = Callable[..., Settings]
 
 TOLERANCE = 2.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def blob(
-    start: float, seqs: str | None = None, *, seconds: float = 5, chunks: int = 5, entries: str = "1-0 2-0"
+    start: float,
+    seqs: str | None = None,
+    *,
+    seconds: float = 5,
+    chunks: int = 5,
+    entry: str = "1-0",
+    more: Mapping[str, str] = NOTHING,
 ) -> Blob:
-    first, last = entries.split()
     metadata = {"sample-rate": "16000", "samples": str(round(16000 * seconds)), "chunks": str(chunks)}
-    metadata |= {"first-entry": first, "last-entry": last} | ({} if seqs is None else {"seqs": seqs})
+    metadata |= {"first-entry": entry} | ({} if seqs is None else {"seqs": seqs})
+    metadata |= more
     return Blob.of(BlobInfo(f"chunks/u/c/{start:.3f}.opus", 1000, metadata))
 
 
-def facts(seq: int | None) -> ChunkFacts:
-    return ChunkFacts(seq, 1000.0, 16000, 16000)
+def facts(seq: int | None, session: str = "") -> ChunkFacts:
+    return ChunkFacts(session, seq, 1000.0, 16000, 16000)
 
 
-def held(seq: int | None, entry: str = "9-0") -> HeldChunk:
-    return HeldChunk(entry, facts(seq))
+def held(seq: int | None, *, session: str = "", identity: bytes | None = None) -> HeldChunk:
+    return HeldChunk("9-0", facts(seq, session), identity)
+
+
+def holding(*identities: bytes, secret: str = TEST_SECRET) -> dict[str, str]:
+    """The manifest of a blob that holds these chunks."""
+    return Manifest.of("5d" * 16, b"".join(identities), 1000, 7).to_mapping("u", "c", secret)
 
 
 def letter(seq: int | None) -> Letter:
     return Letter(0, "9-1", "poison", "8-0", 100, 5, "u", "c", facts(seq))
 
 
-def judged(*evidence: Blob | HeldChunk | Letter, last_seq: int | None = None, deleted_ms: int | None = None) -> Report:
+def judged(
+    *evidence: Blob | HeldChunk | Letter,
+    last_seq: int | None = None,
+    deleted: str | None = None,
+    secrets: Sequence[str] = (),
+) -> Report:
     return audit(
         Evidence(
             [item for item in evidence if isinstance(item, Blob)],
             [item for item in evidence if isinstance(item, HeldChunk)],
             [item for item in evidence if isinstance(item, Letter)],
-            deleted_ms,
+            deleted,
+            secrets=secrets,
         ),
         gap_tolerance=TOLERANCE,
         last_seq=last_seq,
@@ -65,7 +86,7 @@ def test_consecutive_numbers_prove_a_conversation_complete() -> None:
     report = judged(blob(0, "0-4"), blob(5, "5-9"))
 
     assert report.complete
-    assert report.last_seq == 9
+    assert report.last == {"": 9}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +103,15 @@ def test_consecutive_numbers_prove_a_conversation_complete() -> None:
         (judged(blob(0, "0-4"), blob(5)), "not provable: of 2 blobs, 1 don't tell which seq they hold"),
         (judged(blob(0, "0-3", chunks=5)), "not provable: of 1 blobs, 1 don't tell which seq they hold"),
         (judged(blob(0, "#900", chunks=900), last_seq=0), "missing: seq 0 (1 chunk)"),
-        (judged(blob(0, "0-4"), deleted_ms=5), "it was deleted"),
+        (judged(blob(0, "0-4"), deleted="5-0"), "it was deleted"),
+        (judged(blob(0, "a:0-4"), blob(5, "b:1-5")), "missing: session b: seq 0 (1 chunk)"),
+        (judged(blob(0, "a:0-4", more={"ends": "a:7"})), "missing: session a: seq 5-6 (2 chunks)"),
+        (judged(blob(0, "a:0-4"), blob(5, "a:4-8")), "doubled: session a: seq 4 (1 chunk)"),
+        (judged(blob(0, "a:0-4"), held(5, session="a")), "still in Redis: session a: seq 5 (1 chunk)"),
+        (
+            judged(blob(0, "1-5", more={"copied-from": "other/0.000.opus"})),
+            "missing: copied from other: seq 0 (1 chunk)",
+        ),
         (judged(blob(0), blob(9)), "no audio for 4.0 s in 1 places, and no seq to tell why"),
         (judged(blob(0), blob(2)), "audio over audio for 3.0 s in 1 places, and no seq to tell why"),
     ],
@@ -93,12 +122,37 @@ def test_whatever_speaks_against_completeness_is_told(report: Report, problem: s
 
 
 def test_chunks_in_redis_or_in_the_dead_letters_are_not_missing() -> None:
-    assert judged(blob(0, "0-4"), held(5), letter(6), blob(7, "7-11")).missing == []
+    assert judged(blob(0, "0-4"), held(5), letter(6), blob(7, "7-11")).missing == {}
 
 
-def test_entry_that_a_blob_holds_already_is_stored_although_redis_has_it_too() -> None:
-    assert judged(blob(0, "0-4", entries="10-0 20-3"), held(2, "15-0"), held(4, "20-3")).complete
-    assert not judged(blob(0, "0-4", entries="10-0 20-3"), held(5, "20-4")).complete
+def test_chunk_that_a_blob_is_proven_to_hold_is_stored_although_redis_has_it_too() -> None:
+    stored = blob(0, "0-4", more=holding(b"the one.", b"another.", b"a third.", b"a fourth", b"a fifth."))
+
+    assert judged(stored, held(2, identity=b"a third."), secrets=[TEST_SECRET]).complete
+    assert judged(stored, held(2, identity=b"a third.")).complete
+    assert not judged(stored, held(2, identity=b"new one."), secrets=[TEST_SECRET]).complete
+
+
+def test_what_nobody_authenticates_proves_nothing() -> None:
+    forged = blob(0, "0-0", chunks=1, more=holding(b"the one.", secret="somebody else's secret of 32 bytes"))
+
+    assert not judged(forged, held(0, identity=b"the one."), secrets=[TEST_SECRET]).complete
+
+
+def test_chunk_of_a_blob_that_can_not_list_them_is_told_by_session_and_number() -> None:
+    identities = [number.to_bytes(8, "big") for number in range(600)]
+    stored = blob(0, "a:0-599", chunks=600, more=holding(*identities))
+
+    assert judged(stored, held(7, session="a", identity=identities[7])).complete
+    assert not judged(stored, held(7, session="b", identity=identities[7])).complete
+
+
+def test_every_life_of_a_pusher_and_every_merged_conversation_counts_from_0() -> None:
+    merged = blob(10, "0-4", more={"copied-from": "other/10.000.opus"})
+    report = judged(blob(0, "a:0-4"), blob(5, "b:0-4", more={"ends": "b:5"}), merged)
+
+    assert report.complete
+    assert report.last == {"a": 4, "b": 4, "other/": 4}
 
 
 def test_numbers_that_are_only_counted_prove_nothing() -> None:
@@ -109,10 +163,12 @@ def test_numbers_that_are_only_counted_prove_nothing() -> None:
 
 
 def test_blob_that_got_another_name_is_not_absent() -> None:
-    stored = blob(0, "0-4", entries="1-0 2-0")
-    events = [Announced("chunks/u/c/0.001.opus", "1-0"), Announced("chunks/u/c/5.000.opus", "3-0")]
+    stored = blob(0, "0-4", entry="1-0", more={"stream": "5d" * 16, "chunks-digest": "0b" * 16})
+    renamed = Announced("chunks/u/c/0.001.opus", "1-0", "5d" * 16, "0b" * 16)
+    of_an_older_version = Announced("chunks/u/c/0.002.opus", "1-0")
+    other = Announced("chunks/u/c/5.000.opus", "1-0", "1c" * 16, "0b" * 16)
 
-    assert Evidence([stored], announced=events).absent == ["chunks/u/c/5.000.opus"]
+    assert Evidence([stored], announced=[renamed, of_an_older_version, other]).absent == [other.object]
 
 
 def test_numbers_excuse_a_pause_of_the_pusher() -> None:
@@ -233,6 +289,36 @@ async def test_audio_is_told_wherever_it_is(rig: Rig) -> None:
     assert [chunk["seq"] for chunk in answer["in_redis"]] == [3, 4]
     assert [found["seq"] for found in answer["dead_letters"]] == [5]
     assert answer["missing"] == "6"
+
+
+async def test_a_pusher_that_restarts_loses_neither_silence_nor_the_proof(rig: Rig) -> None:
+    lives = [
+        [Chunk("u", "c", 1000.0 + 10 * life + seq, bytes(32000), seq=seq, session=session) for seq in range(5)]
+        for life, session in enumerate((b"first", b"second"))
+    ]
+    await rig.push(*lives[0], *lives[1][:4], End("u", "c", seq=5, session=b"second"))
+    running = await rig.drain()
+
+    code, answer = await asked(rig)
+
+    assert sum(blob.samples for blob in rig.blobs()) >= 9 * 16000
+    assert running.count("duplicates_total") == 0
+    assert running.count("seq_missing_total") == 1
+    assert (code, answer["problems"]) == (1, ["missing: session second: seq 4 (1 chunk)"])
+    await rig.push(lives[1][4])
+    await rig.drain()
+    assert (await asked(rig))[0] == 0
+
+
+async def test_deletion_is_told_and_what_came_after_it_is_judged(rig: Rig) -> None:
+    ids = await rig.push(*spoken(0, 2))
+    await rig.drain()
+    await rig.redis.hset(rig.keys.deleted(rig.partition("c")), "u/c", ids[-1])
+
+    code, answer = await asked(rig)
+
+    assert (code, answer["problems"], answer["authenticated"]) == (1, ["it was deleted"], True)
+    assert answer["deleted"] == int(ids[-1].split("-")[0]) / 1000
 
 
 async def test_conversation_without_numbers_is_judged_by_time(rig: Rig) -> None:

@@ -2,24 +2,31 @@
 
 What a blob holds is told by its metadata, so nothing is read or decrypted. The same audio under several names, as an
 interrupted conversion leaves it, counts once, as in a download. The proof needs the `seq` of chunks; without it only
-the times can be compared, and silence of the pusher looks like a loss. A conversation into which others were merged
-can't be proved: their numbers begin at 0 too.
+the times can be compared, and silence of the pusher looks like a loss.
+
+Numbers count within a session, and within the conversation that chunks were pushed to. So each numbering has a name:
+its session, "" without one, and before that "conversation/" for blobs that were copied from another conversation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from codec.seqs import Span, count, doubled, from_text, merged, shown, without
+from codec.entry import partition_of
+from codec.manifest import Manifest, claimed, verified
+from codec.seqs import Span, count, doubled, merged, shown, without
+from codec.sessions import Numbers, from_text
+from codec.sessions import count as numbers_in
 from worker.archive.continuity import Seam, Stretch, seams
 from worker.archive.listing import Blob, list_blobs
+from worker.archive.origin import COPIED
 from worker.archive.twins import Source, sources
-from worker.batch import Conversation, EntryId, entry_order
+from worker.batch import START, Conversation, EntryId
 from worker.stores import Store
 from worker.stream.client import Client
 from worker.stream.dead import DeadLetters, Letter
-from worker.stream.facts import Announced, HeldChunk, announcements, deleted_ms, held_chunks
+from worker.stream.facts import Announced, HeldChunk, announcements, deletion, held_chunks
 from worker.stream.keys import Keys
 
 
@@ -27,20 +34,37 @@ from worker.stream.keys import Keys
 class Evidence:
     """Everything that is known of a conversation.
 
-    `deleted_ms` is Redis' time of its deletion, `announced` are the done events since.
+    `deleted` is the last entry that its deletion covers, `announced` are the done events since. `secrets` authenticate
+    manifests; without any, what blobs say of themselves is believed.
     """
 
     blobs: Sequence[Blob]
     held: Sequence[HeldChunk] = ()
     letters: Sequence[Letter] = ()
-    deleted_ms: int | None = None
+    deleted: EntryId | None = None
     announced: Sequence[Announced] = ()
+    secrets: Sequence[str] = ()
 
     @property
     def absent(self) -> list[str]:
         """Objects that are announced and not in the store, also not under another name."""
-        stored = {blob.path for blob in self.blobs} | {blob.facts.first_entry for blob in self.blobs}
-        return [event.object for event in self.announced if stored.isdisjoint((event.object, event.first_entry))]
+        names = {blob.path for blob in self.blobs}
+        held = {(blob.facts.stream, blob.facts.chunks_digest) for blob in self.blobs}
+        entries = {blob.facts.first_entry for blob in self.blobs}
+        return [
+            event.object
+            for event in self.announced
+            if event.object not in names
+            and (event.stream, event.chunks_digest) not in held
+            and (event.stream or event.first_entry not in entries)  # events of older versions tell no more
+        ]
+
+    def manifest(self, blob: Blob) -> Manifest | None:
+        """What a blob proves, or at least claims, to hold."""
+        if not self.secrets:
+            return claimed(blob.info.metadata)
+        name = blob.name
+        return verified(blob.info.metadata, name.uid, name.conversation_id, all_secrets=self.secrets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +72,16 @@ class Report:
     """What the evidence proves.
 
     `waiting` are chunks that only Redis holds. If chunks are `numbered`, `missing` and `doubled` are exact but for the
-    `unnumbered` blobs, which don't tell what they hold; else `seams` is all there is to judge by.
+    `unnumbered` blobs, which don't tell what they hold; else `seams` is all there is to judge by. `last` has the last
+    number of each numbering.
     """
 
     evidence: Evidence
     waiting: Sequence[HeldChunk]
     numbered: bool
-    last_seq: int | None
-    missing: Sequence[Span]
-    doubled: Sequence[Span]
+    last: Mapping[str, int]
+    missing: Numbers
+    doubled: Numbers
     unnumbered: Sequence[Blob]
     seams: Sequence[Seam]
 
@@ -73,12 +98,11 @@ class Report:
         if evidence.absent:
             first, number = evidence.absent[0], len(evidence.absent)
             yield f"done, but not in the store: {number} of the blobs, first {first}; in a spool, or deleted since"
-        if evidence.deleted_ms is not None:
+        if evidence.deleted is not None:
             yield "it was deleted"
-        if self.missing:
-            yield f"missing: seq {shown(self.missing)} ({_chunks(count(self.missing))})"
-        if self.doubled:
-            yield f"doubled: seq {shown(self.doubled)} ({_chunks(count(self.doubled))})"
+        for what, numbers in (("missing", self.missing), ("doubled", self.doubled)):
+            for numbering, spans in numbers.items():
+                yield f"{what}: {_named(numbering)}seq {shown(spans)} ({_chunks(count(spans))})"
         if self.numbered and self.unnumbered:
             yield f"not provable: of {len(evidence.blobs)} blobs, {len(self.unnumbered)} don't tell which seq they hold"
         if self.waiting:
@@ -95,29 +119,32 @@ def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = No
     Args:
         evidence: what is known.
         gap_tolerance: seconds by which blobs may be off their place in time without a seam.
-        last_seq: the number of the last chunk that was pushed, if somebody knows; else the highest one seen.
+        last_seq: the number of the last chunk that was pushed without a session, if somebody knows. Else, and for each
+            session, an end tells it, or the highest number seen counts.
     """
     found = sources(evidence.blobs)
-    told = {blob.path: from_text(blob.facts.seqs) for blob in _heard(found)}
-    stored = [span for spans in told.values() for span in spans or ()]
-    waiting = [chunk for chunk in evidence.held if not any(_holds(blob, chunk.entry) for blob in evidence.blobs)]
-    elsewhere = [*_seqs(waiting), *_seqs(evidence.letters)]
-    known = merged([*stored, *elsewhere])
-    if last_seq is None and known:
-        last_seq = known[-1].last
+    told = {blob.path: from_text(blob.facts.seqs) or {} for blob in _heard(found)}
+    stored = _joined(_within(blob, told[blob.path]) for blob in _heard(found))
+    waiting = list(_only_in_redis(evidence))
+    elsewhere = [_numbers(waiting), _numbers(evidence.letters)]
+    known = _joined([stored, *elsewhere])
+    last = _last(known, _heard(found)) | ({} if last_seq is None else {"": last_seq})
+    missing = {name: without([Span(0, last[name])], known.get(name, ())) for name in last}
     return Report(
         evidence,
         waiting=waiting,
-        numbered=last_seq is not None or any(blob.facts.seqs for blob in evidence.blobs),
-        last_seq=last_seq,
-        missing=[] if last_seq is None else without([Span(0, last_seq)], known),
-        doubled=doubled(stored),
-        unnumbered=[blob for blob in _heard(found) if count(told[blob.path] or ()) < (blob.facts.chunks or 1)],
+        numbered=bool(last) or any(blob.facts.seqs for blob in evidence.blobs),
+        last=last,
+        missing=_present(missing),
+        doubled=_present({name: doubled(spans) for name, spans in stored.items()}),
+        unnumbered=[blob for blob in _heard(found) if numbers_in(told[blob.path]) < (blob.facts.chunks or 1)],
         seams=list(seams(map(_stretch, _outermost(found)), gap_tolerance)),
     )
 
 
-async def collect(client: Client, keys: Keys, partition: int, store: Store, conversation: Conversation) -> Evidence:
+async def collect(
+    client: Client, keys: Keys, store: Store, conversation: Conversation, *, partitions: int, secrets: Sequence[str]
+) -> Evidence:
     """Gather the evidence: Redis first, because audio moves from there to the store while we look.
 
     Raises:
@@ -125,36 +152,78 @@ async def collect(client: Client, keys: Keys, partition: int, store: Store, conv
         StreamError: Redis can't be read.
         StoreError: the store can't be listed.
     """
+    partition = partition_of(conversation.conversation_id, partitions)
     held = await held_chunks(client, keys, partition, conversation)
     letters = [
         letter
         async for letter in DeadLetters(client, keys).list(partition)
         if (letter.uid, letter.conversation_id) == conversation
     ]
-    deleted = await deleted_ms(client, keys, partition, conversation)
-    announced = await announcements(client, keys, partition, conversation, since_ms=deleted or 0)
+    deleted = await deletion(client, keys, partition, conversation)
+    announced = await announcements(client, keys, partition, conversation, after=deleted or START)
     listing = await list_blobs(store, *conversation)
-    return Evidence(listing.blobs, held, letters, deleted, announced)
+    return Evidence(listing.blobs, held, letters, deleted, announced, secrets)
 
 
-def _holds(blob: Blob, entry: EntryId) -> bool:
-    first, last = blob.facts.first_entry, blob.facts.last_entry
-    if first is None or last is None:
-        return False
-    try:
-        return entry_order(first) <= entry_order(entry) <= entry_order(last)
-    except ValueError:
-        return False
+def _only_in_redis(evidence: Evidence) -> Iterator[HeldChunk]:
+    """Held chunks that no blob is proven to hold: by their identity, or by session and seq where blobs list no more."""
+    manifests = [(blob, evidence.manifest(blob)) for blob in evidence.blobs]
+    listed = {identity for _, manifest in manifests if manifest is not None for identity in manifest.listed()}
+    unlisted = [blob for blob, manifest in manifests if manifest is not None and manifest.identities is None]
+    counted = _joined(from_text(blob.facts.seqs) or {} for blob in unlisted)
+    for chunk in evidence.held:
+        seq, session = chunk.facts.seq, chunk.facts.session
+        is_counted = bool(session) and seq is not None and not without([Span(seq, seq)], counted.get(session, ()))
+        if chunk.identity not in listed and not is_counted:
+            yield chunk
 
 
-def _seqs(found: Sequence[HeldChunk] | Sequence[Letter]) -> list[Span]:
-    numbers = [item.facts.seq if isinstance(item, HeldChunk) else item.chunk.seq for item in found]
-    return [Span(number, number) for number in numbers if number is not None]
+def _numbers(found: Sequence[HeldChunk] | Sequence[Letter]) -> Numbers:
+    numbers: Numbers = {}
+    for item in found:
+        facts = item.facts if isinstance(item, HeldChunk) else item.chunk
+        if facts.seq is not None:
+            numbers.setdefault(facts.session, []).append(Span(facts.seq, facts.seq))
+    return numbers
+
+
+def _within(blob: Blob, numbers: Numbers) -> Numbers:
+    """A blob's numbers under the names of their numberings."""
+    source, slash, _ = blob.info.metadata.get(COPIED, "").partition("/")
+    return {source + slash + session: spans for session, spans in numbers.items()}
+
+
+def _last(known: Numbers, blobs: Iterable[Blob]) -> dict[str, int]:
+    """The last number of each numbering: what an end says, or the highest one seen."""
+    last = {name: merged(spans)[-1].last for name, spans in known.items() if spans}
+    for blob in blobs:
+        for name, spans in _within(blob, from_text(blob.facts.ends) or {}).items():
+            told = max(span.last for span in spans) - 1
+            last[name] = max(told, last.get(name, told))
+    return {name: number for name, number in last.items() if number >= 0}
+
+
+def _joined(several: Iterable[Numbers]) -> Numbers:
+    joined: Numbers = {}
+    for numbers in several:
+        for name, spans in numbers.items():
+            joined.setdefault(name, []).extend(spans)
+    return joined
+
+
+def _present(numbers: Mapping[str, list[Span]]) -> Numbers:
+    return {name: spans for name, spans in numbers.items() if spans}
+
+
+def _named(numbering: str) -> str:
+    source, slash, session = numbering.rpartition("/")
+    copied = f"copied from {source}: " if slash else ""
+    return copied + (f"session {session}: " if session else "")
 
 
 def _listed(found: Sequence[HeldChunk] | Sequence[Letter]) -> str:
-    spans = merged(_seqs(found))
-    return f"seq {shown(spans)} ({_chunks(len(found))})" if spans else _chunks(len(found))
+    numbers = ", ".join(f"{_named(name)}seq {shown(merged(spans))}" for name, spans in _numbers(found).items())
+    return f"{numbers} ({_chunks(len(found))})" if numbers else _chunks(len(found))
 
 
 def _chunks(number: int) -> str:

@@ -89,14 +89,17 @@ def between(data: Database, keys: list[str], args: Args) -> Reply:
         if entry <= parsed_id(last)
         and (entry > parsed_id(page[1:]) if page.startswith(b"(") else page == b"-" or entry >= parsed_id(page))
     ][: int(size)]
-    found = [data.stream(keys[0]).entries[entry] for entry in ids]
+    found = [(entry, data.stream(keys[0]).entries[entry]) for entry in ids]
     ours = [
-        fields
-        for fields in found
+        (entry, fields)
+        for entry, fields in found
         if (fields.get(b"uid"), fields.get(b"conversation_id")) == (uid, conversation) and b"pcm" in fields
     ]
     following = f"({text_id(ids[-1])}" if len(ids) == int(size) else ""
-    return [following.encode(), [[part for field in fields.items() for part in field] for fields in ours]]
+    return [
+        following.encode(),
+        [[text_id(entry).encode(), [part for field in fields.items() for part in field]] for entry, fields in ours],
+    ]
 
 
 def claim(data: Database, keys: list[str], args: Args) -> Reply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import starmap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,13 +30,18 @@ def audit(
     uid: archives.Uid,
     conversation: archives.Conversation,
     last_seq: Annotated[
-        int | None, typer.Option(min=0, help="Number of the last chunk pushed; without it, the highest one seen.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Number of the last chunk pushed without a session; else an end tells it, or the highest one seen.",
+        ),
     ] = None,
     as_json: archives.Json = False,
 ) -> None:
     """Tell whether a conversation is stored complete. Exit code: 0 complete, 1 not, 2 could not tell.
 
-    What is missing, doubled, still in Redis or in the dead letters is told by seq; without seq, gaps are told by time.
+    What is missing, doubled, still in Redis or in the dead letters is told by session and seq; without seq, gaps are
+    told by time. With ENCRYPTION_SECRET only what blobs prove to hold counts, without it what they say.
     """
     from codec.errors import CodecError
     from worker import logs, settings
@@ -56,7 +62,6 @@ def audit(
 
 
 async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> Report:
-    from codec.entry import partition_of
     from worker.audit import audit, collect
     from worker.batch import Conversation
     from worker.stream.client import Client, connect
@@ -67,24 +72,28 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     keys = Keys(settings.stream_prefix)
     try:
         async with Client(connect(settings.redis_url)) as client:
-            partition = partition_of(conversation_id, await Inspector(client, keys).partitions(settings.partitions))
-            evidence = await collect(client, keys, partition, store, Conversation(uid, conversation_id))
+            partitions = await Inspector(client, keys).partitions(settings.partitions)
+            conversation = Conversation(uid, conversation_id)
+            evidence = await collect(client, keys, store, conversation, partitions=partitions, secrets=settings.secrets)
     finally:
         await store.close()
     return audit(evidence, gap_tolerance=settings.gap_tolerance, last_seq=last_seq)
 
 
 def _facts(report: Report) -> dict[str, Any]:
-    from codec.seqs import shown
+    from codec.sessions import to_text
+    from worker.batch import entry_ms
 
     evidence = report.evidence
     return {
         "complete": report.complete,
         "problems": list(report.problems()),
         "numbered": report.numbered,
-        "last_seq": report.last_seq,
-        "missing": shown(report.missing),
-        "doubled": shown(report.doubled),
+        "authenticated": bool(evidence.secrets),
+        "last_seq": report.last.get(""),
+        "last": dict(report.last),
+        "missing": to_text(report.missing) or "",
+        "doubled": to_text(report.doubled) or "",
         "blobs": [
             {
                 "name": blob.path,
@@ -97,15 +106,27 @@ def _facts(report: Report) -> dict[str, Any]:
         ],
         "unnumbered": [blob.path for blob in report.unnumbered],
         "in_redis": [
-            {"entry": chunk.entry, "seq": chunk.facts.seq, "start": chunk.facts.start} for chunk in report.waiting
+            {
+                "entry": chunk.entry,
+                "session": chunk.facts.session,
+                "seq": chunk.facts.seq,
+                "start": chunk.facts.start,
+            }
+            for chunk in report.waiting
         ],
         "dead_letters": [
-            {"id": letter.name, "seq": letter.chunk.seq, "start": letter.chunk.start, "reason": letter.reason}
+            {
+                "id": letter.name,
+                "session": letter.chunk.session,
+                "seq": letter.chunk.seq,
+                "start": letter.chunk.start,
+                "reason": letter.reason,
+            }
             for letter in evidence.letters
         ],
         "seams": [{"start": seam.ended, "seconds": round(seam.seconds, 3)} for seam in report.seams],
         "absent": evidence.absent,
-        "deleted": None if evidence.deleted_ms is None else evidence.deleted_ms / 1000,
+        "deleted": None if evidence.deleted is None else entry_ms(evidence.deleted) / 1000,
     }
 
 
@@ -117,14 +138,20 @@ def _print(report: Report) -> None:
         console.print(_table(report))
     if report.complete:
         console.print(_proof(report), style="bold green")
+    if not report.evidence.secrets and report.evidence.blobs:
+        console.print("ENCRYPTION_SECRET is not set: what blobs say of themselves is believed", style="yellow")
     for problem in report.problems():
         console.print(problem, style="bold red", markup=False)
 
 
 def _proof(report: Report) -> str:
     if report.numbered:
-        return f"complete: seq 0-{report.last_seq}, each stored once"
+        return f"complete: {', '.join(starmap(_numbering, report.last.items()))}, each stored once"
     return "no gap in time; without seq this is all that can be told"
+
+
+def _numbering(name: str, last: int) -> str:
+    return f"{f'session {foreign(name)} ' if name else ''}seq 0-{last}"
 
 
 def _table(report: Report) -> Table:

@@ -48,7 +48,6 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
     "between": ("reading", "paging"),
     "forget": ("preamble", "letter", "paging"),
     **dict.fromkeys(("look", "next", "sizes"), ("reading",)),
-    "scan": ("reading", "paging"),
     "letters": ("reading", "letter", "paging"),
     "replay": ("pushing", "order", "letter"),
 }

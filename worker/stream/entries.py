@@ -199,7 +199,7 @@ class Entries:
             lambda start: Call("between", keys, [*conversation, last, start, CHUNKS_PAGE]), first
         )
         async for (entries,) in pages:
-            found += [chunk for flat in entries if (chunk := _chunk(flat)) is not None]
+            found += [chunk for _, flat in entries if (chunk := _chunk(flat)) is not None]
         return found
 
     async def read(self, requests: Sequence[ReadRequest]) -> list[_Page]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES
-from worker.batch import Conversation, EntryId
+from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES, Chunk, parse
+from codec.errors import BadEntry
+from codec.sessions import session_name
+from worker.batch import Conversation, EntryId, entry_order
 from worker.stream.client import Call, Client
+from worker.stream.entries import tombstone_position
 from worker.stream.keys import Keys
 
 PAGE = 25
@@ -21,19 +25,28 @@ _SECONDS = re.compile(rb"[0-9]{1,12}(\.[0-9]{1,30})?")
 class ChunkFacts:
     """An entry's own words, untrusted: None where it says nothing, or nothing readable.
 
-    `start` in Unix seconds; `samples` at `sample_rate`, in Hz.
+    `session` as texts spell it, "" without one; `start` in Unix seconds; `samples` at `sample_rate`, in Hz.
     """
 
+    session: str
     seq: int | None
     start: float | None
     samples: int | None
     sample_rate: int
 
     @classmethod
-    def of(cls, seq: bytes | None, timestamp: bytes | None, rate: bytes | None, pcm_bytes: int | None) -> ChunkFacts:
+    def of(
+        cls,
+        session: bytes | None,
+        seq: bytes | None,
+        timestamp: bytes | None,
+        rate: bytes | None,
+        pcm_bytes: int | None,
+    ) -> ChunkFacts:
         """Read the fields of an entry, of its PCM only the length."""
         known_rates = {str(known).encode(): known for known in SAMPLE_RATES}
         return cls(
+            session=session_name(session),
             seq=int(seq) if seq is not None and _SEQ.fullmatch(seq) else None,
             start=float(timestamp) if timestamp is not None and _SECONDS.fullmatch(timestamp) else None,
             samples=None if pcm_bytes is None else pcm_bytes // BYTES_PER_SAMPLE,
@@ -48,39 +61,73 @@ class ChunkFacts:
 
 @dataclass(frozen=True, slots=True)
 class HeldChunk:
-    """A chunk that is still in its stream."""
+    """A chunk that is still in its stream; `identity` is None if no worker will take it."""
 
     entry: EntryId
     facts: ChunkFacts
+    identity: bytes | None = None
 
 
 async def held_chunks(client: Client, keys: Keys, partition: int, conversation: Conversation) -> list[HeldChunk]:
-    """All chunks of a conversation that its partition's stream still holds, in its order. Raises `StreamError`."""
+    """All chunks of a conversation that its partition's stream still holds, in its order. Raises `StreamError`.
+
+    Of their audio only a few are in memory at a time.
+    """
     stream = [keys.stream(partition)]
-    pages = client.pages(lambda start: Call("scan", stream, [*conversation, start, PAGE]))
-    return [HeldChunk(entry.decode(), ChunkFacts.of(*facts)) async for (chunks,) in pages for entry, *facts in chunks]
+    pages = client.pages(lambda start: Call("between", stream, [*conversation, "+", start, PAGE]))
+    return [
+        _held(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
+        async for (page,) in pages
+        for entry, flat in page
+    ]
 
 
-async def deleted_ms(client: Client, keys: Keys, partition: int, conversation: Conversation) -> int | None:
-    """Redis' time in ms at which the conversation or its user was last deleted; None if never. Raises `StreamError`."""
-    times = await client.command(lambda redis: redis.hmget(keys.deleted(partition), list(conversation.tombstones)))
-    return max((int(time) for time in times if time is not None), default=None)
+def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
+    session, seq, timestamp, rate = map(fields.get, (b"session", b"seq", b"timestamp", b"sample_rate"))
+    facts = ChunkFacts.of(session, seq, timestamp, rate, len(fields[b"pcm"]))
+    try:
+        content = parse(fields)
+    except BadEntry:
+        return HeldChunk(entry, facts)
+    return HeldChunk(entry, facts, content.identity() if isinstance(content, Chunk) else None)
+
+
+async def deletion(client: Client, keys: Keys, partition: int, conversation: Conversation) -> EntryId | None:
+    """The last entry that deletions of the conversation or of its user cover; None if there was none.
+
+    Raises:
+        StreamError: Redis can't be read.
+    """
+    names = list(conversation.tombstones)
+    found = await client.command(lambda redis: redis.hmget(keys.deleted(partition), names))
+    positions = [tombstone_position(position) for position in found if position is not None]
+    return max(positions, key=entry_order, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What a done event says: the object, and the id of its first chunk."""
+    """What a done event says: the object, its first chunk's entry, and which chunks of which stream it holds."""
 
     object: str
     first_entry: str
+    stream: str = ""
+    chunks_digest: str = ""
 
 
 async def announcements(
-    client: Client, keys: Keys, partition: int, conversation: Conversation, *, since_ms: int
+    client: Client, keys: Keys, partition: int, conversation: Conversation, *, after: EntryId
 ) -> list[Announced]:
-    """A conversation's done events after `since_ms`, Redis' time. Raises `StreamError`."""
-    events = await client.command(lambda redis: redis.xrange(keys.done(partition), f"({since_ms}-0"))
+    """A conversation's done events about audio after the entry `after`. Raises `StreamError`."""
+    events = await client.command(lambda redis: redis.xrange(keys.done(partition)))
     wanted = tuple(name.encode() for name in conversation)
     said = [facts for _, facts in events if (facts.get(b"uid"), facts.get(b"conversation_id")) == wanted]
-    texts = [[facts.get(name, b"").decode(errors="replace") for name in (b"object", b"first_entry")] for facts in said]
-    return [Announced(*each) for each in texts]
+    names = (b"object", b"first_entry", b"stream", b"chunks_digest")
+    told = [Announced(*(facts.get(name, b"").decode(errors="replace") for name in names)) for facts in said]
+    return [event for event in told if _is_after(event.first_entry, after)]
+
+
+def _is_after(entry: str, other: EntryId) -> bool:
+    try:
+        return entry_order(entry) > entry_order(other)
+    except ValueError:  # of somebody who has no entries
+        return True

@@ -1,6 +1,6 @@
 -- KEYS dead | ARGV page start, page size
 -- Describes dead letters without their audio. Returns the next page's start ("" at the end) and, per letter: id, reason,
--- entry, bytes, fields, and uid, conversation_id, seq, timestamp, sample_rate, length of pcm (false without one).
+-- entry, bytes, fields, and uid, conversation_id, session, seq, timestamp, sample_rate, length of pcm (false without one).
 local page = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 local letters = {}
 for _, letter in ipairs(page) do
@@ -16,7 +16,7 @@ for _, letter in ipairs(page) do
     end
   end
   local description = {letter[1], reason, entry, bytes, #fields / 2}
-  for _, name in ipairs({'uid', 'conversation_id', 'seq', 'timestamp', 'sample_rate'}) do
+  for _, name in ipairs({'uid', 'conversation_id', 'session', 'seq', 'timestamp', 'sample_rate'}) do
     description[#description + 1] = value_of(fields, name)
   end
   description[#description + 1] = pcm
