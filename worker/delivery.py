@@ -78,7 +78,10 @@ class Delivery:
         while outcome == "withdrawn":  # whoever made the object removes it: it lost its seal before we came
             await self._placement.withdraw(stored)
             stored, outcome = await self._placed(closed, finished, pending)
-        if outcome == "deleted" or (outcome == "gone" and stored.created and await self._is_uncounted(closed, stored)):
+        if outcome == "gone" and stored.created and await self._is_uncounted(closed, stored):
+            await self._placement.withdraw(stored)
+            stored = replace(stored, covered=())
+        elif outcome == "deleted":
             await self._placement.withdraw(stored)
         self._report(closed, stored, outcome)
         exact = outcome != "gone" and set(stored.covered) <= set(closed.seal.all_ids)

@@ -115,7 +115,8 @@ class Partition:
         """The stream holds nothing beyond the cursor; what was pending with us and has not come is lost."""
         self.caught_up = True
         self.read_size.reached_end()
-        self.losses.reached_end()
+        if self.doubt is None:  # else all comes again
+            self.losses.reached_end()
 
     @property
     def next_pages(self) -> float:
@@ -307,11 +308,13 @@ class Partition:
             stored = await self._delivery.deliver(closed, pending)
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must not stop the other conversations
             await self._rest_after(error, closed)
+            self.losses.expect(closed.seal.all_ids)
             self.rewind("failed")
         else:
             self._failures.pop(closed.seal.id, None)
             if not stored.complete:
                 self._recoveries.forget(closed.seal.conversation)
+                self.losses.expect(closed.seal.all_ids)
                 self.losses.stored_beside(stored.covered)
                 self.rewind("part")
         finally:
