@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any, Self
+from typing import Self
 
-from tests.harness import Rig
+from tests.harness import Rig, eventually
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
-
-SYNC_SECONDS = 10.0
-POLL_SECONDS = 0.01
 
 
 class Pair:
@@ -34,16 +31,14 @@ class Pair:
         await self.synchronised()
         return self
 
-    async def __aexit__(self, *exception: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for server in (self.primary, self.replica):
             server.kill()
         await self._stack.aclose()
 
     async def synchronised(self) -> None:
         """Wait until the replica has everything."""
-        async with asyncio.timeout(SYNC_SECONDS):
-            while not await asyncio.to_thread(self._is_synchronised):
-                await asyncio.sleep(POLL_SECONDS)
+        await eventually(lambda: asyncio.to_thread(self._is_synchronised))
 
     async def lag(self) -> None:
         """From now on the replica learns nothing, though it knows everything until now."""
@@ -64,9 +59,7 @@ class Pair:
     async def fail_back(self) -> None:
         """The former primary, which has lived on, takes over the promoted one's data and then its place."""
         await self._follow(self.primary, self.replica.port)
-        async with asyncio.timeout(SYNC_SECONDS):
-            while (await self._replication(self.primary))["master_link_status"] != "up":
-                await asyncio.sleep(POLL_SECONDS)
+        await eventually(lambda: asyncio.to_thread(self._is_following))
         await self._execute(self.primary, "REPLICAOF", "NO", "ONE")
 
     async def _follow(self, server: RedisServer, port: int) -> None:
@@ -77,13 +70,9 @@ class Pair:
             client.set("synchronised", "?")
             return bool(client.wait(1, 100))
 
-    async def _replication(self, server: RedisServer) -> dict[str, Any]:
-        def asked() -> dict[str, Any]:
-            with server.client() as client:
-                found: dict[str, Any] = client.info("replication")
-                return found
-
-        return await asyncio.to_thread(asked)
+    def _is_following(self) -> bool:
+        with self.primary.client() as client:
+            return bool(client.info("replication")["master_link_status"] == "up")
 
     async def _execute(self, server: RedisServer, *command: str) -> None:
         def executed() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 READ_BYTES = 64 * 1024
+END_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -48,6 +49,8 @@ class Proxy:
     async def __aexit__(self, *_: object) -> None:
         self.resume()
         await self.refuse()
+        if self._serving:  # they end by themselves, for their links are cut
+            await asyncio.wait(self._serving, timeout=END_SECONDS)
         for task in self._serving:
             task.cancel()
         if self._serving:

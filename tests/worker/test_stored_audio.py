@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import google_crc32c
 import pytest
@@ -24,8 +25,8 @@ from worker.stores import open_store
 
 pytestmark = pytest.mark.usefixtures("short_rests")
 
-SHORT = {"lease_ttl": 1.0, **EXACT}
-NEVER = {"batch_max_seconds": 60.0}
+SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
+NEVER: dict[str, Any] = {"batch_max_seconds": 60.0}
 OTHER_SECRET = "a secret of somebody else's own invention"
 WIDE = {"first-entry": "0-1", "last-entry": "9999999999999-0"}
 
@@ -192,7 +193,7 @@ async def test_failover_to_a_replica_whose_clock_is_behind(paired: Rig, pair: Pa
 async def stream_id(rig: Rig, talk: Talk) -> str:
     """As whoever may read Redis knows it."""
     consumers = await rig.redis.xinfo_consumers(rig.keys.stream(rig.partition(talk.conversation_id)), "workers")
-    names = [consumer["name"].decode() for consumer in consumers]
+    names: list[str] = [consumer["name"].decode() for consumer in consumers]
     return next(name.removeprefix("stream:") for name in names if name.startswith("stream:"))
 
 
