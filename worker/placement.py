@@ -116,6 +116,11 @@ class Attempt:
 
     async def store(self, store: WatchedStore) -> Stored:
         """One try. Raises `StoreError`."""
+        stored = await self._stored(store)
+        store.accepted()
+        return stored
+
+    async def _stored(self, store: WatchedStore) -> Stored:
         finished = self.finished
         name, (folder, _, _) = finished.seal.object, finished.seal.object.rpartition("/")
         if known := self._among(await self._candidates(store)):

@@ -29,16 +29,29 @@ class StoreHealth:
 
     failing_since: float | None = None
     cause: str = ""
+    _refuses_audio: bool = field(default=False, repr=False)
     _wanted: int = field(default=0, repr=False)
 
     def failing_for(self, now: float) -> float:
         """Seconds at monotonic time `now`."""
         return 0.0 if self.failing_since is None else now - self.failing_since
 
+    def refused(self, now: float, cause: str, *, audio: bool) -> None:
+        """The store has refused something, perhaps audio."""
+        if self.failing_since is None:
+            self.failing_since = now
+        self.cause = cause
+        self._refuses_audio |= audio
+
+    def answered(self, *, audio: bool) -> None:
+        """The store has done something. One that refuses audio is not well because it lets us look."""
+        if audio or not self._refuses_audio:
+            self.failing_since, self._refuses_audio = None, False
+
     def nothing_waits(self) -> None:
         """Somebody has no audio left for the store. If nobody has any, nobody would notice the end of an outage."""
         if not self._wanted:
-            self.failing_since = None
+            self.answered(audio=True)
 
     @contextmanager
     def wanted(self) -> Iterator[None]:
@@ -74,14 +87,18 @@ class WatchedStore:
 
     async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """Store a new object. Raises `ObjectExists`."""
-        await self._watched(lambda: self._store.create(name, data, metadata))
+        await self._watched(lambda: self._store.create(name, data, metadata), audio=True)
+        self.accepted()
 
     async def put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
         """Store a new object; None when it is stored, else what has the name.
 
         A name that is taken by nothing is a refusal: whoever took it for an answer would ask again at once, for ever.
         """
-        return await self._watched(lambda: self._put(name, data, metadata))
+        found = await self._watched(lambda: self._put(name, data, metadata), audio=True)
+        if found is None:
+            self.accepted()
+        return found
 
     async def stat(self, name: str) -> BlobInfo | None:
         """Describe an object; None if there is none."""
@@ -103,9 +120,13 @@ class WatchedStore:
 
         return await self._watched(request)
 
+    def accepted(self) -> None:
+        """Take note that audio is stored, whichever answers have told it."""
+        self.health.answered(audio=True)
+
     def refused(self, error: StoreError) -> StoreError:
-        """Take note of a refusal that only several answers together make."""
-        self._refused(error)
+        """Take note of a refusal of audio that only several answers together make."""
+        self._refused(error, audio=True)
         return error
 
     async def _put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
@@ -119,27 +140,26 @@ class WatchedStore:
             return found
         return None
 
-    async def _watched(self, request: Callable[[], Awaitable[T]]) -> T:
+    async def _watched(self, request: Callable[[], Awaitable[T]], *, audio: bool = False) -> T:
+        """Make a request, which may be one to store audio."""
         try:
             async with self._slots:
                 answer = await request()
         except (ObjectExists, ObjectMissing):
-            self.health.failing_since = None
+            self.health.answered(audio=audio)
             raise
         except StoreError as error:
-            self._refused(error)
+            self._refused(error, audio=audio)
             raise
         except Exception as error:  # whatever it is, the audio is not stored
             text = f"the store failed with {type(error).__name__}: {str(error)[:MAX_DETAIL]}"
             unknown = StoreError(text, cause="unexpected")
-            self._refused(unknown)
+            self._refused(unknown, audio=audio)
             raise unknown from error
-        self.health.failing_since = None
+        self.health.answered(audio=False)
         return answer
 
-    def _refused(self, error: StoreError) -> None:
-        if self.health.failing_since is None:
-            self.health.failing_since = self.clock()
-        self.health.cause = error.cause
+    def _refused(self, error: StoreError, *, audio: bool) -> None:
+        self.health.refused(self.clock(), error.cause, audio=audio)
         self._metrics.retries.labels(error.cause).inc()
         log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))
