@@ -21,7 +21,7 @@ class SpoolPlacement:
     Args:
         direct: gives up with `Outage` when the store refuses for long.
         spool: takes what the store does not; when it refuses too, the batch waits and its audio stays in Redis.
-        first: always spool before the store is asked.
+        first: spool before the store is asked, unless it may hold a part of the batch already.
     """
 
     def __init__(
@@ -32,14 +32,18 @@ class SpoolPlacement:
         self._metrics = metrics
         self._secrets = secrets
         self._withdrawn: set[str] = set()
-        self._ways = (self._spooled, direct.place) if first else (direct.place, self._spooled)
+        self._asking_first = (direct.place, self._spooled)
+        self._ways = (self._spooled, direct.place) if first else self._asking_first
 
     async def place(self, finished: Finished, pending: Pending) -> Stored:
         """See `Placement`."""
-        if finished.recovered and (known := await self._found(finished, pending)):
-            return known
+        ways = self._ways
+        if finished.recovered:
+            if known := await self._found(finished, pending):
+                return known
+            ways = self._asking_first  # whether a part of it is stored: as a whole it would be stored beside that
         while True:
-            for way in self._ways:
+            for way in ways:
                 with suppress(Outage, SpoolRefused):
                     return await way(finished, pending)
             await asyncio.sleep(REST_SECONDS)
