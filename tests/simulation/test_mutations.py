@@ -16,10 +16,8 @@ from tests.simulation.redis_scripts import SCRIPTS
 from tests.simulation.runner import play
 from tests.simulation.world import Run, World
 from worker import conflict, placement
-from worker.batch import Conversation, EntryId, entry_order
+from worker.batch import EntryId, entry_order
 from worker.conflict import Judgement, Verdict
-from worker.intake import Intake
-from worker.partition import Partition
 from worker.recovery import Recoveries
 from worker.seal import Seal
 from worker.stores import BlobInfo
@@ -143,10 +141,6 @@ def claimed_by_anyone(mapping: Mapping[str, str], *_: object, **__: object) -> o
     return claimed(mapping)
 
 
-def no_conversations(_: Partition) -> set[Conversation]:
-    return set()
-
-
 def do_nothing(*_: object) -> None:
     """In the place of what should be done."""
 
@@ -159,12 +153,6 @@ def test_owners_that_die_again_and_again_are_no_trouble(seed: int) -> None:
 def test_recognising_audio_by_a_range_of_ids_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "judge", judge_by_range)
     assert is_caught(with_forgeries)
-
-
-def test_sealing_later_audio_while_earlier_is_in_question_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Partition, "_conversations_in_question", no_conversations)
-    monkeypatch.setattr(Intake, "interrupt", do_nothing)
-    assert is_caught(with_many_failovers, prepare=forgetful, first=FORGETFUL_SEED)
 
 
 def test_believing_forged_metadata_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
