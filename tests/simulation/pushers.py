@@ -43,6 +43,7 @@ class Habits:
     end: float = 0.03
     bad: float = 0.01
     rest: float = 0.02
+    restart: float = 0.0
     with_seq: bool = True
 
 
@@ -63,6 +64,8 @@ class Pusher:
         self._pushed = pushed
         self._random = random
         self._timestamp = FIRST_TIMESTAMP
+        self._life: bytes | None = None
+        self._seq = 0
         self._late: set[asyncio.Task[None]] = set()
 
     async def run(self, prefix: str, partitions: int) -> None:
@@ -94,9 +97,14 @@ class Pusher:
             self._timestamp += 2.5 * CHUNK_SECONDS
         if self._happens(self._habits.long_gap):
             self._timestamp += 100
-        seq = number - 1 if self._habits.with_seq else None
-        pcm = numbered(number, SAMPLES)
-        chunk = Chunk(*self._conversation, self._timestamp, pcm, sample_rate=RATE, protection="standard", seq=seq)
+        if self._happens(self._habits.restart):
+            self._life, self._seq = b"life from %d" % number, 0
+        chunk = Chunk(
+            *(*self._conversation, self._timestamp, numbered(number, SAMPLES), RATE, "standard"),
+            seq=self._seq if self._habits.with_seq else None,
+            session=self._life,
+        )
+        self._seq += 1
         self._timestamp += CHUNK_SECONDS
         return chunk
 

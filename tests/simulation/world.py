@@ -71,6 +71,7 @@ class World:
     oldest_batch: float
     ends: float
     slow_clock: float
+    restarts: float
 
     @classmethod
     def of(cls, seed: int, *, failovers: bool | None = None) -> World:
@@ -94,6 +95,7 @@ class World:
             forgeries=random.choice((0, 0, 0, 2, 6)),
             oldest_batch=random.choice((1.0, 1.0, 4.0)),
             ends=random.choice((0.03, 0.03, 0.2)),
+            restarts=random.choice((0.0, 0.1)),
             slow_clock=random.choice((0.0, 0.0, 1.0, 5.0)),
         )
 
@@ -185,7 +187,12 @@ class Run:
     def _pusher(self, number: int) -> Pusher:
         world = self.world
         with_seq = self.random.random() < 0.6
-        habits = Habits(world.chunks, world.interval, twin=world.twins, end=world.ends, with_seq=with_seq)
+        habits = Habits(
+            *(world.chunks, world.interval, world.twins),
+            end=world.ends,
+            restart=world.restarts,
+            with_seq=with_seq,
+        )
         return Pusher(self.conversation(number), habits, lambda: self.redis, self.pushed, self.random)
 
     def _start_worker(self) -> None:
