@@ -1,6 +1,7 @@
-"""`make chaos`: simulated worlds, real processes with 200 kills, a flood, outages; status 1 if anything is wrong.
+"""`make chaos`: simulated worlds, real processes with 200 kills, a flood, outages, losses; status 1 if it finds anything.
 
-`make chaos ARGS=flood`, `ARGS=outage` and `ARGS="soak --minutes 15"` do only that; a soak is not done by default.
+`make chaos ARGS=flood`, `ARGS=outage`, `ARGS=forgetting` and `ARGS="soak --minutes 15"` do only that; a soak is not
+done by default. Forgetting is what happens when Redis is killed and an older copy of its data is put back.
 `--seed N` repeats the decisions of a run. Processes keep their own time: it is the same trouble, not the same run.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from tests.chaos.conservation import conserve, scale
 from tests.chaos.flood import flood
+from tests.chaos.forgetting import forgetting
 from tests.chaos.outage import outage
 from tests.chaos.soak import soak
 from tests.chaos.trouble import Plan
@@ -30,9 +32,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="by default another one each time")
     parser.add_argument("--kills", type=int, default=200, help="workers to kill with Opus and PCM together")
     parser.add_argument("--worlds", type=int, default=5000, help="simulated worlds")
-    parser.add_argument("what", nargs="?", choices=("kills", "flood", "outage", "soak"), help="only this")
+    parser.add_argument("what", nargs="?", choices=("kills", "flood", "outage", "forgetting", "soak"), help="only this")
     parser.add_argument("--bad", type=int, default=100_000, help="bad entries of the flood")
     parser.add_argument("--crowd", type=int, default=10_000, help="its conversations of one chunk")
+    parser.add_argument("--losses", type=int, default=60, help="restores of Redis and kills of workers, of forgetting")
     parser.add_argument("--minutes", type=float, default=15, help="of the soak")
     parser.add_argument("--sessions", type=int, default=100, help="of the soak, in real time")
     arguments = parser.parse_args()
@@ -49,6 +52,9 @@ def main() -> int:
             _say(f"\nThe store is away for long, {'with a spool' if spooled else 'without a spool'}")
             plan = Plan(seed=arguments.seed, codec="opus")
             wrong += _run(partial(outage, sessions=200, spooled=spooled), plan)
+    if arguments.what in (None, "forgetting"):
+        _say(f"\nRedis goes back to older copies of its data; {arguments.losses} restores and kills")
+        wrong += _run(forgetting, Plan(seed=arguments.seed, talks=30, kills=arguments.losses, pace=1.5))
     if arguments.what == "soak":
         _say(f"\n{arguments.sessions} sessions for {arguments.minutes:g} minutes")
         plan = Plan(seed=arguments.seed, codec="opus", lease_ttl=15.0, partitions=64)

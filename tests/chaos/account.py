@@ -63,7 +63,7 @@ def _audio(talk: Talk, blobs: Sequence[Blob]) -> Iterator[str]:
     if own != by_entry:
         yield f"{talk.conversation_id}: the blobs' names are not in the order of their entries"
     try:
-        stored = [number for blob in own for number in _numbers(blob)]
+        stored = [number for blob in own for number in numbers_of(blob)]
     except ValueError as error:
         yield f"{talk.conversation_id}: {error}"
         return
@@ -74,7 +74,7 @@ def _audio(talk: Talk, blobs: Sequence[Blob]) -> Iterator[str]:
         yield f"{talk.conversation_id}: of {talk.pushed} chunks {missing} are missing, {doubled} doubled: {stored}"
 
 
-def _numbers(blob: Blob) -> list[int]:
+def numbers_of(blob: Blob) -> list[int]:
     """The chunks in a blob: told by each of its samples, or for Opus, which changes them, by metadata and length."""
     metadata = BlobMetadata.from_mapping(blob.metadata)
     audio = decode(blob.data, blob.name, blob.metadata, secrets=[TEST_SECRET])

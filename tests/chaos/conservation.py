@@ -45,6 +45,7 @@ class World:
     bucket: GcsClient
     client: redis.asyncio.Redis
     keys: Keys
+    server: RedisServer
 
     async def quiet(self) -> None:
         """Wait until nothing is left in Redis."""
@@ -81,7 +82,7 @@ async def world(plan: Plan, directory: Path) -> AsyncIterator[World]:
             keys = Keys(PREFIX)
             fleet = await stack.enter_async_context(Fleet(_settings(plan, server, bucket), clients[0]))
             pusher = Pusher(clients[1], keys, plan.partitions, Random(plan.seed))
-            yield World(plan, fleet, pusher, bucket, clients[0], keys)
+            yield World(plan, fleet, pusher, bucket, clients[0], keys, server)
     finally:
         server.kill()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.chaos.conservation import conserve, scale
+from tests.chaos.forgetting import forgetting
 from tests.chaos.trouble import Plan
 
 
@@ -15,4 +16,9 @@ async def test_whatever_happens_to_workers_every_sample_is_stored_once(tmp_path:
 
 async def test_scaling_shares_evenly_and_moves_no_more_than_it_must(tmp_path: Path) -> None:
     wrong, figures = await scale(Plan(seed=2, talks=20, codec="opus"), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_what_redis_forgets_is_neither_lost_nor_doubled(tmp_path: Path) -> None:
+    wrong, figures = await forgetting(Plan(seed=3, talks=12, kills=6, pace=0.8), tmp_path)
     assert wrong == [], figures
