@@ -1,4 +1,4 @@
-"""`make chaos`: simulated worlds, real processes with 200 kills, a flood, outages, losses; status 1 if it finds anything.
+"""`make chaos`: simulated worlds, real processes with 200 kills, a flood, outages, losses; 1 if anything is wrong.
 
 `make chaos ARGS=flood`, `ARGS=outage`, `ARGS=forgetting` and `ARGS="soak --minutes 15"` do only that; a soak is not
 done by default. Forgetting is what happens when Redis is killed and an older copy of its data is put back.

@@ -28,7 +28,7 @@ from tests.simulation.audio import numbered
 from tests.simulation.redis_model import parsed_id
 from worker.archive.copying import copy
 from worker.archive.deletion import delete_all
-from worker.errors import StoreError, StreamError
+from worker.errors import NothingStored, StoreError, StreamError
 from worker.stores import Store, open_store
 from worker.stream.tombstones import opened
 
@@ -254,7 +254,10 @@ class Forgetting:
     async def _copy_blobs(self) -> None:
         source, target = self._random.sample(self._sessions.all, 2)
         async with self._store() as store:
-            report = await copy(store, UID, [source.conversation_id], target.conversation_id)
+            try:
+                report = await copy(store, UID, [source.conversation_id], target.conversation_id)
+            except NothingStored:
+                return
         self.counts["blobs copied"] += len(report.copies)
 
 
@@ -305,7 +308,20 @@ def _audio(session: Session, blobs: Sequence[Blob]) -> Iterator[str]:
     if doubled := sorted(number for number, count in Counter(stored).items() if count > 1):
         yield f"{session.conversation_id}: {doubled} are doubled"
     if stored != sorted(stored):
-        yield f"{session.conversation_id}: the order is {stored}"
+        yield f"{session.conversation_id}: the order is wrong: {_out_of_order(session, own)}"
+
+
+def _out_of_order(session: Session, own: Sequence[Blob]) -> list[str]:
+    """The blobs where it is, with a star at what Redis may have forgotten."""
+    told, last = [], 0
+    for blob in own:
+        numbers = [number - session.base for number in numbers_of(blob) if 0 < number - session.base <= MOST_CHUNKS]
+        certain = [number for number in numbers if number not in session.lost]
+        if certain and [last, *certain] != sorted([last, *certain]):
+            shown = " ".join(f"{number}{'*' if number in session.lost else ''}" for number in numbers)
+            told.append(f"{blob.name.rpartition('/')[2]} {blob.metadata.get('first-entry')} {shown} after {last}")
+        last = max([last, *certain])
+    return told
 
 
 def _figures(there: World, sessions: Sessions, trouble: Forgetting) -> list[str]:
