@@ -28,6 +28,7 @@ from tests.simulation.audio import numbered
 from tests.simulation.redis_model import parsed_id
 from worker.archive.copying import copy
 from worker.archive.deletion import delete_all
+from worker.batch import entry_order
 from worker.errors import NothingStored, StoreError, StreamError
 from worker.stores import Store, open_store
 from worker.stream.tombstones import opened
@@ -293,7 +294,7 @@ async def _findings(there: World, sessions: Sessions) -> list[str]:
 
 def _audio(session: Session, blobs: Sequence[Blob]) -> Iterator[str]:
     folder = f"chunks/{UID}/{session.conversation_id}/"
-    own = sorted((blob for blob in blobs if blob.name.startswith(folder)), key=lambda blob: parse_name(blob.name).start)
+    own = sorted((blob for blob in blobs if blob.name.startswith(folder)), key=_by_entry if session.lost else _by_start)
     try:
         found = [number - session.base for blob in own for number in numbers_of(blob)]
     except ValueError as error:
@@ -311,16 +312,27 @@ def _audio(session: Session, blobs: Sequence[Blob]) -> Iterator[str]:
         yield f"{session.conversation_id}: the order is wrong: {_out_of_order(session, own)}"
 
 
+def _by_start(blob: Blob) -> float:
+    return parse_name(blob.name).start
+
+
+def _by_entry(blob: Blob) -> tuple[int, int]:
+    """A chunk that Redis forgot may be pushed again after later ones; then the stream tells the order."""
+    return entry_order(blob.metadata["first-entry"])
+
+
 def _out_of_order(session: Session, own: Sequence[Blob]) -> list[str]:
     """The blobs where it is, with a star at what Redis may have forgotten."""
-    told, last = [], 0
+    told, last, before = [], 0, ""
     for blob in own:
         numbers = [number - session.base for number in numbers_of(blob) if 0 < number - session.base <= MOST_CHUNKS]
         certain = [number for number in numbers if number not in session.lost]
+        shown = " ".join(f"{number}{'*' if number in session.lost else ''}" for number in numbers)
+        shown = f"{blob.name.rpartition('/')[2]} {blob.metadata.get('first-entry')}: {shown}"
         if certain and [last, *certain] != sorted([last, *certain]):
-            shown = " ".join(f"{number}{'*' if number in session.lost else ''}" for number in numbers)
-            told.append(f"{blob.name.rpartition('/')[2]} {blob.metadata.get('first-entry')} {shown} after {last}")
-        last = max([last, *certain])
+            told.append(f"{shown} after {before}")
+        if certain and certain[-1] > last:
+            last, before = certain[-1], shown
     return told
 
 
