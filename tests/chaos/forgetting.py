@@ -209,7 +209,11 @@ class Forgetting:
 
     async def _restore(self) -> None:
         """Kill Redis, and start it with what it held some time ago."""
-        copied = self._random.choice((*2 * self._copies[-1:], *self._copies))
+        copied = self._random.choice(self._copies)
+        if self._random.random() < 0.6:  # as a replica that is only a little behind
+            await self._take_copy()
+            copied = self._copies[-1]
+            await asyncio.sleep(self._random.random())
         self._sessions.incarnation += 1
         self._there.server.kill()
         shutil.copy(copied.path, self._directory / "dump.rdb")
