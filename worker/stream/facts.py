@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES, Chunk, parse
 from codec.errors import BadEntry
 from codec.sessions import session_name
-from worker.batch import Conversation, EntryId, entry_order
+from worker.batch import Conversation, EntryId, entry_ms, entry_order
+from worker.errors import StreamError
 from worker.stream.client import Call, Client
 from worker.stream.entries import tombstone_position
 from worker.stream.keys import Keys
@@ -96,12 +97,17 @@ async def deletion(client: Client, keys: Keys, partition: int, conversation: Con
     """The last entry that deletions of the conversation or of its user cover; None if there was none.
 
     Raises:
-        StreamError: Redis can't be read.
+        StreamError: Redis can't be read, or a recorded deletion makes no sense.
     """
     names = list(conversation.tombstones)
     found = await client.command(lambda redis: redis.hmget(keys.deleted(partition), names))
-    positions = [tombstone_position(position) for position in found if position is not None]
-    return max(positions, key=entry_order, default=None)
+    try:
+        positions = [tombstone_position(position) for position in found if position is not None]
+        return max(positions, key=entry_order, default=None)
+    except ValueError as error:
+        raise StreamError(
+            f"{keys.deleted(partition)} holds no position of a stream: {error}", cause="refused"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +126,17 @@ async def announcements(
     """A conversation's done events about audio after the entry `after`. Raises `StreamError`."""
     events = await client.command(lambda redis: redis.xrange(keys.done(partition)))
     wanted = tuple(name.encode() for name in conversation)
-    said = [facts for _, facts in events if (facts.get(b"uid"), facts.get(b"conversation_id")) == wanted]
     names = (b"object", b"first_entry", b"stream", b"chunks_digest")
-    told = [Announced(*(facts.get(name, b"").decode(errors="replace") for name in names)) for facts in said]
-    return [event for event in told if _is_after(event.first_entry, after)]
+    told = [
+        (event.decode(), Announced(*(facts.get(name, b"").decode(errors="replace") for name in names)))
+        for event, facts in events
+        if (facts.get(b"uid"), facts.get(b"conversation_id")) == wanted
+    ]
+    return [announced for event, announced in told if _is_after(event, announced.first_entry, after)]
 
 
-def _is_after(entry: str, other: EntryId) -> bool:
+def _is_after(event: EntryId, first_entry: str, position: EntryId) -> bool:
     try:
-        return entry_order(entry) > entry_order(other)
-    except ValueError:  # of somebody who has no entries
-        return True
+        return entry_order(first_entry) > entry_order(position)
+    except ValueError:  # an event that names no entry: only its own time is left to compare
+        return entry_ms(event) >= entry_ms(position)
