@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -171,6 +172,46 @@ def test_blob_that_got_another_name_is_not_absent() -> None:
     assert Evidence([stored], announced=[renamed, of_an_older_version, other]).absent == [other.object]
 
 
+def test_renamed_blob_that_nobody_authenticates_does_not_stand_for_an_announced_one() -> None:
+    proven, forged = holding(b"the one."), holding(b"the one.", secret="somebody else's secret of 32 bytes")
+    event = Announced("chunks/u/c/0.001.opus", "1-0", proven["stream"], proven["chunks-digest"])
+
+    def absent(more: Mapping[str, str], *secrets: str) -> list[str]:
+        return Evidence([blob(0, "0-0", chunks=1, more=more)], announced=[event], secrets=secrets).absent
+
+    assert absent(proven, TEST_SECRET) == []
+    assert absent(forged, TEST_SECRET) == [event.object]
+    assert absent(forged) == []
+
+
+@pytest.mark.parametrize("secrets", [[], [TEST_SECRET]])
+def test_manifest_of_another_object_proves_nothing(secrets: list[str]) -> None:
+    other = Manifest.of("5d" * 16, b"the one.", 999, 7).to_mapping("u", "c", TEST_SECRET)
+
+    assert not judged(blob(0, "0-0", chunks=1, more=other), held(0, identity=b"the one."), secrets=secrets).complete
+
+
+@pytest.mark.parametrize(
+    ("seqs", "chunk", "undecided"),
+    [
+        ("0-599", held(7), True),  # it may be that one, or of a pusher that restarted
+        ("0-599", held(600), False),
+        ("#600", held(7, session="a"), True),
+        (None, held(None), True),
+        ("a:0-599", held(7, session="b"), False),
+    ],
+)
+def test_chunk_that_may_be_in_a_blob_that_lists_none_is_not_provable(
+    seqs: str | None, chunk: HeldChunk, undecided: bool
+) -> None:
+    identities = [number.to_bytes(8, "big") for number in range(600)]
+    report = judged(blob(0, seqs, chunks=600, more=holding(*identities)), chunk)
+    problem = "not provable: 1 chunk in Redis may be in blobs that list no identities"
+
+    assert report.waiting == [chunk]
+    assert (problem in report.problems()) is undecided
+
+
 def test_numbers_excuse_a_pause_of_the_pusher() -> None:
     report = judged(blob(0, "0-4"), blob(100, "5-9"))
 
@@ -267,7 +308,7 @@ async def test_lost_blob_is_missed_to_the_number(rig: Rig) -> None:
 
     code, answer = await asked(rig)
 
-    assert (code, answer["missing"], answer["absent"]) == (1, "3-5", [lost.name])
+    assert (code, answer["missing"], answer["absent"]) == (1, {"": "3-5"}, [lost.name])
     assert (
         f"done, but not in the store: 1 of the blobs, first {lost.name}; in a spool, or deleted since"
         in answer["problems"]
@@ -288,7 +329,7 @@ async def test_audio_is_told_wherever_it_is(rig: Rig) -> None:
     assert code == 1
     assert [chunk["seq"] for chunk in answer["in_redis"]] == [3, 4]
     assert [found["seq"] for found in answer["dead_letters"]] == [5]
-    assert answer["missing"] == "6"
+    assert answer["missing"] == {"": "6"}
 
 
 async def test_a_pusher_that_restarts_loses_neither_silence_nor_the_proof(rig: Rig) -> None:
@@ -319,6 +360,56 @@ async def test_deletion_is_told_and_what_came_after_it_is_judged(rig: Rig) -> No
 
     assert (code, answer["problems"], answer["authenticated"]) == (1, ["it was deleted"], True)
     assert answer["deleted"] == int(ids[-1].split("-")[0]) / 1000
+
+
+async def test_events_of_what_was_deleted_are_not_expected_in_the_store(rig: Rig) -> None:
+    number = rig.partition("c")
+    await rig.redis.hset(rig.keys.deleted(number), "u/c", "5000-1")
+    for event, entry in (("6000-1", "5000-1"), ("6000-2", "5000-2"), ("6000-3", "")):
+        fields = {"uid": "u", "conversation_id": "c", "object": f"object-{event}", "first_entry": entry}
+        await rig.redis.xadd(rig.keys.done(number), fields, event)
+    assert (await asked(rig))[1]["absent"] == ["object-6000-2", "object-6000-3"]
+
+    await rig.redis.hset(rig.keys.deleted(number), "u/c", "7000-0")
+    fields = {"uid": "u", "conversation_id": "c", "object": "old", "first_entry": ""}
+    await rig.redis.xadd(rig.keys.done(number), fields, "6500-1")
+
+    code, answer = await asked(rig)
+
+    assert (code, answer["absent"], "it was deleted" in answer["problems"]) == (1, [], True)
+
+
+async def test_deletion_that_an_older_version_recorded_as_a_time_is_told(rig: Rig) -> None:
+    await rig.redis.hset(rig.keys.deleted(rig.partition("c")), "u/c", "5000")
+
+    code, answer = await asked(rig)
+
+    assert (code, answer["deleted"], "it was deleted" in answer["problems"]) == (1, 5.0, True)
+
+
+async def test_numbers_are_never_only_counted_in_the_answer(rig: Rig) -> None:
+    chunks = [Chunk("u", "c", 1000.0 + second / 10, bytes(3200), seq=2 * second) for second in range(400)]
+    await rig.push(*chunks)
+    await rig.drain(batch_max_seconds=4.0)
+
+    missing = (await asked(rig))[1]["missing"]
+
+    assert missing == {"": ",".join(str(number) for number in range(1, 798, 2))}
+
+
+async def test_without_a_secret_the_answer_says_that_nothing_is_authenticated(rig: Rig) -> None:
+    await rig.push(*(replace(chunk, protection="standard") for chunk in spoken(0, 2)))
+    await rig.drain()
+    unauthenticated = rig.settings(encryption_secret="")
+
+    told = [
+        await asyncio.to_thread(command, unauthenticated, "audit", "--uid", "u", "--conversation", "c", *options)
+        for options in ([], ["--json"])
+    ]
+
+    assert [result.exit_code for result in told] == [0, 0]
+    assert "ENCRYPTION_SECRET is not set: what blobs say of themselves is believed" in told[0].stdout
+    assert json.loads(told[1].stdout)["authenticated"] is False
 
 
 async def test_conversation_without_numbers_is_judged_by_time(rig: Rig) -> None:
@@ -354,12 +445,52 @@ async def test_table_shows_what_metadata_say_letter_by_letter(settings: MakeSett
     await store.close()
 
 
-@pytest.mark.parametrize("changes", [{"redis_url": "redis://127.0.0.1:1/0"}, {"store_url": ""}])
+async def test_sentences_show_sessions_letter_by_letter(settings: MakeSettings) -> None:
+    store = open_store(settings().store_url)
+    await store.create("chunks/u/c/1000.000.opus", b"x", {"seqs": ":bell:[red]\x1b:1"})
+
+    result = await asyncio.to_thread(command, settings(), "audit", "--uid", "u", "--conversation", "c")
+
+    assert r"missing: session :bell:[red]\x1b: seq 0 (1 chunk)" in result.stdout
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"redis_url": "redis://127.0.0.1:1/0"}, {"redis_url": "redis://127.0.0.1/x"}, {"store_url": ""}]
+)
 def test_question_that_cannot_be_answered_ends_with_2(settings: MakeSettings, changes: dict[str, str]) -> None:
     result = command(settings(**changes), "audit", "--uid", "u", "--conversation", "c")
 
     assert result.exit_code == 2
     assert result.stderr.startswith("audio-batch-worker: ")
+
+
+async def test_store_that_cannot_be_listed_ends_with_2(rig: Rig) -> None:
+    missing = rig.settings(store_url="gs://nobody-made-this-bucket")
+    rig.server.fail("list", times=1000, status=403, reason="forbidden")
+
+    for changed in (missing, rig.settings()):
+        result = await asyncio.to_thread(command, changed, "audit", "--uid", "u", "--conversation", "c")
+        assert result.exit_code == 2
+        assert result.stderr.startswith("audio-batch-worker: ")
+
+
+async def test_deletion_that_cannot_be_read_ends_with_2(rig: Rig) -> None:
+    await rig.redis.hset(rig.keys.deleted(rig.partition("c")), "u/c", "yesterday")
+
+    result = await asyncio.to_thread(command, rig.settings(), "audit", "--uid", "u", "--conversation", "c")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("audio-batch-worker: ")
+
+
+def test_crash_is_no_answer(settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.audit.collect", lambda *_, **__: 1 / 0)
+
+    result = command(settings(), "audit", "--uid", "u", "--conversation", "c")
+
+    assert result.exit_code == 2
+    assert "ZeroDivisionError" in result.stderr
 
 
 def test_id_that_cannot_be_stored_ends_with_2(settings: MakeSettings) -> None:

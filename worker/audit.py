@@ -26,7 +26,7 @@ from worker.batch import START, Conversation, EntryId
 from worker.stores import Store
 from worker.stream.client import Client
 from worker.stream.dead import DeadLetters, Letter
-from worker.stream.facts import Announced, HeldChunk, announcements, deletion, held_chunks
+from worker.stream.facts import Announced, ChunkFacts, HeldChunk, announcements, deletion, held_chunks
 from worker.stream.keys import Keys
 
 
@@ -35,7 +35,7 @@ class Evidence:
     """Everything that is known of a conversation.
 
     `deleted` is the last entry that its deletion covers, `announced` are the done events since. `secrets` authenticate
-    manifests; without any, what blobs say of themselves is believed.
+    manifests; without any, what blobs say of themselves is believed. No manifest authenticates `seqs` and `ends`.
     """
 
     blobs: Sequence[Blob]
@@ -49,7 +49,7 @@ class Evidence:
     def absent(self) -> list[str]:
         """Objects that are announced and not in the store, also not under another name."""
         names = {blob.path for blob in self.blobs}
-        held = {(blob.facts.stream, blob.facts.chunks_digest) for blob in self.blobs}
+        held = set(map(self._content, self.blobs))
         entries = {blob.facts.first_entry for blob in self.blobs}
         return [
             event.object
@@ -60,24 +60,37 @@ class Evidence:
         ]
 
     def manifest(self, blob: Blob) -> Manifest | None:
-        """What a blob proves, or at least claims, to hold."""
+        """What a blob proves, or at least claims, to hold; None if the object is not the one that was uploaded."""
+        info, name = blob.info, blob.name
+        if self.secrets:
+            manifest = verified(info.metadata, name.uid, name.conversation_id, all_secrets=self.secrets)
+        else:
+            manifest = claimed(info.metadata)
+        if manifest is None:
+            return None
+        crc32c = manifest.crc32c if info.crc32c is None else info.crc32c  # not every listing tells it
+        return manifest if manifest.fits(info.size, crc32c) else None
+
+    def _content(self, blob: Blob) -> tuple[str | None, str | None]:
+        """Stream and digest of a blob's chunks, as events tell them too."""
         if not self.secrets:
-            return claimed(blob.info.metadata)
-        name = blob.name
-        return verified(blob.info.metadata, name.uid, name.conversation_id, all_secrets=self.secrets)
+            return blob.facts.stream, blob.facts.chunks_digest
+        manifest = self.manifest(blob)
+        return (None, None) if manifest is None else (manifest.stream, manifest.digest)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """What the evidence proves.
 
-    `waiting` are chunks that only Redis holds. If chunks are `numbered`, `missing` and `doubled` are exact but for the
-    `unnumbered` blobs, which don't tell what they hold; else `seams` is all there is to judge by. `last` has the last
-    number of each numbering.
+    `waiting` are chunks that no blob is proven to hold, `undecided` those of them that a blob may hold which lists no
+    identities. If chunks are `numbered`, `missing` and `doubled` are exact but for the `unnumbered` blobs, which don't
+    tell what they hold; else `seams` is all there is to judge by. `last` has the last number of each numbering.
     """
 
     evidence: Evidence
     waiting: Sequence[HeldChunk]
+    undecided: Sequence[HeldChunk]
     numbered: bool
     last: Mapping[str, int]
     missing: Numbers
@@ -102,15 +115,20 @@ class Report:
             yield "it was deleted"
         for what, numbers in (("missing", self.missing), ("doubled", self.doubled)):
             for numbering, spans in numbers.items():
-                yield f"{what}: {_named(numbering)}seq {shown(spans)} ({_chunks(count(spans))})"
+                yield f"{what}: {named(numbering)}seq {shown(spans)} ({_chunks(count(spans))})"
         if self.numbered and self.unnumbered:
             yield f"not provable: of {len(evidence.blobs)} blobs, {len(self.unnumbered)} don't tell which seq they hold"
-        if self.waiting:
-            yield f"still in Redis: {_listed(self.waiting)}"
-        if evidence.letters:
-            yield f"in the dead letters: {_listed(evidence.letters)}"
+        yield from self._left_in_redis()
         if not self.numbered:
             yield from _doubts(self.seams)
+
+    def _left_in_redis(self) -> Iterator[str]:
+        if self.waiting:
+            yield f"still in Redis: {_listed(self.waiting)}"
+        if self.undecided:
+            yield f"not provable: {_chunks(len(self.undecided))} in Redis may be in blobs that list no identities"
+        if self.evidence.letters:
+            yield f"in the dead letters: {_listed(self.evidence.letters)}"
 
 
 def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = None) -> Report:
@@ -133,6 +151,7 @@ def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = No
     return Report(
         evidence,
         waiting=waiting,
+        undecided=list(_undecided(evidence, waiting)),
         numbered=bool(last) or any(blob.facts.seqs for blob in evidence.blobs),
         last=last,
         missing=_present(missing),
@@ -167,15 +186,36 @@ async def collect(
 
 def _only_in_redis(evidence: Evidence) -> Iterator[HeldChunk]:
     """Held chunks that no blob is proven to hold: by their identity, or by session and seq where blobs list no more."""
-    manifests = [(blob, evidence.manifest(blob)) for blob in evidence.blobs]
-    listed = {identity for _, manifest in manifests if manifest is not None for identity in manifest.listed()}
-    unlisted = [blob for blob, manifest in manifests if manifest is not None and manifest.identities is None]
-    counted = _joined(from_text(blob.facts.seqs) or {} for blob in unlisted)
+    manifests = [manifest for blob in evidence.blobs if (manifest := evidence.manifest(blob)) is not None]
+    listed = {identity for manifest in manifests for identity in manifest.listed()}
+    counted = _joined(from_text(blob.facts.seqs) or {} for blob in _unlisted(evidence))
     for chunk in evidence.held:
-        seq, session = chunk.facts.seq, chunk.facts.session
-        is_counted = bool(session) and seq is not None and not without([Span(seq, seq)], counted.get(session, ()))
+        # Without a session a number proves nothing: a pusher that restarts uses it again.
+        is_counted = bool(chunk.facts.session) and _has(counted, chunk.facts)
         if chunk.identity not in listed and not is_counted:
             yield chunk
+
+
+def _undecided(evidence: Evidence, waiting: Sequence[HeldChunk]) -> Iterator[HeldChunk]:
+    """Waiting chunks that may be in a blob of which neither identities nor numbers tell."""
+    unlisted = _unlisted(evidence)
+    counted = _joined(from_text(blob.facts.seqs) or {} for blob in unlisted)
+    silent = any(numbers_in(from_text(blob.facts.seqs) or {}) < (blob.facts.chunks or 1) for blob in unlisted)
+    for chunk in waiting:
+        if silent or _has(counted, chunk.facts):
+            yield chunk
+
+
+def _unlisted(evidence: Evidence) -> list[Blob]:
+    """Blobs with so many chunks that their manifests don't list the identities."""
+    manifests = [(blob, evidence.manifest(blob)) for blob in evidence.blobs]
+    return [blob for blob, manifest in manifests if manifest is not None and manifest.identities is None]
+
+
+def _has(numbers: Numbers, facts: ChunkFacts) -> bool:
+    if facts.seq is None:
+        return False
+    return not without([Span(facts.seq, facts.seq)], numbers.get(facts.session, ()))
 
 
 def _numbers(found: Sequence[HeldChunk] | Sequence[Letter]) -> Numbers:
@@ -215,14 +255,15 @@ def _present(numbers: Mapping[str, list[Span]]) -> Numbers:
     return {name: spans for name, spans in numbers.items() if spans}
 
 
-def _named(numbering: str) -> str:
+def named(numbering: str) -> str:
+    """What a sentence says before the numbers of a numbering: nothing, or whose they are."""
     source, slash, session = numbering.rpartition("/")
     copied = f"copied from {source}: " if slash else ""
     return copied + (f"session {session}: " if session else "")
 
 
 def _listed(found: Sequence[HeldChunk] | Sequence[Letter]) -> str:
-    numbers = ", ".join(f"{_named(name)}seq {shown(merged(spans))}" for name, spans in _numbers(found).items())
+    numbers = ", ".join(f"{named(name)}seq {shown(merged(spans))}" for name, spans in _numbers(found).items())
     return f"{numbers} ({_chunks(len(found))})" if numbers else _chunks(len(found))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import starmap
+import traceback
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from worker.cli.text import foreign, shown_bytes, shown_seconds
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from codec.sessions import Numbers
     from worker.audit import Report
     from worker.settings import Settings
 
@@ -41,7 +42,11 @@ def audit(
     """Tell whether a conversation is stored complete. Exit code: 0 complete, 1 not, 2 could not tell.
 
     What is missing, doubled, still in Redis or in the dead letters is told by session and seq; without seq, gaps are
-    told by time. With ENCRYPTION_SECRET only what blobs prove to hold counts, without it what they say.
+    told by time. With ENCRYPTION_SECRET, a chunk in Redis counts as stored only if a blob proves to hold it; without,
+    what blobs say is believed, as their seq always is.
+
+    In JSON, "missing" and "doubled" are objects from session to numbers, as {"a1b2": "3-5,9"}. The session is "" for
+    chunks without one, and follows "CONVERSATION/" for audio that was copied from another conversation.
     """
     from codec.errors import CodecError
     from worker import logs, settings
@@ -53,6 +58,9 @@ def audit(
             report = asyncio.run(_audit(settings.load(), uid, conversation, last_seq))
     except (WorkerError, CodecError) as error:
         typer.echo(f"audio-batch-worker: {error}", err=True)
+        raise typer.Exit(FAILED) from error
+    except Exception as error:
+        traceback.print_exc()  # Python's own exit code, 1, would say that the conversation is not complete
         raise typer.Exit(FAILED) from error
     if as_json:
         archives.print_json(_facts(report))
@@ -81,10 +89,10 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
 
 
 def _facts(report: Report) -> dict[str, Any]:
-    from codec.sessions import to_text
     from worker.batch import entry_ms
 
     evidence = report.evidence
+    undecided = {chunk.entry for chunk in report.undecided}
     return {
         "complete": report.complete,
         "problems": list(report.problems()),
@@ -92,8 +100,8 @@ def _facts(report: Report) -> dict[str, Any]:
         "authenticated": bool(evidence.secrets),
         "last_seq": report.last.get(""),
         "last": dict(report.last),
-        "missing": to_text(report.missing) or "",
-        "doubled": to_text(report.doubled) or "",
+        "missing": _texts(report.missing),
+        "doubled": _texts(report.doubled),
         "blobs": [
             {
                 "name": blob.path,
@@ -111,6 +119,7 @@ def _facts(report: Report) -> dict[str, Any]:
                 "session": chunk.facts.session,
                 "seq": chunk.facts.seq,
                 "start": chunk.facts.start,
+                "provable": chunk.entry not in undecided,
             }
             for chunk in report.waiting
         ],
@@ -130,6 +139,12 @@ def _facts(report: Report) -> dict[str, Any]:
     }
 
 
+def _texts(numbers: Numbers) -> dict[str, str]:
+    from codec.seqs import merged, shown
+
+    return {name: shown(merged(spans)) for name, spans in numbers.items()}
+
+
 def _print(report: Report) -> None:
     from rich.console import Console
 
@@ -137,21 +152,20 @@ def _print(report: Report) -> None:
     if report.evidence.blobs:
         console.print(_table(report))
     if report.complete:
-        console.print(_proof(report), style="bold green")
+        console.print(foreign(_proof(report), "bold green"))
     if not report.evidence.secrets and report.evidence.blobs:
         console.print("ENCRYPTION_SECRET is not set: what blobs say of themselves is believed", style="yellow")
     for problem in report.problems():
-        console.print(problem, style="bold red", markup=False)
+        console.print(foreign(problem, "bold red"))
 
 
 def _proof(report: Report) -> str:
+    from worker.audit import named
+
     if report.numbered:
-        return f"complete: {', '.join(starmap(_numbering, report.last.items()))}, each stored once"
+        numbers = ", ".join(f"{named(name)}seq 0-{last}" for name, last in report.last.items())
+        return f"complete: {numbers}, each stored once"
     return "no gap in time; without seq this is all that can be told"
-
-
-def _numbering(name: str, last: int) -> str:
-    return f"{f'session {foreign(name)} ' if name else ''}seq 0-{last}"
 
 
 def _table(report: Report) -> Table:
