@@ -21,8 +21,12 @@ from tests.harness import Rig
 from tests.letters import cemetery_of
 from worker.archive.listing import Blob
 from worker.audit import Evidence, Report, audit
+from worker.batch import Conversation
 from worker.settings import Settings
 from worker.stores import BlobInfo, open_store
+from worker.stream import facts as facts_of_entries
+from worker.stream.bounded import at_most
+from worker.stream.client import Call, Client, connect
 from worker.stream.dead import Letter
 from worker.stream.facts import Announced, ChunkFacts, HeldChunk
 
@@ -349,6 +353,33 @@ async def test_a_pusher_that_restarts_loses_neither_silence_nor_the_proof(rig: R
     await rig.push(lives[1][4])
     await rig.drain()
     assert (await asked(rig))[0] == 0
+
+
+class Frugal(Client):
+    """Refuses replies that are much larger than an entry may be."""
+
+    async def run(self, call: Call) -> Any:  # noqa: ANN401 -- as the method it replaces
+        with at_most(facts_of_entries.MAX_ENTRY_BYTES + 8192):
+            return await super().run(call)
+
+
+@pytest.mark.parametrize(("size", "readable"), [(150_000, True), (300_000, False)])
+async def test_waiting_audio_is_looked_at_in_parts_however_large_it_is(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, size: int, readable: bool
+) -> None:
+    monkeypatch.setattr(facts_of_entries, "MAX_ENTRY_BYTES", 200_000)
+    chunks = spoken(0, 2 * facts_of_entries.PAGE)
+    chunks[7] = replace(chunks[7], pcm=bytes(size))
+    await rig.push(*chunks)
+
+    async with Frugal(connect(rig.settings().redis_url)) as client:
+        found = await facts_of_entries.held_chunks(client, rig.keys, rig.partition("c"), Conversation("u", "c"))
+
+    assert [chunk.facts.seq for chunk in found] == [chunk.seq for chunk in chunks]
+    assert [chunk.identity for chunk in found if chunk.facts.seq != 7] == [
+        chunk.identity() for chunk in chunks if chunk.seq != 7
+    ]
+    assert found[7].identity == (chunks[7].identity() if readable else None)
 
 
 async def test_deletion_is_told_and_what_came_after_it_is_judged(rig: Rig) -> None:

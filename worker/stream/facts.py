@@ -12,7 +12,7 @@ from codec.sessions import session_name
 from worker.batch import Conversation, EntryId, entry_ms, entry_order
 from worker.errors import StreamError
 from worker.stream.client import Call, Client
-from worker.stream.entries import tombstone_position
+from worker.stream.entries import MAX_ENTRY_BYTES, tombstone_position
 from worker.stream.keys import Keys
 
 PAGE = 25
@@ -72,10 +72,10 @@ class HeldChunk:
 async def held_chunks(client: Client, keys: Keys, partition: int, conversation: Conversation) -> list[HeldChunk]:
     """All chunks of a conversation that its partition's stream still holds, in its order. Raises `StreamError`.
 
-    Of their audio only a few are in memory at a time.
+    Of their audio no more is in memory at a time than the largest chunk has.
     """
     stream = [keys.stream(partition)]
-    pages = client.pages(lambda start: Call("between", stream, [*conversation, "+", start, PAGE]))
+    pages = client.pages(lambda start: Call("between", stream, [*conversation, "+", start, PAGE, MAX_ENTRY_BYTES]))
     return [
         _held(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
         async for (page,) in pages
@@ -85,7 +85,8 @@ async def held_chunks(client: Client, keys: Keys, partition: int, conversation: 
 
 def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
     session, seq, timestamp, rate = map(fields.get, (b"session", b"seq", b"timestamp", b"sample_rate"))
-    facts = ChunkFacts.of(session, seq, timestamp, rate, len(fields[b"pcm"]))
+    pcm = fields.get(b"pcm")  # none if no worker will take so much
+    facts = ChunkFacts.of(session, seq, timestamp, rate, None if pcm is None else len(pcm))
     try:
         content = parse(fields)
     except BadEntry:
