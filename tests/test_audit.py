@@ -359,7 +359,7 @@ class Frugal(Client):
     """Refuses replies that are much larger than an entry may be."""
 
     async def run(self, call: Call) -> Any:  # noqa: ANN401 -- as the method it replaces
-        with at_most(facts_of_entries.MAX_ENTRY_BYTES + 8192):
+        with at_most(facts_of_entries.PAGE_BYTES + 8192):
             return await super().run(call)
 
 
@@ -367,7 +367,7 @@ class Frugal(Client):
 async def test_waiting_audio_is_looked_at_in_parts_however_large_it_is(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, size: int, readable: bool
 ) -> None:
-    monkeypatch.setattr(facts_of_entries, "MAX_ENTRY_BYTES", 200_000)
+    monkeypatch.setattr(facts_of_entries, "PAGE_BYTES", 200_000)
     chunks = spoken(0, 2 * facts_of_entries.PAGE)
     chunks[7] = replace(chunks[7], pcm=bytes(size))
     await rig.push(*chunks)

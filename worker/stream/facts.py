@@ -18,6 +18,9 @@ from worker.stream.keys import Keys
 PAGE = 25
 """Entries per script call: 25 chunks of 160 kB cost Redis a few milliseconds."""
 
+PAGE_BYTES = MAX_ENTRY_BYTES
+"""Bytes of entries per script call: always enough for one, so every call gets on."""
+
 _SEQ = re.compile(rb"[0-9]{1,15}")
 _SECONDS = re.compile(rb"[0-9]{1,12}(\.[0-9]{1,30})?")
 
@@ -75,7 +78,7 @@ async def held_chunks(client: Client, keys: Keys, partition: int, conversation: 
     Of their audio no more is in memory at a time than the largest chunk has.
     """
     stream = [keys.stream(partition)]
-    pages = client.pages(lambda start: Call("between", stream, [*conversation, "+", start, PAGE, MAX_ENTRY_BYTES]))
+    pages = client.pages(lambda start: Call("between", stream, [*conversation, "+", start, PAGE, PAGE_BYTES]))
     return [
         _held(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
         async for (page,) in pages
