@@ -28,6 +28,7 @@ from worker.intake import Intake, Rules
 from worker.memory import MemoryBudget
 from worker.metrics import Metrics
 from worker.monitor import Monitor
+from worker.orphans import Orphans
 from worker.ownership import Ownership
 from worker.partition import Partition
 from worker.recovery import Recoveries
@@ -105,7 +106,10 @@ class Worker:
         self._spooling = open_spooling(settings, client, self._entries, observed, metrics)
         place = placement(settings, observed, self._spooling, metrics)
         self._recovery = recovery(settings, observed, self._spooling, self._entries, metrics)
-        self._delivery = Delivery(self._entries, place, self._recovery, settings.secret, metrics, client.clock)
+        self._orphans = Orphans(self._entries, place, metrics)
+        self._delivery = Delivery(
+            self._entries, place, self._orphans, self._recovery, settings.secret, metrics, client.clock
+        )
         self._recorder = Recorder(_opus_encoder(settings), pool, budget)
         self._ownership = Ownership(
             client,
@@ -130,6 +134,7 @@ class Worker:
                 group.create_task(self._ownership.run(), name="ownership"),
                 group.create_task(self._monitor.measure_delay(), name="loop delay"),
                 group.create_task(self._monitor.observe(), name="gauges"),
+                group.create_task(self._orphans.run(), name="orphans"),
             ]
             if self._spooling:
                 background.append(group.create_task(self._spooling.run(), name="spool"))
@@ -138,6 +143,7 @@ class Worker:
             flush = self._settings.shutdown == "flush"
             await shut_down(self._consumer, self._ownership, flush=flush, grace=max(grace, 0.0))
             await end(background)
+            await self._orphans.leave(RELEASE_SECONDS / 2)
         log.info("worker.stopped")
 
     async def _consume(self, stop: asyncio.Event, *, drain: bool) -> None:

@@ -24,7 +24,8 @@ from worker.batch import Conversation
 from worker.closed import Closed
 from worker.errors import StreamError
 from worker.metrics import Metrics
-from worker.placement import Finished, Pending, Placement, Stored
+from worker.orphans import Orphans
+from worker.placement import Finished, Orphan, Pending, Placement, Stored
 from worker.seal import Seal
 from worker.stream.entries import DoneStep, Entries
 
@@ -51,6 +52,7 @@ class Delivery:
         self,
         entries: Entries,
         placement: Placement,
+        orphans: Orphans,
         deletions: Deletions,
         secret: str,
         metrics: Metrics,
@@ -58,6 +60,7 @@ class Delivery:
     ) -> None:
         self._entries = entries
         self._placement = placement
+        self._orphans = orphans
         self._deletions = deletions
         self._secret = secret
         self._metrics = metrics
@@ -78,9 +81,10 @@ class Delivery:
         while outcome == "withdrawn":  # whoever made the object removes it: it lost its seal before we came
             await self._placement.withdraw(stored)
             stored, outcome = await self._placed(closed, finished, pending)
-        if outcome == "gone" and stored.created and await self._is_uncounted(closed, stored):
-            await self._placement.withdraw(stored)
-            stored = replace(stored, covered=())
+        if outcome == "gone" and stored.created:
+            orphan = Orphan(closed.partition, closed.seal, stored)
+            self._orphans.add(orphan)
+            stored = replace(stored, covered=(), orphan=orphan)
         elif outcome == "deleted":
             await self._placement.withdraw(stored)
         self._report(closed, stored, outcome)
@@ -95,9 +99,12 @@ class Delivery:
         self._metrics.stage.labels(stage).observe(self._clock() - began)
 
     async def _adopted(self, closed: Closed, found: Stored) -> Stored:
-        """Finish a batch that was found to be stored; not `complete` if what was found does not count."""
+        """Finish a batch that was found to be stored; not `complete` if it must be looked for again.
+
+        It must on another server than the one of the search: what its maker has given up since may not be known there.
+        """
         with self.timed("done"):
-            outcome = await self._done(closed, found)
+            outcome = await self._patiently(partial(self._entries.done, _done_step(closed, found)))
         if outcome in ("withdrawn", "deleted"):
             await self._placement.withdraw(found)
         self._report(closed, found, "adopted" if outcome == "done" else outcome)
@@ -108,18 +115,6 @@ class Delivery:
         with self.timed("done"):
             outcome = await self._done(closed, stored)
         return stored, outcome
-
-    async def _is_uncounted(self, closed: Closed, stored: Stored) -> bool:
-        """Whether the object that we have made stands for nothing: the audio is in Redis, or in other objects.
-
-        From then on nobody counts it, so that it can be removed.
-        """
-        fate = await self._patiently(
-            lambda: self._entries.abandon(closed.partition, closed.seal, stored.name, stored.upload)
-        )
-        log.warning("delivery.abandoned", object=stored.name, fate=fate)
-        self._metrics.abandoned.labels(fate).inc()
-        return fate == "uncounted"
 
     async def _finished(self, closed: Closed) -> Finished:
         with self.timed("encode"):
@@ -147,12 +142,10 @@ class Delivery:
         return encrypt(derive_key(self._secret, seal.uid), content)
 
     async def _done(self, closed: Closed, stored: Stored) -> str:
-        seal = closed.seal
-        event = _event(seal, stored)
-        step = DoneStep(closed.partition, seal, stored.covered, stored.upload, stored.identities, event, closed.server)
-        outcome = await self._patiently(lambda: self._entries.done(step))
+        step = _done_step(closed, stored)
+        outcome = await self._patiently(partial(self._entries.done, step))
         while outcome.startswith("changed"):  # a failover may have forgotten a deletion that the bucket knows
-            await self._deletions.restore_deletions(closed.partition, seal.stream, seal.conversation)
+            await self._deletions.restore_deletions(closed.partition, closed.seal.stream, closed.seal.conversation)
             step = replace(step, server=outcome.removeprefix("changed "))
             outcome = await self._patiently(partial(self._entries.done, step))
         return outcome
@@ -211,6 +204,13 @@ def _metadata(closed: Closed, secret: str) -> BlobMetadata:
         protection=seal.protection,
         worker_version=__version__,
         key_id=None if seal.protection == "standard" else key_id(secret),
+    )
+
+
+def _done_step(closed: Closed, stored: Stored) -> DoneStep:
+    event = _event(closed.seal, stored)
+    return DoneStep(
+        closed.partition, closed.seal, stored.covered, stored.upload, stored.identities, event, closed.server
     )
 
 

@@ -8,6 +8,7 @@ import structlog
 
 from worker.batch import EntryId, entry_order
 from worker.metrics import Metrics
+from worker.placement import Orphan
 
 log = structlog.get_logger()
 
@@ -21,6 +22,7 @@ class LossAccount:
         self._expected: set[EntryId] = set()
         self._sealed_by_others: set[EntryId] = set()
         self._stored_beside: set[EntryId] = set()
+        self._orphans: list[Orphan] = []
 
     def expect(self, entries: Iterable[EntryId]) -> None:
         """These were there; count those as lost that do not come before the stream's end."""
@@ -38,14 +40,24 @@ class LossAccount:
         """These were found to be stored by another object, and have left Redis with it."""
         self._stored_beside |= set(entries)
 
+    def orphaned(self, orphan: Orphan) -> None:
+        """What has gone of an orphan's entries is lost only if the object goes too."""
+        self._orphans.append(orphan)
+
     def vanished(self, entries: Iterable[EntryId]) -> None:
         """These were pending, and their entries are gone."""
         self.count(set(entries) - self._sealed_by_others)
 
     def reached_end(self) -> None:
         """The stream holds nothing more: what was expected and has not come is lost."""
-        self.count(self._expected - self._sealed_by_others - self._stored_beside)
-        self._expected, self._stored_beside = set(), set()
+        gone = self._expected - self._sealed_by_others - self._stored_beside
+        for orphan in self._orphans:
+            held = gone.intersection(orphan.seal.all_ids)
+            if orphan.fate != "uncounted":
+                orphan.missing |= held
+                gone -= held
+        self.count(gone)
+        self._expected, self._stored_beside, self._orphans = set(), set(), []
 
     def count(self, entries: Iterable[EntryId]) -> None:
         """These are lost."""

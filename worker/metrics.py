@@ -76,7 +76,7 @@ class Metrics:
         )
         self.abandoned = self._counter(
             "abandoned_uploads",
-            "Objects whose upload lost its seal; counted and unknown ones stay, the others are removed",
+            "Objects whose upload lost its seal, by what became of them; only uncounted ones are removed",
             fate=("counted", "uncounted", "unknown"),
         )
         self.store_failing = self._gauge(

@@ -316,6 +316,8 @@ class Partition:
                 self._recoveries.forget(closed.seal.conversation)
                 self.losses.expect(closed.seal.all_ids)
                 self.losses.stored_beside(stored.covered)
+                if stored.orphan is not None:
+                    self.losses.orphaned(stored.orphan)
                 self.rewind("part")
         finally:
             del self.in_flight[closed.seal.id]

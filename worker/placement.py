@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Protocol
@@ -57,7 +57,7 @@ class Stored:
 
     `upload` identifies the object, whatever else gets its name later; `created` says that this batch's own upload has
     made it. `identities` are those of the chunks that are known to be in it. `spooled` says that the object will appear
-    later, and under a later name should this one be taken.
+    later, and under a later name should this one be taken. `orphan` says that its seal was gone when it was there.
     """
 
     name: str
@@ -69,6 +69,21 @@ class Stored:
     created: bool = False
     spooled: bool = False
     identities: bytes = b""
+    orphan: Orphan | None = None
+
+
+@dataclass(slots=True)
+class Orphan:
+    """An object that its maker's seal does not stand for any more.
+
+    `fate` is "waiting" until it is known. `missing` are its entries that Redis has lost: they are only in this object.
+    """
+
+    partition: int
+    seal: Seal
+    stored: Stored
+    fate: str = "waiting"
+    missing: set[EntryId] = field(default_factory=set)
 
 
 class Placement(Protocol):
@@ -79,6 +94,9 @@ class Placement(Protocol):
 
     async def withdraw(self, stored: Stored) -> None:
         """Remove what was just placed: its audio was deleted on demand, or another object holds it."""
+
+    async def erase(self, stored: Stored) -> None:
+        """Remove what was placed some time ago, under whatever name it is by now."""
 
 
 class StorePlacement:
@@ -98,6 +116,10 @@ class StorePlacement:
     async def withdraw(self, stored: Stored) -> None:
         """See `Placement`."""
         await self._store.repeat(partial(remove_upload, name=stored.name, upload=stored.upload), endless=True)
+
+    async def erase(self, stored: Stored) -> None:
+        """See `Placement`."""
+        await self._store.repeat(partial(erase_upload, name=stored.name, upload=stored.upload), endless=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +236,14 @@ async def remove_upload(store: WatchedStore, *, name: str, upload: str) -> None:
     found = await store.stat(name)
     if found is not None and found.metadata.get("upload") == upload:
         await store.delete(name, found.generation)
+
+
+async def erase_upload(store: WatchedStore, *, name: str, upload: str) -> None:
+    """Remove the objects of this upload from the folder of `name`."""
+    folder, _, _ = name.rpartition("/")
+    for info in await store.listed(f"{folder}/"):
+        if info.metadata.get("upload") == upload:
+            await store.delete(info.name, info.generation)
 
 
 def next_free_name(name: str, others: Iterable[BlobInfo]) -> str:

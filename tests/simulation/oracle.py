@@ -79,7 +79,7 @@ def _buried(run: Run, conversation: Conversation) -> set[int]:
     for partition in range(run.world.partitions):
         for fields in run.redis.data.stream(run.keys.dead(partition)).entries.values():
             if fields.get(b"conversation_id") == name and _is_poison(fields[b"reason"]):
-                found.update(numbers_in(fields[b"pcm"], SAMPLES))
+                found.update(numbers_in(fields.get(b"pcm", b""), SAMPLES))
     return found
 
 

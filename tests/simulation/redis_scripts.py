@@ -19,14 +19,15 @@ def abandon(data: Database, keys: list[str], args: Args) -> Reply:
     stream, events, withdrawn = keys
     told = data.stream(events)
     first = parsed_id(args[2])
-    objects = [
-        event[b"object"] for entry, event in told.entries.items() if entry[0] >= first[0] or first[0] > data.now_ms
-    ]
-    if args[0] in objects:
+    since = [event[b"object"] for entry, event in told.entries.items() if entry[0] >= first[0]]
+    if args[0] in since:
         return b"counted"
-    waiting = any(parsed_id(entry) in data.stream(stream).entries for entry in args[2:])
+    if any(parsed_id(entry) in data.stream(stream).entries for entry in args[2:]):
+        return b"waiting"
+    if args[0] in [event[b"object"] for event in told.entries.values()]:
+        return b"counted"
     never_cut = events in data.streams and told.added > 0 and told.added == len(told.entries)
-    if not waiting and not never_cut and not (told.entries and min(told.entries)[0] < first[0]):
+    if not never_cut and not (told.entries and min(told.entries)[0] < first[0]):
         return b"unknown"
     data.set(withdrawn, b"1", int(args[1]))
     return b"uncounted"

@@ -18,6 +18,7 @@ from tests.simulation.world import Run, World
 from worker import conflict, placement
 from worker.batch import EntryId, entry_order
 from worker.conflict import Judgement, Verdict
+from worker.placement import Attempt
 from worker.recovery import Recoveries
 from worker.seal import Seal
 from worker.stores import BlobInfo
@@ -141,6 +142,10 @@ def claimed_by_anyone(mapping: Mapping[str, str], *_: object, **__: object) -> o
     return claimed(mapping)
 
 
+async def find_nothing(*_: object) -> list[BlobInfo]:
+    return []
+
+
 def do_nothing(*_: object) -> None:
     """In the place of what should be done."""
 
@@ -162,4 +167,5 @@ def test_believing_forged_metadata_is_caught(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_never_looking_for_what_a_failover_forgot_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recoveries, "ask", do_nothing)
+    monkeypatch.setattr(Attempt, "_candidates", find_nothing)
     assert is_caught(with_many_failovers, prepare=forgetful, first=FORGETFUL_SEED)

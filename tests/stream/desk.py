@@ -62,10 +62,12 @@ class Desk:
         ids: Sequence[EntryId] = (),
         upload: str = UPLOAD,
         server: str | None = None,
+        told: str = EVENT["object"],
     ) -> str:
-        """The done step of a batch."""
+        """The done step of a batch; its event tells of the object `told`."""
         expected = self.identity.server if server is None else server
-        return await self.entries.done(DoneStep(0, seal, ids or seal.all_ids, upload, identities, EVENT, expected))
+        event = {**EVENT, "object": told}
+        return await self.entries.done(DoneStep(0, seal, ids or seal.all_ids, upload, identities, event, expected))
 
     async def push(self, count: int, *, pcm: bytes = b"\0\0") -> list[str]:
         """Append so many chunks."""

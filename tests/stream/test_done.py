@@ -91,11 +91,20 @@ async def test_done_on_another_server_waits_until_deletions_were_looked_for(desk
     assert await desk.done(seal, server=outcome.removeprefix("changed ")) == "done"
 
 
-async def test_object_that_its_maker_has_given_up_does_not_count(desk: Desk) -> None:
+async def test_object_waits_for_its_entries_to_leave_before_it_is_given_up(desk: Desk) -> None:
     zombie = sealed(await desk.accepted(2))
+    for entry in zombie.entries:
+        assert await desk.entries.abandon(0, zombie, EVENT["object"], UPLOAD) == "waiting"
+        seal = sealed([entry])
+        await desk.entries.seal(desk.lease, [seal])
+        assert await desk.done(seal, told=f"chunks/u/c/{entry}") == "done"
     assert await desk.entries.abandon(0, zombie, EVENT["object"], UPLOAD) == "uncounted"
-    seal = sealed(zombie.entries[:1])
+
+
+async def test_object_that_its_maker_has_given_up_does_not_count(desk: Desk, raw: Raw) -> None:
+    seal = sealed(await desk.accepted(1))
     await desk.entries.seal(desk.lease, [seal])
+    await raw.set(desk.keys.withdrawn(0, UPLOAD), "1")
     assert await desk.done(seal) == "withdrawn"
     assert await desk.done(seal, upload="fedcba9876543210") == "done"
 

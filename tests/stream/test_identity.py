@@ -103,7 +103,7 @@ async def test_redis_tells_what_became_of_a_batch_that_has_left_it(desk: Desk, r
     seal = sealed(ids)
     fine = await desk.entries.standing(0, seal, "up")
     assert (fine.deleted, fine.withdrawn, fine.stream, fine.changed) == (False, False, desk.identity.stream, START)
-    await desk.entries.abandon(0, seal, "an object", "up")
+    await raw.set(desk.keys.withdrawn(0, "up"), "1")
     await raw.hset(desk.keys.deleted(0), "u/c", ids[0])
     await raw.hset(desk.keys.epoch(0), "server", "another one")
     found = await desk.entries.standing(0, seal, "up")

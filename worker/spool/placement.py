@@ -55,6 +55,12 @@ class SpoolPlacement:
         else:
             await self._direct.withdraw(stored)
 
+    async def erase(self, stored: Stored) -> None:
+        """See `Placement`. The uploader may have stored the blob by now."""
+        if stored.spooled:
+            self._withdrawn.add(stored.upload)
+        await self._direct.erase(stored)
+
     async def _spooled(self, finished: Finished, _: Pending) -> Stored:
         with self._metrics.stage.labels("spool").time():
             await self._spool.put(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from codec.manifest import Manifest, claimed
 from worker.batch import EntryId, entry_order
 from worker.metrics import Metrics
-from worker.placement import Attempt, Finished, Stored, remove_upload
+from worker.placement import Attempt, Finished, Stored, erase_upload, remove_upload
 from worker.spool.record import Header, Record
 from worker.stores.tombstones import find_tombstones
 from worker.stores.watched import WatchedStore
@@ -34,7 +34,7 @@ class Uploader:
         """
         finished = _finished(record)
         if await self._is_unwanted(record.header, finished.manifest.upload):
-            await self._erase(record.header, finished.manifest.upload)
+            await erase_upload(self._store, name=record.header.seal.object, upload=finished.manifest.upload)
             return None
         stored = await self._store_whole(finished)
         if await self._is_unwanted(record.header, finished.manifest.upload):  # meanwhile
@@ -57,13 +57,6 @@ class Uploader:
         # Redis has lost data since, and deletions with it.
         deletions = await find_tombstones(self._store, seal.uid, seal.conversation_id)
         return any(deletion.covers(seal.stream, seal.id) for deletion in deletions)
-
-    async def _erase(self, header: Header, upload: str) -> None:
-        """Remove the object if an earlier try got so far."""
-        folder, _, _ = header.seal.object.rpartition("/")
-        for info in await self._store.listed(f"{folder}/"):
-            if info.metadata.get("upload") == upload:
-                await self._store.delete(info.name, info.generation)
 
 
 def _finished(record: Record) -> Finished:

@@ -340,8 +340,9 @@ class Entries:
     async def abandon(self, partition: int, seal: Seal, name: str, upload: str) -> str:
         """Give up an object that was made for a seal which is gone.
 
-        Returns "counted" if an event tells of the object, so that it must stay; "uncounted" if it stands for nothing,
-        and no done step can count it any more; "unknown" if older events are gone, so that it must stay.
+        Returns "counted" if an event tells of the object, so that it must stay; "waiting" while entries are in the
+        stream, so that somebody may still count it; "uncounted" if it stands for nothing, and no done step can count it
+        any more; "unknown" if older events are gone, so that it must stay.
         """
         keys = [
             self._keys.stream(partition),
