@@ -29,6 +29,9 @@ Pending = Callable[[], Mapping[EntryId, bytes]]
 NAMES_TRIED = 8
 """Names that one try may find taken. Then the store is asked again later: it may be one that always says so."""
 
+UNANSWERED = ("network", "timeout", "unexpected")
+"""Causes of failures after which the store may have done what it was asked."""
+
 log = structlog.get_logger()
 
 
@@ -122,9 +125,12 @@ class StorePlacement:
         await self._store.repeat(partial(erase_upload, name=stored.name, upload=stored.upload), endless=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """Stores a batch, or finds where it is stored; may be repeated after any failure.
+
+    If a request may have stored it, though no answer came, the next try looks first: the object may have another name
+    by then, because it was converted.
 
     `parts_count` says what an object that holds only a part of the batch means. For a batch whose entries are in Redis
     it is where that part is stored. For one that is nowhere else, the whole of it is stored beside that object.
@@ -135,6 +141,7 @@ class Attempt:
     secrets: Sequence[str]
     metrics: Metrics
     parts_count: bool = True
+    _may_be_stored: bool = field(default=False, init=False)
 
     async def store(self, store: WatchedStore) -> Stored:
         """One try. Raises `StoreError`."""
@@ -148,7 +155,7 @@ class Attempt:
         if known := self._among(await self._candidates(store)):
             return known
         for _ in range(NAMES_TRIED):
-            taken = await store.put(name, finished.blob, finished.metadata)
+            taken = await self._put(store, name)
             if taken is None:
                 return stored_as_sealed(finished, name)
             if known := self._known(taken):
@@ -160,6 +167,13 @@ class Attempt:
         raise store.refused(
             StoreError(f"{finished.seal.object} and {NAMES_TRIED} names after it are taken", cause="names-taken")
         )
+
+    async def _put(self, store: WatchedStore, name: str) -> BlobInfo | None:
+        try:
+            return await store.put(name, self.finished.blob, self.finished.metadata)
+        except StoreError as error:
+            self._may_be_stored |= error.cause in UNANSWERED
+            raise
 
     def _is_own(self, taken: BlobInfo) -> bool:
         """Whether an upload of ours, whose reply was lost, has made the object, and whole."""
@@ -192,7 +206,9 @@ class Attempt:
         folder, _, _ = self.finished.seal.object.rpartition("/")
         if self.finished.doubtful:
             return await store.listed(f"{folder}/")
-        if self.finished.recovered:  # the same start may be there in another format, or with another end
+        if (
+            self.finished.recovered or self._may_be_stored
+        ):  # the same start may be there in another format, or with another end
             stem = parse_name(self.finished.seal.object).stem
             return await store.listed(f"{folder}/{stem.partition('-')[0]}")
         return []
