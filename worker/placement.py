@@ -142,6 +142,7 @@ class Attempt:
     metrics: Metrics
     parts_count: bool = True
     _may_be_stored: bool = field(default=False, init=False)
+    _reported: set[tuple[str, Verdict]] = field(default_factory=set, init=False)
 
     async def store(self, store: WatchedStore) -> Stored:
         """One try. Raises `StoreError`."""
@@ -161,7 +162,7 @@ class Attempt:
             if known := self._known(taken):
                 return known
             others = await store.listed(f"{folder}/")
-            if known := self._among(info for info in others if info.name != taken.name):
+            if known := self._among(others):
                 return known
             name = next_free_name(finished.seal.object, others)
         raise store.refused(
@@ -189,17 +190,23 @@ class Attempt:
         """What the found object means for the batch; None if it does not hold it."""
         finished = self.finished
         if self._is_own(info):
-            report_conflict(info, Judgement(Verdict.SAME), self.metrics)
+            self._report(info, Judgement(Verdict.SAME))
             return stored_as_sealed(finished, info.name)
         judgement = judge(
             finished.seal, finished.manifest, finished.chunks, info, self.pending(), self.secrets, finished.born
         )
         if judgement.verdict is not Verdict.FOREIGN or not is_candidate:  # the others have other names
-            report_conflict(info, judgement, self.metrics)
+            self._report(info, judgement)
         stored = stored_by(finished.seal, finished.chunks, info, judgement)
         if stored is not None and (stored.complete or self.parts_count):
             return stored
         return None
+
+    def _report(self, info: BlobInfo, judgement: Judgement) -> None:
+        """Once for each object, though it may have the name, be listed, and be met again by the next try."""
+        if (info.name, judgement.verdict) not in self._reported:
+            self._reported.add((info.name, judgement.verdict))
+            report_conflict(info, judgement, self.metrics)
 
     async def _candidates(self, store: WatchedStore) -> list[BlobInfo]:
         """Objects under other names that may hold chunks of the batch; none in the steady state."""

@@ -17,7 +17,10 @@ from worker.stream.keys import GROUP
 
 pytestmark = pytest.mark.usefixtures("short_rests")
 
-SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
+JOINING: dict[str, Any] = {"gap_tolerance": 60.0, **EXACT}
+"""Settings with which chunks are joined across any hole that is left."""
+
+SHORT: dict[str, Any] = {"lease_ttl": 1.0, **JOINING}
 FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
 """Setting with which a batch has five chunks of half a second, and not six."""
 
@@ -65,7 +68,7 @@ async def test_old_snapshot_comes_back(
     if not same_worker:
         await go_back(rig, server)
         await rig.say(talk, 2.5)
-    await rig.drain(**EXACT)
+    await rig.drain(**JOINING)
     assert_plays(talk, rig.blobs())
     await assert_all_announced(rig)
 
@@ -76,12 +79,12 @@ async def test_batch_that_is_stored_in_part_though_nothing_tells_that_redis_has_
     await forgotten_seal(rig, talk, 1.5)
     gate = rig.server.hold("*", stage="request")
     await rig.say(talk, 6)
-    async with rig.worker(**EXACT) as running:
+    async with rig.worker(**JOINING) as running:
         await all_read(running, talk)
         await gate.reached()
         gate.open()
         await eventually(lambda: running.count("rewinds_total", cause="part") == 1)
-    await rig.drain(**EXACT)
+    await rig.drain(**JOINING)
     assert_plays(talk, rig.blobs())
 
 
@@ -98,7 +101,7 @@ async def test_consumer_is_deleted_with_all_that_it_held(rig: Rig) -> None:
         await rig.say(talk, 3)
         gate.open()
         await eventually(lambda: running.count("batches_total", trigger="audio") == 2)
-    await rig.drain(**EXACT)
+    await rig.drain(**JOINING)
     assert_plays(talk, rig.blobs())
     await assert_all_announced(rig)
 
