@@ -256,16 +256,17 @@ class Partition:
         Should that turn out not to be stored as it was sealed, its rest is read again: if later audio were sealed by
         then, the rest would come after it, or be joined with what follows it.
         """
-        intake = self.intake
-        held_back = self._conversations_in_question()
-        ready = [closed for closed in intake.closing if closed.seal.conversation not in held_back]
-        while ready and self.doubt is None:
-            wave = list({closed.seal.conversation: closed for closed in reversed(ready)}.values())
+        while self.doubt is None and (wave := self._next_to_seal()):
             await self._seal(wave)
-            ready = [closed for closed in ready if closed in intake.closing]
-        for closed in intake.whole:
+        for closed in self.intake.whole:
             self._send(closed)
-        intake.whole = []
+        self.intake.whole = []
+
+    def _next_to_seal(self) -> list[Closed]:
+        """The first closed batch of each conversation that may be sealed."""
+        held_back = self._conversations_in_question()
+        ready = [closed for closed in self.intake.closing if closed.seal.conversation not in held_back]
+        return list({closed.seal.conversation: closed for closed in reversed(ready)}.values())
 
     async def _seal(self, wave: Sequence[Closed]) -> None:
         with self._delivery.timed("seal"):
@@ -280,8 +281,15 @@ class Partition:
                 self.rewind(refused.cause)
 
     def _conversations_in_question(self) -> set[Conversation]:
-        """Those with a sealed batch of which it is not known yet whether it is stored just so."""
-        sent = {closed.seal.conversation for entry, closed in self.in_flight.items() if entry in self._in_question}
+        """Those with a sealed batch of which it is not known yet whether it is stored just so.
+
+        That is of each that was sealed before, or may have been: Redis can forget a seal, and nothing tells.
+        """
+        sent = {
+            closed.seal.conversation
+            for entry, closed in self.in_flight.items()
+            if closed.recovered or entry in self._in_question
+        }
         resumed = {resumed.seal.conversation for resumed in self.intake.resuming()}
         return sent | resumed | {closed.seal.conversation for closed in self.intake.whole}
 
