@@ -46,6 +46,7 @@ class World:
     client: redis.asyncio.Redis
     keys: Keys
     server: RedisServer
+    settings: Callable[..., Settings]
 
     async def quiet(self) -> None:
         """Wait until nothing is left in Redis."""
@@ -74,17 +75,24 @@ async def world(plan: Plan, directory: Path) -> AsyncIterator[World]:
     server = RedisServer(directory, maxclients="500")
     server.start()
     try:
-        async with AsyncExitStack() as stack:
-            bucket = await stack.enter_async_context(_bucket_process())
-            clients = [redis.asyncio.Redis.from_url(server.url, retry=Retry(NoBackoff(), 0)) for _ in range(2)]
-            for client in clients:
-                stack.push_async_callback(client.aclose)
-            keys = Keys(PREFIX)
-            fleet = await stack.enter_async_context(Fleet(_settings(plan, server, bucket), clients[0]))
-            pusher = Pusher(clients[1], keys, plan.partitions, Random(plan.seed))
-            yield World(plan, fleet, pusher, bucket, clients[0], keys, server)
+        async with around(plan, server, server.url) as there:
+            yield there
     finally:
         server.kill()
+
+
+@asynccontextmanager
+async def around(plan: Plan, server: RedisServer, url: str) -> AsyncIterator[World]:
+    """A store and an empty fleet for a Redis that all reach under `url`."""
+    async with AsyncExitStack() as stack:
+        bucket = await stack.enter_async_context(_bucket_process())
+        clients = [redis.asyncio.Redis.from_url(url, retry=Retry(NoBackoff(), 0)) for _ in range(2)]
+        for client in clients:
+            stack.push_async_callback(client.aclose)
+        keys, settings = Keys(PREFIX), _settings(plan, url, bucket)
+        fleet = await stack.enter_async_context(Fleet(settings, clients[0]))
+        pusher = Pusher(clients[1], keys, plan.partitions, Random(plan.seed))
+        yield World(plan, fleet, pusher, bucket, clients[0], keys, server, settings)
 
 
 async def conserve(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
@@ -155,11 +163,11 @@ async def _shared(watch: Watch, shares: list[int]) -> None:
             await asyncio.sleep(0.02)
 
 
-def _settings(plan: Plan, server: RedisServer, bucket: GcsClient) -> Callable[..., Settings]:
+def _settings(plan: Plan, url: str, bucket: GcsClient) -> Callable[..., Settings]:
     def make(**changes: object) -> Settings:
         return Settings.model_validate(
             {
-                "redis_url": server.url,
+                "redis_url": url,
                 "store_url": f"gs://{bucket.bucket}",
                 "storage_emulator_host": bucket.url,
                 "encryption_secret": TEST_SECRET,

@@ -102,6 +102,10 @@ class Sessions:
         """Its stream."""
         return self._there.keys.stream(partition_of(session.conversation_id, self._there.plan.partitions))
 
+    def key_for(self, session: Session, _: Chunk | End) -> str:
+        """The stream that an entry goes to."""
+        return self.key(session)
+
     async def run(self, stop: asyncio.Event) -> None:
         """Talk."""
         async with asyncio.TaskGroup() as group:
@@ -152,7 +156,7 @@ class Sessions:
 
     async def _sent(self, session: Session, content: Chunk | End) -> str | None:
         try:
-            entry: Any = await self._there.client.xadd(self.key(session), dict(content.fields()))  # type: ignore[arg-type]
+            entry: Any = await self._there.client.xadd(self.key_for(session, content), dict(content.fields()))  # type: ignore[arg-type]
         except (RedisError, OSError):
             await asyncio.sleep(0.05)
             return None
@@ -286,10 +290,11 @@ async def forgetting(plan: Plan, directory: Path) -> tuple[list[str], list[str]]
         except TimeoutError:
             there.fleet.wrong.append("after the last fault it never becomes quiet")
         await asyncio.gather(*(there.fleet.stop(member) for member in there.fleet.running))
-        return [*await _findings(there, sessions), *there.fleet.wrong], _figures(there, sessions, trouble)
+        return [*await audio_findings(there, sessions), *there.fleet.wrong], _figures(there, sessions, trouble)
 
 
-async def _findings(there: World, sessions: Sessions) -> list[str]:
+async def audio_findings(there: World, sessions: Sessions) -> list[str]:
+    """What is wrong with what is stored, one sentence each."""
     objects = await there.bucket.objects()
     names = [name for name in objects if name.startswith("chunks/")]
     blobs = [Blob(name, await there.bucket.data(name), objects[name].get("metadata", {})) for name in names]

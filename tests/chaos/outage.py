@@ -37,7 +37,7 @@ async def outage(plan: Plan, directory: Path, *, sessions: int, spooled: bool) -
             await there.fleet.start("one", **changes)
         pushed, used = await _push_through(there, sessions, lambda: there.fleet.start("one", **changes))
         await there.quiet()
-        await _emptied(spool)
+        await emptied(spool)
         await asyncio.gather(*(there.fleet.stop(member) for member in there.fleet.running))
         wrong = [*await missing(there, pushed), *there.fleet.wrong]
         wave = sessions * CHUNKS_PER_WAVE * CHUNK_SECONDS * RATE * 2
@@ -89,7 +89,8 @@ def _key(there: World, name: str) -> str:
     return there.keys.stream(partition_of(name, there.plan.partitions))
 
 
-async def _emptied(spool: Path) -> None:
+async def emptied(spool: Path) -> None:
+    """Wait until nothing waits in a spool."""
     async with asyncio.timeout(120):
         while await asyncio.to_thread(_waiting, spool):  # noqa: ASYNC110 -- it can only be looked at
             await asyncio.sleep(0.2)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import redis.asyncio
@@ -16,6 +17,29 @@ from tests.gcs_control import GcsClient
 
 FEWEST, MOST = 2, 5
 """Workers at a time."""
+
+OTHER_OBJECT: dict[str, object] = {
+    "kind": "storage#object",
+    "bucket": "test-bucket",
+    "name": "another/object",
+    "size": "3",
+    "crc32c": "AAAAAA==",
+    "generation": "1",
+    "metageneration": "1",
+}
+LIES: tuple[dict[str, object], ...] = (
+    {"action": "answer", "status": 200, "body": {}},
+    {"action": "answer", "status": 200, "body": {}, "done": True},
+    {"action": "answer", "status": 200, "body": OTHER_OBJECT},
+    {"action": "answer", "status": 200, "body": OTHER_OBJECT, "done": True},
+    {"action": "answer", "status": 308, "body": {}},
+    {"action": "answer", "status": 307, "body": {}, "headers": {"Location": "/elsewhere"}},
+    {"action": "answer", "status": 412, "body": {}},
+    {"action": "garbage"},
+    {"action": "corrupt"},
+    {"action": "drop_reply"},
+)
+"""What a store that lies answers; `done` says that it carries the request out all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +55,20 @@ class Plan:
     pace: float = 1.2
     lease_ttl: float = 1.5
     codec: str = "pcm"
+
+
+async def lie(bucket: GcsClient, random: Random) -> None:
+    """Let the store answer some uploads and listings with nonsense."""
+    fault = {**random.choice(LIES), "times": random.randint(1, 4)}
+    await bucket.fail("insert.*", **fault)  # type: ignore[arg-type]
+    if random.random() < 0.3:
+        await bucket.fail("list", "answer", status=200, body={}, times=random.randint(1, 3))
+
+
+def spooling(directory: Path, random: Random) -> dict[str, object]:
+    """Settings of one worker: a spool that all share, filled in one of the modes."""
+    mode = random.choice(("off", "outage", "always"))
+    return {"spool_dir": directory, "spool_mode": mode, "spool_after": 0.5}
 
 
 class Trouble:
