@@ -1,8 +1,17 @@
 """`make chaos`: simulated worlds, real processes with 200 kills, a flood, outages, losses; 1 if anything is wrong.
 
-`make chaos ARGS=flood`, `ARGS=outage`, `ARGS=forgetting` and `ARGS="soak --minutes 15"` do only that; a soak is not
-done by default. Forgetting is what happens when Redis is killed and an older copy of its data is put back.
-`--seed N` repeats the decisions of a run. Processes keep their own time: it is the same trouble, not the same run.
+`make chaos ARGS=NAME` does only one thing:
+
+kills        simulated worlds, then workers that are killed, paused, cut off and replaced under load
+flood        bad entries among good ones
+outage       the store is away for long
+forgetting   Redis is killed, and an older copy of its data is put back
+replicas     Redis fails over to a replica that lags behind and whose clock is 5 seconds slow (that needs `cc`)
+company      conversations that change streams and prefixes, copies, conversions and deletions beside the workers
+soak         sessions in real time for `--minutes`; not done by default
+
+In replicas and company the store tells lies too, and blobs wait in a spool. `--seed N` repeats the decisions of a run.
+Processes keep their own time: it is the same trouble, not the same run.
 """
 
 from __future__ import annotations
@@ -17,14 +26,18 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+from tests.chaos.company import company
 from tests.chaos.conservation import conserve, scale
 from tests.chaos.flood import flood
 from tests.chaos.forgetting import forgetting
 from tests.chaos.outage import outage
+from tests.chaos.replicas import replicas
 from tests.chaos.soak import soak
 from tests.chaos.trouble import Plan
 from tests.simulation.runner import play
 from tests.simulation.world import World
+
+SCENARIOS = ("kills", "flood", "outage", "forgetting", "replicas", "company", "soak")
 
 
 def main() -> int:
@@ -32,10 +45,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()), help="by default another one each time")
     parser.add_argument("--kills", type=int, default=200, help="workers to kill with Opus and PCM together")
     parser.add_argument("--worlds", type=int, default=5000, help="simulated worlds")
-    parser.add_argument("what", nargs="?", choices=("kills", "flood", "outage", "forgetting", "soak"), help="only this")
+    parser.add_argument("what", nargs="?", choices=SCENARIOS, help="only this")
     parser.add_argument("--bad", type=int, default=100_000, help="bad entries of the flood")
     parser.add_argument("--crowd", type=int, default=10_000, help="its conversations of one chunk")
-    parser.add_argument("--losses", type=int, default=60, help="restores of Redis and kills of workers, of forgetting")
+    parser.add_argument("--losses", type=int, default=60, help="losses of Redis and kills, of forgetting and replicas")
+    parser.add_argument("--deaths", type=int, default=60, help="kills of company, with PCM and with Opus")
     parser.add_argument("--minutes", type=float, default=15, help="of the soak")
     parser.add_argument("--sessions", type=int, default=100, help="of the soak, in real time")
     arguments = parser.parse_args()
@@ -55,12 +69,25 @@ def main() -> int:
     if arguments.what in (None, "forgetting"):
         _say(f"\nRedis goes back to older copies of its data; {arguments.losses} restores and kills")
         wrong += _run(forgetting, Plan(seed=arguments.seed, talks=30, kills=arguments.losses, pace=1.5))
+    wrong += _strain(arguments)
     if arguments.what == "soak":
         _say(f"\n{arguments.sessions} sessions for {arguments.minutes:g} minutes")
         plan = Plan(seed=arguments.seed, codec="opus", lease_ttl=15.0, partitions=64)
         wrong += _run(partial(soak, sessions=arguments.sessions, minutes=arguments.minutes), plan)
     _say(f"\n{wrong} findings" if wrong else "\nEvery sample is stored exactly once.")
     return int(wrong > 0)
+
+
+def _strain(arguments: argparse.Namespace) -> int:
+    wrong = 0
+    if arguments.what in (None, "replicas"):
+        _say(f"\nRedis fails over to lagging replicas with slow clocks; {arguments.losses} failovers and kills")
+        wrong += _run(replicas, Plan(seed=arguments.seed, talks=30, kills=arguments.losses))
+    if arguments.what in (None, "company"):
+        for codec in ("pcm", "opus"):
+            _say(f"\nSeveral streams, two prefixes, copies, conversions, deletions; {arguments.deaths} kills, {codec}")
+            wrong += _run(company, Plan(seed=arguments.seed, talks=30, kills=arguments.deaths, codec=codec))
+    return wrong
 
 
 def _kill(arguments: argparse.Namespace) -> int:

@@ -223,13 +223,12 @@ async def replicas(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
 
 @asynccontextmanager
 async def _paired(plan: Plan, directory: Path) -> AsyncIterator[tuple[World, Pair]]:
-    servers = []
-    for name, kind in (("one", RedisServer), ("two", SlowServer)):
+    for name in ("one", "two"):
         (directory / name).mkdir()
-        servers.append(kind(directory / name, **REPLICATION))
-    servers[0].start()
-    async with Front(servers[0].port) as front:
-        pair = Pair(*servers, front)
+    first = RedisServer(directory / "one", **REPLICATION)
+    first.start()
+    async with Front(first.port) as front:
+        pair = Pair(first, SlowServer(directory / "two", **REPLICATION), front)
         try:
             await pair.follow()
             async with around(plan, pair.primary, front.url) as there:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.chaos.company import company
 from tests.chaos.conservation import conserve, scale
 from tests.chaos.forgetting import forgetting
+from tests.chaos.replicas import replicas
 from tests.chaos.trouble import Plan
 
 
@@ -21,4 +23,14 @@ async def test_scaling_shares_evenly_and_moves_no_more_than_it_must(tmp_path: Pa
 
 async def test_what_redis_forgets_is_neither_lost_nor_doubled(tmp_path: Path) -> None:
     wrong, figures = await forgetting(Plan(seed=3, talks=12, kills=6, pace=0.8), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_a_replica_that_lags_and_whose_clock_is_slow_costs_only_what_it_has_not_got(tmp_path: Path) -> None:
+    wrong, figures = await replicas(Plan(seed=4, talks=12, kills=5, pace=0.8), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_streams_that_change_and_programs_beside_the_workers_break_nothing(tmp_path: Path) -> None:
+    wrong, figures = await company(Plan(seed=5, talks=12, kills=5, pace=0.6), tmp_path)
     assert wrong == [], figures
