@@ -86,7 +86,7 @@ class Company:
     async def run(self) -> None:
         """Until the plan's number of kills is reached."""
         plan = self._there.plan
-        steps = [*4 * [self._kill], *4 * [self._move], *2 * [self._lie, self._copy, self._convert], self._delete]
+        steps = [*4 * [self._kill], *4 * [self._move], *2 * [self._lie, self._convert], *4 * [self._copy], self._delete]
         while self._killed() < plan.kills:
             await asyncio.sleep(plan.pace * self._random.random())
             await self._random.choice(steps)()
@@ -123,7 +123,8 @@ class Company:
         await lie(self._there.bucket, self._random)
 
     async def _copy(self) -> None:
-        source, target = self._random.sample(self._sessions.all, 2)
+        """Copy a conversation into one that has not come so far: names that are coming there are taken then."""
+        target, *_, source = sorted(self._random.sample(self._sessions.all, 6), key=lambda session: session.timestamp)
         async with self._archive() as archive:
             try:
                 report = await archive.copy(UID, [source.conversation_id], target.conversation_id)

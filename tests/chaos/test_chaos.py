@@ -32,5 +32,5 @@ async def test_a_replica_that_lags_and_whose_clock_is_slow_costs_only_what_it_ha
 
 
 async def test_streams_that_change_and_programs_beside_the_workers_break_nothing(tmp_path: Path) -> None:
-    wrong, figures = await company(Plan(seed=5, talks=12, kills=5, pace=0.6), tmp_path)
+    wrong, figures = await company(Plan(seed=5, talks=12, kills=5, pace=0.6, codec="opus"), tmp_path)
     assert wrong == [], figures
