@@ -213,9 +213,7 @@ class Attempt:
         folder, _, _ = self.finished.seal.object.rpartition("/")
         if self.finished.doubtful:
             return await store.listed(f"{folder}/")
-        if (
-            self.finished.recovered or self._may_be_stored
-        ):  # the same start may be there in another format, or with another end
+        if self.finished.recovered or self._may_be_stored:  # perhaps in another format, or with another end
             stem = parse_name(self.finished.seal.object).stem
             return await store.listed(f"{folder}/{stem.partition('-')[0]}")
         return []
