@@ -46,18 +46,22 @@ class LossAccount:
 
     def vanished(self, entries: Iterable[EntryId]) -> None:
         """These were pending, and their entries are gone."""
-        self.count(set(entries) - self._sealed_by_others)
+        gone = set(entries)
+        self._expected -= gone
+        self._lose(gone - self._sealed_by_others)
 
     def reached_end(self) -> None:
         """The stream holds nothing more: what was expected and has not come is lost."""
-        gone = self._expected - self._sealed_by_others - self._stored_beside
-        for orphan in self._orphans:
-            held = gone.intersection(orphan.seal.all_ids)
-            if orphan.fate != "uncounted":
-                orphan.missing |= held
-                gone -= held
-        self.count(gone)
+        self._lose(self._expected - self._sealed_by_others - self._stored_beside)
         self._expected, self._stored_beside, self._orphans = set(), set(), []
+
+    def _lose(self, gone: set[EntryId]) -> None:
+        for orphan in self._orphans:
+            if orphan.fate != "uncounted":
+                held = gone.intersection(orphan.seal.all_ids)
+                orphan.missing |= held
+                gone = gone - held
+        self.count(gone)
 
     def count(self, entries: Iterable[EntryId]) -> None:
         """These are lost."""
