@@ -9,7 +9,6 @@ from typing import Any
 
 import google_crc32c
 import pytest
-import redis.asyncio
 
 from codec.entry import Chunk
 from codec.manifest import Manifest
@@ -109,17 +108,16 @@ def assert_both(talk: Talk, other: Talk, blobs: list[Blob]) -> None:
 
 
 async def under_another_prefix(
-    _: Callable[..., RedisServer], make: Callable[..., Settings], rig: Rig
+    _: Callable[..., RedisServer], make: Callable[..., Settings], __: RigMaker, rig: Rig
 ) -> tuple[Rig, RedisServer | None]:
     return Rig(partial(make, stream_prefix=f"{rig.keys.prefix}-new"), rig.redis, rig.server), None
 
 
 async def on_another_redis(
-    own_redis: Callable[..., RedisServer], make: Callable[..., Settings], rig: Rig
+    own_redis: Callable[..., RedisServer], _: Callable[..., Settings], rig_at: RigMaker, __: Rig
 ) -> tuple[Rig, RedisServer | None]:
     server = own_redis(appendonly="yes", appendfsync="always")
-    client = redis.asyncio.Redis.from_url(server.url)
-    return Rig(partial(make, redis_url=server.url), client, rig.server), server
+    return await rig_at(server, server), server
 
 
 Elsewhere = Callable[..., Awaitable[tuple[Rig, RedisServer | None]]]
@@ -132,7 +130,7 @@ async def test_conversation_in_two_streams_of_the_same_number(
     """Under two prefixes, as when PARTITIONS is changed, or in two Redis of which both store into one bucket."""
     server = own_redis(appendonly="yes", appendfsync="always")
     one = await rig_at(server, server)
-    two, second = await elsewhere(own_redis, partial(settings, redis_url=server.url), one)
+    two, second = await elsewhere(own_redis, partial(settings, redis_url=server.url), rig_at, one)
     talk, other = Talk("c"), Talk("the same elsewhere")
     async with one.worker(**SHORT, **NEVER) as here, two.worker(**SHORT, **NEVER) as there:
         for _ in range(5):
