@@ -36,7 +36,7 @@ from worker.settings import Settings
 from worker.shutdown import shut_down
 from worker.signals import stop_on_signals
 from worker.spool.assembly import open_spooling, placement, recovery, watched
-from worker.stores import Store, open_store
+from worker.stores import Store, holds_anything, open_store
 from worker.stream.client import Client, connect
 from worker.stream.config import record_or_check, record_or_check_store
 from worker.stream.entries import Entries
@@ -228,6 +228,7 @@ async def _check_surroundings(
     try:
         await store.check()
         identity = await store.identity()
+        client.may_have_forgotten |= await holds_anything(store)
     except StoreError as error:
         metrics.retries.labels(error.cause).inc()
         log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))

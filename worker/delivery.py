@@ -20,7 +20,7 @@ from codec.metadata import BlobMetadata
 from codec.names import parse_name
 from codec.sessions import to_text
 from worker import __version__
-from worker.batch import Conversation
+from worker.batch import Conversation, EntryId
 from worker.closed import Closed
 from worker.errors import StreamError
 from worker.metrics import Metrics
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 class Deletions(Protocol):
     """What the bucket knows of deletions."""
 
-    async def restore_deletions(self, partition: int, stream: str, conversation: Conversation) -> object:
+    async def restore_deletions(self, partition: int, conversation: Conversation, stream: str, born: EntryId) -> object:
         """Record in Redis the deletions of a conversation that it may have forgotten."""
 
 
@@ -145,7 +145,9 @@ class Delivery:
         step = _done_step(closed, stored)
         outcome = await self._patiently(partial(self._entries.done, step))
         while outcome.startswith("changed"):  # a failover may have forgotten a deletion that the bucket knows
-            await self._deletions.restore_deletions(closed.partition, closed.seal.stream, closed.seal.conversation)
+            await self._deletions.restore_deletions(
+                closed.partition, closed.seal.conversation, closed.seal.stream, closed.born
+            )
             step = replace(step, server=outcome.removeprefix("changed "))
             outcome = await self._patiently(partial(self._entries.done, step))
         return outcome

@@ -114,7 +114,7 @@ class Recovery:
 
     async def search(self, partition: int, identity: StreamIdentity, conversation: Conversation) -> list[FoundBlob]:
         """What is stored of a stream's chunks; also records in Redis the deletions that the bucket knows."""
-        deletions = await self.restore_deletions(partition, identity.stream, conversation)
+        deletions = await self.restore_deletions(partition, conversation, identity.stream, identity.born)
         spooled = await self._spooled(conversation)  # first, for they move to the store
         stored = await self._store.listed(prefix(*conversation))
         blobs: list[FoundBlob] = []
@@ -128,16 +128,23 @@ class Recovery:
         log.info("conversation.looked_up", conversation=str(conversation), blobs=len(blobs), deletions=len(deletions))
         return blobs
 
-    async def restore_deletions(self, partition: int, stream: str, conversation: Conversation) -> list[Tombstone]:
-        """Record in Redis the deletions of a conversation that the bucket knows; returns those of this stream."""
+    async def restore_deletions(
+        self, partition: int, conversation: Conversation, stream: str, born: EntryId
+    ) -> list[Tombstone]:
+        """Record in Redis the deletions of a conversation that the bucket knows; returns these.
+
+        `born` as in `StreamIdentity`.
+        """
         ids = ((conversation.uid, None), (conversation.uid, conversation.conversation_id))
         found: list[Tombstone] = []
         for name, (uid, conversation_id) in zip(conversation.tombstones, ids, strict=True):
             read = partial(read_tombstone, uid=uid, conversation_id=conversation_id)
             tombstone = await self._store.repeat(read, endless=True)
-            if tombstone is not None and stream in tombstone.streams:
-                await self._entries.restore_tombstone(partition, name, tombstone.streams[stream])
-                found.append(tombstone)
+            if tombstone is None:
+                continue
+            found.append(tombstone)
+            if (last := _deleted_up_to(tombstone, stream, born)) is not None:
+                await self._entries.restore_tombstone(partition, name, last)
         return found
 
     async def _spooled(self, conversation: Conversation) -> list[BlobInfo]:
@@ -255,6 +262,14 @@ class Recoveries:
             except Exception:  # whatever it is: what is not known yet must not be taken for known
                 log.exception("recovery.failed", conversation=str(conversation))
             await asyncio.sleep(REST_SECONDS)
+
+
+def _deleted_up_to(deletion: Tombstone, stream: str, born: EntryId) -> EntryId | None:
+    """The last entry of a stream that was deleted; entries older than its id may have been in any stream before."""
+    before = [min(last, born, key=entry_order) for last in deletion.streams.values()]
+    own = deletion.streams.get(stream, START)
+    last = max(own, *before, key=entry_order)
+    return None if last == START else last
 
 
 def _covers(deletion: Tombstone, blob: FoundBlob) -> bool:

@@ -111,8 +111,9 @@ class Client:
         self._run_id: str | None = None
         self.troubled = True
         """Whether a request failed, none was made yet, or another server answered, since somebody last made sure."""
-        self.has_changed = False
-        """Whether another server has ever answered than the first one: it may have lost whatever was there before."""
+        self.may_have_forgotten = False
+        """Whether Redis may have had a past that it does not know: another server has answered than the first one, or
+        audio was stored before we came."""
         self.slots_apart = False
         """Whether one command may name keys of one slot only, because the server is a node of a Redis Cluster."""
 
@@ -134,7 +135,7 @@ class Client:
         A failover between two requests is not seen otherwise: the library replaces a closed idle connection silently.
         """
         if self._run_id not in (None, run_id):
-            self.troubled = self.has_changed = True
+            self.troubled = self.may_have_forgotten = True
 
     async def reconnect(self) -> None:
         """Leave all connections: behind the same name there may be another primary by now."""

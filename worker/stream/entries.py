@@ -385,8 +385,8 @@ class Entries:
     def _identify(self, lease: Lease) -> Call:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
         stream, read_to, born = self._read.get(lease.partition, ("", START, START))
-        changed = int(self._client.has_changed)
-        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, changed, born])
+        forgotten = int(self._client.may_have_forgotten)
+        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, forgotten, born])
 
     def _trial(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]
