@@ -16,8 +16,8 @@ from tests.gcs_server import GcsServer
 from tests.oracle import Blob, Talk
 from tests.redis_server import RedisServer
 from worker.app import Worker
-from worker.health import WorkerHealth
-from worker.metrics import PREFIX, Metrics
+from worker.operations.health import WorkerHealth
+from worker.runtime.metrics import PREFIX, Metrics
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream.client import Client, connect

@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.settings import Settings
 from worker.stream.client import Client, connect
-from worker.stream.dead import DeadLetters, Letter
+from worker.stream.dead_letters import DeadLetters, Letter
 from worker.stream.entries import Entries
 from worker.stream.keys import Keys
 from worker.stream.leases import Lease, Leases

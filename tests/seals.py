@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.seal import Seal
+from worker.model.seal import Seal
 
 SEAL = Seal(
     object="chunks/u/c/1000.000.opus.enc",

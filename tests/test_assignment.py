@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.assignment import ROLLOUT_MS, assign
+from worker.coordination.assignment import ROLLOUT_MS, assign
 from worker.stream.leases import Member
 
 NOW = 10**12

@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from tests.speech import speech, speech_array
-from worker import audiofile
-from worker.audiofile import inspect, read_chunks, write_wav
+from worker.audio import files
+from worker.audio.files import inspect, read_chunks, write_wav
 from worker.errors import AudioFileError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_16_bit_mono_at_a_supported_rate_comes_back_bit_by_bit(tmp_path: Path, r
     samples = speech_array(7.3, rate)
     samples[:2] = (-32768, 32767)
     soundfile.write(path, samples, rate, subtype="PCM_16")
-    assert inspect(path) == audiofile.AudioInfo(rate, rate, 1, 7.3)
+    assert inspect(path) == files.AudioInfo(rate, rate, 1, 7.3)
     assert np.array_equal(_pcm(path), samples)
 
 
@@ -88,7 +88,7 @@ def test_other_rates_become_the_next_higher_supported_one(tmp_path: Path, source
     path = tmp_path / "tone.wav"
     soundfile.write(path, _tone(3, source), source)
     samples = _pcm(path)
-    assert inspect(path) == audiofile.AudioInfo(target, source, 1, 3)
+    assert inspect(path) == files.AudioInfo(target, source, 1, 3)
     assert abs(len(samples) - 3 * target) <= 1
     middle = slice(target, 2 * target)
     assert np.max(np.abs(samples[middle] - _tone(3, target)[middle] * 32768)) < 40
@@ -230,6 +230,6 @@ def test_link_that_leads_nowhere_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_wav_never_outgrows_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audiofile, "MAX_WAV_BYTES", 64000)
+    monkeypatch.setattr(files, "MAX_WAV_BYTES", 64000)
     with pytest.raises(AudioFileError, match=r"4 GiB a WAV can hold: name it \.pcm, take a lower --rate"):
         _export(tmp_path / "out.wav", [speech(2), speech(0.1)])

@@ -19,16 +19,16 @@ from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.harness import Rig
 from tests.letters import cemetery_of
-from worker.archive.listing import Blob
-from worker.audit import Evidence, Report, audit
-from worker.batch import Conversation
+from worker.archive.audit import Evidence, Report, audit
+from worker.archive.blobs.listing import Blob
+from worker.batching.batch import Conversation
 from worker.settings import Settings
 from worker.stores import BlobInfo, open_store
-from worker.stream import facts as facts_of_entries
-from worker.stream.bounded import at_most
+from worker.stream import conversation_view as facts_of_entries
 from worker.stream.client import Call, Client, connect
-from worker.stream.dead import Letter
-from worker.stream.facts import Announced, ChunkFacts, HeldChunk
+from worker.stream.conversation_view import Announced, ChunkFacts, HeldChunk
+from worker.stream.dead_letters import Letter
+from worker.stream.reply_limit import at_most
 
 MakeSettings = Callable[..., Settings]
 
@@ -516,7 +516,7 @@ async def test_deletion_that_cannot_be_read_ends_with_2(rig: Rig) -> None:
 
 
 def test_crash_is_no_answer(settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.audit.collect", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("worker.archive.audit.collect", lambda *_, **__: 1 / 0)
 
     result = command(settings(), "audit", "--uid", "u", "--conversation", "c")
 

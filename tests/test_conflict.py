@@ -11,8 +11,8 @@ from codec.entry import Chunk
 from codec.manifest import MAX_LISTED, Manifest
 from tests.conftest import TEST_SECRET
 from tests.seals import SEAL
-from worker.batch import EntryId, entry_order
-from worker.conflict import Judgement, Verdict, judge
+from worker.batching.batch import EntryId, entry_order
+from worker.delivery.conflict import Judgement, Verdict, judge
 from worker.stores import BlobInfo
 
 STREAM, OTHER_STREAM = "5d" * 16, "0b" * 16

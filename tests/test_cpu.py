@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker import cpu
+from worker.runtime import cpu
 
 
 @pytest.fixture(autouse=True)

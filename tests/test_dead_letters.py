@@ -12,11 +12,11 @@ from codec.entry import Chunk
 from tests.command import command
 from tests.letters import Cemetery, Fields, cemetery_of
 from tests.redis_server import RedisServer
-from worker.batch import Conversation
+from worker.batching.batch import Conversation
 from worker.errors import StreamError
 from worker.settings import Settings
-from worker.stream.dead import Outcome
-from worker.stream.facts import PAGE
+from worker.stream.conversation_view import PAGE
+from worker.stream.dead_letters import Outcome
 
 MakeSettings = Callable[..., Settings]
 

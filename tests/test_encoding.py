@@ -12,8 +12,8 @@ import pytest
 from codec.errors import EncodingFailed
 from codec.opus import Encoder, decode
 from tests.speech import speech
-from worker.encoding import ENCODER_STATE_BYTES, PcmEncoder, Recorder, Recording
-from worker.memory import READ_AHEAD, MemoryBudget
+from worker.batching.encoder import ENCODER_STATE_BYTES, PcmEncoder, Recorder, Recording
+from worker.batching.memory import READ_AHEAD, MemoryBudget
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.clock import Clock
 from tests.harness import Running
-from worker.health import STORE_PATIENCE_SECONDS, WEDGED_SECONDS, WorkerHealth
+from worker.operations.health import STORE_PATIENCE_SECONDS, WEDGED_SECONDS, WorkerHealth
 from worker.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.history import IDENTITY_BYTES, MAX_BYTES, MAX_IDENTITIES, MAX_SESSIONS, History
+from worker.model.recent_chunks import IDENTITY_BYTES, MAX_BYTES, MAX_IDENTITIES, MAX_SESSIONS, History
 
 
 def identity(number: int) -> bytes:

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker.errors import SettingsError
-from worker.http import HttpServer
+from worker.operations.http import HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

@@ -12,14 +12,14 @@ import pytest
 from codec.entry import Chunk, End, partition_of
 from codec.sessions import to_text
 from tests.oracle import Talk
-from worker.batch import Conversation, Limits, StreamIdentity, Trigger, entry_order
-from worker.closed import Closed
-from worker.encoding import Recorder
-from worker.intake import IDLE_SECONDS, Intake, Rules
-from worker.memory import MemoryBudget
-from worker.metrics import PREFIX, Metrics
-from worker.resumed import Item, grouped
-from worker.seal import Seal
+from worker.batching.batch import Conversation, Limits, StreamIdentity, Trigger, entry_order
+from worker.batching.batcher import IDLE_SECONDS, Intake, Rules
+from worker.batching.closed_batch import Closed
+from worker.batching.encoder import Recorder
+from worker.batching.memory import MemoryBudget
+from worker.batching.resumed_batch import Item, grouped
+from worker.model.seal import Seal
+from worker.runtime.metrics import PREFIX, Metrics
 
 LIMITS = Limits(max_seconds=3.0, max_age=60.0, max_bytes=10**6, gap_tolerance=2.0)
 PARTITIONS_WITH_C_IN_7 = next(number for number in range(8, 4096) if partition_of("c", number) == 7)
@@ -259,7 +259,7 @@ async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
         parsed.append(entry)
         return entry_order(entry)
 
-    monkeypatch.setattr("worker.resumed.entry_order", counted)
+    monkeypatch.setattr("worker.batching.resumed_batch.entry_order", counted)
     for page in names:
         assert desk.intake.overtaken(page[-1], page) == []
         desk.route(*((entry, talk.chunks[0]) for entry in page))

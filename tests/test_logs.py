@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 import structlog
 
-from worker import logs
-from worker.redaction import MAX_TEXT, redact_text
+from worker.runtime import logs
+from worker.runtime.redaction import MAX_TEXT, redact_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

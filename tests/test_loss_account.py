@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from worker.loss_account import LossAccount
-from worker.metrics import PREFIX, Metrics
+from worker.delivery.loss_account import LossAccount
+from worker.runtime.metrics import PREFIX, Metrics
 
 
 class Books:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.read_size import FIRST_COUNT, LOOK, MAX_COUNT, PAGE_BYTES, ReadSize
+from worker.consuming.read_size import FIRST_COUNT, LOOK, MAX_COUNT, PAGE_BYTES, ReadSize
 
 
 def test_pages_of_small_entries_grow_slowly_to_the_most() -> None:

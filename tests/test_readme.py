@@ -15,7 +15,7 @@ import pytest
 from tests.command import command
 from tests.readme import README, commands_table, example, written
 from tests.speech import speech
-from worker.metrics import Metrics
+from worker.runtime.metrics import Metrics
 from worker.settings import Settings
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from codec.entry import PROTECTIONS, Chunk
 from codec.names import parse_name
 from tests.codec.ids import ids
 from tests.seals import SEAL
-from worker.batch import Batch, Conversation, Trigger
-from worker.seal import Seal, later_name, seal_of
+from worker.batching.batch import Batch, Conversation, Trigger
+from worker.model.seal import Seal, later_name, seal_of
 
 
 def entry_ids() -> st.SearchStrategy[str]:

@@ -20,15 +20,15 @@ from codec.libopus import library
 from tests.command import command
 from tests.letters import Cemetery, cemetery_of
 from tests.redis_server import RedisServer
-from worker.batch import Batch, Trigger
+from worker.batching.batch import Batch, Trigger
 from worker.cli.status_view import view
 from worker.cli.text import shown_bytes, shown_seconds
-from worker.diagnosis import concerns
-from worker.seal import seal_of
+from worker.model.seal import seal_of
+from worker.operations.diagnosis import concerns
 from worker.settings import Settings
 from worker.stream.entries import Entries
-from worker.stream.inspect import Inspector, Overview, PartitionView, ServerView, WorkerView
 from worker.stream.leases import Leases, Member
+from worker.stream.overview import Inspector, Overview, PartitionView, ServerView, WorkerView
 
 MakeSettings = Callable[..., Settings]
 

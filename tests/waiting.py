@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from worker.tasks import end
+from worker.runtime.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

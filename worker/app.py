@@ -17,25 +17,26 @@ from codec.crypto import key_id
 from codec.libopus import library
 from codec.opus import Encoder
 from worker import __version__
-from worker.batch import Limits
-from worker.consumer import POLL_SECONDS, Consumer, pause
-from worker.delivery import Delivery
-from worker.encoding import Recorder
+from worker.assembly import open_spooling, placement, recovery, watched
+from worker.batching.batch import Limits
+from worker.batching.batcher import Intake, Rules
+from worker.batching.encoder import Recorder
+from worker.batching.memory import MemoryBudget
+from worker.consuming.consumer import POLL_SECONDS, Consumer, pause
+from worker.consuming.partition import Partition
+from worker.coordination.ownership import Ownership
+from worker.delivery.delivery import Delivery
+from worker.delivery.orphans import Orphans
+from worker.delivery.recovery import Recoveries
 from worker.errors import StoreError, StreamError
-from worker.health import WorkerHealth
-from worker.http import HttpServer
-from worker.intake import Intake, Rules
-from worker.memory import MemoryBudget
-from worker.metrics import Metrics
-from worker.monitor import Monitor
-from worker.orphans import Orphans
-from worker.ownership import Ownership
-from worker.partition import Partition
-from worker.recovery import Recoveries
+from worker.operations.gauges import Monitor
+from worker.operations.health import WorkerHealth
+from worker.operations.http import HttpServer
+from worker.operations.shutdown import shut_down
+from worker.runtime.metrics import Metrics
+from worker.runtime.signals import stop_on_signals
+from worker.runtime.tasks import end
 from worker.settings import Settings
-from worker.shutdown import shut_down
-from worker.signals import stop_on_signals
-from worker.spool.assembly import open_spooling, placement, recovery, watched
 from worker.stores import Store, holds_anything, open_store
 from worker.stream.client import Client, connect
 from worker.stream.config import record_or_check, record_or_check_store
@@ -43,7 +44,6 @@ from worker.stream.entries import Entries
 from worker.stream.keys import Keys
 from worker.stream.leases import Lease, Leases, Member
 from worker.stream.server import check_server
-from worker.tasks import end
 
 RETRY_SECONDS = 2.0
 """Between two tries to reach Redis at the start."""

@@ -13,8 +13,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
 from codec.errors import shown
-from worker.cpu import cpu_limit
 from worker.errors import SettingsError
+from worker.runtime.cpu import cpu_limit
 from worker.stream.keys import MAX_PARTITIONS, PREFIX
 
 if TYPE_CHECKING:

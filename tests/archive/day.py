@@ -20,7 +20,7 @@ from codec.opus import Encoder
 from tests.archive.blobs import T0
 from tests.speech import speech
 from worker.archive import Archive
-from worker.archive.reading import Reader
+from worker.archive.blobs.reading import Reader
 from worker.stores import BlobInfo
 
 SECRET = "a secret of at least thirty-two bytes"

@@ -18,7 +18,7 @@ from tests.command import command
 from tests.gcs_server import GcsServer
 from tests.redis_server import RedisServer
 from tests.speech import speech
-from worker.cli import archives
+from worker.cli import options
 from worker.errors import AudioFileError
 from worker.settings import Settings
 from worker.stores import Store
@@ -104,15 +104,15 @@ async def test_what_is_no_moment_is_refused(environment: Settings, tmp_path: Pat
 )
 def test_what_may_mean_another_moment_is_refused(moment: str, message: str) -> None:
     with pytest.raises(typer.BadParameter, match=message):
-        archives.moment(moment)
+        options.moment(moment)
 
 
 @pytest.mark.parametrize(
     "moment", [f"{T0:.0f}", "1.7e9", "2023-11-14T22:13:20", "20231114T221320", "20231114T231320+01"]
 )
 def test_moments_are_unix_seconds_or_iso_8601(moment: str) -> None:
-    assert archives.moment(moment) == T0
-    assert archives.moment("20231114.0") == 20231114
+    assert options.moment(moment) == T0
+    assert options.moment("20231114.0") == 20231114
 
 
 @pytest.mark.usefixtures("talk")

@@ -14,8 +14,8 @@ from tests.gcs_faults import Stage
 from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive, Conversion, Deletion, Encoding, Outcome
-from worker.archive.conversion import LEFTOVER
-from worker.archive.deletions import record_deletion
+from worker.archive.blobs.known_deletions import record_deletion
+from worker.archive.upkeep.conversion import LEFTOVER
 from worker.errors import StoreError
 from worker.stores import Store
 from worker.stores.tombstones import find_tombstones

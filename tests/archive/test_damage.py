@@ -19,9 +19,9 @@ from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive
-from worker.archive.listing import sort_out
-from worker.archive.selection import Selection, select
-from worker.archive.twins import sources
+from worker.archive.blobs.alternatives import sources
+from worker.archive.blobs.listing import sort_out
+from worker.archive.playback.selection import Selection, select
 from worker.stores import BlobInfo, Store
 
 SECOND = speech(1)

@@ -15,7 +15,7 @@ from tests.harness import Rig, eventually
 from tests.oracle import Talk
 from tests.redis_server import RedisServer
 from worker.archive import Archive, Deletion
-from worker.seal import Seal
+from worker.model.seal import Seal
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream.client import Client, connect

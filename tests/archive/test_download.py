@@ -15,7 +15,8 @@ from pesq import pesq
 from tests.archive.blobs import EXTENSIONS, T0, Shelf, noise
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive, Rules, Selection, spans
+from worker.archive import Archive, Rules, Selection
+from worker.archive.playback import overlaps
 from worker.errors import AudioFileError, BadSelection, NothingStored, StoreError
 from worker.stores import Store
 
@@ -176,12 +177,12 @@ async def test_of_equally_long_alternatives_one_is_read(gcs: Store, gcs_server: 
     assert gcs_server.count("*") == 2
 
 
-@pytest.mark.parametrize("kept_bytes", [spans.KEPT_BYTES, 0])
+@pytest.mark.parametrize("kept_bytes", [overlaps.KEPT_BYTES, 0])
 async def test_singles_that_a_range_holds_are_taken_once(
     archive: Archive, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     """Also where audio has to be read again for the comparison."""
-    monkeypatch.setattr(spans, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(overlaps, "KEPT_BYTES", kept_bytes)
     source = speech(20)
     await shelf.put(".batch.enc", T0, source, pieces=4, end=T0 + 15)
     await shelf.put(".enc", T0 + 5, cut(source, 5, 10))

@@ -11,7 +11,7 @@ from codec.blob import Audio
 from codec.opus import Encoder, decode
 from tests.archive.blobs import noise
 from tests.speech import speech
-from worker.archive.likeness import holds
+from worker.archive.blobs.similarity import holds
 
 RATE = 16000
 RECORDING = speech(24)  # of which nothing is repeated

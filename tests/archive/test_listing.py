@@ -8,7 +8,8 @@ from codec.errors import BadName
 from tests.archive.blobs import EXTENSIONS, T0, Shelf
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive, patience
+from worker.archive import Archive
+from worker.archive.blobs import retrying
 from worker.stores import Store
 
 SECOND = speech(1)
@@ -100,7 +101,7 @@ async def test_an_outage_that_passes_is_waited_for(gcs: Store, gcs_server: GcsSe
 async def test_a_long_listing_goes_on_where_it_broke_off(
     gcs: Store, gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    monkeypatch.setattr(patience, "PAGE", 2)
+    monkeypatch.setattr(retrying, "PAGE", 2)
     gcs_server.api.max_page = 2
     shelf = Shelf(gcs)
     for number in range(7):

@@ -12,7 +12,7 @@ import pytest
 from tests.archive.blobs import T0, Shelf
 from tests.speech import speech
 from worker.archive import Archive
-from worker.cli import archives
+from worker.cli import options
 from worker.errors import StoreError
 
 
@@ -25,7 +25,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     def progress(_: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: told.append((done, total))
 
-    monkeypatch.setattr(archives, "progress", progress)
+    monkeypatch.setattr(options, "progress", progress)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     return told
 
@@ -34,7 +34,7 @@ async def test_total_is_shown_as_soon_as_it_is_known(shown: list[tuple[int, int]
     async def three() -> int:
         return 3
 
-    async with archives.counted_progress("working", three) as progress:
+    async with options.counted_progress("working", three) as progress:
         progress(1)
         await asyncio.sleep(0)
         progress(2)
@@ -47,7 +47,7 @@ async def test_store_that_can_not_be_counted_ends_nothing(shown: list[tuple[int,
     async def failing() -> int:
         raise StoreError("away", cause="network")
 
-    async with archives.counted_progress("working", failing) as progress:
+    async with options.counted_progress("working", failing) as progress:
         await asyncio.sleep(0)
         progress(1)
 

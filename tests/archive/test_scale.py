@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.archive.blobs import T0
 from tests.gcs_server import GcsServer
 from worker.archive import Archive
-from worker.archive.parallel import ordered
+from worker.archive.blobs.ordered import ordered
 from worker.stores import Store
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,8 +11,9 @@ from codec.container import HEADER
 from tests.archive.blobs import EXTENSIONS, T0, Shelf, opus_content
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive, ledger
-from worker.archive.continuity import Continuity, Seam
+from worker.archive import Archive
+from worker.archive.upkeep import verification_report
+from worker.archive.upkeep.continuity import Continuity, Seam
 from worker.errors import StoreError, WorkerError
 from worker.stores import Store, open_store
 
@@ -25,7 +26,7 @@ async def reasons(archive: Archive, uid: str | None = "user") -> dict[str, str |
 
 
 async def write(archive: Archive, report: Path) -> None:
-    with ledger.appending(report) as note:
+    with verification_report.appending(report) as note:
         async for verdict in archive.verify("user"):
             note(verdict)
 
@@ -94,7 +95,7 @@ async def test_an_interrupted_run_goes_on_where_it_ended(gcs: Store, gcs_server:
     gcs_server.script.clear()
     gcs_server.requests.clear()
 
-    known = ledger.sound(report)
+    known = verification_report.sound(report)
     verdicts = [verdict async for verdict in archive.verify("user", known=known)]
 
     assert len(known) == 3
@@ -109,7 +110,7 @@ async def test_an_object_that_changed_since_is_verified_again(archive: Archive, 
     await shelf.store.delete(name)
     await shelf.put_bytes(name.rpartition("/")[2], SECOND[:-1])
 
-    known = ledger.sound(tmp_path / "report")
+    known = verification_report.sound(tmp_path / "report")
 
     assert [verdict.reason async for verdict in archive.verify("user", known=known)] == ["it ends inside a sample"]
 
@@ -123,7 +124,7 @@ async def test_blob_without_a_checksum_is_read_again(tmp_path: Path) -> None:
     await write(archive, report)
     blob.write_bytes(bytes(len(OPUS)))
 
-    (verdict,) = [verdict async for verdict in archive.verify("user", known=ledger.sound(report))]
+    (verdict,) = [verdict async for verdict in archive.verify("user", known=verification_report.sound(report))]
 
     assert (verdict.known, verdict.reason is None) == (False, False)
     await store.close()
@@ -134,8 +135,8 @@ def test_a_report_that_a_killed_run_left_is_taken_up(tmp_path: Path) -> None:
     line = json.dumps({"name": "chunks/a", "size": 1, "crc32c": 2, "seconds": 1.0, "reason": None})
     report.write_text(line + "\n" + line[:20])
 
-    assert len(ledger.sound(report)) == 1
-    with ledger.appending(report):
+    assert len(verification_report.sound(report)) == 1
+    with verification_report.appending(report):
         pass
     assert report.read_text() == line + "\n"
 
@@ -145,7 +146,7 @@ def test_another_file_is_not_taken_for_a_report(tmp_path: Path, content: str) ->
     (tmp_path / "notes").write_text(content)
 
     with pytest.raises(WorkerError, match="is no report of a verification"):
-        ledger.sound(tmp_path / "notes")
+        verification_report.sound(tmp_path / "notes")
 
 
 def test_gaps_and_overlaps_between_blobs_are_told_per_conversation() -> None:

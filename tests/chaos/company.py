@@ -33,7 +33,7 @@ from tests.conftest import TEST_SECRET
 from tests.simulation.audio import numbers_in
 from tests.simulation.redis_model import as_bytes
 from worker.archive import Archive, Encoding
-from worker.archive.origin import COPIED, FILE
+from worker.archive.blobs.provenance import COPIED, FILE
 from worker.errors import NothingStored, StoreError
 from worker.stores import open_store
 from worker.stream.keys import Keys

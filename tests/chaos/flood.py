@@ -13,7 +13,7 @@ from tests.chaos.meter import MIB, metered
 from tests.chaos.talks import SAMPLES, Talk
 from tests.chaos.trouble import Plan
 from tests.hostile import hostile
-from worker.encoding import ENCODER_STATE_BYTES
+from worker.batching.encoder import ENCODER_STATE_BYTES
 
 CROWD = "crowd"
 PIPELINE = 500

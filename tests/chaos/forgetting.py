@@ -26,9 +26,9 @@ from tests.chaos.talks import CHUNK_SECONDS, FIRST_TIMESTAMP, PROTECTIONS, RATE,
 from tests.chaos.trouble import FEWEST, Plan
 from tests.simulation.audio import numbered
 from tests.simulation.redis_model import parsed_id
-from worker.archive.copying import copy
-from worker.archive.deletion import delete_all
-from worker.batch import entry_order
+from worker.archive.upkeep.copying import copy
+from worker.archive.upkeep.deletion import delete_all
+from worker.batching.batch import entry_order
 from worker.errors import NothingStored, StoreError, StreamError
 from worker.stores import Store, open_store
 from worker.stream.tombstones import opened

@@ -12,7 +12,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.process import Process
-from worker.metrics import PREFIX
+from worker.runtime.metrics import PREFIX
 
 LOOK_SECONDS = 1.0
 MIB = 1024 * 1024

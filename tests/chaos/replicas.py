@@ -26,7 +26,7 @@ from tests.chaos.trouble import FEWEST, Plan, lie, spooling
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
 from tests.simulation.redis_model import Id, parsed_id
-from worker.archive.deletion import delete_all
+from worker.archive.upkeep.deletion import delete_all
 from worker.errors import StoreError, StreamError
 from worker.stores import open_store
 from worker.stream.tombstones import opened

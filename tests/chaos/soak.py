@@ -13,7 +13,7 @@ from tests.chaos.meter import Meter, metered
 from tests.chaos.trouble import Plan
 from tests.oracle import T0
 from tests.speech import speech
-from worker.cpu import cpu_limit
+from worker.runtime.cpu import cpu_limit
 
 RATE = 16000
 CHUNK_SECONDS = 5.0

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from worker.metrics import Metrics
+from worker.runtime.metrics import Metrics
 
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 FROM_PROMETHEUS = {"namespace", "job", "pod", "instance"}

@@ -8,12 +8,12 @@ from typing import cast
 
 from codec.entry import Chunk
 from codec.names import parse_name
-from worker.batch import EntryId, Limits, StreamIdentity
-from worker.encoding import Recorder
-from worker.intake import Intake, Rules
-from worker.metrics import Metrics
-from worker.resumed import Item
-from worker.seal import Seal
+from worker.batching.batch import EntryId, Limits, StreamIdentity
+from worker.batching.batcher import Intake, Rules
+from worker.batching.encoder import Recorder
+from worker.batching.resumed_batch import Item
+from worker.model.seal import Seal
+from worker.runtime.metrics import Metrics
 
 FIELDS = (b"uid", b"conversation_id", b"timestamp", b"pcm", b"sample_rate", b"protection", b"seq", b"end")
 LIMITS = Limits(max_seconds=0.01, max_age=0.05, max_bytes=400, gap_tolerance=0.002)

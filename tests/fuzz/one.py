@@ -7,7 +7,14 @@ import sys
 import atheris
 
 with atheris.instrument_imports(
-    include=["codec", "worker.archive", "worker.stores", "worker.intake", "worker.batch", "worker.seal"]
+    include=[
+        "codec",
+        "worker.archive",
+        "worker.stores",
+        "worker.batching.batcher",
+        "worker.batching.batch",
+        "worker.model.seal",
+    ]
 ):
     from tests.fuzz.targets import TARGETS
 

@@ -15,8 +15,8 @@ from codec.metadata import BlobMetadata
 from codec.names import Kind, parse_name
 from codec.opus import Encoder
 from tests.fuzz.batches import FIELDS, batches
-from worker.archive.listing import sort_out
-from worker.archive.twins import sources
+from worker.archive.blobs.alternatives import sources
+from worker.archive.blobs.listing import sort_out
 from worker.stores import BlobInfo
 
 SECRET = "a secret of at least thirty-two bytes"

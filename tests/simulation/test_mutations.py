@@ -15,12 +15,12 @@ from tests.simulation.redis_model import Database, Reply, Script
 from tests.simulation.redis_scripts import SCRIPTS
 from tests.simulation.runner import play
 from tests.simulation.world import Run, World
-from worker import conflict, placement
-from worker.batch import EntryId, entry_order
-from worker.conflict import Judgement, Verdict
-from worker.placement import Attempt
-from worker.recovery import Recoveries
-from worker.seal import Seal
+from worker.batching.batch import EntryId, entry_order
+from worker.delivery import conflict, sink
+from worker.delivery.conflict import Judgement, Verdict
+from worker.delivery.recovery import Recoveries
+from worker.delivery.sink import Attempt
+from worker.model.seal import Seal
 from worker.stores import BlobInfo
 
 SEEDS = 150
@@ -112,7 +112,7 @@ def test_taking_every_412_for_success_is_caught(monkeypatch: pytest.MonkeyPatch)
     def judge(seal: Seal, *_: object) -> Judgement:
         return Judgement(Verdict.SAME, seal.entries)
 
-    monkeypatch.setattr(placement, "judge", judge)
+    monkeypatch.setattr(sink, "judge", judge)
     assert is_caught(with_failovers)
 
 
@@ -156,7 +156,7 @@ def test_owners_that_die_again_and_again_are_no_trouble(seed: int) -> None:
 
 
 def test_recognising_audio_by_a_range_of_ids_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "judge", judge_by_range)
+    monkeypatch.setattr(sink, "judge", judge_by_range)
     assert is_caught(with_forgeries)
 
 

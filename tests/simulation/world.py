@@ -24,9 +24,9 @@ from tests.simulation.redis_model import Database, ModelRedis, Script
 from tests.simulation.redis_scripts import SCRIPTS
 from tests.simulation.store_model import Bucket, ModelStore
 from worker.app import Worker
-from worker.batch import Conversation
-from worker.health import WorkerHealth
-from worker.metrics import Metrics
+from worker.batching.batch import Conversation
+from worker.operations.health import WorkerHealth
+from worker.runtime.metrics import Metrics
 from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.keys import Keys

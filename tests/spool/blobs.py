@@ -13,7 +13,7 @@ from codec.manifest import Manifest
 from codec.metadata import BlobMetadata
 from codec.names import object_name
 from tests.conftest import TEST_SECRET
-from worker.seal import Seal
+from worker.model.seal import Seal
 from worker.spool.names import Origin, State, parse
 from worker.spool.record import Record, record, stem_of
 from worker.spool.volume import Volume

@@ -14,9 +14,10 @@ import signal
 import sys
 from collections.abc import Callable
 
-from worker import app, logs, settings
-from worker.spool import placement
-from worker.stores import patient
+from worker import app, settings
+from worker.runtime import logs
+from worker.spool import sink
+from worker.stores import retrying
 
 
 def doom(call: str, number: int, moment: str) -> None:
@@ -37,7 +38,7 @@ def doom(call: str, number: int, moment: str) -> None:
 
 
 def main(*fate: str) -> None:
-    vars(placement)["REST_SECONDS"] = patient.PROBE_SECONDS = 0.2
+    vars(sink)["REST_SECONDS"] = retrying.PROBE_SECONDS = 0.2
     match fate:
         case ("write", size):
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))

@@ -15,10 +15,10 @@ from codec.entry import partition_of
 from tests.harness import Rig, eventually
 from tests.redis_server import RedisServer
 from tests.spool.blobs import in_state, metadata_of, nonsense, record_of, seal_of, spool, states
+from worker.assembly import Spooling, watched
 from worker.errors import StoreError, StreamError
-from worker.metrics import PREFIX, Metrics
-from worker.seal import Seal
-from worker.spool.assembly import Spooling, watched
+from worker.model.seal import Seal
+from worker.runtime.metrics import PREFIX, Metrics
 from worker.spool.names import Origin, SpoolFile, State
 from worker.spool.record import Record
 from worker.spool.spool import THREADS

@@ -14,7 +14,7 @@ from tests.harness import Rig
 from tests.oracle import Talk
 from tests.spool.blobs import in_state, seal_of, states
 from tests.spool.test_drainer import Bench, opened
-from worker.seal import Seal
+from worker.model.seal import Seal
 from worker.spool.names import SpoolFile, State
 from worker.spool.record import stem_of
 

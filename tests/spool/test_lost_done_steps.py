@@ -17,10 +17,11 @@ from tests.oracle import Talk, assert_plays
 from tests.redis_server import RedisServer
 from tests.spool.blobs import states
 from tests.worker.test_takeover import forgotten_seal
-from worker import consumer, recovery
+from worker.consuming import consumer
+from worker.delivery import recovery
 from worker.settings import Settings
-from worker.spool import drainer, placement
-from worker.stores import patient
+from worker.spool import drainer, sink
+from worker.stores import retrying
 
 FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
 """Setting with which a batch has five chunks of half a second, and not six."""
@@ -28,14 +29,14 @@ FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (consumer, recovery, placement):
+    for module in (consumer, recovery, sink):
         monkeypatch.setattr(module, "REST_SECONDS", 0.05)
     monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.1)
     monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.1)
-    monkeypatch.setattr(patient, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(patient, "JITTER", 0.0)
-    monkeypatch.setattr(patient, "LONGEST_WAIT", 0.2)
-    monkeypatch.setattr(patient, "PROBE_SECONDS", 0.1)
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(retrying, "JITTER", 0.0)
+    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(retrying, "PROBE_SECONDS", 0.1)
 
 
 @pytest.fixture

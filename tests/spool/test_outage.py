@@ -19,9 +19,9 @@ from tests.redis_server import RedisServer
 from tests.spool.blobs import metadata_of, states
 from tests.spool.processes import process
 from worker.settings import Settings
-from worker.spool import drainer, placement, summary
+from worker.spool import drainer, sink, summary
 from worker.spool.volume import CLOCK
-from worker.stores import patient
+from worker.stores import retrying
 
 TALKS = 20
 WAVES = 5
@@ -33,11 +33,11 @@ WAVE_BYTES = int(TALKS * WAVE_SECONDS * 32_000)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.2)
     monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.2)
-    monkeypatch.setattr(placement, "REST_SECONDS", 0.1)
-    monkeypatch.setattr(patient, "FIRST_WAIT", 0.05)
-    monkeypatch.setattr(patient, "JITTER", 0.05)
-    monkeypatch.setattr(patient, "LONGEST_WAIT", 0.3)
-    monkeypatch.setattr(patient, "PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(sink, "REST_SECONDS", 0.1)
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.05)
+    monkeypatch.setattr(retrying, "JITTER", 0.05)
+    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.3)
+    monkeypatch.setattr(retrying, "PROBE_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from tests.clock import Clock
 from tests.gcs_objects import crc32c
 from tests.gcs_server import GcsServer
 from worker.errors import ObjectExists, SettingsError, StoreError
-from worker.metrics import PREFIX, Metrics
-from worker.stores import patient
+from worker.runtime.metrics import PREFIX, Metrics
+from worker.stores import retrying
 from worker.stores.gcs import GcsStore
-from worker.stores.patient import PatientStore
-from worker.stores.watched import WatchedStore
+from worker.stores.monitored import WatchedStore
+from worker.stores.retrying import PatientStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,8 +101,8 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def watched(gcs: GcsStore, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
-    monkeypatch.setattr(patient, "FIRST_WAIT", FIRST_WAIT)
-    monkeypatch.setattr(patient, "JITTER", 0.0)
+    monkeypatch.setattr(retrying, "FIRST_WAIT", FIRST_WAIT)
+    monkeypatch.setattr(retrying, "JITTER", 0.0)
     return WatchedStore(gcs, asyncio.Semaphore(4), metrics, Clock())
 
 

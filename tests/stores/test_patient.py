@@ -13,12 +13,12 @@ from tests.clock import Clock
 from tests.gcs_server import GcsServer
 from tests.harness import eventually
 from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
-from worker.metrics import PREFIX, Metrics
-from worker.stores import patient
+from worker.runtime.metrics import PREFIX, Metrics
+from worker.runtime.tasks import end
+from worker.stores import retrying
 from worker.stores.gcs import GcsStore
-from worker.stores.patient import PROBE_SECONDS, PatientStore
-from worker.stores.watched import WatchedStore
-from worker.tasks import end
+from worker.stores.monitored import WatchedStore
+from worker.stores.retrying import PROBE_SECONDS, PatientStore
 
 NAME = "chunks/u/c/1.000.opus"
 PATIENCE = 30.0
@@ -36,8 +36,8 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def watched(gcs: GcsStore, clock: Clock, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
-    monkeypatch.setattr(patient, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(patient, "JITTER", 0.0)
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(retrying, "JITTER", 0.0)
     return WatchedStore(gcs, asyncio.Semaphore(4), metrics, clock)
 
 
@@ -128,7 +128,7 @@ async def test_a_deletion_is_never_given_up(watched: WatchedStore, gcs_server: G
 async def test_waiting_as_long_as_the_store_asks_does_not_delay_the_spool(watched: WatchedStore) -> None:
     asked = StoreError("slow down", cause="throttled", retry_after=3600.0)
     assert PatientStore(watched)._wait_for(asked) == 3600.0
-    assert PatientStore(watched, PATIENCE)._wait_for(asked) == patient.LONGEST_WAIT
+    assert PatientStore(watched, PATIENCE)._wait_for(asked) == retrying.LONGEST_WAIT
 
 
 def retries(metrics: Metrics, cause: str) -> float | None:

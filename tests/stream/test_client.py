@@ -15,10 +15,10 @@ from tests.proxy import Proxy
 from tests.redis_server import RedisServer
 from tests.stream.desk import Raw
 from worker.errors import LeaseLost, SettingsError, StreamError
-from worker.stream.bounded import at_most
 from worker.stream.client import Call, Client, connect, script, stream_error
 from worker.stream.config import record_or_check
 from worker.stream.keys import Keys
+from worker.stream.reply_limit import at_most
 from worker.stream.server import check_server, memory_use
 
 OWNERS = {"accept", "bury", "claim", "discard", "release", "seal", "sweep", "trial", "unseal"}

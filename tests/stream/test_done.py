@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.stream.desk import EVENT, UPLOAD, Desk, Raw, pending, sealed
-from worker.batch import Conversation
-from worker.history import MAX_BYTES
+from worker.batching.batch import Conversation
+from worker.model.recent_chunks import MAX_BYTES
 
 
 async def test_done_removes_exactly_its_entries_and_leaves_one_event(desk: Desk, raw: Raw) -> None:

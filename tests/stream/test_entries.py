@@ -8,7 +8,7 @@ import pytest
 
 from tests.redis_server import RedisServer
 from tests.stream.desk import Desk, Raw, pending, sealed
-from worker.batch import Conversation
+from worker.batching.batch import Conversation
 from worker.errors import LeaseLost
 from worker.stream.client import Client, connect
 from worker.stream.keys import GROUP, Keys

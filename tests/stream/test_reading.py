@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.stream.desk import Desk, Raw, pending
-from worker.batch import START
+from worker.batching.batch import START
 from worker.errors import StreamError
 from worker.stream.entries import STREAMS_TOGETHER, ReadRequest
 

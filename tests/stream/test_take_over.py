@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stream.desk import Desk, Raw, pending, sealed
-from worker.batch import Conversation, last_of_ms
+from worker.batching.batch import Conversation, last_of_ms
 from worker.errors import StreamError
 from worker.stream.client import Client
 from worker.stream.entries import CLAIM_PAGE

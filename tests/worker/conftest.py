@@ -15,9 +15,10 @@ from tests.gcs_server import GcsServer
 from tests.harness import Rig
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
-from worker import consumer, recovery
+from worker.consuming import consumer
+from worker.delivery import recovery
 from worker.settings import Settings
-from worker.stores import patient
+from worker.stores import retrying
 
 RigMaker = Callable[[RedisServer | Proxy, RedisServer | Proxy], Awaitable[Rig]]
 
@@ -52,9 +53,9 @@ def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever rests after trouble rests shortly."""
     monkeypatch.setattr(consumer, "REST_SECONDS", 0.05)
     monkeypatch.setattr(recovery, "REST_SECONDS", 0.05)
-    monkeypatch.setattr(patient, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(patient, "JITTER", 0.0)
-    monkeypatch.setattr(patient, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(retrying, "JITTER", 0.0)
+    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.2)
 
 
 @pytest.fixture

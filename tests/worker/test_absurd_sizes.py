@@ -15,7 +15,7 @@ from tests.redis_server import RedisServer
 from tests.worker.conftest import RigMaker
 from worker.stream import entries
 from worker.stream.client import Client
-from worker.stream.dead import DeadLetters
+from worker.stream.dead_letters import DeadLetters
 
 MIB = 1024 * 1024
 ABSURD = 4 * MIB

@@ -6,8 +6,8 @@ import pytest
 
 from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_plays
-from worker import monitor
 from worker.archive import Archive, Deletion
+from worker.operations import gauges
 from worker.stores import open_store
 from worker.stream.tombstones import opened
 
@@ -27,7 +27,7 @@ async def ahead(request: pytest.FixtureRequest, rig: Rig) -> int:
 
 @pytest.fixture(autouse=True)
 def often_observed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "OBSERVE_SECONDS", 0.05)
+    monkeypatch.setattr(gauges, "OBSERVE_SECONDS", 0.05)
 
 
 async def say_ahead(rig: Rig, talk: Talk, ahead: int, seconds: float) -> None:

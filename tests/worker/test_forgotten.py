@@ -11,7 +11,7 @@ from tests.failover import Pair
 from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_plays, assert_stored_once
 from tests.worker.test_takeover import HANDOFF, forgotten_seal
-from worker import monitor
+from worker.operations import gauges
 
 pytestmark = pytest.mark.usefixtures("short_rests")
 
@@ -21,9 +21,9 @@ FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
 
 @pytest.fixture
 def often_observed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "OBSERVE_SECONDS", 0.05)
-    monkeypatch.setattr(monitor, "ACCOUNT_SECONDS", 0.05)
-    monkeypatch.setattr(monitor, "BUSY_ACCOUNT_SECONDS", 0.05)
+    monkeypatch.setattr(gauges, "OBSERVE_SECONDS", 0.05)
+    monkeypatch.setattr(gauges, "ACCOUNT_SECONDS", 0.05)
+    monkeypatch.setattr(gauges, "BUSY_ACCOUNT_SECONDS", 0.05)
 
 
 async def say_all(rig: Rig, talk: Talk, count: int, clear: tuple[int, ...]) -> None:

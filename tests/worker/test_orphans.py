@@ -9,8 +9,8 @@ import pytest
 from tests.failover import Pair
 from tests.harness import EXACT, Rig, Running, eventually
 from tests.oracle import Talk, assert_plays, played
-from worker import orphans
 from worker.archive import Archive
+from worker.delivery import orphans
 from worker.stores import open_store
 from worker.stream.tombstones import opened
 

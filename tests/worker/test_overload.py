@@ -12,9 +12,11 @@ from tests.harness import EXACT, PATIENCE, Rig, eventually
 from tests.oracle import Talk, assert_stored_once
 from tests.redis_server import RedisServer
 from tests.worker.conftest import RigMaker
-from worker import app, consumer, memory
-from worker.delivery import DONE_AT_ONCE
-from worker.memory import MemoryBudget
+from worker import app
+from worker.batching import memory
+from worker.batching.memory import MemoryBudget
+from worker.consuming import consumer
+from worker.delivery.delivery import DONE_AT_ONCE
 
 MIB = 1024 * 1024
 PAGES = 4 * MIB

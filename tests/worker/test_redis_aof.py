@@ -12,7 +12,7 @@ from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_stored_once, blobs_of
 from tests.redis_server import RedisServer
 from tests.worker.conftest import RigMaker
-from worker import consumer
+from worker.consuming import consumer
 
 TALKS = 6
 

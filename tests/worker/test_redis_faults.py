@@ -16,7 +16,7 @@ from tests.proxy import Proxy
 from tests.redis_server import RedisServer
 from tests.seals import SEAL
 from tests.worker.conftest import RigMaker
-from worker import consumer
+from worker.consuming import consumer
 from worker.errors import SettingsError
 from worker.producer import Producer
 from worker.stream.client import _sha, script

@@ -17,7 +17,7 @@ from tests.oracle import Talk, assert_stored_once
 from tests.process import Process, environment
 from tests.redis_server import RedisServer
 from tests.worker.conftest import RigMaker
-from worker.metrics import PREFIX
+from worker.runtime.metrics import PREFIX
 
 
 async def complaint(variables: dict[str, str]) -> str:

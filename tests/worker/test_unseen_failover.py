@@ -12,7 +12,7 @@ import pytest
 from tests.failover import Pair
 from tests.harness import EXACT, Rig, Running, eventually
 from tests.oracle import Talk, assert_plays
-from worker.ownership import Ownership
+from worker.coordination.ownership import Ownership
 
 pytestmark = pytest.mark.usefixtures("short_rests")
 

@@ -29,11 +29,12 @@ from tests.conftest import TEST_SECRET
 from tests.harness import EXACT, Rig, Running, eventually
 from tests.oracle import Talk, assert_stored_once
 from tests.process import ROOT
-from worker import app, consumer
+from worker import app
+from worker.consuming import consumer
 from worker.errors import SettingsError
-from worker.metrics import PREFIX, Metrics
+from worker.runtime.metrics import PREFIX, Metrics
 from worker.settings import Settings
-from worker.stores import open_store, patient
+from worker.stores import open_store, retrying
 
 Events = list[MutableMapping[str, Any]]
 
@@ -48,8 +49,8 @@ OLD, NEW = "an old secret of thirty-two bytes or more", "a new secret of thirty-
 
 @pytest.fixture(autouse=True)
 def _short_rests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(patient, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(patient, "JITTER", 0.0)
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(retrying, "JITTER", 0.0)
     monkeypatch.setattr(consumer, "REST_SECONDS", 0.05)
     stamina.instrumentation.set_on_retry_hooks([])  # as the worker's process does
     yield
@@ -100,7 +101,7 @@ async def test_store_that_refuses_is_asked_again_and_named_by_cause(
 
 async def test_throttling_store_is_left_alone_for_as_long_as_it_asks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.server.fail("insert.*", status=429, retry_after=1)
-    monkeypatch.setattr(patient, "LONGEST_WAIT", 0.02)
+    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.02)
     await rig.say(Talk("c"), 3)
     running = await rig.drain(**EXACT)
     took = running.metrics.registry.get_sample_value(f"{PREFIX}_stage_seconds_sum", {"stage": "upload"})

@@ -6,16 +6,16 @@ report = await archive.save(download, Path("out.wav"))
 """
 
 from worker.archive.archive import Archive
-from worker.archive.conversion import Conversion, Encoding, Outcome
-from worker.archive.copying import Copy, CopyReport
-from worker.archive.deletion import Deletion, Left
-from worker.archive.grouping import AudioFile, AudioFiles
-from worker.archive.listing import Blob, Listing, Stranger
-from worker.archive.merging import Download, Report
-from worker.archive.reading import Problem
-from worker.archive.selection import Selection
-from worker.archive.timeline import Rules
-from worker.archive.verification import Fingerprint, Verdict
+from worker.archive.blobs.listing import Blob, Listing, Stranger
+from worker.archive.blobs.reading import Problem
+from worker.archive.playback.download import Download, Report
+from worker.archive.playback.grouping import AudioFile, AudioFiles
+from worker.archive.playback.selection import Selection
+from worker.archive.playback.timeline import Rules
+from worker.archive.upkeep.conversion import Conversion, Encoding, Outcome
+from worker.archive.upkeep.copying import Copy, CopyReport
+from worker.archive.upkeep.deletion import Deletion, Left
+from worker.archive.upkeep.verification import Fingerprint, Verdict
 
 __all__ = [
     "Archive",

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from codec.crypto import check_secret
 from codec.names import FOLDER, Codec, prefix
-from worker.archive.conversion import Conversion, Converter, Encoding
-from worker.archive.copying import CopyReport, copy
-from worker.archive.deletion import Deletion, delete_all, delete_chunks
-from worker.archive.grouping import DEFAULT_GAP, AudioFiles, audio_files, measured
-from worker.archive.listing import Blob, Listing, list_blobs, walk
-from worker.archive.merging import Download, Progress, Report, unseen
-from worker.archive.reading import Reader
-from worker.archive.saving import save
-from worker.archive.selection import EVERYTHING, Selection, select, undecided
-from worker.archive.timeline import Rules
-from worker.archive.twins import sources
-from worker.archive.verification import NOTHING_KNOWN, Fingerprint, Verdict, verify
+from worker.archive.blobs.alternatives import sources
+from worker.archive.blobs.listing import Blob, Listing, list_blobs, walk
+from worker.archive.blobs.reading import Reader
+from worker.archive.playback.download import Download, Progress, Report, unseen
+from worker.archive.playback.grouping import DEFAULT_GAP, AudioFiles, audio_files, measured
+from worker.archive.playback.saving import save
+from worker.archive.playback.selection import EVERYTHING, Selection, select, undecided
+from worker.archive.playback.timeline import Rules
+from worker.archive.upkeep.conversion import Conversion, Converter, Encoding
+from worker.archive.upkeep.copying import CopyReport, copy
+from worker.archive.upkeep.deletion import Deletion, delete_all, delete_chunks
+from worker.archive.upkeep.verification import NOTHING_KNOWN, Fingerprint, Verdict, verify
 from worker.errors import BadSelection, NothingStored
 from worker.settings import GAP_TOLERANCE
 from worker.stores import Store

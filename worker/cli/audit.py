@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 from worker.cli.text import foreign, shown_bytes, shown_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from codec.sessions import Numbers
-    from worker.audit import Report
+    from worker.archive.audit import Report
     from worker.settings import Settings
 
 FAILED = 2
@@ -28,8 +28,8 @@ def register(app: typer.Typer) -> None:
 
 
 def audit(
-    uid: archives.Uid,
-    conversation: archives.Conversation,
+    uid: options.Uid,
+    conversation: options.Conversation,
     last_seq: Annotated[
         int | None,
         typer.Option(
@@ -37,7 +37,7 @@ def audit(
             help="Number of the last chunk pushed without a session; else an end tells it, or the highest one seen.",
         ),
     ] = None,
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Tell whether a conversation is stored complete. Exit code: 0 complete, 1 not, 2 could not tell.
 
@@ -49,12 +49,13 @@ def audit(
     chunks without one, and follows "CONVERSATION/" for audio that was copied from another conversation.
     """
     from codec.errors import CodecError
-    from worker import logs, settings
+    from worker import settings
     from worker.errors import WorkerError
+    from worker.runtime import logs
 
     logs.configure("warning", "console")
     try:
-        with archives.retries_told():
+        with options.retries_told():
             report = asyncio.run(_audit(settings.load(), uid, conversation, last_seq))
     except (WorkerError, CodecError) as error:
         typer.echo(f"audio-batch-worker: {error}", err=True)
@@ -63,20 +64,20 @@ def audit(
         traceback.print_exc()  # Python's own exit code, 1, would say that the conversation is not complete
         raise typer.Exit(FAILED) from error
     if as_json:
-        archives.print_json(_facts(report))
+        options.print_json(_facts(report))
     else:
         _print(report)
     raise typer.Exit(0 if report.complete else 1)
 
 
 async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> Report:
-    from worker.audit import audit, collect
-    from worker.batch import Conversation
+    from worker.archive.audit import audit, collect
+    from worker.batching.batch import Conversation
     from worker.stream.client import Client, connect
-    from worker.stream.inspect import Inspector
     from worker.stream.keys import Keys
+    from worker.stream.overview import Inspector
 
-    store = archives.configured_store(settings)
+    store = options.configured_store(settings)
     keys = Keys(settings.stream_prefix)
     try:
         async with Client(connect(settings.redis_url)) as client:
@@ -89,7 +90,7 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
 
 
 def _facts(report: Report) -> dict[str, Any]:
-    from worker.batch import entry_ms
+    from worker.batching.batch import entry_ms
 
     evidence = report.evidence
     undecided = {chunk.entry for chunk in report.undecided}
@@ -160,7 +161,7 @@ def _print(report: Report) -> None:
 
 
 def _proof(report: Report) -> str:
-    from worker.audit import named
+    from worker.archive.audit import named
 
     if report.numbered:
         numbers = ", ".join(f"{named(name)}seq 0-{last}" for name, last in report.last.items())
@@ -181,7 +182,7 @@ def _table(report: Report) -> Table:
             what = "no audio" if seam.seconds > 0 else "audio over audio"
             table.add_row(f"[yellow]{what} for {shown_seconds(abs(seam.seconds))}[/]")
         table.add_row(
-            archives.shown(blob.start),
+            options.shown(blob.start),
             "?" if blob.duration is None else shown_seconds(blob.duration),
             "?" if blob.facts.chunks is None else str(blob.facts.chunks),
             shown_bytes(blob.info.size),

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 from worker.errors import SettingsError, WorkerError
 
 CHECKOUT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def bench(
     quick: Annotated[
         bool, typer.Option("--quick", help="Two minutes instead of fifteen; the figures are rougher.")
     ] = False,
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
     only: Annotated[
         list[str] | None, typer.Option("--only", help=f"One part; may be repeated. Parts: {', '.join(PARTS)}.")
     ] = None,

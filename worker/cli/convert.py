@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 
 if TYPE_CHECKING:
     from worker.archive import Archive, Conversion
@@ -21,13 +21,13 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    uid: Annotated[str | None, typer.Option("--uid", callback=archives.checked_id, help="Whose recordings.")] = None,
-    conversation: archives.AnyConversation = None,
+    uid: Annotated[str | None, typer.Option("--uid", callback=options.checked_id, help="Whose recordings.")] = None,
+    conversation: options.AnyConversation = None,
     everything: Annotated[bool, typer.Option("--all", help="Of all users; in place of --uid.")] = False,
     do_it: Annotated[
         bool, typer.Option("--yes", help="Convert and delete the old blobs; without it they are only listed.")
     ] = False,
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Turn old PCM blobs into Opus, a thirteenth of the size.
 
@@ -44,7 +44,7 @@ def convert(
             settings.require_storage()
         encoding = Encoding(settings.secret, settings.opus_complexity, settings.opus_bitrate)
         tally = Tally()
-        async with archives.counted_progress(
+        async with options.counted_progress(
             "converting", lambda: archive.count(uid, conversation, codec="pcm")
         ) as progress:
             async for conversion in archive.convert(encoding, uid, conversation, dry_run=not do_it):
@@ -53,10 +53,10 @@ def convert(
                 progress(tally.changed + tally.kept)
         return tally
 
-    tally = archives.run(work)
+    tally = options.run(work)
     if not as_json:
         typer.echo(tally.summary(do_it=do_it))
-    archives.finish(complete=not tally.kept)
+    options.finish(complete=not tally.kept)
 
 
 @dataclass(slots=True)
@@ -88,9 +88,9 @@ def _tell(conversion: Conversion, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_described(conversion)))
     elif conversion.reason:
-        archives.say(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
+        options.say(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
     else:
-        archives.say(f"{conversion.blob.path} → {conversion.target}")
+        options.say(f"{conversion.blob.path} → {conversion.target}")
 
 
 def _described(conversion: Conversion) -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 
 if TYPE_CHECKING:
     from worker.archive import Archive, CopyReport
@@ -19,15 +19,15 @@ def register(app: typer.Typer) -> None:
 
 
 def copy(
-    uid: archives.Uid,
+    uid: options.Uid,
     sources: Annotated[
-        list[str], typer.Option("--from", callback=archives.checked_id, help="A conversation to copy; repeatable.")
+        list[str], typer.Option("--from", callback=options.checked_id, help="A conversation to copy; repeatable.")
     ],
     target: Annotated[
-        str, typer.Option("--to", callback=archives.checked_id, help="The conversation that gets the copies.")
+        str, typer.Option("--to", callback=options.checked_id, help="The conversation that gets the copies.")
     ],
-    dry_run: archives.DryRun = False,
-    as_json: archives.Json = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Copy all blobs of some conversations into another one, inside the store; the sources stay.
 
@@ -35,18 +35,18 @@ def copy(
     """
 
     async def work(archive: Archive, _: Settings) -> CopyReport:
-        with archives.progress("copying") as progress:
+        with options.progress("copying") as progress:
             return await archive.copy(uid, sources, target, dry_run=dry_run, progress=progress)
 
-    report = archives.run(work)
-    archives.describe_problems(report.problems)
+    report = options.run(work)
+    options.describe_problems(report.problems)
     for other in report.strangers:
-        archives.say(f"not copied, no blob: {other.name}", err=True)
+        options.say(f"not copied, no blob: {other.name}", err=True)
     if as_json:
-        archives.print_json(_described(report, dry_run=dry_run))
+        options.print_json(_described(report, dry_run=dry_run))
     else:
         _print(report, dry_run=dry_run)
-    archives.finish(complete=not report.problems)
+    options.finish(complete=not report.problems)
 
 
 def _described(report: CopyReport, *, dry_run: bool) -> dict[str, object]:
@@ -64,7 +64,7 @@ def _described(report: CopyReport, *, dry_run: bool) -> dict[str, object]:
 def _print(report: CopyReport, *, dry_run: bool) -> None:
     for copy in report.copies:
         if copy.renamed:
-            archives.say(f"{copy.blob.path} becomes {copy.target}: its place is taken")
+            options.say(f"{copy.blob.path} becomes {copy.target}: its place is taken")
     present = sum(copy.exists for copy in report.copies)
     did = "would be copied" if dry_run else "copied"
     typer.echo(f"{len(report.copies) - present - len(report.problems)} blobs {did}, {present} were there already")

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 from worker.cli.text import foreign, printable, shown_bytes, shown_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from worker.stream.dead import DeadLetters, Letter
-    from worker.stream.inspect import Inspector
+    from worker.stream.dead_letters import DeadLetters, Letter
+    from worker.stream.overview import Inspector
 
 T = TypeVar("T")
 
@@ -94,11 +94,11 @@ def register(app: typer.Typer) -> None:
 
 @commands.command("ls")
 @filtered
-def list_letters(wanted: Filter, as_json: archives.Json = False) -> None:
+def list_letters(wanted: Filter, as_json: options.Json = False) -> None:
     """List them, the oldest of each partition first. Their audio stays in Redis."""
     letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
     if as_json:
-        archives.print_json([_facts(letter, now_ms) for letter in letters])
+        options.print_json([_facts(letter, now_ms) for letter in letters])
     else:
         _print_table(letters, now_ms)
     _miss(wanted, letters)
@@ -106,13 +106,13 @@ def list_letters(wanted: Filter, as_json: archives.Json = False) -> None:
 
 @commands.command("replay")
 @filtered
-def replay_letters(wanted: Filter, everything: All = False, as_json: archives.Json = False) -> None:
+def replay_letters(wanted: Filter, everything: All = False, as_json: options.Json = False) -> None:
     """Push them again, exactly as they were, the oldest first."""
     _require(wanted, everything=everything)
     outcomes = _with_redis(lambda tools: _replay(tools, wanted))
     counts = Counter(outcome for _, outcome in outcomes)
     if as_json:
-        archives.print_json([{"letter": letter.name, "outcome": outcome} for letter, outcome in outcomes])
+        options.print_json([{"letter": letter.name, "outcome": outcome} for letter, outcome in outcomes])
     else:
         typer.echo(f"replayed {counts['replayed']} of {len(outcomes)}")
     for letter, outcome in outcomes:
@@ -125,7 +125,7 @@ def replay_letters(wanted: Filter, everything: All = False, as_json: archives.Js
 
 @commands.command("drop")
 @filtered
-def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_json: archives.Json = False) -> None:
+def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_json: options.Json = False) -> None:
     """Remove them for good: their audio is lost."""
     _require(wanted, everything=everything)
     letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
@@ -134,7 +134,7 @@ def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_j
         typer.confirm("Remove these for good?", abort=True, err=True)
     dropped = _with_redis(lambda tools: tools.letters.drop(letters))
     if as_json:
-        archives.print_json({"dropped": dropped})
+        options.print_json({"dropped": dropped})
     else:
         typer.echo(f"dropped {dropped}")
     _miss(wanted, letters)
@@ -150,15 +150,15 @@ def _miss(wanted: Filter, letters: Sequence[Letter]) -> None:
     known = {name for letter in letters for name in (letter.id, letter.name)}
     if missing := [name for name in wanted.ids or () if name not in known]:
         typer.echo(f"no such dead letter: {', '.join(map(printable, missing))}", err=True)
-        raise typer.Exit(archives.INCOMPLETE)
+        raise typer.Exit(options.INCOMPLETE)
 
 
 def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
     from worker import settings
     from worker.stream.client import Client, connect
-    from worker.stream.dead import DeadLetters
-    from worker.stream.inspect import Inspector
+    from worker.stream.dead_letters import DeadLetters
     from worker.stream.keys import Keys
+    from worker.stream.overview import Inspector
 
     loaded = settings.load()
     keys = Keys(loaded.stream_prefix)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 
 if TYPE_CHECKING:
     from worker.demo.play import Played, Result
@@ -24,21 +24,21 @@ def demo(
     wav: Annotated[
         Path | None, typer.Option("--wav", help="Your own recording: WAV, FLAC, MP3 or Ogg, of any rate.")
     ] = None,
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Push recorded speech through a Redis and a worker of its own, export it, and compare.
 
     Needs no service and leaves none running. Exits with 1 if anything did not come back exactly.
     """
-    from worker import logs
     from worker.demo.play import play
     from worker.demo.recordings import own, recorded
+    from worker.runtime import logs
 
     logs.configure("warning", "console")
     recordings = own(wav) if wav else recorded()
     result = asyncio.run(play(recordings, out, lambda step: typer.echo(step, err=True)))
     if as_json:
-        archives.print_json(_facts(result))
+        options.print_json(_facts(result))
     else:
         from worker.cli.demo_view import show
 

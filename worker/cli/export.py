@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 from worker.cli.text import counted
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def _output(path: Path) -> Path:
 
 
 def export(
-    uid: archives.Uid,
-    conversation: archives.Conversation,
+    uid: options.Uid,
+    conversation: options.Conversation,
     output: Annotated[
         Path,
         typer.Option("-o", "--output", callback=_output, help="WAV, or bare samples if it ends with .pcm or .raw."),
@@ -41,7 +41,7 @@ def export(
     trim_overlaps: Annotated[
         bool, typer.Option("--trim-overlaps", help="Trust the timestamps: cut what overlaps instead of shifting it.")
     ] = False,
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write a conversation, or a part of it, into one audio file.
 
@@ -49,20 +49,20 @@ def export(
     """
     from worker.archive import Rules, Selection
 
-    timestamps = None if at is None else [archives.moment(text) for text in at]
-    start, end = (None if text is None else archives.moment(text) for text in (since, until))
+    timestamps = None if at is None else [options.moment(text) for text in at]
+    start, end = (None if text is None else options.moment(text) for text in (since, until))
 
     async def work(archive: Archive, settings: Settings) -> Report:
         selection = Selection(start, end, timestamps)
         rules = Rules(fill_gaps, trim_overlaps, settings.gap_tolerance)
         return await _saved(archive, (uid, conversation), output, selection, rules, rate)
 
-    report = archives.run(work)
+    report = options.run(work)
     if as_json:
-        archives.print_json({"file": str(output), **describe(report)})
+        options.print_json({"file": str(output), **describe(report)})
     else:
         typer.echo(f"{output}: {report.seconds:.2f} s at {report.sample_rate} Hz from {counted(report.blobs, 'blob')}")
-    archives.finish(complete=report.complete)
+    options.finish(complete=report.complete)
 
 
 async def _saved(
@@ -73,12 +73,12 @@ async def _saved(
     rules: Rules,
     rate: int | None,
 ) -> Report:
-    with archives.progress("exporting") as progress:
+    with options.progress("exporting") as progress:
         download = await archive.download(*whose, selection=selection, rules=rules, sample_rate=rate, progress=progress)
         try:
             return await archive.save(download, output)
         finally:
-            archives.describe_problems(download.report.problems)
+            options.describe_problems(download.report.problems)
             for timestamp in download.report.missing:
                 typer.echo(f"nothing is stored for the timestamp {timestamp:.3f}", err=True)
 

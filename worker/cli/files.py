@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 from worker.cli.text import counted
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def files(
-    uid: archives.Uid,
-    conversation: archives.Conversation,
+    uid: options.Uid,
+    conversation: options.Conversation,
     gap: Annotated[float, typer.Option(min=0, help="Seconds from start to start after which a new file begins.")] = 90,
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Group a conversation's blobs into playable files, with their exact durations.
 
@@ -31,21 +31,21 @@ def files(
     """
 
     async def work(archive: Archive, settings: Settings) -> AudioFiles:
-        with archives.progress("measuring") as progress:
+        with options.progress("measuring") as progress:
             return await archive.audio_files(
                 uid, conversation, gap=gap, gap_tolerance=settings.gap_tolerance, progress=progress
             )
 
-    found = archives.run(work)
-    archives.describe_problems(found.problems, without="listed without its exact length:")
+    found = options.run(work)
+    options.describe_problems(found.problems, without="listed without its exact length:")
     if as_json:
-        archives.print_json({"files": [describe(file) for file in found.files]})
+        options.print_json({"files": [describe(file) for file in found.files]})
     else:
         for file in found.files:
-            typer.echo(f"{archives.shown(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}")
+            typer.echo(f"{options.shown(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}")
         seconds = sum(file.duration for file in found.files)
         typer.echo(f"{counted(len(found.files), 'file')}, {seconds:.1f} s")
-    archives.finish(complete=not found.problems)
+    options.finish(complete=not found.problems)
 
 
 def describe(file: AudioFile) -> dict[str, Any]:

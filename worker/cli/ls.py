@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 from worker.cli.text import counted, foreign
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def register(app: typer.Typer) -> None:
     app.command("ls")(ls)
 
 
-def ls(uid: archives.Uid, conversation: archives.AnyConversation = None, as_json: archives.Json = False) -> None:
+def ls(uid: options.Uid, conversation: options.AnyConversation = None, as_json: options.Json = False) -> None:
     """List the blobs of a user or of one conversation, in time order."""
-    with archives.progress("listing"):
-        listing = archives.run(lambda archive, _: archive.list(uid, conversation))
+    with options.progress("listing"):
+        listing = options.run(lambda archive, _: archive.list(uid, conversation))
     if as_json:
-        archives.print_json(
+        options.print_json(
             {
                 "blobs": [describe(blob) for blob in listing.blobs],
                 "others": [{"name": o.name, "size": o.size, "reason": o.reason} for o in listing.strangers],
@@ -35,7 +35,7 @@ def ls(uid: archives.Uid, conversation: archives.AnyConversation = None, as_json
         return
     _print_table(listing)
     for other in listing.strangers:
-        archives.say(f"no blob: {other.name}: {other.reason}", err=True)
+        options.say(f"no blob: {other.name}: {other.reason}", err=True)
 
 
 def describe(blob: Blob) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _print_table(listing: Listing) -> None:
     for blob in listing.blobs:
         table.add_row(
             foreign(blob.name.conversation_id),
-            archives.shown(blob.start),
+            options.shown(blob.start),
             "?" if blob.duration is None else f"{blob.duration:.2f}",
             f"{blob.info.size:,}",
             blob.codec,

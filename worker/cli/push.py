@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Chunk, End, Protection, partition_of
-from worker.cli import archives
+from worker.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -65,8 +65,8 @@ def register(app: typer.Typer) -> None:
 
 def push(
     file: Annotated[Path, typer.Argument(help="WAV, FLAC, MP3 or Ogg, mono or not, of any rate.")],
-    uid: archives.Uid,
-    conversation: archives.Conversation,
+    uid: options.Uid,
+    conversation: options.Conversation,
     start: Annotated[
         str | None, typer.Option(help="When it was recorded: Unix seconds or ISO 8601 (UTC); by default now.")
     ] = None,
@@ -77,7 +77,7 @@ def push(
     first_seq: Annotated[
         int, typer.Option(min=0, max=10**12, help="Number of the first chunk, to go on with a conversation.")
     ] = 0,
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Push an audio file into Redis, for workers to store.
 
@@ -86,24 +86,25 @@ def push(
     twice.
     """
     from codec.errors import BadEntry
-    from worker import logs, settings
+    from worker import settings
     from worker.errors import WorkerError
+    from worker.runtime import logs
 
     logs.configure("error", "console")
-    begin = time.time() if start is None else archives.moment(start)
+    begin = time.time() if start is None else options.moment(start)
     source = Source(file, uid, conversation, begin, protection, chunk_seconds, realtime, not no_end, first_seq)
     try:
         pushed = asyncio.run(_push(source, settings.load()))
     except BadEntry as error:
         raise WorkerError(f"{file} can't be pushed so: {error}") from error
     if as_json:
-        archives.print_json(asdict(pushed))
+        options.print_json(asdict(pushed))
     else:
         typer.echo(_sentence(pushed))
 
 
 async def _push(source: Source, settings: Settings) -> Pushed:
-    from worker.audiofile import inspect
+    from worker.audio.files import inspect
     from worker.producer import Limits, Producer
 
     info = inspect(source.file)
@@ -117,7 +118,7 @@ async def _push(source: Source, settings: Settings) -> Pushed:
         on_trouble=_Reporter(),
     )
     try:
-        with archives.progress("pushing chunks") as progress:
+        with options.progress("pushing chunks") as progress:
             async with producer:
                 await producer.check()
                 size, chunks = await _push_audio(producer, source, info.sample_rate, lambda done: progress(done, total))
@@ -161,7 +162,7 @@ async def _push_audio(
 
 
 async def _chunks(source: Source) -> AsyncIterator[bytes]:
-    from worker.audiofile import read_chunks
+    from worker.audio.files import read_chunks
 
     chunks = read_chunks(source.file, source.chunk_seconds)
     # In a thread, so that sending goes on while the file is decoded.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 from worker.errors import StreamError
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ def register(app: typer.Typer) -> None:
 
 
 def rm(
-    uid: archives.Uid,
-    conversation: archives.AnyConversation = None,
+    uid: options.Uid,
+    conversation: options.AnyConversation = None,
     at: Annotated[
         list[str] | None, typer.Option("--at", help="Only the blobs that start at this timestamp; repeatable.")
     ] = None,
     store_only: Annotated[
         bool, typer.Option("--store-only", help="Do not tell Redis: no worker has audio of them any more.")
     ] = False,
-    dry_run: archives.DryRun = False,
-    as_json: archives.Json = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
 ) -> None:
     """Delete a conversation, or a user with all conversations, and make sure that nothing is left or comes back.
 
@@ -49,20 +49,22 @@ def rm(
 
     async def work(archive: Archive, settings: Settings) -> Deletion:
         if at is not None and conversation is not None:
-            timestamps = [archives.moment(text) for text in at]
+            timestamps = [options.moment(text) for text in at]
             there = _is_there(settings)
             return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run, recorded=there)
         async with _tombstones(settings, needed=needed) as tombstones:
-            with archives.progress("deleting") as progress:
-                options = {"dry_run": dry_run, "recorded": _is_there(settings)}
-                return await archive.delete(uid, conversation, tombstones=tombstones, progress=progress, **options)
+            with options.progress("deleting") as progress:
+                there = _is_there(settings)
+                return await archive.delete(
+                    uid, conversation, tombstones=tombstones, dry_run=dry_run, recorded=there, progress=progress
+                )
 
-    deletion = archives.run(work)
+    deletion = options.run(work)
     if as_json:
-        archives.print_json(_described(deletion, dry_run=dry_run))
+        options.print_json(_described(deletion, dry_run=dry_run))
     else:
         _print(deletion, dry_run=dry_run)
-    archives.finish(complete=deletion.complete and (not needed or deletion.partitions is not None))
+    options.finish(complete=deletion.complete and (not needed or deletion.partitions is not None))
 
 
 @asynccontextmanager
@@ -106,11 +108,11 @@ def _described(deletion: Deletion, *, dry_run: bool) -> dict[str, object]:
 
 def _print(deletion: Deletion, *, dry_run: bool) -> None:
     for name in deletion.names:
-        archives.say(name)
+        options.say(name)
     for timestamp in deletion.absent:
         typer.echo(f"no blob starts at {timestamp:.3f}", err=True)
     for left in deletion.left:
-        archives.say(f"not deleted: {left.name}: {left.reason}", err=True)
+        options.say(f"not deleted: {left.name}: {left.reason}", err=True)
     if deletion.unconfirmed_replicas:
         typer.echo(_unconfirmed(deletion), err=True)
     did = "would be deleted" if dry_run else "deleted"

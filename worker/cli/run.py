@@ -21,7 +21,8 @@ def run(
 ) -> None:
     """Consume the streams until SIGTERM; everything is set by environment variables."""
     gc.disable()  # while modules come, a fifth of the start's CPU would go into looking for garbage among them
-    from worker import app, logs, settings
+    from worker import app, settings
+    from worker.runtime import logs
 
     gc.freeze()  # they stay: no later collection has to look at them
     gc.enable()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 from worker.cli.text import shown_bytes
 from worker.errors import SettingsError, SpoolRefused
 
 if TYPE_CHECKING:
+    from worker.assembly import Spooling
     from worker.settings import Settings
-    from worker.spool.assembly import Spooling
     from worker.spool.report import Item
 
 POLL_SECONDS = 1.0
@@ -31,13 +31,13 @@ def register(app: typer.Typer) -> None:
 
 
 @commands.command("ls")
-def list_blobs(as_json: archives.Json = False) -> None:
+def list_blobs(as_json: options.Json = False) -> None:
     """List the spool's files, the oldest audio first."""
     from worker.spool.report import items
 
     found = _read(items)
     if as_json:
-        archives.print_json([_facts(item) for item in found])
+        options.print_json([_facts(item) for item in found])
         return
     for item in found:
         typer.echo(_line(item))
@@ -48,34 +48,34 @@ def list_blobs(as_json: archives.Json = False) -> None:
 
 
 @commands.command("verify")
-def verify_blobs(as_json: archives.Json = False) -> None:
+def verify_blobs(as_json: options.Json = False) -> None:
     """Read every file and check it against its CRC32C. Exits with 3 if one is torn or damaged."""
     from worker.spool.report import verified
 
     found = _read(verified)
     damaged = [item for item in found if item.damage is not None]
     if as_json:
-        archives.print_json({"intact": len(found) - len(damaged), "damaged": [_facts(item) for item in damaged]})
+        options.print_json({"intact": len(found) - len(damaged), "damaged": [_facts(item) for item in damaged]})
     else:
         for item in damaged:
             typer.echo(_line(item))
         typer.echo(f"intact {len(found) - len(damaged)}, damaged {len(damaged)}", err=True)
-    archives.finish(complete=not damaged)
+    options.finish(complete=not damaged)
 
 
 @commands.command("drain")
-def drain_blobs(as_json: archives.Json = False) -> None:
+def drain_blobs(as_json: options.Json = False) -> None:
     """Upload everything, beside workers if there are any. Exits with 3 if something stays, which ls then shows."""
-    from worker import logs
+    from worker.runtime import logs
 
     logs.configure("warning", "console")
     outcomes, left = asyncio.run(_drain(_settings()))
     if as_json:
-        archives.print_json({"outcomes": outcomes, "left": left})
+        options.print_json({"outcomes": outcomes, "left": left})
     else:
         done = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())) or "nothing to do"
         typer.echo(f"{done}; left {left}")
-    archives.finish(complete=left == 0)
+    options.finish(complete=left == 0)
 
 
 def _settings() -> Settings:
@@ -103,8 +103,8 @@ def _read(look: Callable[[Path], Iterable[Item]]) -> list[Item]:
 
 
 async def _drain(settings: Settings) -> tuple[dict[str, int], int]:
-    from worker.metrics import Metrics
-    from worker.spool.assembly import open_spooling, watched
+    from worker.assembly import open_spooling, watched
+    from worker.runtime.metrics import Metrics
     from worker.stores import open_store
     from worker.stream.client import Client, connect
     from worker.stream.config import record_or_check, record_or_check_store
@@ -163,8 +163,8 @@ def _facts(item: Item) -> dict[str, object]:
 
 
 def _line(item: Item) -> str:
-    from worker.batch import entry_ms
+    from worker.batching.batch import entry_ms
 
-    pushed = archives.shown(entry_ms(item.file.stem.first) / 1000)
+    pushed = options.shown(entry_ms(item.file.stem.first) / 1000)
     what = item.header.seal.object if item.header else f"{item.file.name}: {item.damage}"
     return f"{pushed}  {item.file.state:<9}  {shown_bytes(item.file.stem.size):>8}  {what}"

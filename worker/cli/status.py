@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.spool import Summary
     from worker.stream.client import Client
-    from worker.stream.inspect import Overview
+    from worker.stream.overview import Overview
 
     Show = Callable[[Overview | StreamError, Settings], None]
     """Takes each look as it comes."""
@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 
 
 def status(
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it live until Ctrl-C; with --json, one document per line.")
     ] = False,
@@ -56,7 +56,7 @@ def status(
         return
     overview = asyncio.run(_look_once(loaded))
     if as_json:
-        archives.print_json(_facts(overview, loaded))
+        options.print_json(_facts(overview, loaded))
     else:
         _console().print(_view(overview, loaded, everything=everything))
 
@@ -69,8 +69,8 @@ async def _look_once(settings: Settings) -> Overview:
 
 
 async def _look(client: Client, settings: Settings) -> Overview:
-    from worker.stream.inspect import Inspector
     from worker.stream.keys import Keys
+    from worker.stream.overview import Inspector
 
     inspector = Inspector(client, Keys(settings.stream_prefix))
     return await inspector.overview(await inspector.partitions(settings.partitions))
@@ -130,14 +130,14 @@ def _lines() -> Iterator[Show]:
 
 def _view(overview: Overview, settings: Settings, *, everything: bool) -> RenderableType:
     from worker.cli.status_view import view
-    from worker.diagnosis import concerns
+    from worker.operations.diagnosis import concerns
 
     found = concerns(overview, settings.batch_max_age)
     return view(overview, found, _libopus(), spool=_spooled(settings), everything=everything)
 
 
 def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
-    from worker.diagnosis import concerns
+    from worker.operations.diagnosis import concerns
 
     found = concerns(overview, settings.batch_max_age)
     totals = {

@@ -10,11 +10,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.batch import entry_ms
+from worker.batching.batch import entry_ms
 from worker.cli.text import foreign, shown_bytes, shown_seconds
-from worker.diagnosis import Concern
+from worker.operations.diagnosis import Concern
 from worker.spool import Summary
-from worker.stream.inspect import Overview, PartitionView, WorkerView
+from worker.stream.overview import Overview, PartitionView, WorkerView
 
 STYLES = {"danger": "bold red", "warning": "yellow"}
 NOTHING = "[dim]-[/]"

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import archives
+from worker.cli import options
 
 if TYPE_CHECKING:
     from worker.archive import Archive, Verdict
-    from worker.archive.continuity import Seam
+    from worker.archive.upkeep.continuity import Seam
     from worker.settings import Settings
 
 
@@ -36,7 +36,7 @@ class Tally:
         """Take note of an object."""
         if verdict.reason is not None:
             self.broken.append(verdict)
-            archives.say(f"{verdict.name}: {verdict.reason}", err=True)
+            options.say(f"{verdict.name}: {verdict.reason}", err=True)
             return
         self.sound += 1
         self.known += verdict.known
@@ -51,13 +51,13 @@ def register(app: typer.Typer) -> None:
 def verify(
     uid: Annotated[
         str | None,
-        typer.Option("--uid", callback=archives.checked_id, help="Whose recordings; all that are stored without it."),
+        typer.Option("--uid", callback=options.checked_id, help="Whose recordings; all that are stored without it."),
     ] = None,
-    conversation: archives.AnyConversation = None,
+    conversation: options.AnyConversation = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="A file with a line per object; an interrupted run goes on there.")
     ] = None,
-    as_json: archives.Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Read everything back: checksums, encryption, containers, lengths, and how well blobs follow each other.
 
@@ -69,26 +69,26 @@ def verify(
     async def work(archive: Archive, _: Settings) -> Tally:
         return await _verified(archive, uid, conversation, report)
 
-    tally = archives.run(work)
+    tally = options.run(work)
     if as_json:
-        archives.print_json(_described(tally))
+        options.print_json(_described(tally))
     else:
         for seam in tally.seams:
             kind = "gap" if seam.seconds > 0 else "overlap"
-            archives.say(f"{seam.name}: {kind} of {abs(seam.seconds):.1f} s before it")
+            options.say(f"{seam.name}: {kind} of {abs(seam.seconds):.1f} s before it")
         again = f" ({tally.known} of them in an earlier run)" if tally.known else ""
         typer.echo(f"{tally.sound} objects are sound{again}, {tally.seconds:,.0f} s; {len(tally.broken)} are not")
-    archives.finish(complete=not tally.broken)
+    options.finish(complete=not tally.broken)
 
 
 async def _verified(archive: Archive, uid: str | None, conversation: str | None, report: Path | None) -> Tally:
-    from worker.archive import ledger
-    from worker.archive.continuity import Continuity
+    from worker.archive.upkeep import verification_report
+    from worker.archive.upkeep.continuity import Continuity
 
     tally, continuity = Tally(), Continuity()
-    known = ledger.sound(report) if report is not None else {}
-    async with archives.counted_progress("verifying", lambda: archive.count(uid, conversation)) as progress:
-        with ledger.appending(report) if report else nullcontext() as note:
+    known = verification_report.sound(report) if report is not None else {}
+    async with options.counted_progress("verifying", lambda: archive.count(uid, conversation)) as progress:
+        with verification_report.appending(report) if report else nullcontext() as note:
             async for verdict in archive.verify(uid, conversation, known=known):
                 if note is not None and not verdict.known:
                     note(verdict)

@@ -15,7 +15,7 @@ import numpy as np
 
 from codec.libopus import library
 from worker.archive import Archive, Blob
-from worker.audiofile import read_chunks
+from worker.audio.files import read_chunks
 from worker.demo.children import child, ended_by_signals
 from worker.demo.fidelity import Fidelity, compare
 from worker.demo.place import WORKER_LOG, prepare
@@ -26,8 +26,8 @@ from worker.producer import Producer
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream.client import Client, connect
-from worker.stream.inspect import Inspector
 from worker.stream.keys import Keys
+from worker.stream.overview import Inspector
 
 UID = "demo"
 SECRET = "this secret of the demo is no secret"  # noqa: S105 -- it is printed for those who want to look further

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Protection
-from worker.audiofile import inspect, read_chunks
+from worker.audio.files import inspect, read_chunks
 from worker.demo.speech import NARROWBAND, WIDEBAND, Source, recording
 
 SECONDS = 120

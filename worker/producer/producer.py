@@ -28,9 +28,9 @@ from worker.errors import BufferFull, NotSent, SettingsError, StreamError
 from worker.producer.buffer import Buffer
 from worker.producer.numbering import MAX_BASE_BYTES, Numbering
 from worker.producer.sender import Sender, Trouble
+from worker.runtime.tasks import end
 from worker.stream.client import Client, connect
 from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
-from worker.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.batch import entry_ms
+from worker.batching.batch import entry_ms
 from worker.errors import SpoolDamaged, StoreError, StreamError
-from worker.metrics import Metrics
+from worker.runtime.metrics import Metrics
 from worker.spool.leftovers import Leftovers
 from worker.spool.names import SpoolFile, State
 from worker.spool.record import read_record
 from worker.spool.spool import Spool
 from worker.spool.uploader import Uploader
-from worker.stores.watched import StoreHealth
+from worker.stores.monitored import StoreHealth
 
 TOUCHES_PER_LEASE = 6
 SCAN_SECONDS = 5.0

@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from worker.batch import EntryId
+from worker.batching.batch import EntryId
 from worker.errors import SpoolDamaged, StreamError
 from worker.spool.names import SpoolFile, Stem
 from worker.spool.record import read_record

@@ -17,7 +17,7 @@ import google_crc32c
 from codec.errors import BadName
 from codec.names import parse_name
 from worker.errors import SpoolDamaged
-from worker.seal import Seal
+from worker.model.seal import Seal
 from worker.spool.names import Origin, Stem, conversation_digest
 
 MAGIC = b"absp\r\n\x00\x01"

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import structlog
 
-from worker.batch import Conversation
+from worker.batching.batch import Conversation
 from worker.errors import SpoolDamaged, SpoolRefused
-from worker.metrics import Metrics
+from worker.runtime.metrics import Metrics
 from worker.spool.names import Origin, State, Stem, conversation_digest
 from worker.spool.record import Header, Record, read_record, stem_of
 from worker.spool.volume import Listing, Volume

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codec.manifest import Manifest, claimed
-from worker.batch import EntryId, entry_order
-from worker.metrics import Metrics
-from worker.placement import Attempt, Finished, Stored, erase_upload, remove_upload
+from worker.batching.batch import EntryId, entry_order
+from worker.delivery.sink import Attempt, Finished, Stored, erase_upload, remove_upload
+from worker.runtime.metrics import Metrics
 from worker.spool.record import Header, Record
+from worker.stores.monitored import WatchedStore
 from worker.stores.tombstones import find_tombstones
-from worker.stores.watched import WatchedStore
 from worker.stream.entries import Entries
 
 

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
-from worker.batch import entry_order
+from worker.batching.batch import entry_order
 from worker.errors import ObjectExists, ObjectMissing, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.batch import EntryId
+    from worker.batching.batch import EntryId
     from worker.stores import Store
 
 FOLDER = "deleted"

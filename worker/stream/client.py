@@ -23,7 +23,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from worker import __version__
 from worker.errors import LeaseLost, SettingsError, StreamError
-from worker.stream.bounded import BoundedParser, ReplyTooLarge
+from worker.stream.reply_limit import BoundedParser, ReplyTooLarge
 
 T = TypeVar("T")
 

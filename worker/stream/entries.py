@@ -12,14 +12,14 @@ from redis.asyncio.client import Pipeline
 
 from codec.entry import MAX_CHUNK_BYTES, Chunk, parse
 from codec.errors import BadEntry
-from worker.batch import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
+from worker.batching.batch import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
 from worker.errors import StreamError
-from worker.history import MAX_BYTES
-from worker.seal import Seal
-from worker.stream.bounded import at_most
+from worker.model.recent_chunks import MAX_BYTES
+from worker.model.seal import Seal
 from worker.stream.client import Call, Client, stream_error, texts
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
+from worker.stream.reply_limit import at_most
 
 CLAIM_PAGE = 500
 """Pending entries taken over per script call: about a millisecond of Redis' time."""

@@ -1,0 +1,299 @@
+"""Proves a conversation complete, or tells what is missing, doubled, still in Redis or among the dead letters.
+
+What a blob holds is told by its metadata, so nothing is read or decrypted. The same audio under several names, as an
+interrupted conversion leaves it, counts once, as in a download. The proof needs the `seq` of chunks; without it only
+the times can be compared, and silence of the pusher looks like a loss.
+
+Numbers count within a session, and within the conversation that chunks were pushed to. So each numbering has a name:
+its session, "" without one, and before that "conversation/" for blobs that were copied from another conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from codec.entry import partition_of
+from codec.manifest import Manifest, claimed, verified
+from codec.seqs import Span, count, doubled, merged, shown, without
+from codec.sessions import Numbers, from_text
+from codec.sessions import count as numbers_in
+from worker.archive.blobs.alternatives import Source, sources
+from worker.archive.blobs.listing import Blob, list_blobs
+from worker.archive.blobs.provenance import COPIED
+from worker.archive.upkeep.continuity import Seam, Stretch, seams
+from worker.batching.batch import START, Conversation, EntryId
+from worker.stores import Store
+from worker.stream.client import Client
+from worker.stream.conversation_view import Announced, ChunkFacts, HeldChunk, announcements, deletion, held_chunks
+from worker.stream.dead_letters import DeadLetters, Letter
+from worker.stream.keys import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything that is known of a conversation.
+
+    `deleted` is the last entry that its deletion covers, `announced` are the done events since. `secrets` authenticate
+    manifests; without any, what blobs say of themselves is believed. No manifest authenticates `seqs` and `ends`.
+    """
+
+    blobs: Sequence[Blob]
+    held: Sequence[HeldChunk] = ()
+    letters: Sequence[Letter] = ()
+    deleted: EntryId | None = None
+    announced: Sequence[Announced] = ()
+    secrets: Sequence[str] = ()
+
+    @property
+    def absent(self) -> list[str]:
+        """Objects that are announced and not in the store, also not under another name."""
+        names = {blob.path for blob in self.blobs}
+        held = set(map(self._content, self.blobs))
+        entries = {blob.facts.first_entry for blob in self.blobs}
+        return [
+            event.object
+            for event in self.announced
+            if event.object not in names
+            and (event.stream, event.chunks_digest) not in held
+            and (event.stream or event.first_entry not in entries)  # events of older versions tell no more
+        ]
+
+    def manifest(self, blob: Blob) -> Manifest | None:
+        """What a blob proves, or at least claims, to hold; None if the object is not the one that was uploaded."""
+        info, name = blob.info, blob.name
+        if self.secrets:
+            manifest = verified(info.metadata, name.uid, name.conversation_id, all_secrets=self.secrets)
+        else:
+            manifest = claimed(info.metadata)
+        if manifest is None:
+            return None
+        crc32c = manifest.crc32c if info.crc32c is None else info.crc32c  # not every listing tells it
+        return manifest if manifest.fits(info.size, crc32c) else None
+
+    def _content(self, blob: Blob) -> tuple[str | None, str | None]:
+        """Stream and digest of a blob's chunks, as events tell them too."""
+        if not self.secrets:
+            return blob.facts.stream, blob.facts.chunks_digest
+        manifest = self.manifest(blob)
+        return (None, None) if manifest is None else (manifest.stream, manifest.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the evidence proves.
+
+    `waiting` are chunks that no blob is proven to hold, `undecided` those of them that a blob may hold which lists no
+    identities. If chunks are `numbered`, `missing` and `doubled` are exact but for the `unnumbered` blobs, which don't
+    tell what they hold; else `seams` is all there is to judge by. `last` has the last number of each numbering.
+    """
+
+    evidence: Evidence
+    waiting: Sequence[HeldChunk]
+    undecided: Sequence[HeldChunk]
+    numbered: bool
+    last: Mapping[str, int]
+    missing: Numbers
+    doubled: Numbers
+    unnumbered: Sequence[Blob]
+    seams: Sequence[Seam]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is stored exactly once, as far as anybody can know."""
+        return not list(self.problems())
+
+    def problems(self) -> Iterator[str]:
+        """What speaks against completeness, in sentences."""
+        evidence = self.evidence
+        if not (evidence.blobs or self.waiting or evidence.letters or evidence.absent):
+            yield "nothing is known of this conversation"
+        if evidence.absent:
+            first, number = evidence.absent[0], len(evidence.absent)
+            yield f"done, but not in the store: {number} of the blobs, first {first}; in a spool, or deleted since"
+        if evidence.deleted is not None:
+            yield "it was deleted"
+        for what, numbers in (("missing", self.missing), ("doubled", self.doubled)):
+            for numbering, spans in numbers.items():
+                yield f"{what}: {named(numbering)}seq {shown(spans)} ({_chunks(count(spans))})"
+        if self.numbered and self.unnumbered:
+            yield f"not provable: of {len(evidence.blobs)} blobs, {len(self.unnumbered)} don't tell which seq they hold"
+        yield from self._left_in_redis()
+        if not self.numbered:
+            yield from _doubts(self.seams)
+
+    def _left_in_redis(self) -> Iterator[str]:
+        if self.waiting:
+            yield f"still in Redis: {_listed(self.waiting)}"
+        if self.undecided:
+            yield f"not provable: {_chunks(len(self.undecided))} in Redis may be in blobs that list no identities"
+        if self.evidence.letters:
+            yield f"in the dead letters: {_listed(self.evidence.letters)}"
+
+
+def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = None) -> Report:
+    """Judge the evidence.
+
+    Args:
+        evidence: what is known.
+        gap_tolerance: seconds by which blobs may be off their place in time without a seam.
+        last_seq: the number of the last chunk that was pushed without a session, if somebody knows. Else, and for each
+            session, an end tells it, or the highest number seen counts.
+    """
+    found = sources(evidence.blobs)
+    told = {blob.path: from_text(blob.facts.seqs) or {} for blob in _heard(found)}
+    stored = _joined(_within(blob, told[blob.path]) for blob in _heard(found))
+    waiting = list(_only_in_redis(evidence))
+    elsewhere = [_numbers(waiting), _numbers(evidence.letters)]
+    known = _joined([stored, *elsewhere])
+    last = _last(known, _heard(found)) | ({} if last_seq is None else {"": last_seq})
+    missing = {name: without([Span(0, last[name])], known.get(name, ())) for name in last}
+    return Report(
+        evidence,
+        waiting=waiting,
+        undecided=list(_undecided(evidence, waiting)),
+        numbered=bool(last) or any(blob.facts.seqs for blob in evidence.blobs),
+        last=last,
+        missing=_present(missing),
+        doubled=_present({name: doubled(spans) for name, spans in stored.items()}),
+        unnumbered=[blob for blob in _heard(found) if numbers_in(told[blob.path]) < (blob.facts.chunks or 1)],
+        seams=list(seams(map(_stretch, _outermost(found)), gap_tolerance)),
+    )
+
+
+async def collect(
+    client: Client, keys: Keys, store: Store, conversation: Conversation, *, partitions: int, secrets: Sequence[str]
+) -> Evidence:
+    """Gather the evidence: Redis first, because audio moves from there to the store while we look.
+
+    Raises:
+        BadName: an id can't be part of an object's name.
+        StreamError: Redis can't be read.
+        StoreError: the store can't be listed.
+    """
+    partition = partition_of(conversation.conversation_id, partitions)
+    held = await held_chunks(client, keys, partition, conversation)
+    letters = [
+        letter
+        async for letter in DeadLetters(client, keys).list(partition)
+        if (letter.uid, letter.conversation_id) == conversation
+    ]
+    deleted = await deletion(client, keys, partition, conversation)
+    announced = await announcements(client, keys, partition, conversation, after=deleted or START)
+    listing = await list_blobs(store, *conversation)
+    return Evidence(listing.blobs, held, letters, deleted, announced, secrets)
+
+
+def _only_in_redis(evidence: Evidence) -> Iterator[HeldChunk]:
+    """Held chunks that no blob is proven to hold: by their identity, or by session and seq where blobs list no more."""
+    manifests = [manifest for blob in evidence.blobs if (manifest := evidence.manifest(blob)) is not None]
+    listed = {identity for manifest in manifests for identity in manifest.listed()}
+    counted = _joined(from_text(blob.facts.seqs) or {} for blob in _unlisted(evidence))
+    for chunk in evidence.held:
+        # Without a session a number proves nothing: a pusher that restarts uses it again.
+        is_counted = bool(chunk.facts.session) and _has(counted, chunk.facts)
+        if chunk.identity not in listed and not is_counted:
+            yield chunk
+
+
+def _undecided(evidence: Evidence, waiting: Sequence[HeldChunk]) -> Iterator[HeldChunk]:
+    """Waiting chunks that may be in a blob of which neither identities nor numbers tell."""
+    unlisted = _unlisted(evidence)
+    counted = _joined(from_text(blob.facts.seqs) or {} for blob in unlisted)
+    silent = any(numbers_in(from_text(blob.facts.seqs) or {}) < (blob.facts.chunks or 1) for blob in unlisted)
+    for chunk in waiting:
+        if silent or _has(counted, chunk.facts):
+            yield chunk
+
+
+def _unlisted(evidence: Evidence) -> list[Blob]:
+    """Blobs with so many chunks that their manifests don't list the identities."""
+    manifests = [(blob, evidence.manifest(blob)) for blob in evidence.blobs]
+    return [blob for blob, manifest in manifests if manifest is not None and manifest.identities is None]
+
+
+def _has(numbers: Numbers, facts: ChunkFacts) -> bool:
+    if facts.seq is None:
+        return False
+    return not without([Span(facts.seq, facts.seq)], numbers.get(facts.session, ()))
+
+
+def _numbers(found: Sequence[HeldChunk] | Sequence[Letter]) -> Numbers:
+    numbers: Numbers = {}
+    for item in found:
+        facts = item.facts if isinstance(item, HeldChunk) else item.chunk
+        if facts.seq is not None:
+            numbers.setdefault(facts.session, []).append(Span(facts.seq, facts.seq))
+    return numbers
+
+
+def _within(blob: Blob, numbers: Numbers) -> Numbers:
+    """A blob's numbers under the names of their numberings."""
+    source, slash, _ = blob.info.metadata.get(COPIED, "").partition("/")
+    return {source + slash + session: spans for session, spans in numbers.items()}
+
+
+def _last(known: Numbers, blobs: Iterable[Blob]) -> dict[str, int]:
+    """The last number of each numbering: what an end says, or the highest one seen."""
+    last = {name: merged(spans)[-1].last for name, spans in known.items() if spans}
+    for blob in blobs:
+        for name, spans in _within(blob, from_text(blob.facts.ends) or {}).items():
+            told = max(span.last for span in spans) - 1
+            last[name] = max(told, last.get(name, told))
+    return {name: number for name, number in last.items() if number >= 0}
+
+
+def _joined(several: Iterable[Numbers]) -> Numbers:
+    joined: Numbers = {}
+    for numbers in several:
+        for name, spans in numbers.items():
+            joined.setdefault(name, []).extend(spans)
+    return joined
+
+
+def _present(numbers: Mapping[str, list[Span]]) -> Numbers:
+    return {name: spans for name, spans in numbers.items() if spans}
+
+
+def named(numbering: str) -> str:
+    """What a sentence says before the numbers of a numbering: nothing, or whose they are."""
+    source, slash, session = numbering.rpartition("/")
+    copied = f"copied from {source}: " if slash else ""
+    return copied + (f"session {session}: " if session else "")
+
+
+def _listed(found: Sequence[HeldChunk] | Sequence[Letter]) -> str:
+    numbers = ", ".join(f"{named(name)}seq {shown(merged(spans))}" for name, spans in _numbers(found).items())
+    return f"{numbers} ({_chunks(len(found))})" if numbers else _chunks(len(found))
+
+
+def _chunks(number: int) -> str:
+    return "1 chunk" if number == 1 else f"{number} chunks"
+
+
+def _heard(found: Iterable[Source]) -> list[Blob]:
+    """Of the same audio under several names the best."""
+    return [source.alternatives[0] for source in found]
+
+
+def _outermost(found: Iterable[Source]) -> Iterator[Source]:
+    """Without those that seem to be parts of a range: chunks of other writers, named within it."""
+    reached = -1.0
+    for source in found:
+        best = source.alternatives[0]
+        if source.start > reached or best.facts.first_entry is not None:
+            yield source
+        reached = max(reached, *(blob.name.end or reached for blob in source.alternatives))
+
+
+def _stretch(source: Source) -> Stretch:
+    known = (blob.duration for blob in source.alternatives if blob.duration is not None)
+    return Stretch(source.alternatives[0].path, source.start, next(known, None))
+
+
+def _doubts(seams: Sequence[Seam]) -> Iterator[str]:
+    gaps = [seam.seconds for seam in seams if seam.seconds > 0]
+    overlaps = [-seam.seconds for seam in seams if seam.seconds < 0]
+    for what, found in (("no audio", gaps), ("audio over audio", overlaps)):
+        if found:
+            yield f"{what} for {sum(found):.1f} s in {len(found)} places, and no seq to tell why"

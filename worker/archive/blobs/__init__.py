@@ -1,0 +1,1 @@
+"""Single blobs: what is stored, under which names, how it is read. Nothing here joins or changes them."""

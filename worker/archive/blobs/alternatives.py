@@ -1,0 +1,116 @@
+"""The same audio under two names: which blobs are alternatives to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from codec.manifest import Manifest, claimed
+from codec.names import Kind, format_timestamp
+from worker.archive.blobs.listing import Blob
+from worker.archive.blobs.provenance import source_conversation
+
+PREFERENCE = (
+    Kind.BATCH_ENCRYPTED,
+    Kind.BATCH,
+    Kind.OPUS_ENCRYPTED,
+    Kind.PCM_ENCRYPTED,
+    Kind.OPUS,
+    Kind.PCM,
+)
+"""Which kind is read first where several have the same audio: as the reader in production does it."""
+
+SHORTER = 0.5
+"""Seconds by which a blob must be shorter than another of the same start to be only a part of it."""
+
+NEAR_SECONDS = 1.0
+"""The same audio under another name starts some ms off, where its own name was taken."""
+
+SAME_BYTES_SECONDS = 0.02
+"""Copies whose name was taken start some ms later; unencrypted equal bytes further apart may be silence."""
+
+
+@dataclass(slots=True)
+class Source:
+    """One stretch of audio: blobs that hold all of it, the one that is read first before the others."""
+
+    alternatives: list[Blob]
+
+    @property
+    def start(self) -> float:
+        """In Unix seconds."""
+        return self.alternatives[0].start
+
+
+def sources(blobs: Iterable[Blob]) -> list[Source]:
+    """Put together what has the same audio; `blobs` are of one conversation, in time order, as is the result."""
+    alternatives: list[list[Blob]] = []
+    known: dict[Hashable, list[Blob]] = {}
+    for blob in blobs:
+        keys = list(_keys(blob))
+        group = next((known[key] for key in keys if key in known and _alike(known[key], blob)), None)
+        if group is None and alternatives and _copied(alternatives[-1][-1], blob):
+            group = alternatives[-1]
+        if group is None:
+            group = []
+            alternatives.append(group)
+        group.append(blob)
+        known.update(dict.fromkeys(keys, group))
+    found = [Source(_by_preference(group)) for group in alternatives]
+    return sorted(found, key=lambda source: source.start)
+
+
+def longer(seconds: float, than: float) -> bool:
+    """Whether a blob is so much longer than another of the same start that the other is only a part of it, or empty."""
+    return seconds > than + SHORTER or seconds > than == 0.0
+
+
+def _keys(blob: Blob) -> Iterator[Hashable]:
+    """What no other audio of the conversation has."""
+    yield "start", format_timestamp(blob.start)
+    if (manifest := _manifest(blob)) is not None:
+        yield "chunks", manifest.stream, manifest.digest
+    elif claimed(blob.info.metadata) is None and blob.facts.first_entry and blob.facts.last_entry:
+        # Ids are clock readings: other streams may have the same ones. What is known besides must agree.
+        yield "entries", source_conversation(blob), *_facts(blob)
+    if blob.name.kind.encrypted and blob.info.crc32c is not None:
+        yield "bytes", blob.info.size, blob.info.crc32c  # every encryption draws its own nonce
+
+
+def _facts(blob: Blob) -> Iterator[Hashable]:
+    facts = blob.facts
+    yield from (facts.first_entry, facts.last_entry, facts.chunks, facts.seqs, blob.info.metadata.get("session"))
+    yield from (facts.samples, facts.sample_rate)
+
+
+def _alike(group: Sequence[Blob], blob: Blob) -> bool:
+    return abs(group[0].start - blob.start) < NEAR_SECONDS and not any(_distinct(other, blob) for other in group)
+
+
+def _distinct(one: Blob, other: Blob) -> bool:
+    """Whether manifests tell that two blobs have no chunk in common."""
+    manifests = _manifest(one), _manifest(other)
+    ours, theirs = [set(manifest.listed() if manifest else []) for manifest in manifests]
+    return bool(ours and theirs) and ours.isdisjoint(theirs)
+
+
+def _manifest(blob: Blob) -> Manifest | None:
+    """What the blob claims of its own bytes; those of another object, as of a file that was rewritten, tell nothing."""
+    manifest = claimed(blob.info.metadata)
+    return manifest if manifest is not None and manifest.fits(blob.info.size, blob.info.crc32c) else None
+
+
+def _copied(earlier: Blob, later: Blob) -> bool:
+    same = (earlier.info.size, earlier.info.crc32c) == (later.info.size, later.info.crc32c)
+    near = later.start - earlier.start < SAME_BYTES_SECONDS
+    return same and later.info.crc32c is not None and near and not _distinct(earlier, later)
+
+
+def _by_preference(group: Sequence[Blob]) -> list[Blob]:
+    longest = max((blob.duration or 0.0 for blob in group), default=0.0)
+
+    def rank(blob: Blob) -> tuple[bool, int]:
+        only_a_part = blob.duration is not None and longer(longest, blob.duration)
+        return only_a_part, PREFERENCE.index(blob.name.kind)
+
+    return sorted(group, key=rank)

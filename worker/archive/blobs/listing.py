@@ -1,0 +1,148 @@
+"""What is stored of a user or a conversation: one paged listing, metadata included, in time order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from codec.container import PACKET_LENGTH
+from codec.crypto import NONCE_BYTES, SEGMENT_LENGTH, TAG_BYTES
+from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES
+from codec.errors import BadName
+from codec.metadata import BlobMetadata
+from codec.names import BlobName, Codec, Kind, parse_name, prefix
+from codec.opus import FRAMES_PER_SECOND, MAX_DECODED_SECONDS
+from worker.archive.blobs.retrying import pages
+from worker.stores import BlobInfo, Store
+
+SEGMENT_OVERHEAD = SEGMENT_LENGTH.size + NONCE_BYTES + TAG_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A stored blob, as far as its name, size and metadata tell; `start` in Unix seconds, `size` in bytes as stored."""
+
+    name: BlobName
+    info: BlobInfo
+    facts: BlobMetadata
+
+    @classmethod
+    def of(cls, info: BlobInfo) -> Blob:
+        """Describe a listed object.
+
+        Raises:
+            BadName: its name is no blob's.
+        """
+        return cls(parse_name(info.name), info, BlobMetadata.from_mapping(info.metadata))
+
+    @property
+    def path(self) -> str:
+        """Its full name in the store."""
+        return self.info.name
+
+    @property
+    def start(self) -> float:
+        """Start of its first chunk."""
+        return self.name.start
+
+    @property
+    def codec(self) -> Codec:
+        """What its content is."""
+        return self.name.kind.codec(self.facts.codec)
+
+    @property
+    def sample_rate(self) -> int:
+        """The rate at which it decodes, in Hz; 16 kHz where nobody wrote it down."""
+        rate = self.facts.sample_rate
+        if rate is None or (self.codec == "opus" and rate not in SAMPLE_RATES):
+            return DEFAULT_SAMPLE_RATE
+        return rate
+
+    @property
+    def samples(self) -> int | None:
+        """Its exact length, if the metadata or the size give it: Opus and PCM in several segments must be opened."""
+        known = self.facts.samples is not None and self.facts.sample_rate == self.sample_rate
+        if known:
+            return self.facts.samples
+        segments_unknown = self.name.kind is Kind.BATCH_ENCRYPTED
+        return None if self.codec == "opus" or segments_unknown else self._pcm_samples
+
+    @property
+    def duration(self) -> float | None:
+        """Its length in seconds; at most a few ms too long for PCM of several encrypted segments; None if unknown."""
+        samples = self.samples
+        if samples is None and self.codec == "pcm":
+            samples = self._pcm_samples
+        return None if samples is None else samples / self.sample_rate
+
+    @property
+    def end(self) -> float | None:
+        """Where it ends in Unix seconds, if its duration is known."""
+        duration = self.duration
+        return None if duration is None else self.start + duration
+
+    @property
+    def ends_by(self) -> float:
+        """Where it ends in Unix seconds, or, where only reading tells, at the latest."""
+        packets = self.info.size / PACKET_LENGTH.size
+        return self.start + min(packets / FRAMES_PER_SECOND, MAX_DECODED_SECONDS) if self.end is None else self.end
+
+    @property
+    def _pcm_samples(self) -> int:
+        overhead = SEGMENT_OVERHEAD if self.name.kind.encrypted else 0
+        return max(0, self.info.size - overhead) // BYTES_PER_SAMPLE
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """An object among the blobs whose name is no blob's, and why."""
+
+    name: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Blobs by conversation and time, and everything else that lies between them."""
+
+    blobs: tuple[Blob, ...]
+    strangers: tuple[Stranger, ...]
+
+
+async def list_blobs(store: Store, uid: str, conversation_id: str | None = None) -> Listing:
+    """All blobs of a conversation, or of all conversations of a user.
+
+    Raises:
+        BadName: an id can't be part of a name.
+        StoreError: the store can't be listed.
+    """
+    start = prefix(uid, conversation_id)
+    return sort_out([info async for page in pages(store, start) for info in page])
+
+
+def sort_out(found: list[BlobInfo]) -> Listing:
+    """Tell blobs from other objects, and put them in order."""
+    described = [describe(info) for info in found]
+    blobs = [each for each in described if isinstance(each, Blob)]
+    strangers = [each for each in described if isinstance(each, Stranger)]
+    return Listing(tuple(sorted(blobs, key=_time_order)), tuple(strangers))
+
+
+def describe(info: BlobInfo) -> Blob | Stranger:
+    """What a listed object is."""
+    try:
+        return Blob.of(info)
+    except BadName as error:
+        return Stranger(info.name, info.size, str(error))
+
+
+async def walk(store: Store, start: str) -> AsyncIterator[Blob | Stranger]:
+    """Everything whose name begins with `start`, in name order, without holding it all."""
+    async for page in pages(store, start):
+        for info in page:
+            yield describe(info)
+
+
+def _time_order(blob: Blob) -> tuple[str, float, str]:
+    return blob.name.conversation_id, blob.start, blob.path

@@ -1,0 +1,98 @@
+"""One blob's way back to audio: read, checked, decrypted and decoded, or a sentence on why not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from codec.blob import Audio, decode, decode_content, open_content
+from codec.crypto import key_id
+from codec.errors import BadBlob, DecryptionFailed
+from worker.archive.blobs.listing import Blob
+from worker.archive.blobs.retrying import patiently
+from worker.errors import ObjectMissing, StoreError, Unreadable
+from worker.runtime.cpu import cpu_limit
+from worker.stores import Store
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A blob that can't be heard, and why; `instead` names another blob that gave the same audio, if one did."""
+
+    name: str
+    reason: str
+    instead: str | None = None
+
+
+class Reader:
+    """Reads blobs of one store; `secrets` are the encryption secrets, the current one first."""
+
+    def __init__(self, store: Store, secrets: Sequence[str]) -> None:
+        self._store = store
+        self._secrets = {key_id(secret): secret for secret in secrets}
+        # As many threads as cores: more of them only fight for Python's lock.
+        self._pool = ThreadPoolExecutor(cpu_limit(), thread_name_prefix="decode")
+
+    @property
+    def secrets(self) -> list[str]:
+        """The encryption secrets, the current one first."""
+        return list(self._secrets.values())
+
+    async def audio(self, blob: Blob) -> Audio:
+        """The blob's audio at its own rate.
+
+        Raises:
+            Unreadable: it is corrupt, truncated, under another key, or gone.
+            StoreError: the store does not answer.
+        """
+        return await self.decode(blob, await self.data(blob))
+
+    async def decode(self, blob: Blob, data: bytes) -> Audio:
+        """The audio of stored bytes. Raises as `audio`."""
+        secrets = self._secrets_for(blob)
+        return await self._in_thread(blob, partial(decode, data, blob.path, blob.info.metadata, secrets=secrets))
+
+    async def data(self, blob: Blob) -> bytes:
+        """The stored bytes, their CRC32C checked. Raises as `audio`."""
+        try:
+            return await patiently(lambda: self._store.read(blob.path))
+        except ObjectMissing as error:
+            raise Unreadable("it has been deleted meanwhile") from error
+        except StoreError as error:
+            if error.cause != "corrupt":
+                raise
+            raise Unreadable(str(error)) from error
+
+    async def content(self, blob: Blob) -> bytes:
+        """The Opus container or the PCM, decrypted. Raises as `audio`."""
+        data = await self.data(blob)
+        open_it = partial(open_content, data, blob.path, secrets=self._secrets_for(blob))
+        return await self._in_thread(blob, open_it)
+
+    async def decoded(self, blob: Blob, content: bytes) -> Audio:
+        """The audio of a content. Raises as `audio`."""
+        return await self._in_thread(blob, partial(decode_content, content, blob.path, blob.info.metadata))
+
+    async def _in_thread(self, blob: Blob, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except BadBlob as error:
+            raise Unreadable(self._explained(blob, error)) from error
+
+    def _secrets_for(self, blob: Blob) -> list[str]:
+        """The secret that the blob names comes first; the others are tried all the same."""
+        named = blob.facts.key_id
+        return sorted(self._secrets.values(), key=lambda secret: self._secrets.get(named or "") != secret)
+
+    def _explained(self, blob: Blob, error: BadBlob) -> str:
+        reason = str(error).removeprefix(f"{blob.path}: ")
+        named = blob.facts.key_id
+        if isinstance(error, DecryptionFailed) and named is not None and named not in self._secrets:
+            return f"{reason} (encrypted with the secret {named}, which is not among those given)"
+        return reason

@@ -1,0 +1,164 @@
+"""Blobs of a conversation become one recording: fetched in parallel, placed in order, streamed block by block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from codec.blob import Audio
+from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
+from worker.archive.blobs.alternatives import Source
+from worker.archive.blobs.listing import Blob
+from worker.archive.blobs.ordered import ordered
+from worker.archive.blobs.reading import Problem, Reader
+from worker.archive.playback.overlaps import Heard, Span, longest
+from worker.archive.playback.resampling import Joiner
+from worker.archive.playback.selection import Selected, Selection
+from worker.archive.playback.timeline import Rules, Timeline, cropped
+
+AHEAD = 16
+"""Blobs that are read, or decoded and waiting for their turn, at once."""
+
+AHEAD_BYTES = 48 * 1024 * 1024
+"""Of memory that these may take together."""
+
+OPUS_EXPANSION = 16
+"""Decoded speech is about 13 times its Opus."""
+
+Progress = Callable[[int, int], None]
+"""Takes how many steps are done, and how many there are, 0 if nobody knows."""
+
+
+def unseen(done: int, total: int) -> None:
+    """Nobody watches the progress."""
+
+
+@dataclass(slots=True)
+class Report:
+    """How a recording came about; complete when it has been streamed.
+
+    `start` is Unix seconds, `samples` are at `sample_rate`, `silence` the seconds of gaps that were filled, `left_out`
+    those of gaps that were not, `shifted` by how many seconds audio had to be moved at most because it overlapped.
+    `blobs` counts those that are heard.
+    """
+
+    sample_rate: int
+    start: float | None = None
+    samples: int = 0
+    blobs: int = 0
+    silence: float = 0.0
+    left_out: float = 0.0
+    shifted: float = 0.0
+    problems: list[Problem] = field(default_factory=list)
+    missing: list[float] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the recording."""
+        return self.samples / self.sample_rate
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was asked for could be read."""
+        return not self.problems and not self.missing
+
+
+class Download:
+    """One recording on its way: iterate over its PCM (s16le mono), then read its `report`. Can be iterated once.
+
+    Raises, while iterated:
+        RuntimeError: it has been iterated before, which the report tells of.
+        StoreError: the store does not answer. Blobs that can't be read are no errors but problems in the report.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        selected: Selected,
+        *,
+        selection: Selection,
+        rules: Rules,
+        sample_rate: int | None,
+        progress: Progress = unseen,
+    ) -> None:
+        self._reader = reader
+        self._sources = selected.sources
+        self._selection = selection
+        self._rules = rules
+        self._progress = progress
+        self._begun = False
+        self.report = Report(sample_rate or highest_rate(selected.sources), missing=list(selected.missing))
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        if self._begun:
+            raise RuntimeError("a download can be iterated once: begin another one")
+        self._begun = True
+        timeline = Timeline(self._rules)
+        joiner = Joiner(timeline, self.report.sample_rate)
+        fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
+        heard = Heard(self._reader)
+        async with aclosing(fetched) as sources:
+            number = 0
+            async for span, problems in sources:
+                self.report.problems += problems
+                if span is not None and span.audio is not None and not await heard.holds(span):
+                    for pcm in self._join(joiner, span.start, span.audio):
+                        yield pcm
+                number += 1
+                self._progress(number, len(self._sources))
+        for pcm in joiner.finish():
+            yield pcm
+        report = self.report
+        report.start, report.samples = timeline.start, joiner.samples
+        report.silence, report.left_out, report.shifted = timeline.silence, timeline.left_out, timeline.shifted
+
+    @property
+    def expected_seconds(self) -> float:
+        """How long it will be, as far as is known without reading it: blobs of unknown length count as empty."""
+        timeline = Timeline(self._rules)
+        for source in self._sources:
+            known = next((blob.duration for blob in source.alternatives if blob.duration is not None), 0.0)
+            start = max(source.start, self._selection.since or 0.0)
+            end = min(source.start + known, math.inf if self._selection.until is None else self._selection.until)
+            if end > start:
+                placement = timeline.place(start)
+                timeline.append(placement.silence + max(0.0, end - start - placement.cut))
+        return timeline.seconds - timeline.left_out
+
+    async def pcm(self) -> bytes:
+        """All of it at once."""
+        return b"".join([block async for block in self])
+
+    def _join(self, joiner: Joiner, start: float, audio: Audio) -> Iterator[bytes]:
+        start, audio = cropped(start, audio, self._selection.since, self._selection.until)
+        if audio.samples:
+            self.report.blobs += 1
+            yield from joiner.add(start, audio)
+
+    async def _fetch(self, source: Source) -> tuple[Span | None, list[Problem]]:
+        return await longest(source, self._read)
+
+    async def _read(self, blob: Blob) -> Span:
+        audio = await self._reader.audio(blob)
+        return Span(blob, audio.duration, audio)
+
+
+def highest_rate(sources: list[Source]) -> int:
+    """The rate at which nothing of the sources is lost, up to the highest that pushers may use."""
+    found = max(blob.sample_rate for source in sources for blob in source.alternatives)
+    return min(found, max(SAMPLE_RATES))
+
+
+def footprint(source: Source) -> int:
+    """About the bytes that fetching a source takes at its height: stored, decrypted and decoded."""
+    return max(footprint_of(blob) for blob in source.alternatives)
+
+
+def footprint_of(blob: Blob) -> int:
+    """The same for one blob."""
+    if blob.codec == "pcm":
+        return 3 * blob.info.size
+    decoded = (blob.samples or 0) * BYTES_PER_SAMPLE
+    return 2 * blob.info.size + 2 * (decoded or OPUS_EXPANSION * blob.info.size)

@@ -1,0 +1,128 @@
+"""What is taken of blobs that have the same audio: the longest alternative, and nothing that was heard before."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from codec.blob import Audio
+from worker.archive.blobs.alternatives import Source, longer
+from worker.archive.blobs.listing import Blob
+from worker.archive.blobs.provenance import last_chunk
+from worker.archive.blobs.reading import Problem, Reader
+from worker.archive.blobs.similarity import holds
+from worker.archive.playback.timeline import cropped
+from worker.errors import Unreadable
+from worker.settings import GAP_TOLERANCE
+
+MOST_GOING_ON = 16
+"""Spans that overlap at one moment and are kept for comparison: memory stays flat whatever the names say."""
+
+KEPT_BYTES = 48 * 1024 * 1024
+"""Of audio that is kept for comparison; what is more is read again when it is needed."""
+
+
+class Span(NamedTuple):
+    """A blob and its exact length, and its audio if that was read."""
+
+    blob: Blob
+    seconds: float
+    audio: Audio | None = None
+
+    @property
+    def start(self) -> float:
+        """In Unix seconds."""
+        return self.blob.start
+
+    @property
+    def end(self) -> float:
+        """In Unix seconds."""
+        return self.start + self.seconds
+
+    @property
+    def covers(self) -> float:
+        """Up to when chunks may be in it, in Unix seconds: a range may leave out pauses."""
+        return max(self.end, last_chunk(self.blob) or 0.0)
+
+
+async def longest(source: Source, measure: Callable[[Blob], Awaitable[Span]]) -> tuple[Span | None, list[Problem]]:
+    """The longest alternative, of equal ones the first, and those that can't be read.
+
+    Others are read only if they may be longer than what was read before.
+    """
+    found: Span | None = None
+    failed: list[tuple[Blob, str]] = []
+    for blob in source.alternatives:
+        if found is not None and blob.duration is not None and not longer(blob.duration, found.seconds):
+            continue
+        try:
+            span = await measure(blob)
+        except Unreadable as error:
+            failed.append((blob, str(error)))
+            continue
+        if found is None or longer(span.seconds, found.seconds):
+            found = span
+    instead = None if found is None else found.blob.path
+    return found, [Problem(blob.path, reason, instead) for blob, reason in failed]
+
+
+class Heard:
+    """What was taken and may still go on when the next span starts; takes spans in the order of their starts."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._going_on: list[Span] = []
+
+    async def holds(self, span: Span) -> bool:
+        """Whether all of a span is heard in one that was taken before; if not, it is taken.
+
+        Audio is read, or compared, only of spans that overlap.
+        """
+        going_on = [each for each in self._going_on if each.covers >= span.start]
+        self._going_on = list(_light(heapq.nlargest(MOST_GOING_ON, going_on, key=lambda each: each.covers)))
+        for number, whole in enumerate(self._going_on):
+            if _may_hold(whole, span):
+                self._going_on[number], span = [await self._read(each) for each in (whole, span)]
+                if await asyncio.to_thread(_hears, self._going_on[number], span):
+                    return True
+        self._going_on.append(span)
+        return False
+
+    async def _read(self, span: Span) -> Span:
+        if span.audio is not None:
+            return span
+        try:
+            return span._replace(audio=await self._reader.audio(span.blob))
+        except Unreadable:
+            return span  # what nobody can hear is not in anything
+
+
+def _light(spans: Iterable[Span]) -> Iterator[Span]:
+    """The same, with no more audio than is kept."""
+    left = KEPT_BYTES
+    for span in spans:
+        left -= len(span.audio.pcm) if span.audio else 0
+        yield span if left >= 0 else span._replace(audio=None)
+
+
+def _may_hold(whole: Span, part: Span) -> bool:
+    """Whether times and entries allow it. Timestamps jitter, so what sticks out by less than a half may be inside."""
+    if whole.blob.facts.first_entry and part.blob.facts.first_entry:
+        return False  # both written by workers that know which entries they hold, and not the same ones
+    if part.seconds >= whole.seconds:
+        return False  # it starts later, so it goes on longer: other audio, though it may be as silent
+    in_range = part.start <= (last_chunk(whole.blob) or 0.0)
+    return in_range or part.start + part.seconds / 2 <= whole.end
+
+
+def _hears(whole: Span, part: Span) -> bool:
+    """Whether the part is there about when its name says: what sounds like it at another time is other audio."""
+    if whole.audio is None or part.audio is None:
+        return False
+    last = last_chunk(whole.blob)
+    pauses = 0.0 if last is None else max(0.0, last + part.seconds - whole.end)
+    since, until = part.start - GAP_TOLERANCE - pauses, part.end + GAP_TOLERANCE
+    _, there = cropped(whole.start, whole.audio, since, until)
+    return holds(there, part.audio)

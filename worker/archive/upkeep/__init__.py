@@ -1,0 +1,1 @@
+"""Stored blobs are copied, deleted, converted and verified. Nothing here joins them."""

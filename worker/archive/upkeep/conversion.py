@@ -1,0 +1,266 @@
+"""Old PCM blobs become Opus: each is encoded, stored, read back and compared before the old one goes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import google_crc32c
+import numpy as np
+
+from codec.blob import Audio, seal_content
+from codec.crypto import derive_key, key_id
+from codec.entry import SAMPLE_RATES
+from codec.manifest import verified, without_manifest
+from codec.metadata import BlobMetadata
+from codec.names import object_name
+from codec.opus import MAX_DECODED_SECONDS, Encoder
+from worker import __version__
+from worker.archive.blobs.known_deletions import known_deletions, may_concern, noted, noting, recorded_deletions
+from worker.archive.blobs.listing import Blob, walk
+from worker.archive.blobs.ordered import ordered
+from worker.archive.blobs.provenance import Origin
+from worker.archive.blobs.reading import Reader
+from worker.archive.blobs.retrying import patiently
+from worker.archive.blobs.similarity import QUIET, holds
+from worker.errors import ObjectExists, Unreadable
+from worker.runtime.cpu import cpu_limit
+from worker.stores import BlobInfo, Store
+
+DELETED = "deleted meanwhile: what was made of it is removed; if it is still there, convert again"
+
+LEFTOVER = "a run that was stopped has made it of audio that was deleted meanwhile: delete it too"
+
+LEVEL_RATIO = 4.0
+"""By how much the level may change: real damage is silence or noise, a codec changes it by some percent."""
+
+
+class Outcome(StrEnum):
+    """What became of a blob."""
+
+    PLANNED = "planned"  # would be converted
+    CONVERTED = "converted"
+    KEPT = "kept"  # something is in the way; nothing was deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """One blob's conversion; `reason` says why it was kept, `size` is that of the new blob in bytes."""
+
+    blob: Blob
+    target: str
+    outcome: Outcome
+    reason: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How new blobs are made: the secret for those that are encrypted, and libopus' settings."""
+
+    secret: str
+    complexity: int
+    bitrate: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A blob as it was read, and the deletions that there were before."""
+
+    blob: Blob
+    data: bytes
+    audio: Audio
+    origin: Origin
+    deletions: frozenset[str]
+
+
+class Converter:
+    """Converts blobs of one store. Stopping it at any moment is harmless, and doing it again goes on."""
+
+    def __init__(self, store: Store, reader: Reader, encoding: Encoding) -> None:
+        self._store = store
+        self._reader = reader
+        self._encoding = encoding
+
+    async def convert(self, start: str, *, dry_run: bool) -> AsyncGenerator[Conversion, None]:
+        """Convert the blobs that hold PCM and whose name begins with `start`, in name order.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        work = self._planned if dry_run else self._converted
+        results = ordered(self._candidates(start), work, limit=cpu_limit() + 1)
+        async with aclosing(results) as conversions:
+            async for conversion in conversions:
+                yield conversion
+
+    async def _candidates(self, start: str) -> AsyncGenerator[Blob, None]:
+        recorded = await recorded_deletions(self._store)
+        async for found in walk(self._store, start):
+            if isinstance(found, Blob) and (found.codec == "pcm" or await self._is_leftover(found, recorded)):
+                yield found
+
+    async def _is_leftover(self, blob: Blob, recorded: frozenset[str]) -> bool:
+        """Whether a run that was stopped has made the blob of audio that was deleted meanwhile.
+
+        It is only reported: it may also be audio that was deleted by mistake, and restored.
+        """
+        known = noted(blob.info)
+        if known is None or not may_concern(recorded, blob.name):
+            return False
+        return not await known_deletions(self._store, blob.name) <= known
+
+    async def _planned(self, blob: Blob) -> Conversion:
+        if blob.codec != "pcm":
+            return Conversion(blob, blob.path, Outcome.KEPT, LEFTOVER)
+        return Conversion(blob, _target(blob), Outcome.PLANNED)
+
+    async def _converted(self, blob: Blob) -> Conversion:
+        if blob.codec != "pcm":
+            return Conversion(blob, blob.path, Outcome.KEPT, LEFTOVER)
+        target = _target(blob)
+        deletions = await known_deletions(self._store, blob.name)
+        try:
+            source = await self._source(blob, deletions)
+            if obstacle := _obstacle(source.audio):
+                return Conversion(blob, target, Outcome.KEPT, obstacle)
+            ours, info = await self._stored(source, target)
+            # Before anything else: what can go wrong below leaves the new blob where it is.
+            if await self._deleted_since(blob, deletions, info):
+                return Conversion(blob, target, Outcome.KEPT, DELETED)
+            if flaw := await self._flaw(source.audio, source.origin, info):
+                return Conversion(blob, target, Outcome.KEPT, flaw)
+        except Unreadable as error:
+            return await self._unreadable(blob, target, deletions, str(error))
+        return await self._replaced(blob, info, by_another=not ours and source.origin == Origin.noted(info))
+
+    async def _source(self, blob: Blob, deletions: frozenset[str]) -> _Source:
+        data = await self._reader.data(blob)
+        return _Source(blob, data, await self._reader.decode(blob, data), Origin.of(blob, data), deletions)
+
+    async def _unreadable(self, blob: Blob, target: str, deletions: frozenset[str], reason: str) -> Conversion:
+        """Another run may have been here between the listing and the reading."""
+        if await patiently(lambda: self._store.stat(blob.path)) is None:
+            info = await patiently(lambda: self._store.stat(target))
+            origin = None if info is None else Origin.noted(info)
+            if info is not None and origin is not None and origin.name == blob.name:
+                if await self._deleted_since(blob, deletions, info):
+                    return Conversion(blob, target, Outcome.KEPT, DELETED)
+                return Conversion(blob, target, Outcome.CONVERTED, size=info.size)
+        return Conversion(blob, target, Outcome.KEPT, reason)
+
+    async def _deleted_since(self, blob: Blob, deletions: frozenset[str], info: BlobInfo) -> bool:
+        """Whether somebody began to delete the audio after its source was read; a new blob made before that goes.
+
+        Each blob notes what its own maker knew: another conversion's may be of audio that is new since, and stays.
+        """
+        now = await known_deletions(self._store, blob.name)
+        known = noted(info)
+        if known is not None and not now <= known:
+            await patiently(lambda: self._store.delete(info.name, info.generation))
+            return True
+        return not now <= deletions
+
+    async def _stored(self, source: _Source, target: str) -> tuple[bool, BlobInfo]:
+        """Whether this run has made the blob that has the new name, and the blob."""
+        found = await patiently(lambda: self._store.stat(target))
+        ours = False
+        while found is None:
+            content, facts = await asyncio.to_thread(self._encoded, source.blob, source.audio)
+            sealed = seal_content(content, self._key(source.blob))
+            ours = await self._create(target, sealed, self._metadata(source, facts, sealed))
+            found = await patiently(lambda: self._store.stat(target))
+        return ours, found
+
+    def _metadata(self, source: _Source, facts: BlobMetadata, sealed: bytes) -> dict[str, str]:
+        return {
+            # What others noted is true of the new blob as well: times and lengths stay the same.
+            **without_manifest(source.blob.info.metadata),
+            **facts.to_mapping(),
+            **source.origin.to_mapping(),
+            **noting(source.deletions),
+            **self._manifest(source, sealed),
+        }
+
+    def _manifest(self, source: _Source, sealed: bytes) -> dict[str, str]:
+        """Proves that the new blob holds the same chunks, if it is proven that the source holds them."""
+        name, secret = source.blob.name, self._encoding.secret
+        known = [*([secret] if secret else []), *self._reader.secrets]
+        manifest = verified(source.blob.info.metadata, name.uid, name.conversation_id, all_secrets=known)
+        if manifest is None or not secret or not manifest.fits(len(source.data), source.origin.crc32c):
+            return {}
+        ours = manifest.for_object(len(sealed), google_crc32c.value(sealed))
+        return ours.to_mapping(name.uid, name.conversation_id, secret)
+
+    async def _create(self, target: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+        try:
+            await patiently(lambda: self._store.create(target, data, metadata))
+        except ObjectExists:
+            return False  # perhaps ours, its reply lost: what is there is compared next
+        return True
+
+    def _encoded(self, blob: Blob, audio: Audio) -> tuple[bytes, BlobMetadata]:
+        encoder = Encoder(audio.sample_rate, complexity=self._encoding.complexity, bitrate=self._encoding.bitrate)
+        encoder.encode(audio.pcm)
+        facts = replace(
+            blob.facts,
+            codec="opus",
+            sample_rate=audio.sample_rate,
+            samples=audio.samples,
+            pre_skip=encoder.pre_skip,
+            start=blob.start if blob.facts.start is None else blob.facts.start,
+            worker_version=__version__,
+            key_id=key_id(self._encoding.secret) if blob.name.kind.encrypted else None,
+            stream=None,  # the manifest says it again, if there is one
+            chunks_digest=None,
+        )
+        return encoder.finish(), facts
+
+    def _key(self, blob: Blob) -> bytes | None:
+        return derive_key(self._encoding.secret, blob.name.uid) if blob.name.kind.encrypted else None
+
+    async def _flaw(self, source: Audio, origin: Origin, info: BlobInfo) -> str | None:
+        """Why the blob that has the new name, as it is in the store, can't stand for the old one."""
+        audio = await self._reader.audio(Blob.of(info))
+        if (audio.samples, audio.sample_rate) != (source.samples, source.sample_rate):
+            return f"{info.name} holds {audio.samples} samples in place of {source.samples}"
+        if origin != Origin.noted(info) and not await asyncio.to_thread(holds, audio, source):
+            return f"{info.name} is other audio"
+        before, after = await asyncio.to_thread(lambda: (_level(source), _level(audio)))
+        if before > QUIET and not before / LEVEL_RATIO < after < before * LEVEL_RATIO:
+            return f"{info.name} does not sound like it: a level of {after:.0f} in place of {before:.0f}"
+        return None
+
+    async def _replaced(self, blob: Blob, info: BlobInfo, *, by_another: bool) -> Conversion:
+        """Delete the old blob; `by_another` says that another run has made the new one from it."""
+        there = await patiently(lambda: self._store.stat(blob.path)) is not None
+        if not there and not by_another:
+            reason = (
+                f"it has been deleted meanwhile: if by another conversion, {info.name} has taken its place; "
+                f"if somebody deleted the audio, delete {info.name} too"
+            )
+            return Conversion(blob, info.name, Outcome.KEPT, reason)
+        await patiently(lambda: self._store.delete(blob.path, blob.info.generation))
+        return Conversion(blob, info.name, Outcome.CONVERTED, size=info.size)
+
+
+def _target(blob: Blob) -> str:
+    name = blob.name
+    return object_name(name.uid, name.conversation_id, name.start, encrypted=name.kind.encrypted)
+
+
+def _obstacle(audio: Audio) -> str | None:
+    if not audio.samples:
+        return "it holds no audio"
+    if audio.sample_rate not in SAMPLE_RATES:
+        return f"Opus can't hold {audio.sample_rate} Hz"
+    if audio.duration > MAX_DECODED_SECONDS:
+        return f"it holds {audio.duration:.0f} s, more than a blob may"
+    return None
+
+
+def _level(audio: Audio) -> float:
+    return float(np.std(np.frombuffer(audio.pcm, "<i2").astype(np.float32)))

@@ -1,0 +1,191 @@
+"""Merging conversations: blobs are copied inside the store, under their own file names, without losing any."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from itertools import count, groupby
+from typing import NamedTuple
+
+import google_crc32c
+
+from codec.names import BlobName, format_timestamp, parse_name
+from worker.archive.blobs.listing import Blob, Stranger, list_blobs
+from worker.archive.blobs.ordered import ordered
+from worker.archive.blobs.provenance import Origin, copy_metadata
+from worker.archive.blobs.reading import Problem
+from worker.archive.blobs.retrying import patiently
+from worker.archive.playback.download import Progress, unseen
+from worker.errors import NothingStored, ObjectExists, ObjectMissing, StoreError
+from worker.model.seal import later_name
+from worker.stores import Store
+
+COPIES = 16
+"""Copies at once."""
+
+
+class Copy(NamedTuple):
+    """One blob's way; `exists` says that it is there already."""
+
+    blob: Blob
+    target: BlobName
+    exists: bool
+
+    @property
+    def renamed(self) -> bool:
+        """Whether another blob had its place, so that it starts some ms later now."""
+        return self.target.stem != self.blob.name.stem
+
+
+@dataclass(slots=True)
+class CopyReport:
+    """What was copied, found to be there already, renamed, and left: other objects, and blobs deleted meanwhile."""
+
+    copies: list[Copy] = field(default_factory=list)
+    strangers: list[Stranger] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+class Content(NamedTuple):
+    """What tells whether two objects are copies of each other; without a checksum only itself is."""
+
+    extension: str
+    identity: int | str
+
+
+class Candidate(NamedTuple):
+    """A blob, and what it is a copy of if another one is: its own content, or that which it was converted from."""
+
+    blob: Blob
+    contents: frozenset[Content]
+
+
+class Plan:
+    """Finds a place for every blob: one start in the target belongs to one audio, in whatever kinds it is there.
+
+    Blobs of a conversation that start together are the same audio and stay together, and find what an earlier,
+    interrupted copy did with them.
+    """
+
+    def __init__(self, conversation_id: str) -> None:
+        self._conversation_id = conversation_id
+        self._places: dict[str, set[Content]] = defaultdict(set)
+
+    def occupy(self, found: Candidate) -> None:
+        """Take note of a blob that the target has."""
+        self._places[format_timestamp(found.blob.start)] |= found.contents
+
+    def add(self, together: Sequence[Candidate]) -> Iterator[Copy]:
+        """Decide where blobs go that start together."""
+        names = [replace(blob.name, conversation_id=self._conversation_id) for blob, _ in together]
+        milliseconds = self._first_free(names[0], frozenset[Content]().union(*(each.contents for each in together)))
+        for name, (blob, contents) in zip(names, together, strict=True):
+            target = _later(name, milliseconds)
+            place = self._places[format_timestamp(target.start)]
+            yield Copy(blob, target, exists=bool(contents & place))
+            place |= contents
+
+    def _first_free(self, name: BlobName, contents: frozenset[Content]) -> int:
+        for milliseconds in count():
+            place = self._places.get(format_timestamp(_later(name, milliseconds).start), set())
+            if not place or place & contents:
+                return milliseconds
+        raise AssertionError("unreachable: some millisecond is free")
+
+
+async def copy(
+    store: Store,
+    uid: str,
+    conversations: Sequence[str],
+    target: str,
+    *,
+    dry_run: bool = False,
+    progress: Progress = unseen,
+) -> CopyReport:
+    """Copy all blobs of some conversations of a user into another one; doing it again does only what is missing.
+
+    Blobs keep their file names. Where different audio of two conversations starts at the same millisecond, the later
+    copy starts a millisecond or more after it. The sources stay as they are.
+
+    Raises:
+        NothingStored: none of the conversations has a blob.
+        StoreError: the store does not do it; what was copied by then stays. A damaged blob is only left out.
+    """
+    report = CopyReport()
+    plan = await _prepared(store, uid, target)
+    for conversation_id in conversations:
+        listing = await list_blobs(store, uid, conversation_id)
+        report.strangers += listing.strangers
+        for together in _starting_together(listing.blobs):
+            report.copies += plan.add([await _candidate(store, blob) for blob in together])
+    if not report.copies:
+        raise NothingStored(f"no audio of {uid} is stored in {', '.join(conversations)}")
+    if not dry_run:
+        await _carry_out(store, report, progress)
+    return report
+
+
+async def _prepared(store: Store, uid: str, target: str) -> Plan:
+    plan = Plan(target)
+    for blob in (await list_blobs(store, uid, target)).blobs:
+        plan.occupy(await _candidate(store, blob))
+    return plan
+
+
+async def _carry_out(store: Store, report: CopyReport, progress: Progress) -> None:
+    wanted = [copy for copy in report.copies if not copy.exists]
+
+    async def copied(copy: Copy) -> Problem | None:
+        return await _copied(store, copy)
+
+    async with aclosing(ordered(wanted, copied, limit=COPIES)) as results:
+        done = 0
+        async for problem in results:
+            done += 1
+            progress(done, len(wanted))
+            if problem is not None:
+                report.problems.append(problem)
+
+
+async def _copied(store: Store, copy: Copy) -> Problem | None:
+    target = str(copy.target)
+    try:
+        await patiently(lambda: store.copy(copy.blob.path, target, copy_metadata(copy.blob)))
+    except ObjectMissing:
+        return Problem(copy.blob.path, "it has been deleted meanwhile")
+    except ObjectExists:
+        found = await patiently(lambda: store.stat(target))
+        info = copy.blob.info
+        # Ours, if a reply was lost on the way.
+        if found is None or (found.size, found.crc32c) != (info.size, info.crc32c):
+            return Problem(copy.blob.path, f"{target} was taken by another writer meanwhile: copy again")
+    except StoreError as error:
+        if error.cause != "corrupt":
+            raise
+        return Problem(copy.blob.path, str(error))
+    return None
+
+
+def _later(name: BlobName, milliseconds: int) -> BlobName:
+    return parse_name(later_name(str(name), milliseconds)) if milliseconds else name
+
+
+def _starting_together(blobs: Sequence[Blob]) -> Iterator[list[Blob]]:
+    for _, together in groupby(blobs, key=lambda blob: format_timestamp(blob.start)):
+        yield list(together)
+
+
+async def _candidate(store: Store, blob: Blob) -> Candidate:
+    crc32c = blob.info.crc32c
+    if crc32c is None:  # put there by other means, or damaged: then copying it will tell
+        try:
+            crc32c = google_crc32c.value(await patiently(lambda: store.read(blob.path)))
+        except StoreError as error:
+            if error.cause != "corrupt":
+                raise
+    contents = {Content(blob.name.kind.extension, blob.path if crc32c is None else crc32c)}
+    if origin := Origin.noted(blob.info):
+        contents.add(Content(origin.name.kind.extension, origin.crc32c))
+    return Candidate(blob, frozenset(contents))

@@ -1,0 +1,101 @@
+"""Reading everything back: every checksum, tag, container and length, and how well blobs follow each other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
+
+from codec.blob import Audio
+from codec.container import HEADER, PACKET_LENGTH, packets, read_header, rendition_bytes
+from codec.entry import BYTES_PER_SAMPLE
+from worker.archive.blobs.listing import Blob, Stranger, walk
+from worker.archive.blobs.ordered import ordered
+from worker.archive.blobs.reading import Reader
+from worker.archive.playback.download import AHEAD, AHEAD_BYTES, footprint_of
+from worker.errors import Unreadable
+from worker.stores import Store
+
+
+class Fingerprint(NamedTuple):
+    """Identifies an object's bytes without reading them, if the store knows their checksum."""
+
+    name: str
+    size: int
+    crc32c: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One object: `reason` says what is wrong with it, None if it is sound; `seconds` of audio; `known` from before."""
+
+    fingerprint: Fingerprint
+    reason: str | None
+    seconds: float = 0.0
+    known: bool = False
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return self.fingerprint.name
+
+
+NOTHING_KNOWN: Mapping[Fingerprint, Verdict] = MappingProxyType({})
+
+
+async def verify(
+    store: Store, reader: Reader, start: str, *, known: Mapping[Fingerprint, Verdict] = NOTHING_KNOWN
+) -> AsyncGenerator[Verdict, None]:
+    """Verify every object whose name begins with `start`, in name order; what is `known` to be sound is not read.
+
+    Without a checksum nothing is known: who put a blob into a directory by other means may have replaced it so.
+    Objects that are no blobs are reported with the reason why.
+
+    Raises:
+        StoreError: the store does not answer; what was not reported is to be verified later.
+    """
+
+    async def examined(found: Blob | Stranger) -> Verdict:
+        if isinstance(found, Stranger):
+            return Verdict(Fingerprint(found.name, found.size, None), f"no blob: {found.reason}")
+        fingerprint = Fingerprint(found.path, found.info.size, found.info.crc32c)
+        if fingerprint.crc32c is not None and fingerprint in known:
+            return replace(known[fingerprint], known=True)
+        return await _examined(reader, found, fingerprint)
+
+    results = ordered(walk(store, start), examined, limit=AHEAD, weight=_weight, budget=AHEAD_BYTES)
+    async with aclosing(results) as verdicts:
+        async for verdict in verdicts:
+            yield verdict
+
+
+async def _examined(reader: Reader, blob: Blob, fingerprint: Fingerprint) -> Verdict:
+    try:
+        content = await reader.content(blob)
+        audio = await reader.decoded(blob, content)
+    except Unreadable as error:
+        return Verdict(fingerprint, str(error))
+    return Verdict(fingerprint, _flaw(blob, content, audio), audio.duration)
+
+
+def _flaw(blob: Blob, content: bytes, audio: Audio) -> str | None:
+    """What the decoder tolerates and a writer must not do."""
+    said = blob.facts.samples
+    if said is not None and said != audio.samples:
+        return f"its metadata says {said} samples, it holds {audio.samples}"
+    if blob.codec == "pcm":
+        return "it ends inside a sample" if len(content) % BYTES_PER_SAMPLE else None
+    used = HEADER.size + sum(PACKET_LENGTH.size + len(packet) for packet in packets(content))
+    if used != len(content):
+        return f"{len(content) - used} bytes follow its last packet"
+    expected = rendition_bytes(audio.samples, audio.sample_rate)
+    said_bytes = read_header(content).pcm_bytes
+    if said_bytes - said_bytes % BYTES_PER_SAMPLE != expected:  # old writers counted half a sample that they were given
+        return f"its header says {said_bytes} bytes of PCM, it holds {expected}"
+    return None
+
+
+def _weight(found: Blob | Stranger) -> int:
+    return 0 if isinstance(found, Stranger) else footprint_of(found)

@@ -1,0 +1,1 @@
+"""Audio files and raw samples. Nothing here knows batches, Redis or a store."""

@@ -1,0 +1,374 @@
+"""Entries of one partition become chunks, chunks become batches: decided here, without a word to Redis or the store."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from codec.entry import Chunk, End, parse, partition_of
+from codec.errors import BadEntry
+from codec.names import Codec, Naming
+from worker.batching.batch import Batch, Conversation, EntryId, Limits, StreamIdentity, Trigger, entry_ms, entry_order
+from worker.batching.closed_batch import Closed
+from worker.batching.encoder import Recorder, Recording
+from worker.batching.resumed_batch import Item, Resumed
+from worker.delivery.sink import Stored
+from worker.model.recent_chunks import History
+from worker.model.seal import Seal, seal_of
+from worker.runtime.metrics import Metrics
+
+NOTHING: Mapping[Any, Any] = MappingProxyType({})
+NO_STREAM = StreamIdentity("")
+
+IDLE_SECONDS = 120.0
+"""After which a silent conversation's history is left to Redis."""
+
+
+@dataclass(slots=True)
+class Open:
+    """A batch that still grows."""
+
+    batch: Batch
+    recording: Recording
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How batches are cut and named, and among how many partitions conversations are divided."""
+
+    limits: Limits
+    codec: Codec
+    naming: Naming
+    partitions: int
+
+
+class Holder(Protocol):
+    """A blob that holds a chunk of some identity."""
+
+    def may_hold(self, entry: EntryId) -> bool:
+        """Whether this entry is that chunk."""
+
+
+class Intake:
+    """The open batches of one partition, and what became of the entries that were routed.
+
+    `closing` are batches to be sealed, `whole` resumed ones to be delivered; `void` are entries without audio to store,
+    `twins` those that repeat a chunk, unless that was deleted before, `stored` those whose chunks the store was found
+    to hold, with these chunks' identities, and `bad` ones that can't be processed, with the reason: whoever owns the
+    partition empties these.
+    """
+
+    def __init__(
+        self, partition: int, rules: Rules, recorder: Recorder, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
+        self._partition = partition
+        self._rules = rules
+        self._recorder = recorder
+        self._metrics = metrics
+        self.clock = clock
+        self._histories: dict[Conversation, History] = {}
+        self._tombstones: Mapping[str, EntryId] = {}
+        self._identity = NO_STREAM
+        self._found: Mapping[Conversation, Mapping[bytes, Holder]] = NOTHING
+        self._next_sweep = 0.0
+        self.open: dict[Conversation, Open] = {}
+        self._resumed: dict[EntryId, Resumed] = {}
+        self._resuming: dict[EntryId, Resumed] = {}
+        self.closing: list[Closed] = []
+        self.whole: list[Closed] = []
+        self.void: list[EntryId] = []
+        self.twins: dict[EntryId, Conversation] = {}
+        self.stored: dict[Conversation, dict[EntryId, bytes]] = {}
+        self.bad: dict[EntryId, str] = {}
+
+    def reset(
+        self,
+        seals: Iterable[Seal],
+        tombstones: Mapping[str, EntryId] = NOTHING,
+        identity: StreamIdentity = NO_STREAM,
+        found: Mapping[Conversation, Mapping[bytes, Holder]] = NOTHING,
+    ) -> None:
+        """Begin at the start of the stream, where the entries of `seals` will come again.
+
+        `found` are the chunks, by their identities, that the store was found to hold, of conversations in which Redis
+        may have forgotten what became of entries.
+        """
+        self.drop()
+        self._tombstones = tombstones
+        self._identity = identity
+        self._found = found
+        for seal in seals:
+            recording = self._recorder.start(seal.codec, seal.sample_rate)
+            resumed = Resumed(seal, recording, deque(sorted(seal.all_ids, key=entry_order)))
+            self._resuming[seal.id] = resumed
+            self._resumed.update(dict.fromkeys(seal.all_ids, resumed))
+
+    def drop(self) -> None:
+        """Forget everything: nothing here is on its way to the store, so all of it can be read again."""
+        batches: list[Open | Closed | Resumed] = [*self.open.values(), *self._sealed()]
+        for batch in batches:
+            batch.recording.release()
+        for held in (self.open, self._resumed, self._resuming, self.closing, self.whole, self._histories):
+            held.clear()
+        for decided in (self.void, self.twins, self.stored, self.bad):
+            decided.clear()
+
+    def resuming(self) -> list[Resumed]:
+        """Sealed batches that are not whole yet."""
+        return list(self._resuming.values())
+
+    def parse(self, entry: EntryId, fields: Mapping[bytes, bytes], oversize: int = 0) -> Item | None:
+        """Read an entry; None if it goes to the dead letters. One of `oversize` bytes comes without its fields."""
+        if oversize:
+            self.bad[entry] = f"the entry has {oversize} bytes, more than any chunk"
+            return None
+        try:
+            return Item(entry, parse(fields))
+        except BadEntry as error:
+            self.bad[entry] = error.reason
+            return None
+
+    def unknown(self, items: Iterable[Item]) -> list[Conversation]:
+        """Conversations whose history must be loaded before their chunks are routed."""
+        return [
+            conversation
+            for conversation in {item.conversation for item in items}
+            if conversation not in self._histories
+        ]
+
+    def overtaken(self, read_to: EntryId, came: Collection[EntryId]) -> list[Conversation]:
+        """Conversations with a sealed batch that a former owner finished since it was handed to us.
+
+        Its entries did not come, though the stream was read to `read_to`: what it held is in the stored history.
+        """
+        return [
+            resumed.seal.conversation
+            for resumed in self.resuming()
+            if any(entry not in came for entry in resumed.overdue(read_to))
+        ]
+
+    def remember(self, conversation: Conversation, identities: bytes) -> None:
+        """Load a conversation's history: what is stored, and what is sealed and on its way."""
+        self._histories.setdefault(conversation, History()).precede(identities)
+
+    def route(self, item: Item) -> None:
+        """Put an entry where it belongs."""
+        resumed = self._resumed.pop(item.id, None)
+        if resumed is not None:
+            self._resume(resumed, item)
+        elif self.is_deleted(item.conversation, item.id):
+            self._metrics.deleted.inc()
+            self.void.append(item.id)
+        elif isinstance(item.content, Chunk):
+            self._add(item.id, item.content)
+        else:
+            self._end(item)
+
+    def is_deleted(self, conversation: Conversation, entry: EntryId) -> bool:
+        """Whether an entry of a conversation was pushed before that was deleted, as far as we know."""
+        if not self._tombstones:
+            return False
+        pushed = entry_order(entry)
+        return any(
+            pushed <= entry_order(self._tombstones[tombstone])
+            for tombstone in conversation.tombstones
+            if tombstone in self._tombstones
+        )
+
+    def knows(self, deletions: Mapping[str, EntryId]) -> bool:
+        """Whether we began after all of these."""
+        known = {name: entry_order(last) for name, last in self._tombstones.items() if name in deletions}
+        return all(name in known and known[name] >= entry_order(last) for name, last in deletions.items())
+
+    def is_doubtful(self, entry: EntryId) -> bool:
+        """Whether Redis may have forgotten what became of an entry."""
+        return entry_order(entry) <= entry_order(self._identity.changed)
+
+    def confirm_twins(self) -> None:
+        """What they repeat is held or stored: they are void."""
+        self._metrics.duplicates.inc(len(self.twins))
+        self.void += self.twins
+        self.twins.clear()
+
+    def close_aged(self, now_ms: int) -> None:
+        """Close batches that are too old at Redis' time `now_ms`; they are held oldest first."""
+        now = self.clock()
+        for conversation, held in list(self.open.items()):
+            if held.batch.age(now_ms, now) < self._rules.limits.max_age:
+                break
+            self._close(conversation, Trigger.AGE)
+        self._forget_idle(now)
+
+    def interrupt(self, conversation: Conversation) -> None:
+        """Later audio of a conversation is stored or on its way already: what is open must not reach across it."""
+        if conversation in self.open:
+            self._count_gap(Trigger.GAP)
+            self._close(conversation, Trigger.GAP)
+
+    def close_all(self) -> None:
+        """Close every open batch because the worker stops."""
+        for conversation in list(self.open):
+            self._close(conversation, Trigger.SHUTDOWN)
+
+    def held(self, conversation: Conversation) -> dict[EntryId, bytes]:
+        """Entries of a conversation's open, closing and resumed batches, and the identities of their chunks."""
+        held = self.open.get(conversation)
+        found = held.batch.held if held else {}
+        for closed in self.closing:
+            if closed.seal.conversation == conversation:
+                found |= closed.chunks
+        for resumed in self.resuming():
+            if resumed.seal.conversation == conversation:
+                found |= resumed.held
+        return found
+
+    def all_held(self) -> set[EntryId]:
+        """Entries of all batches here."""
+        growing = [entry for held in self.open.values() for entry in held.batch.entries]
+        return {*growing, *(entry for batch in self._sealed() for entry in batch.seal.entries)}
+
+    def recordings(self, conversation: Conversation) -> list[Recording]:
+        """Where audio of a conversation is being encoded."""
+        held = self.open.get(conversation)
+        found = [batch.recording for batch in self._sealed() if batch.seal.conversation == conversation]
+        return [held.recording, *found] if held else found
+
+    def close_found(self, seal: Seal, chunks: Mapping[EntryId, bytes], found: Stored) -> None:
+        """Close a batch of entries whose chunks the store was found to hold."""
+        recording = self._recorder.start(seal.codec, seal.sample_rate)
+        server = self._identity.server
+        closed = Closed(self._partition, seal, recording, chunks, self.clock(), server=server, found=found)
+        self.closing.append(closed)
+
+    def conclude(self, resumed: Resumed) -> None:
+        """Wait for nothing more of a sealed batch, and deliver what came."""
+        self._leave(resumed)
+        self.whole.append(self._closed(resumed.seal, resumed.recording, resumed))
+
+    def forsake(self, resumed: Resumed) -> None:
+        """Forget a sealed batch: somebody else finished it, or its entries go to the dead letters."""
+        self._leave(resumed)
+        resumed.recording.release()
+
+    def _leave(self, resumed: Resumed) -> None:
+        self._resuming.pop(resumed.seal.id, None)
+        for entry in resumed.missing:
+            self._resumed.pop(entry, None)
+
+    def _sealed(self) -> list[Closed | Resumed]:
+        """Batches here whose composition is decided."""
+        return [*self.closing, *self.whole, *self.resuming()]
+
+    def _resume(self, resumed: Resumed, item: Item) -> None:
+        resumed.strike(item.id)
+        resumed.add(item)
+        if isinstance(item.content, Chunk):
+            if not self.is_deleted(item.conversation, item.id):
+                self._histories[item.conversation].note(resumed.held[item.id])
+            resumed.recording.append(item.content.pcm, resumed.seal.silences.get(item.id, 0))
+        if not resumed.missing:
+            self.conclude(resumed)
+
+    def _add(self, entry: EntryId, chunk: Chunk) -> None:
+        conversation = Conversation(chunk.uid, chunk.conversation_id)
+        history = self._histories[conversation]
+        history.touched_at = self.clock()
+        identity = chunk.identity()
+        if history.holds(identity):
+            self.twins[entry] = conversation
+            return
+        history.note(identity)
+        blob = self._found.get(conversation, {}).get(identity)
+        if blob is not None and blob.may_hold(entry):
+            self.interrupt(conversation)
+            self.stored.setdefault(conversation, {})[entry] = identity
+            return
+        self._count(chunk, history)
+        held, silence = self._place(entry, chunk)
+        held.batch.add(entry, chunk, identity, silence)
+        held.recording.append(chunk.pcm, silence)
+        if trigger := held.batch.full(self._rules.limits):
+            self._close(held.batch.conversation, trigger)
+
+    def _place(self, entry: EntryId, chunk: Chunk) -> tuple[Open, int]:
+        """The batch that takes the chunk, and the samples of silence before it."""
+        conversation = Conversation(chunk.uid, chunk.conversation_id)
+        held = self.open.get(conversation)
+        if held is not None and held.batch.aged(entry_ms(entry), self._rules.limits):
+            self._close(conversation, Trigger.AGE)
+        elif held is not None:
+            verdict = held.batch.silence_before(chunk, self._rules.limits)
+            if isinstance(verdict, int):
+                self._count_silence(verdict, chunk.sample_rate)
+                return held, verdict
+            self._count_gap(verdict)
+            self._close(conversation, verdict)
+        recording = self._recorder.start(self._rules.codec, chunk.sample_rate)
+        opened = self.open[conversation] = Open(Batch.of(chunk, self.clock()), recording)
+        return opened, 0
+
+    def _end(self, item: Item) -> None:
+        missing = self._histories[item.conversation].missing_at_end(item.content.session, item.content.seq)
+        self._metrics.seq_missing.inc(missing)
+        held = self.open.get(item.conversation)
+        if held is None or not isinstance(item.content, End):
+            self.void.append(item.id)
+            return
+        held.batch.end(item.id, item.content)
+        self._close(item.conversation, Trigger.END)
+
+    def _close(self, conversation: Conversation, trigger: Trigger) -> None:
+        held = self.open.pop(conversation)
+        seal = seal_of(held.batch, trigger, self._rules.codec, self._rules.naming, self._identity.stream)
+        self.closing.append(self._closed(seal, held.recording, held.batch))
+
+    def _closed(self, seal: Seal, recording: Recording, contents: Batch | Resumed) -> Closed:
+        return Closed(
+            self._partition,
+            seal,
+            recording,
+            contents.held,
+            self.clock(),
+            recovered=entry_order(seal.id) <= entry_order(self._identity.read_to),
+            doubtful=self.is_doubtful(seal.id),
+            seqs=contents.seqs,
+            ends=contents.ends,
+            server=self._identity.server,
+            born=self._identity.born,
+        )
+
+    def _count(self, chunk: Chunk, history: History) -> None:
+        self._metrics.chunks.inc()
+        self._metrics.received_bytes.inc(len(chunk.pcm))
+        self._metrics.received_seconds.inc(chunk.duration)
+        if chunk.trimmed:
+            self._metrics.trimmed.inc()
+        if partition_of(chunk.conversation_id, self._rules.partitions) != self._partition:
+            self._metrics.misplaced.inc()
+        skipped = history.follow(chunk.session, chunk.seq) if chunk.seq is not None else 0
+        if skipped > 0:
+            self._metrics.seq_missing.inc(skipped)
+        elif skipped < 0:
+            self._metrics.seq_reordered.inc()
+
+    def _count_silence(self, samples: int, sample_rate: int) -> None:
+        if samples:
+            self._metrics.gaps.labels("silence").inc()
+            self._metrics.silence_seconds.inc(samples / sample_rate)
+
+    def _count_gap(self, trigger: Trigger) -> None:
+        if trigger is Trigger.GAP:
+            self._metrics.gaps.labels("closed").inc()
+
+    def _forget_idle(self, now: float) -> None:
+        """Histories of conversations without a batch wait in Redis, where the done step has put them."""
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + IDLE_SECONDS
+        busy = {*self.open, *(batch.seal.conversation for batch in self._sealed())}
+        for conversation, history in list(self._histories.items()):
+            if conversation not in busy and now - history.touched_at > IDLE_SECONDS:
+                del self._histories[conversation]

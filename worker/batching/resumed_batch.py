@@ -1,0 +1,75 @@
+"""A sealed batch whose audio is read again, and the entries that come for it. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import NamedTuple
+
+from codec.entry import Chunk, End
+from codec.seqs import Span
+from codec.sessions import Numbers, note, session_name
+from worker.batching.batch import Conversation, EntryId, entry_order
+from worker.batching.encoder import Recording
+from worker.model.seal import Seal
+
+
+class Item(NamedTuple):
+    """An entry that is a chunk or an end."""
+
+    id: EntryId
+    content: Chunk | End
+
+    @property
+    def conversation(self) -> Conversation:
+        """What it belongs to."""
+        return Conversation(self.content.uid, self.content.conversation_id)
+
+
+@dataclass(slots=True)
+class Resumed:
+    """A sealed batch whose audio is being read again; `missing` are the entries that have not come yet, in order."""
+
+    seal: Seal
+    recording: Recording
+    missing: deque[EntryId]
+    held: dict[EntryId, bytes] = field(default_factory=dict)
+    seqs: Numbers = field(default_factory=dict)
+    ends: Numbers = field(default_factory=dict)
+
+    def add(self, item: Item) -> None:
+        """Take note of an entry that has come."""
+        content = item.content
+        if isinstance(content, End):
+            if content.seq is not None:
+                self.ends[session_name(content.session)] = [Span(content.seq, content.seq)]
+            return
+        self.held[item.id] = content.identity()
+        if content.seq is not None:
+            note(self.seqs, content.session, content.seq)
+
+    def strike(self, entry: EntryId) -> None:
+        """An entry has come."""
+        if self.missing[0] == entry:  # as always, unless one before it has vanished
+            self.missing.popleft()
+        else:
+            self.missing.remove(entry)
+
+    def overdue(self, reached: EntryId) -> Iterator[EntryId]:
+        """Missing entries that do not lie beyond the one that was read last."""
+        order = entry_order(reached)
+        return takewhile(lambda entry: entry_order(entry) <= order, self.missing)
+
+    def all_overdue(self, reached: EntryId) -> bool:
+        """Whether nothing more of it can come."""
+        return entry_order(self.missing[-1]) <= entry_order(reached)
+
+
+def grouped(items: Collection[Item]) -> dict[Conversation, list[Item]]:
+    """Items by conversation, each in its order."""
+    groups: dict[Conversation, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.conversation, []).append(item)
+    return groups

@@ -1,0 +1,1 @@
+"""Streams are read, and every chunk finds its way to batching and on to delivery. No store is asked here."""

@@ -1,0 +1,287 @@
+"""The reading side of the worker: turn after turn, from the owned streams into their partitions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+import structlog
+
+from worker.batching.batch import EntryId
+from worker.batching.memory import MemoryBudget
+from worker.consuming.partition import Partition
+from worker.coordination.ownership import Ownership
+from worker.errors import LeaseLost, StreamError
+from worker.runtime.metrics import Metrics
+from worker.runtime.tasks import end
+from worker.stream.client import Client
+from worker.stream.entries import Entries, Entry, ReadRequest
+from worker.stream.leases import Lease
+
+READ_PAGES = 16
+"""Full pages per round trip at most: what one reply may fill memory with."""
+
+POLL_SECONDS = 0.5
+"""Between turns while nothing waits: little beside a minute of accumulation, and nearly free."""
+
+HANDOVER_SECONDS = 5.0
+"""How long uploads under way may delay the release of a partition; the next owner finishes what is sealed."""
+
+REST_SECONDS = 1.0
+"""Before the next try after Redis failed, or refused something for one partition: no hot loop, no flood of logs."""
+
+log = structlog.get_logger()
+
+
+class Consumer:
+    """Works on the partitions whose leases `ownership` holds. One task calls its methods."""
+
+    def __init__(
+        self,
+        client: Client,
+        entries: Entries,
+        ownership: Ownership,
+        begin: Callable[[Lease], Partition],
+        budget: MemoryBudget,
+        metrics: Metrics,
+    ) -> None:
+        self._client = client
+        self._entries = entries
+        self._ownership = ownership
+        self._begin = begin
+        self._budget = budget
+        self._metrics = metrics
+        self._incarnation: str | None = None
+        self._next_to_read = 0
+        self._paused = False
+        self._surplus_since: dict[int, float] = {}
+        self._resting_until: dict[int, float] = {}
+        self._held_before: dict[int, tuple[int, set[EntryId]]] = {}
+        self.partitions: dict[int, Partition] = {}
+        self.abandoned: list[Partition] = []
+        self.last_turn = client.clock()
+
+    async def turn(self) -> bool:
+        """Do everything that can be done now; whether there is more to read at once."""
+        more = False
+        try:
+            await self._check_incarnation()
+            self._follow_leases()
+            await self._take_over_doubtful()
+            more = await self._read()
+            self._close_aged()
+            await self.settle()
+            await self._release_surplus()
+        except StreamError as error:
+            await self.rest(error)
+        self._progressed()
+        return more
+
+    async def settle(self) -> None:
+        """Let every partition do in Redis what it decided."""
+        for partition in self._usable():
+            with self._guarded(partition):
+                await partition.settle()
+
+    def quiet(self) -> bool:
+        """Whether all that was in the owned streams has been read."""
+        return not self._client.troubled and all(
+            partition.caught_up and partition.doubt is None for partition in self.partitions.values()
+        )
+
+    def certain(self) -> list[Partition]:
+        """Usable partitions of which we know what Redis holds."""
+        return [partition for partition in self._usable() if partition.doubt is None]
+
+    def close_all(self) -> None:
+        """Close every open batch because the worker stops, now or when all is stored."""
+        for partition in self.certain():
+            partition.intake.close_all()
+
+    async def stored(self, within: float) -> bool:
+        """Whether all that is sealed is stored, or will be within so many seconds."""
+        deliveries = [delivery for partition in self.partitions.values() for delivery in partition.deliveries]
+        if not deliveries:
+            return True
+        _, unfinished = await asyncio.wait(deliveries, timeout=within)
+        return not unfinished
+
+    async def release(self, partition: Partition) -> None:
+        """Give a partition back; uploads still under way are left to the next owner."""
+        partition.abandon()
+        await end(list(partition.deliveries))
+        del self.partitions[partition.number]
+        await self._ownership.release(partition.number)
+
+    async def rest(self, error: StreamError) -> None:
+        """Report a failure of Redis, and wait before the next try."""
+        self._metrics.redis_errors.labels(error.cause).inc()
+        log.warning("consumer.redis_failed", error=str(error))
+        if error.cause == "readonly":
+            await self._client.reconnect()
+        if error.cause != "large":  # then Redis is well, and the next pages are small
+            await asyncio.sleep(REST_SECONDS)
+
+    async def _check_incarnation(self) -> None:
+        """After a failure the server may be another one, or have lost its latest writes: then begin again."""
+        if not self._client.troubled:
+            return
+        self._client.troubled = False
+        incarnation = await self._client.incarnation()
+        if self._incarnation not in (None, incarnation):
+            log.warning("redis.changed", before=self._incarnation, now=incarnation)
+            for partition in self.partitions.values():
+                partition.rewind("redis_changed")
+        self._incarnation = incarnation
+
+    def _follow_leases(self) -> None:
+        for number, partition in list(self.partitions.items()):
+            if self._ownership.leases.get(number) is not partition.lease or partition.lease.lost:
+                del self.partitions[number]
+                self._held_before[number] = partition.lease.generation, partition.intake.all_held()
+                partition.abandon()
+                self.abandoned.append(partition)
+        for number, lease in self._ownership.leases.items():
+            if number not in self.partitions and not lease.lost:
+                self.partitions[number] = self._begin(lease)
+                generation, held = self._held_before.pop(number, (0, set()))
+                if lease.generation <= generation:  # Redis forgot our lease, and perhaps these entries
+                    self.partitions[number].losses.expect(held)
+        self.abandoned = [partition for partition in self.abandoned if partition.deliveries]
+
+    async def _take_over_doubtful(self) -> None:
+        for partition in self._usable():
+            if partition.doubt is not None and partition.number not in self._ownership.surplus:
+                with self._guarded(partition):
+                    await partition.take_over(self._client.now_ms())
+
+    async def _read(self) -> bool:
+        for partitions in self._round_trips():
+            if self._must_wait():
+                self._next_to_read = partitions[0].number
+                return False
+            await self._read_some(partitions)
+        return any(not partition.caught_up for partition in self._readable())
+
+    def _round_trips(self) -> Iterator[list[Partition]]:
+        """What to read together: few partitions that fill their pages, or many that have nothing waiting."""
+        together: list[Partition] = []
+        pages = 0.0
+        for partition in self._readable():
+            size = READ_PAGES if partition.read_size.one_at_a_time else partition.next_pages
+            if pages + size > READ_PAGES:
+                yield together
+                together, pages = [], 0.0
+            together.append(partition)
+            pages += size
+        if together:
+            yield together
+
+    def _must_wait(self) -> bool:
+        """Whether reading more would only fill memory. Batches that wait for entries need them to end."""
+        room_will_come = any(
+            partition.in_flight or partition.intake.open for partition in [*self.partitions.values(), *self.abandoned]
+        )
+        paused = self._budget.exhausted and room_will_come
+        if paused != self._paused:
+            log.warning("reading.paused" if paused else "reading.resumed", held=self._budget.used)
+        self._paused = paused
+        self._metrics.paused.set(paused)
+        return paused or self._budget.behind
+
+    async def _read_some(self, partitions: list[Partition]) -> None:
+        requests = [partition.next_read() for partition in partitions]
+        pages: list[tuple[Partition, ReadRequest, list[Entry]]] = []
+        for partition, request, page in zip(partitions, requests, await self._ask(partitions, requests), strict=True):
+            with self._guarded(partition):
+                if page := _checked(page):
+                    pages.append((partition, request, page))
+                else:
+                    partition.reached_end()
+        if not pages:
+            return
+        accepted = await self._entries.accept([(p.lease, [entry.id for entry in page]) for p, _, page in pages])
+        for (partition, request, page), ids in zip(pages, accepted, strict=True):
+            with self._guarded(partition):
+                await partition.take(request, page, _checked(ids))
+            self._progressed()
+
+    async def _ask(
+        self, partitions: Sequence[Partition], requests: Sequence[ReadRequest]
+    ) -> Sequence[list[Entry] | StreamError]:
+        """Read pages; if they are too much to take in, the next ones are small."""
+        if partitions[0].read_size.one_at_a_time:
+            return [await self._entries.read_next(request) for request in requests]
+        try:
+            return await self._entries.read(requests)
+        except StreamError:
+            for partition in partitions:
+                partition.read_size.failed()
+            raise
+
+    def _close_aged(self) -> None:
+        for partition in self.certain():
+            partition.close_aged(self._client.now_ms(), hurry=self._budget.exhausted)
+
+    async def _release_surplus(self) -> None:
+        """Hand over what others should have: stop reading, let uploads end, release."""
+        now = self._client.clock()
+        for number in self._ownership.surplus & self.partitions.keys():
+            partition = self.partitions[number]
+            partition.rewind("handover")
+            partition.intake.drop()
+            patience_ends = self._surplus_since.setdefault(number, now) + HANDOVER_SECONDS
+            if partition.deliveries and now < patience_ends:
+                continue
+            await self.release(partition)
+        self._surplus_since = {n: since for n, since in self._surplus_since.items() if n in self._ownership.surplus}
+
+    def _usable(self) -> list[Partition]:
+        now = self._client.clock()
+        return [
+            partition
+            for number, partition in self.partitions.items()
+            if partition.lease.usable(now) and now >= self._resting_until.get(number, now)
+        ]
+
+    def _readable(self) -> list[Partition]:
+        """Partitions in turn: first those that were not reached the last time."""
+        found = [partition for partition in self.certain() if partition.number not in self._ownership.surplus]
+        return sorted(found, key=lambda partition: (partition.number < self._next_to_read, partition.number))
+
+    @contextmanager
+    def _guarded(self, partition: Partition) -> Iterator[None]:
+        """Keep one partition's trouble from the others."""
+        try:
+            yield
+        except LeaseLost:
+            partition.lease.lost = True
+        except StreamError as error:
+            if error.cause != "refused":
+                raise
+            partition.rewind("refused")
+            self._resting_until[partition.number] = self._client.clock() + REST_SECONDS
+            self._metrics.redis_errors.labels(error.cause).inc()
+            log.warning("partition.refused", partition=partition.number, error=str(error))
+
+    def _progressed(self) -> None:
+        self.last_turn = self._client.clock()
+
+
+T = TypeVar("T")
+
+
+def _checked(reply: T | StreamError) -> T:
+    if isinstance(reply, StreamError):
+        raise reply
+    return reply
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait until it is time for the next turn, or to stop."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,89 @@
+"""What an object that was found is to a batch: told by the manifest of the object, never by names or ranges of ids.
+
+The bucket is the truth: Redis may have forgotten, for a failover loses its latest writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from codec.manifest import Manifest, digest_of, verified
+from codec.metadata import BlobMetadata
+from worker.batching.batch import START, EntryId, entry_order
+from worker.model.seal import Seal
+from worker.stores import BlobInfo
+
+
+class Verdict(StrEnum):
+    """What the object that was found is to the batch at hand."""
+
+    SAME = "same"  # this very batch: our own upload whose reply was lost, or another owner's
+    PART = "part"  # it holds other chunks than the seal says, ours among them: what it holds is stored
+    DAMAGED = "damaged"  # it claims to be such a blob, but its bytes are not those that were uploaded
+    FOREIGN = "foreign"  # nothing proves that it has anything to do with our chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The verdict, and which of the pending entries the found object holds."""
+
+    verdict: Verdict
+    covered: tuple[EntryId, ...] = ()
+    manifest: Manifest | None = None
+
+
+def judge(
+    seal: Seal,
+    ours: Manifest,
+    chunks: Mapping[EntryId, bytes],
+    found: BlobInfo,
+    pending: Mapping[EntryId, bytes],
+    secrets: Sequence[str],
+    born: EntryId = START,
+) -> Judgement:
+    """Compare a batch, whose manifest is `ours`, with an object.
+
+    `chunks` are the entries of the batch with the identities of their chunks, as far as they are known, `pending` the
+    same for all entries of the conversation that this owner knows to be pending. Only what the user's key authenticates
+    counts, and of the same stream; or of any stream, for entries up to `born`, which are older than the stream's id.
+    """
+    manifest = verified(found.metadata, *seal.conversation, all_secrets=secrets)
+    if manifest is None or not seal.stream:
+        return Judgement(Verdict.FOREIGN)
+    is_kin = manifest.stream == seal.stream
+    if not is_kin:
+        chunks, pending = _up_to(born, chunks), _up_to(born, pending)
+    same = manifest.digest == ours.digest and (is_kin or len(chunks) == manifest.chunks)
+    covered = seal.entries if same else _covered(manifest, found, {**pending, **chunks})
+    if not same and not chunks.keys() & set(covered):
+        return Judgement(Verdict.FOREIGN)
+    if not manifest.fits(found.size, found.crc32c):
+        return Judgement(Verdict.DAMAGED)
+    return Judgement(Verdict.SAME if same else Verdict.PART, covered, manifest)
+
+
+def _up_to(last: EntryId, chunks: Mapping[EntryId, bytes]) -> dict[EntryId, bytes]:
+    return {entry: identity for entry, identity in chunks.items() if entry_order(entry) <= entry_order(last)}
+
+
+def _covered(manifest: Manifest, found: BlobInfo, known: Mapping[EntryId, bytes]) -> tuple[EntryId, ...]:
+    stored = stored_identities(manifest, found, known)
+    return tuple(entry for entry in sorted(known, key=entry_order) if known[entry] in stored)
+
+
+def stored_identities(manifest: Manifest, found: BlobInfo, known: Mapping[EntryId, bytes]) -> set[bytes]:
+    """Which chunks an object holds; empty if only a digest tells, and the known entries are not all of its chunks.
+
+    The entry that the metadata name as the first is a hint where to look, the digest is the proof.
+    """
+    if manifest.identities is not None:
+        return set(manifest.listed())
+    first = BlobMetadata.from_mapping(found.metadata).first_entry
+    entries = sorted(known, key=entry_order)
+    if first is None or first not in known:
+        return set()
+    begin = entries.index(first)
+    run = list(dict.fromkeys(known[entry] for entry in entries[begin:]))[: manifest.chunks]
+    return set(run) if digest_of(b"".join(run)) == manifest.digest else set()

@@ -1,0 +1,238 @@
+"""A sealed batch's way to its done step: encode, encrypt, place, done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+import google_crc32c
+import stamina
+import structlog
+
+from codec.crypto import derive_key, encrypt, key_id
+from codec.manifest import Manifest
+from codec.metadata import BlobMetadata
+from codec.names import parse_name
+from codec.sessions import to_text
+from worker import __version__
+from worker.batching.batch import Conversation, EntryId
+from worker.batching.closed_batch import Closed
+from worker.delivery.orphans import Orphans
+from worker.delivery.sink import Finished, Orphan, Pending, Placement, Stored
+from worker.errors import StreamError
+from worker.model.seal import Seal
+from worker.runtime.metrics import Metrics
+from worker.stream.entries import DoneStep, Entries
+
+DONE_AT_ONCE = 16
+"""Done steps under way at once: each takes a connection to Redis, and a slow Redis must not be given thousands."""
+
+LONGEST_WAIT = 10.0
+"""Seconds between tries of the done step while Redis is away."""
+
+log = structlog.get_logger()
+
+
+class Deletions(Protocol):
+    """What the bucket knows of deletions."""
+
+    async def restore_deletions(self, partition: int, conversation: Conversation, stream: str, born: EntryId) -> object:
+        """Record in Redis the deletions of a conversation that it may have forgotten."""
+
+
+class Delivery:
+    """Stores sealed batches: one object each, whatever is repeated and whoever else does the same."""
+
+    def __init__(
+        self,
+        entries: Entries,
+        placement: Placement,
+        orphans: Orphans,
+        deletions: Deletions,
+        secret: str,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._entries = entries
+        self._placement = placement
+        self._orphans = orphans
+        self._deletions = deletions
+        self._secret = secret
+        self._metrics = metrics
+        self._clock = clock
+        self._done_slots = asyncio.Semaphore(DONE_AT_ONCE)
+
+    async def deliver(self, closed: Closed, pending: Pending) -> Stored:
+        """Store a batch and finish it in Redis.
+
+        The result is not `complete` if the partition must be read again: the object that has its name holds only a part
+        of the batch, or more than the batch; or the seal is gone, because another owner was faster or because Redis
+        forgot it.
+        """
+        if closed.found is not None:
+            return await self._adopted(closed, closed.found)
+        finished = await self._finished(closed)
+        stored, outcome = await self._placed(closed, finished, pending)
+        while outcome == "withdrawn":  # whoever made the object removes it: it lost its seal before we came
+            await self._placement.withdraw(stored)
+            stored, outcome = await self._placed(closed, finished, pending)
+        if outcome == "gone" and stored.created:
+            orphan = Orphan(closed.partition, closed.seal, stored)
+            self._orphans.add(orphan)
+            stored = replace(stored, covered=(), orphan=orphan)
+        elif outcome == "deleted":
+            await self._placement.withdraw(stored)
+        self._report(closed, stored, outcome)
+        exact = outcome != "gone" and set(stored.covered) <= set(closed.seal.all_ids)
+        return replace(stored, complete=stored.complete and exact)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Measure how long a stage takes."""
+        began = self._clock()
+        yield
+        self._metrics.stage.labels(stage).observe(self._clock() - began)
+
+    async def _adopted(self, closed: Closed, found: Stored) -> Stored:
+        """Finish a batch that was found to be stored; not `complete` if it must be looked for again.
+
+        It must on another server than the one of the search: what its maker has given up since may not be known there.
+        """
+        with self.timed("done"):
+            outcome = await self._patiently(partial(self._entries.done, _done_step(closed, found)))
+        if outcome in ("withdrawn", "deleted"):
+            await self._placement.withdraw(found)
+        self._report(closed, found, "adopted" if outcome == "done" else outcome)
+        return replace(found, complete=outcome in ("done", "deleted"))
+
+    async def _placed(self, closed: Closed, finished: Finished, pending: Pending) -> tuple[Stored, str]:
+        stored = await self._placement.place(finished, pending)
+        with self.timed("done"):
+            outcome = await self._done(closed, stored)
+        return stored, outcome
+
+    async def _finished(self, closed: Closed) -> Finished:
+        with self.timed("encode"):
+            content = await closed.recording.finish()
+        seal = closed.seal
+        blob = self._sealed_content(seal, content)
+        manifest = Manifest.of(seal.stream, closed.identities, len(blob), google_crc32c.value(blob))
+        authenticated = manifest.to_mapping(*seal.conversation, self._secret)
+        metadata = _metadata(closed, self._secret).to_mapping() | authenticated
+        return Finished(
+            closed.partition,
+            seal,
+            blob,
+            manifest,
+            metadata,
+            closed.chunks,
+            recovered=closed.recovered,
+            doubtful=closed.doubtful,
+            born=closed.born,
+        )
+
+    def _sealed_content(self, seal: Seal, content: bytes) -> bytes:
+        if seal.protection == "standard":
+            return content
+        return encrypt(derive_key(self._secret, seal.uid), content)
+
+    async def _done(self, closed: Closed, stored: Stored) -> str:
+        step = _done_step(closed, stored)
+        outcome = await self._patiently(partial(self._entries.done, step))
+        while outcome.startswith("changed"):  # a failover may have forgotten a deletion that the bucket knows
+            await self._deletions.restore_deletions(
+                closed.partition, closed.seal.conversation, closed.seal.stream, closed.born
+            )
+            step = replace(step, server=outcome.removeprefix("changed "))
+            outcome = await self._patiently(partial(self._entries.done, step))
+        return outcome
+
+    async def _patiently(self, step: Callable[[], Awaitable[str]]) -> str:
+        """Repeat a step until Redis has taken it."""
+        async for attempt in stamina.retry_context(self._again, attempts=None, timeout=None, wait_max=LONGEST_WAIT):
+            with attempt:
+                async with self._done_slots:
+                    return await step()
+        raise AssertionError("unreachable: it is repeated until it succeeds")
+
+    def _again(self, error: Exception) -> bool:
+        if not isinstance(error, StreamError):
+            return False
+        self._metrics.redis_errors.labels(error.cause).inc()
+        log.warning("done.redis_failed", error=str(error))
+        return True
+
+    def _report(self, closed: Closed, stored: Stored, outcome: str) -> None:
+        took = self._clock() - closed.closed_at
+        log.info(
+            "batch.finished",
+            outcome=outcome,
+            object=stored.name,
+            bytes=stored.size,
+            chunks=len(closed.seal.entries),
+            trigger=closed.seal.trigger,
+            took_s=round(took, 3),
+            spooled=stored.spooled,
+        )
+        if outcome != "done":
+            return
+        seconds = closed.seal.samples / closed.seal.sample_rate
+        self._metrics.batches.labels(closed.seal.trigger).inc()
+        self._metrics.batch_audio.observe(seconds)
+        self._metrics.stored_seconds.inc(seconds)
+        self._metrics.stored_bytes.inc(stored.size)
+        self._metrics.closed_to_done.observe(took)
+
+
+def _metadata(closed: Closed, secret: str) -> BlobMetadata:
+    seal = closed.seal
+    return BlobMetadata(
+        codec=seal.codec,
+        sample_rate=seal.sample_rate,
+        samples=closed.recording.samples,
+        pre_skip=closed.recording.pre_skip,
+        start=seal.start,
+        chunks=len(seal.entries),
+        first_entry=seal.entries[0],
+        last_entry=seal.entries[-1],
+        seqs=to_text(closed.seqs),
+        ends=to_text(closed.ends),
+        trigger=seal.trigger,
+        protection=seal.protection,
+        worker_version=__version__,
+        key_id=None if seal.protection == "standard" else key_id(secret),
+    )
+
+
+def _done_step(closed: Closed, stored: Stored) -> DoneStep:
+    event = _event(closed.seal, stored)
+    return DoneStep(
+        closed.partition, closed.seal, stored.covered, stored.upload, stored.identities, event, closed.server
+    )
+
+
+def _event(seal: Seal, stored: Stored) -> Mapping[str, str]:
+    """What a backend needs to update the conversation's record."""
+    name, facts = parse_name(stored.name), stored.metadata
+    told = {"seqs": facts.seqs, "stream": facts.stream, "chunks_digest": facts.chunks_digest}
+    return {
+        "uid": seal.uid,
+        "conversation_id": seal.conversation_id,
+        "object": stored.name,
+        "start": f"{name.start:.3f}",
+        "samples": str(facts.samples or 0),
+        "sample_rate": str(facts.sample_rate or seal.sample_rate),
+        "bytes": str(stored.size),
+        "trigger": seal.trigger,
+        "chunks": str(facts.chunks or len(stored.covered)),
+        "codec": facts.codec or seal.codec,
+        "protection": seal.protection,
+        "first_entry": facts.first_entry or seal.entries[0],
+        "last_entry": facts.last_entry or seal.entries[-1],
+        **{name: value for name, value in told.items() if value is not None},
+    }

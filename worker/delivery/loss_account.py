@@ -1,0 +1,77 @@
+"""Which entries of a partition left Redis without being stored: each is counted and logged once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from worker.batching.batch import EntryId, entry_order
+from worker.delivery.sink import Orphan
+from worker.runtime.metrics import Metrics
+
+log = structlog.get_logger()
+
+
+class LossAccount:
+    """Expects entries until they come; what has not come at the stream's end is lost, unless others have stored it."""
+
+    def __init__(self, partition: int, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._log = log.bind(partition=partition)
+        self._expected: set[EntryId] = set()
+        self._sealed_by_others: set[EntryId] = set()
+        self._stored_beside: set[EntryId] = set()
+        self._orphans: list[Orphan] = []
+
+    def expect(self, entries: Iterable[EntryId]) -> None:
+        """These were there; count those as lost that do not come before the stream's end."""
+        self._expected |= set(entries)
+
+    def came(self, entries: Iterable[EntryId]) -> None:
+        """These are pending with us."""
+        self._expected -= set(entries)
+
+    def sealed(self, entries: Iterable[EntryId]) -> None:
+        """These were sealed before we came: a former owner may still finish them."""
+        self._sealed_by_others |= set(entries)
+
+    def stored_beside(self, entries: Iterable[EntryId]) -> None:
+        """These were found to be stored by another object, and have left Redis with it."""
+        self._stored_beside |= set(entries)
+
+    def orphaned(self, orphan: Orphan) -> None:
+        """What has gone of an orphan's entries is lost only if the object goes too."""
+        self._orphans.append(orphan)
+
+    def vanished(self, entries: Iterable[EntryId]) -> None:
+        """These were pending, and their entries are gone."""
+        gone = set(entries)
+        self._expected -= gone
+        self._lose(gone - self._sealed_by_others)
+
+    def reached_end(self) -> None:
+        """The stream holds nothing more: what was expected and has not come is lost."""
+        self._lose(self._expected - self._sealed_by_others - self._stored_beside)
+        self._expected, self._stored_beside, self._orphans = set(), set(), []
+
+    def _lose(self, gone: set[EntryId]) -> None:
+        for orphan in self._orphans:
+            if orphan.fate != "uncounted":
+                held = gone.intersection(orphan.seal.all_ids)
+                orphan.missing |= held
+                gone = gone - held
+        self.count(gone)
+
+    def count(self, entries: Iterable[EntryId]) -> None:
+        """These are lost."""
+        lost = sorted(entries, key=entry_order)
+        if lost:
+            self._metrics.lost.inc(len(lost))
+            self._log.error("entries.lost", entries=len(lost), first=lost[0], last=lost[-1])
+
+    def count_unread(self, entries: int) -> None:
+        """So many left the stream before any owner had read them."""
+        if entries:
+            self._metrics.lost.inc(entries)
+            self._log.error("entries.lost", entries=entries, unread=True)

@@ -1,0 +1,78 @@
+"""Objects whose upload lost its seal: they stay until it is certain that nothing counts them.
+
+After a failover a batch may be stored that no seal in Redis stands for. While its entries are in the stream, whoever
+reads them again may find the object and count it. So its maker asks until they have left, and removes it only then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from worker.delivery.loss_account import LossAccount
+from worker.delivery.sink import Orphan, Placement
+from worker.errors import StreamError
+from worker.runtime.metrics import Metrics
+from worker.stream.entries import Entries
+
+ASK_SECONDS = 2.0
+"""Between two questions. The answer changes when the entries are stored, at most a batch's length later."""
+
+log = structlog.get_logger()
+
+
+class Orphans:
+    """Keeps or removes each orphan, once Redis tells what has become of its audio."""
+
+    def __init__(self, entries: Entries, placement: Placement, metrics: Metrics) -> None:
+        self._entries = entries
+        self._placement = placement
+        self._metrics = metrics
+        self._waiting: list[Orphan] = []
+
+    def add(self, orphan: Orphan) -> None:
+        """Look after an object from now on."""
+        self._waiting.append(orphan)
+
+    async def run(self) -> None:
+        """Ask again and again, until cancelled."""
+        while True:
+            with self._answering():
+                await self.settle()
+            await asyncio.sleep(ASK_SECONDS)
+
+    async def settle(self) -> None:
+        """Ask once for each. Raises `StreamError`."""
+        for orphan in list(self._waiting):
+            stored = orphan.stored
+            fate = await self._entries.abandon(orphan.partition, orphan.seal, stored.name, stored.upload)
+            if fate == "waiting":
+                continue
+            if fate == "uncounted":
+                await self._placement.erase(stored)
+                LossAccount(orphan.partition, self._metrics).count(orphan.missing)
+            orphan.fate = fate
+            self._waiting.remove(orphan)
+            self._metrics.abandoned.labels(fate).inc()
+            log.warning("delivery.abandoned", object=stored.name, fate=fate)
+
+    async def leave(self, grace: float) -> None:
+        """Ask for the last time. What still waits stays: the next owner of its entries looks for it."""
+        with self._answering():
+            async with asyncio.timeout(grace):
+                await self.settle()
+        for orphan in self._waiting:
+            log.warning("delivery.abandoned", object=orphan.stored.name, fate="waiting")
+
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except StreamError as error:
+            self._metrics.redis_errors.labels(error.cause).inc()
+            log.warning("orphans.redis_failed", error=str(error))
+        except TimeoutError:
+            log.warning("orphans.left", objects=len(self._waiting))

@@ -1,0 +1,288 @@
+"""What the store knows and Redis has forgotten: looked up before entries whose fate is uncertain become batches.
+
+After a failover, chunks may come again that are stored already, and deletions may be missing. A conversation with such
+entries is looked for in the bucket, and in the spool, once. Until the answer is there, its entries stay in Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from codec.entry import CLEAR_PROTECTION, DEFAULT_PROTECTION, DEFAULT_SAMPLE_RATE, PROTECTIONS
+from codec.manifest import Manifest, digest_of, verified
+from codec.metadata import BlobMetadata
+from codec.names import parse_name, prefix
+from worker.batching.batch import START, Conversation, EntryId, StreamIdentity, entry_ms, entry_order
+from worker.delivery.sink import Stored, remove_upload
+from worker.errors import SpoolRefused, StreamError
+from worker.model.seal import Seal
+from worker.runtime.metrics import Metrics
+from worker.stores import BlobInfo
+from worker.stores.retrying import PatientStore
+from worker.stores.tombstones import Tombstone, read_tombstone
+from worker.stream.entries import SEEN_TTL, Entries
+
+REST_SECONDS = 2.0
+"""Before Redis or the spool are asked again after they did not answer."""
+
+TRIGGER_UNKNOWN = "recovered"
+"""Trigger in the event of a blob whose metadata do not tell what closed it."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBlob:
+    """A blob whose manifest proves what it holds, and lists it, also where the object's own has only a digest."""
+
+    info: BlobInfo
+    manifest: Manifest
+    spooled: bool = False
+    up_to: EntryId | None = None
+    """Of a stream whose id Redis has forgotten: the last entry that may be its chunk."""
+
+    def may_hold(self, entry: EntryId) -> bool:
+        """Whether an entry with the identity of one of its chunks is that chunk."""
+        return self.up_to is None or entry_order(entry) <= entry_order(self.up_to)
+
+    @property
+    def facts(self) -> BlobMetadata:
+        """What its metadata say."""
+        return BlobMetadata.from_mapping(self.info.metadata)
+
+    def seal(self, conversation: Conversation, entries: Sequence[EntryId]) -> Seal:
+        """A seal over entries that came again, to finish them as if their batch had just been stored."""
+        name, facts = parse_name(self.info.name), self.facts
+        fallback = DEFAULT_PROTECTION if name.kind.encrypted else CLEAR_PROTECTION
+        return Seal(
+            object=self.info.name,
+            uid=conversation.uid,
+            conversation_id=conversation.conversation_id,
+            start=name.start,
+            last_start=name.start if name.end is None else name.end,
+            sample_rate=facts.sample_rate or DEFAULT_SAMPLE_RATE,
+            samples=facts.samples or 0,
+            protection=next((known for known in PROTECTIONS if known == facts.protection), fallback),
+            codec=name.kind.codec(facts.codec),
+            trigger=facts.trigger or TRIGGER_UNKNOWN,
+            entries=tuple(entries),
+            stream=self.manifest.stream,
+        )
+
+    def stored(self, entries: Sequence[EntryId]) -> Stored:
+        """Where these entries' audio is."""
+        return Stored(
+            self.info.name,
+            self.info.size,
+            self.facts,
+            entries,
+            self.manifest.upload,
+            spooled=self.spooled,
+            identities=self.manifest.identities or b"",
+        )
+
+
+class SpoolHolder(Protocol):
+    """The spool, as far as it is asked."""
+
+    async def found(self, conversation: Conversation) -> list[BlobInfo]:
+        """Blobs of a conversation that are spooled, described as the objects that they will be."""
+
+
+class Recovery:
+    """Looks up conversations. Every method repeats until it has an answer."""
+
+    def __init__(
+        self,
+        store: PatientStore,
+        spool: SpoolHolder | None,
+        entries: Entries,
+        secrets: Sequence[str],
+        metrics: Metrics,
+    ) -> None:
+        self._store = store
+        self._spool = spool
+        self._entries = entries
+        self._secrets = secrets
+        self._metrics = metrics
+
+    async def search(self, partition: int, identity: StreamIdentity, conversation: Conversation) -> list[FoundBlob]:
+        """What is stored of a stream's chunks; also records in Redis the deletions that the bucket knows."""
+        deletions = await self.restore_deletions(partition, conversation, identity.stream, identity.born)
+        spooled = await self._spooled(conversation)  # first, for they move to the store
+        stored = await self._store.listed(prefix(*conversation))
+        blobs: list[FoundBlob] = []
+        for info in (*spooled, *stored):
+            blob = await self._proven(partition, identity, conversation, info)
+            if blob is not None and any(_covers(deletion, blob) for deletion in deletions):
+                await self._remove(blob, spooled=info in spooled)
+            elif blob is not None:
+                blobs.append(replace(blob, spooled=info in spooled))
+        self._metrics.recoveries.inc()
+        log.info("conversation.looked_up", conversation=str(conversation), blobs=len(blobs), deletions=len(deletions))
+        return blobs
+
+    async def restore_deletions(
+        self, partition: int, conversation: Conversation, stream: str, born: EntryId
+    ) -> list[Tombstone]:
+        """Record in Redis the deletions of a conversation that the bucket knows; returns these.
+
+        `born` as in `StreamIdentity`.
+        """
+        ids = ((conversation.uid, None), (conversation.uid, conversation.conversation_id))
+        found: list[Tombstone] = []
+        for name, (uid, conversation_id) in zip(conversation.tombstones, ids, strict=True):
+            read = partial(read_tombstone, uid=uid, conversation_id=conversation_id)
+            tombstone = await self._store.repeat(read, endless=True)
+            if tombstone is None:
+                continue
+            found.append(tombstone)
+            if (last := _deleted_up_to(tombstone, stream, born)) is not None:
+                await self._entries.restore_tombstone(partition, name, last)
+        return found
+
+    async def _spooled(self, conversation: Conversation) -> list[BlobInfo]:
+        while self._spool is not None:
+            try:
+                return await self._spool.found(conversation)
+            except SpoolRefused as error:
+                log.warning("recovery.waits", error=str(error))
+                await asyncio.sleep(REST_SECONDS)
+        return []
+
+    async def _proven(
+        self, partition: int, identity: StreamIdentity, conversation: Conversation, info: BlobInfo
+    ) -> FoundBlob | None:
+        manifest = verified(info.metadata, *conversation, all_secrets=self._secrets)
+        if manifest is None or not manifest.fits(info.size, info.crc32c):
+            return None
+        is_kin = manifest.stream == identity.stream
+        if not is_kin and identity.born == START:
+            return None
+        if not _may_come_again(BlobMetadata.from_mapping(info.metadata).last_entry, identity):
+            return None
+        if manifest.identities is None:
+            manifest = await self._listed(partition, conversation, info, manifest)
+        return None if manifest is None else FoundBlob(info, manifest, up_to=None if is_kin else identity.born)
+
+    async def _listed(
+        self, partition: int, conversation: Conversation, info: BlobInfo, manifest: Manifest
+    ) -> Manifest | None:
+        """The manifest with the identities of its chunks, if all of these are in Redis again."""
+        facts = BlobMetadata.from_mapping(info.metadata)
+        if facts.first_entry is None or facts.last_entry is None:
+            return None
+        chunks = await self._entries.chunks(partition, conversation, facts.first_entry, facts.last_entry)
+        identities = b"".join(dict.fromkeys(chunk.identity() for chunk in chunks))
+        return replace(manifest, identities=identities) if digest_of(identities) == manifest.digest else None
+
+    async def _remove(self, blob: FoundBlob, *, spooled: bool) -> None:
+        """Remove what was deleted, and stored by an upload that came after the deletion."""
+        log.warning("recovery.deleted_again", object=blob.info.name)
+        if not spooled:  # the uploader asks for deletions by itself
+            remove = partial(remove_upload, name=blob.info.name, upload=blob.manifest.upload)
+            await self._store.repeat(remove, endless=True)
+
+
+class Recoveries:
+    """The look-ups of one partition. `found` tells what is stored, for each conversation that was looked up."""
+
+    def __init__(self, partition: int, recovery: Recovery) -> None:
+        self._partition = partition
+        self._recovery = recovery
+        self._identity = StreamIdentity("")
+        self._tasks: dict[Conversation, asyncio.Task[list[FoundBlob]]] = {}
+        self.found: dict[Conversation, dict[bytes, FoundBlob]] = {}
+
+    def begin(self, identity: StreamIdentity) -> None:
+        """Begin, or begin again; what was found stays valid until Redis has forgotten more."""
+        if (identity.stream, identity.changed) != (self._identity.stream, self._identity.changed):
+            self.stop()
+            self.found.clear()
+        self._identity = identity
+
+    def ask(self, conversation: Conversation) -> None:
+        """Look a conversation up, once."""
+        if conversation not in self.found and conversation not in self._tasks:
+            self._tasks[conversation] = asyncio.create_task(
+                self._search(conversation), name=f"recover {self._partition} {conversation}"
+            )
+
+    def is_waiting(self, conversation: Conversation) -> bool:
+        """Whether a conversation is being looked up."""
+        return conversation in self._tasks
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether any conversation is being looked up."""
+        return bool(self._tasks)
+
+    def finished(self) -> bool:
+        """Whether all that was asked for is known now; then the partition is to be read again. Tells it once."""
+        if not self._tasks or not all(task.done() for task in self._tasks.values()):
+            return False
+        for conversation, task in self._tasks.items():
+            blobs = task.result()
+            self.found[conversation] = {identity: blob for blob in blobs for identity in blob.manifest.listed()}
+        self._tasks.clear()
+        return True
+
+    def by_blob(
+        self, conversation: Conversation, entries: Mapping[EntryId, bytes]
+    ) -> Iterator[tuple[FoundBlob, dict[EntryId, bytes]]]:
+        """Entries by the blob that holds them."""
+        groups: dict[str, dict[EntryId, bytes]] = {}
+        for entry, identity in entries.items():
+            groups.setdefault(self.found[conversation][identity].info.name, {})[entry] = identity
+        for group in groups.values():
+            yield self.found[conversation][next(iter(group.values()))], group
+
+    def forget(self, conversation: Conversation) -> None:
+        """What was found is not true any more."""
+        self.found.pop(conversation, None)
+
+    def stop(self) -> None:
+        """End all look-ups."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+
+    async def _search(self, conversation: Conversation) -> list[FoundBlob]:
+        while True:
+            try:
+                return await self._recovery.search(self._partition, self._identity, conversation)
+            except StreamError as error:
+                log.warning("recovery.waits", error=str(error))
+            except Exception:  # whatever it is: what is not known yet must not be taken for known
+                log.exception("recovery.failed", conversation=str(conversation))
+            await asyncio.sleep(REST_SECONDS)
+
+
+def _deleted_up_to(deletion: Tombstone, stream: str, born: EntryId) -> EntryId | None:
+    """The last entry of a stream that was deleted; entries older than its id may have been in any stream before."""
+    before = [min(last, born, key=entry_order) for last in deletion.streams.values()]
+    own = deletion.streams.get(stream, START)
+    last = max(own, *before, key=entry_order)
+    return None if last == START else last
+
+
+def _covers(deletion: Tombstone, blob: FoundBlob) -> bool:
+    first = blob.facts.first_entry
+    return first is not None and deletion.covers(blob.manifest.stream, first)
+
+
+def _may_come_again(last: EntryId | None, identity: StreamIdentity) -> bool:
+    """Whether Redis may hold chunks of a blob again, or a pusher may repeat them: bounds what is remembered.
+
+    Chunks come again only with an entry that is not before the stream's first one. Repetitions come soon.
+    """
+    if last is None:
+        return False
+    horizon = entry_ms(identity.changed) - SEEN_TTL * 1000
+    return entry_order(last) >= entry_order(identity.first) or entry_ms(last) >= horizon

@@ -1,0 +1,282 @@
+"""Where a finished blob goes: into the store under its seal's name, or beside what has that name already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Protocol
+
+import structlog
+
+from codec.errors import BadName
+from codec.manifest import Manifest
+from codec.metadata import BlobMetadata
+from codec.names import format_timestamp, parse_name
+from worker.batching.batch import START, EntryId
+from worker.delivery.conflict import Judgement, Verdict, judge
+from worker.errors import StoreError
+from worker.model.seal import Seal, later_name
+from worker.runtime.metrics import Metrics
+from worker.stores import BlobInfo
+from worker.stores.monitored import WatchedStore
+from worker.stores.retrying import PatientStore
+
+Pending = Callable[[], Mapping[EntryId, bytes]]
+"""Tells which entries of the batch's conversation are pending at the moment it is asked, and their identities."""
+
+NAMES_TRIED = 8
+"""Names that one try may find taken. Then the store is asked again later: it may be one that always says so."""
+
+UNANSWERED = ("network", "timeout", "unexpected")
+"""Causes of failures after which the store may have done what it was asked."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A batch as a blob, with its object's metadata; `chunks` are its entries with the identities of their chunks.
+
+    `recovered` says that its entries may have been in a batch whose seal is forgotten, `doubtful` that Redis has indeed
+    lost writes since, so that they may be anywhere among the conversation's objects. `born` as in `StreamIdentity`.
+    """
+
+    partition: int
+    seal: Seal
+    blob: bytes
+    manifest: Manifest
+    metadata: Mapping[str, str]
+    chunks: Mapping[EntryId, bytes]
+    recovered: bool = False
+    doubtful: bool = False
+    born: EntryId = START
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the audio is, which entries are in it, and whether all of the batch are among them.
+
+    `upload` identifies the object, whatever else gets its name later; `created` says that this batch's own upload has
+    made it. `identities` are those of the chunks that are known to be in it. `spooled` says that the object will appear
+    later, and under a later name should this one be taken. `orphan` says that its seal was gone when it was there.
+    """
+
+    name: str
+    size: int
+    metadata: BlobMetadata
+    covered: Sequence[EntryId]
+    upload: str
+    complete: bool = True
+    created: bool = False
+    spooled: bool = False
+    identities: bytes = b""
+    orphan: Orphan | None = None
+
+
+@dataclass(slots=True)
+class Orphan:
+    """An object that its maker's seal does not stand for any more.
+
+    `fate` is "waiting" until it is known. `missing` are its entries that Redis has lost: they are only in this object.
+    """
+
+    partition: int
+    seal: Seal
+    stored: Stored
+    fate: str = "waiting"
+    missing: set[EntryId] = field(default_factory=set)
+
+
+class Placement(Protocol):
+    """A durable place for blobs."""
+
+    async def place(self, finished: Finished, pending: Pending) -> Stored:
+        """Keep a blob, once; durable on return."""
+
+    async def withdraw(self, stored: Stored) -> None:
+        """Remove what was just placed: its audio was deleted on demand, or another object holds it."""
+
+    async def erase(self, stored: Stored) -> None:
+        """Remove what was placed some time ago, under whatever name it is by now."""
+
+
+class StorePlacement:
+    """Puts blobs into the store, until it accepts them."""
+
+    def __init__(self, store: PatientStore, metrics: Metrics, secrets: Sequence[str]) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._secrets = secrets
+
+    async def place(self, finished: Finished, pending: Pending) -> Stored:
+        """See `Placement`. Raises `Outage`, if the store was told to give up."""
+        attempt = Attempt(finished, pending, self._secrets, self._metrics)
+        with self._metrics.stage.labels("upload").time():
+            return await self._store.repeat(attempt.store)
+
+    async def withdraw(self, stored: Stored) -> None:
+        """See `Placement`."""
+        await self._store.repeat(partial(remove_upload, name=stored.name, upload=stored.upload), endless=True)
+
+    async def erase(self, stored: Stored) -> None:
+        """See `Placement`."""
+        await self._store.repeat(partial(erase_upload, name=stored.name, upload=stored.upload), endless=True)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """Stores a batch, or finds where it is stored; may be repeated after any failure.
+
+    If a request may have stored it, though no answer came, the next try looks first: the object may have another name
+    by then, because it was converted.
+
+    `parts_count` says what an object that holds only a part of the batch means. For a batch whose entries are in Redis
+    it is where that part is stored. For one that is nowhere else, the whole of it is stored beside that object.
+    """
+
+    finished: Finished
+    pending: Pending
+    secrets: Sequence[str]
+    metrics: Metrics
+    parts_count: bool = True
+    _may_be_stored: bool = field(default=False, init=False)
+    _reported: set[tuple[str, Verdict]] = field(default_factory=set, init=False)
+
+    async def store(self, store: WatchedStore) -> Stored:
+        """One try. Raises `StoreError`."""
+        stored = await self._stored(store)
+        store.accepted()
+        return stored
+
+    async def _stored(self, store: WatchedStore) -> Stored:
+        finished = self.finished
+        name, (folder, _, _) = finished.seal.object, finished.seal.object.rpartition("/")
+        if known := self._among(await self._candidates(store)):
+            return known
+        for _ in range(NAMES_TRIED):
+            taken = await self._put(store, name)
+            if taken is None:
+                return stored_as_sealed(finished, name)
+            if known := self._known(taken):
+                return known
+            others = await store.listed(f"{folder}/")
+            if known := self._among(others):
+                return known
+            name = next_free_name(finished.seal.object, others)
+        raise store.refused(
+            StoreError(f"{finished.seal.object} and {NAMES_TRIED} names after it are taken", cause="names-taken")
+        )
+
+    async def _put(self, store: WatchedStore, name: str) -> BlobInfo | None:
+        try:
+            return await store.put(name, self.finished.blob, self.finished.metadata)
+        except StoreError as error:
+            self._may_be_stored |= error.cause in UNANSWERED
+            raise
+
+    def _is_own(self, taken: BlobInfo) -> bool:
+        """Whether an upload of ours, whose reply was lost, has made the object, and whole."""
+        manifest = self.finished.manifest
+        return taken.metadata.get("upload") == manifest.upload and manifest.fits(taken.size, taken.crc32c)
+
+    def _among(self, others: Iterable[BlobInfo]) -> Stored | None:
+        """Where the batch is, if one of the objects holds it: the first in the order of their names."""
+        found = (self._known(info, is_candidate=True) for info in others)
+        return next((known for known in found if known is not None), None)
+
+    def _known(self, info: BlobInfo, *, is_candidate: bool = False) -> Stored | None:
+        """What the found object means for the batch; None if it does not hold it."""
+        finished = self.finished
+        if self._is_own(info):
+            self._report(info, Judgement(Verdict.SAME))
+            return stored_as_sealed(finished, info.name)
+        judgement = judge(
+            finished.seal, finished.manifest, finished.chunks, info, self.pending(), self.secrets, finished.born
+        )
+        if judgement.verdict is not Verdict.FOREIGN or not is_candidate:  # the others have other names
+            self._report(info, judgement)
+        stored = stored_by(finished.seal, finished.chunks, info, judgement)
+        if stored is not None and (stored.complete or self.parts_count):
+            return stored
+        return None
+
+    def _report(self, info: BlobInfo, judgement: Judgement) -> None:
+        """Once for each object, though it may have the name, be listed, and be met again by the next try."""
+        if (info.name, judgement.verdict) not in self._reported:
+            self._reported.add((info.name, judgement.verdict))
+            report_conflict(info, judgement, self.metrics)
+
+    async def _candidates(self, store: WatchedStore) -> list[BlobInfo]:
+        """Objects under other names that may hold chunks of the batch; none in the steady state."""
+        folder, _, _ = self.finished.seal.object.rpartition("/")
+        if self.finished.doubtful:
+            return await store.listed(f"{folder}/")
+        if self.finished.recovered or self._may_be_stored:  # perhaps in another format, or with another end
+            stem = parse_name(self.finished.seal.object).stem
+            return await store.listed(f"{folder}/{stem.partition('-')[0]}")
+        return []
+
+
+def stored_as_sealed(finished: Finished, name: str) -> Stored:
+    """Where a batch is that its own upload has stored, whole."""
+    return Stored(
+        name,
+        len(finished.blob),
+        BlobMetadata.from_mapping(finished.metadata),
+        finished.seal.all_ids,
+        finished.manifest.upload,
+        created=True,
+        identities=b"".join(finished.chunks.values()),
+    )
+
+
+def report_conflict(info: BlobInfo, judgement: Judgement, metrics: Metrics) -> None:
+    """Count and log what was found instead of a free name."""
+    metrics.conflicts.labels(judgement.verdict.value).inc()
+    log.warning("store.conflict", object=info.name, verdict=judgement.verdict.value)
+
+
+def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judgement: Judgement) -> Stored | None:
+    """Where a batch is stored, if an object holds it or a part of it."""
+    manifest = judgement.manifest
+    if manifest is None:
+        return None
+    complete = set(judgement.covered).issuperset(chunks)
+    covered = judgement.covered
+    if complete:  # what has vanished of the batch leaves with it
+        covered = tuple(dict.fromkeys((*covered, *seal.all_ids)))
+    metadata = BlobMetadata.from_mapping(info.metadata)
+    identities = manifest.identities or b"".join(chunks[entry] for entry in judgement.covered if entry in chunks)
+    return Stored(info.name, info.size, metadata, covered, manifest.upload, complete, identities=identities)
+
+
+async def remove_upload(store: WatchedStore, *, name: str, upload: str) -> None:
+    """Remove an object if it is the one of this upload, and never one that has taken its name since."""
+    found = await store.stat(name)
+    if found is not None and found.metadata.get("upload") == upload:
+        await store.delete(name, found.generation)
+
+
+async def erase_upload(store: WatchedStore, *, name: str, upload: str) -> None:
+    """Remove the objects of this upload from the folder of `name`."""
+    folder, _, _ = name.rpartition("/")
+    for info in await store.listed(f"{folder}/"):
+        if info.metadata.get("upload") == upload:
+            await store.delete(info.name, info.generation)
+
+
+def next_free_name(name: str, others: Iterable[BlobInfo]) -> str:
+    """The first name whose start no blob of the conversation has: readers take blobs of one start for one audio."""
+    starts = set(_starts(others))
+    later = (later_name(name, step) for step in count(1))
+    return next(found for found in later if format_timestamp(parse_name(found).start) not in starts)
+
+
+def _starts(found: Iterable[BlobInfo]) -> Iterator[str]:
+    for info in found:
+        try:
+            yield format_timestamp(parse_name(info.name).start)
+        except BadName:
+            continue

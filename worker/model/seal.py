@@ -1,0 +1,121 @@
+"""The seal: a closed batch's composition and object name, as Redis keeps it until the batch is done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from codec.entry import CLEAR_PROTECTION
+from codec.names import Codec, Naming, format_timestamp, object_name, parse_name
+from worker.batching.batch import Conversation, EntryId, Trigger
+
+if TYPE_CHECKING:
+    from codec.entry import Protection
+    from worker.batching.batch import Batch
+
+SEAL_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Everything that whoever finds it needs to store exactly this batch under exactly this name.
+
+    `entries` are the ids of the chunks, `markers` of entries that leave with them, `silences` the samples of silence
+    before a chunk; `start` and `last_start` are timestamps of chunks in Unix seconds, `samples` are at `sample_rate`.
+    `stream` is the random id of the stream that holds the entries.
+    """
+
+    object: str
+    uid: str
+    conversation_id: str
+    start: float
+    last_start: float
+    sample_rate: int
+    samples: int
+    protection: Protection
+    codec: Codec
+    trigger: str
+    entries: tuple[EntryId, ...]
+    markers: tuple[EntryId, ...] = ()
+    silences: dict[EntryId, int] = field(default_factory=dict)
+    stream: str = ""
+    source: str = field(default="", compare=False, repr=False)
+
+    @property
+    def id(self) -> EntryId:
+        """Its field in the hash of seals: the first entry, which no other batch can have."""
+        return self.entries[0]
+
+    @property
+    def conversation(self) -> Conversation:
+        """What the batch belongs to."""
+        return Conversation(self.uid, self.conversation_id)
+
+    @property
+    def all_ids(self) -> tuple[EntryId, ...]:
+        """Every entry that leaves Redis with the batch."""
+        return self.entries + self.markers
+
+    def to_json(self) -> str:
+        """As Redis keeps it: to the byte the text it was read from, for the done step compares texts."""
+        if self.source:
+            return self.source
+        facts = {name: getattr(self, name) for name in self.__slots__ if name != "source"}
+        facts["entries"] = " ".join(self.entries)
+        facts["markers"] = " ".join(self.markers)
+        return json.dumps({"v": SEAL_VERSION, **facts}, sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Seal:
+        """Read what `to_json` wrote; fields that a later version added are ignored.
+
+        Raises:
+            ValueError: it is not a seal that this version understands.
+        """
+        facts = json.loads(text)
+        if facts.pop("v", None) != SEAL_VERSION:
+            raise ValueError(f"the seal is not of version {SEAL_VERSION}")
+        known = {name: value for name, value in facts.items() if name in cls.__slots__}
+        known["entries"] = tuple(known["entries"].split())
+        known["markers"] = tuple(known["markers"].split())
+        return cls(**known, source=text.decode() if isinstance(text, bytes) else text)
+
+
+def seal_of(batch: Batch, trigger: Trigger, codec: Codec, naming: Naming, stream: str) -> Seal:
+    """Fix a batch's composition and name."""
+    several = len(batch.entries) > 1
+    name = object_name(
+        *batch.conversation,
+        batch.start,
+        end=batch.last_start if several else None,
+        encrypted=batch.protection != CLEAR_PROTECTION,
+        codec=codec,
+        naming=naming,
+    )
+    return Seal(
+        object=name,
+        uid=batch.conversation.uid,
+        conversation_id=batch.conversation.conversation_id,
+        start=batch.start,
+        last_start=batch.last_start,
+        sample_rate=batch.sample_rate,
+        samples=batch.samples,
+        protection=batch.protection,
+        codec=codec,
+        trigger=trigger.value,
+        entries=tuple(batch.entries),
+        markers=tuple(batch.markers),
+        silences=dict(batch.silences),
+        stream=stream,
+    )
+
+
+def later_name(name: str, step: int) -> str:
+    """The name `step` ms later: where a batch goes whose own name a foreign object has taken."""
+    parsed = parse_name(name)
+    start = parsed.start + step / 1000
+    stem = format_timestamp(start)
+    if parsed.end is not None:
+        stem = f"{stem}-{format_timestamp(max(parsed.end, start))}"
+    return str(replace(parsed, start=start, stem=stem))

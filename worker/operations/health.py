@@ -1,0 +1,61 @@
+"""What the probes are told: live means progress, ready means that audio gets from Redis to the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from worker.consuming.consumer import Consumer
+from worker.coordination.ownership import Ownership
+from worker.spool.spool import Spool
+from worker.stores.monitored import StoreHealth
+
+WEDGED_SECONDS = 60.0
+"""Without a finished turn for so long the process is wedged: a turn waits for Redis, never for the store."""
+
+STORE_PATIENCE_SECONDS = 30.0
+"""A store that refuses for so long makes the worker unready; it keeps trying, and a restart would not help."""
+
+
+class WorkerHealth:
+    """Answers for one worker; before `began` is called it is live and not ready."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._consumer: Consumer | None = None
+        self._ownership: Ownership | None = None
+        self._store: StoreHealth | None = None
+        self._spool: Spool | None = None
+
+    def began(self, consumer: Consumer, ownership: Ownership, store: StoreHealth, spool: Spool | None = None) -> None:
+        """The worker is wired and reads."""
+        self._consumer, self._ownership, self._store, self._spool = consumer, ownership, store, spool
+
+    def live(self) -> Sequence[str]:
+        """Why the process needs a restart: outages of Redis or the store are no reason."""
+        if self._consumer is None:
+            return []
+        idle = self._clock() - self._consumer.last_turn
+        return [f"no turn was finished for {idle:.0f} s"] if idle > WEDGED_SECONDS else []
+
+    def ready(self) -> Sequence[str]:
+        """Why audio does not flow; owning no partition is no reason, or a rollout would wait for itself."""
+        if self._consumer is None or self._ownership is None or self._store is None:
+            return ["starting"]
+        reasons = list(self.live())
+        if not self._ownership.reachable():
+            reasons.append("Redis does not answer")
+        if self._ownership.difference:
+            reasons.append(self._ownership.difference)
+        failing = self._store.failing_for(self._clock())
+        if failing > STORE_PATIENCE_SECONDS:
+            reasons.append(f"the store refuses ({self._store.cause}) for {failing:.0f} s")
+        if failing and self._spool and self._spool.trouble:
+            reasons.append(f"the spool takes nothing ({self._spool.trouble}), Redis holds the audio")
+        return reasons
+
+    def troubles(self) -> Sequence[str]:
+        """What a person should know: why audio does not flow, and what waits for a person."""
+        unreadable = self._spool.unreadable if self._spool else 0
+        damage = [f"spooled blobs that can't be read: {unreadable}; see audio-batch-worker spool verify"]
+        return [*self.ready(), *(damage if unreadable else [])]

@@ -1,0 +1,62 @@
+"""Stopping for good: what is open is stored or left to the next owners, then every partition is given back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from worker.consuming.consumer import Consumer
+from worker.consuming.partition import Partition
+from worker.coordination.ownership import Ownership
+from worker.errors import StreamError
+
+log = structlog.get_logger()
+
+
+async def shut_down(consumer: Consumer, ownership: Ownership, *, flush: bool, grace: float) -> None:
+    """Store what is open (`flush`) or leave it pending for the next owners, then release everything.
+
+    Each partition is released as soon as nothing of it is under way, so that others go on with it at once; what is not
+    stored `grace` seconds from now is left to them.
+    """
+    deadline = asyncio.get_running_loop().time() + grace
+    try:
+        async with asyncio.timeout_at(deadline):
+            await ownership.leave()
+            if flush:
+                await _seal_everything(consumer, deadline)
+    except (TimeoutError, StreamError) as error:
+        log.warning("worker.flush_failed", error=str(error))
+    partitions = list(consumer.partitions.values())
+    await asyncio.gather(*(_release_when_stored(consumer, partition, deadline) for partition in partitions))
+    for number in list(ownership.leases):  # taken since the last turn
+        await ownership.release(number)
+
+
+async def _seal_everything(consumer: Consumer, deadline: float) -> None:
+    """Batches that are held back behind earlier ones follow these; what can't be sealed is left to the next owner."""
+    consumer.close_all()
+    while closing := [partition for partition in consumer.certain() if partition.intake.closing]:
+        if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out
+            raise TimeoutError
+        try:
+            await consumer.settle()
+        except StreamError as error:
+            await consumer.rest(error)
+            continue
+        held_back = [partition for partition in closing if partition.intake.closing]
+        before_them = [delivery for partition in held_back for delivery in partition.deliveries]
+        if held_back and not before_them:
+            return
+        if held_back:
+            await asyncio.wait(before_them, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _release_when_stored(consumer: Consumer, partition: Partition, deadline: float) -> None:
+    try:
+        async with asyncio.timeout_at(deadline):
+            await partition.stored()
+    except TimeoutError:
+        log.warning("partition.left", partition=partition.number, batches=len(partition.in_flight))
+    await consumer.release(partition)

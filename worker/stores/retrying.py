@@ -1,0 +1,125 @@
+"""A store that never gives up: whatever is refused is repeated with backoff and jitter, loudly, for ever.
+
+Unless there is another place for the audio: then an outage is told from a hiccup by how long it lasts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+import stamina
+
+from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
+from worker.stores import BlobInfo
+from worker.stores.monitored import StoreHealth, WatchedStore
+
+T = TypeVar("T")
+
+FIRST_WAIT = 0.5
+LONGEST_WAIT = 30.0
+JITTER = 1.0
+"""Seconds between tries: doubling from the first to the longest, each with up to JITTER more."""
+
+PROBE_SECONDS = 5.0
+"""During an outage one request in so long is let through, to find out whether it is over."""
+
+
+class PatientStore:
+    """The requests that delivery makes, each repeated until it succeeds.
+
+    Only `ObjectExists` and `ObjectMissing` are answers and come through; every other `StoreError` is repeated.
+
+    Args:
+        store: tried again and again.
+        give_up_after: seconds for which the store has refused everything, after which all but `delete` raise `Outage`;
+            None to repeat for ever.
+    """
+
+    def __init__(self, store: WatchedStore, give_up_after: float | None = None) -> None:
+        self._store = store
+        self._give_up_after = give_up_after
+        self._next_probe = 0.0
+
+    @property
+    def health(self) -> StoreHealth:
+        """How the store is."""
+        return self._store.health
+
+    async def repeat(self, request: Callable[[WatchedStore], Awaitable[T]], *, endless: bool = False) -> T:
+        """Make requests until they succeed; raises `Outage` unless `endless`."""
+        return await self._repeated(lambda: request(self._store), None if endless else self._give_up_after)
+
+    async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """Store a new object. Raises `ObjectExists`, `Outage`."""
+        await self._repeated(lambda: self._store.create(name, data, metadata), self._give_up_after)
+
+    async def put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
+        """Store a new object; None when it is stored, else what has the name. Raises `Outage`."""
+        return await self._repeated(lambda: self._store.put(name, data, metadata), self._give_up_after)
+
+    async def stat(self, name: str) -> BlobInfo | None:
+        """Describe an object; None if there is none. Raises `Outage`."""
+        return await self._repeated(lambda: self._store.stat(name), self._give_up_after)
+
+    async def read(self, name: str) -> bytes:
+        """An object's bytes. Raises `ObjectMissing`, `Outage`."""
+        return await self._repeated(lambda: self._store.read(name), self._give_up_after)
+
+    async def listed(self, prefix: str) -> list[BlobInfo]:
+        """All objects whose name starts with `prefix`. Raises `Outage`."""
+        return await self._repeated(lambda: self._store.listed(prefix), self._give_up_after)
+
+    async def delete(self, name: str, generation: str | None = None) -> bool:
+        """Delete an object, or only this generation of it; False if there was none."""
+        return await self._repeated(lambda: self._store.delete(name, generation), None)
+
+    async def _repeated(self, request: Callable[[], Awaitable[T]], give_up_after: float | None) -> T:
+        with self.health.wanted():
+            return await self._until_answered(request, give_up_after)
+
+    async def _until_answered(self, request: Callable[[], Awaitable[T]], give_up_after: float | None) -> T:
+        async for attempt in stamina.retry_context(
+            self._wait_for,
+            attempts=None,
+            timeout=None,
+            wait_initial=FIRST_WAIT,
+            wait_max=LONGEST_WAIT,
+            wait_jitter=JITTER,
+        ):
+            with attempt:
+                if give_up_after is None:
+                    return await request()
+                return await self._tried(request, give_up_after)
+        raise AssertionError("unreachable: repeated for ever")
+
+    async def _tried(self, request: Callable[[], Awaitable[T]], give_up_after: float) -> T:
+        if self._failing_for() >= give_up_after and not self._may_probe():
+            raise Outage(self.health.cause)
+        try:
+            return await request()
+        except (ObjectExists, ObjectMissing):
+            raise
+        except StoreError as error:
+            if self._failing_for() >= give_up_after:
+                raise Outage(error.cause) from error
+            raise
+
+    def _failing_for(self) -> float:
+        return self.health.failing_for(self._store.clock())
+
+    def _may_probe(self) -> bool:
+        now = self._store.clock()
+        if now < self._next_probe:
+            return False
+        self._next_probe = now + PROBE_SECONDS
+        return True
+
+    def _wait_for(self, error: Exception) -> bool | float:
+        """Whether to repeat, or after how many seconds."""
+        if isinstance(error, (ObjectExists, ObjectMissing, Outage)) or not isinstance(error, StoreError):
+            return False
+        if error.retry_after is None:
+            return True
+        # Asked to wait for an hour, we look for another place for the audio in time.
+        return error.retry_after if self._give_up_after is None else min(error.retry_after, LONGEST_WAIT)

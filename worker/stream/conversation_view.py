@@ -1,0 +1,146 @@
+"""What entries say of their audio, read without the audio: for people who look, never for the worker."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES, Chunk, parse
+from codec.errors import BadEntry
+from codec.sessions import session_name
+from worker.batching.batch import Conversation, EntryId, entry_ms, entry_order
+from worker.errors import StreamError
+from worker.stream.client import Call, Client
+from worker.stream.entries import MAX_ENTRY_BYTES, tombstone_position
+from worker.stream.keys import Keys
+
+PAGE = 25
+"""Entries per script call: 25 chunks of 160 kB cost Redis a few milliseconds."""
+
+PAGE_BYTES = MAX_ENTRY_BYTES
+"""Bytes of entries per script call: always enough for one, so every call gets on."""
+
+_SEQ = re.compile(rb"[0-9]{1,15}")
+_SECONDS = re.compile(rb"[0-9]{1,12}(\.[0-9]{1,30})?")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFacts:
+    """An entry's own words, untrusted: None where it says nothing, or nothing readable.
+
+    `session` as texts spell it, "" without one; `start` in Unix seconds; `samples` at `sample_rate`, in Hz.
+    """
+
+    session: str
+    seq: int | None
+    start: float | None
+    samples: int | None
+    sample_rate: int
+
+    @classmethod
+    def of(
+        cls,
+        session: bytes | None,
+        seq: bytes | None,
+        timestamp: bytes | None,
+        rate: bytes | None,
+        pcm_bytes: int | None,
+    ) -> ChunkFacts:
+        """Read the fields of an entry, of its PCM only the length."""
+        known_rates = {str(known).encode(): known for known in SAMPLE_RATES}
+        return cls(
+            session=session_name(session),
+            seq=int(seq) if seq is not None and _SEQ.fullmatch(seq) else None,
+            start=float(timestamp) if timestamp is not None and _SECONDS.fullmatch(timestamp) else None,
+            samples=None if pcm_bytes is None else pcm_bytes // BYTES_PER_SAMPLE,
+            sample_rate=known_rates.get(rate or b"", DEFAULT_SAMPLE_RATE),
+        )
+
+    @property
+    def end(self) -> float | None:
+        """Where the audio ends, in Unix seconds."""
+        return None if self.start is None or self.samples is None else self.start + self.samples / self.sample_rate
+
+
+@dataclass(frozen=True, slots=True)
+class HeldChunk:
+    """A chunk that is still in its stream; `identity` is None if no worker will take it."""
+
+    entry: EntryId
+    facts: ChunkFacts
+    identity: bytes | None = None
+
+
+async def held_chunks(client: Client, keys: Keys, partition: int, conversation: Conversation) -> list[HeldChunk]:
+    """All chunks of a conversation that its partition's stream still holds, in its order. Raises `StreamError`.
+
+    Of their audio no more is in memory at a time than the largest chunk has.
+    """
+    stream = [keys.stream(partition)]
+    pages = client.pages(lambda start: Call("between", stream, [*conversation, "+", start, PAGE, PAGE_BYTES]))
+    return [
+        _held(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
+        async for (page,) in pages
+        for entry, flat in page
+    ]
+
+
+def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
+    session, seq, timestamp, rate = map(fields.get, (b"session", b"seq", b"timestamp", b"sample_rate"))
+    pcm = fields.get(b"pcm")  # none if no worker will take so much
+    facts = ChunkFacts.of(session, seq, timestamp, rate, None if pcm is None else len(pcm))
+    try:
+        content = parse(fields)
+    except BadEntry:
+        return HeldChunk(entry, facts)
+    return HeldChunk(entry, facts, content.identity() if isinstance(content, Chunk) else None)
+
+
+async def deletion(client: Client, keys: Keys, partition: int, conversation: Conversation) -> EntryId | None:
+    """The last entry that deletions of the conversation or of its user cover; None if there was none.
+
+    Raises:
+        StreamError: Redis can't be read, or a recorded deletion makes no sense.
+    """
+    names = list(conversation.tombstones)
+    found = await client.command(lambda redis: redis.hmget(keys.deleted(partition), names))
+    try:
+        positions = [tombstone_position(position) for position in found if position is not None]
+        return max(positions, key=entry_order, default=None)
+    except ValueError as error:
+        raise StreamError(
+            f"{keys.deleted(partition)} holds no position of a stream: {error}", cause="refused"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a done event says: the object, its first chunk's entry, and which chunks of which stream it holds."""
+
+    object: str
+    first_entry: str
+    stream: str = ""
+    chunks_digest: str = ""
+
+
+async def announcements(
+    client: Client, keys: Keys, partition: int, conversation: Conversation, *, after: EntryId
+) -> list[Announced]:
+    """A conversation's done events about audio after the entry `after`. Raises `StreamError`."""
+    events = await client.command(lambda redis: redis.xrange(keys.done(partition)))
+    wanted = tuple(name.encode() for name in conversation)
+    names = (b"object", b"first_entry", b"stream", b"chunks_digest")
+    told = [
+        (event.decode(), Announced(*(facts.get(name, b"").decode(errors="replace") for name in names)))
+        for event, facts in events
+        if (facts.get(b"uid"), facts.get(b"conversation_id")) == wanted
+    ]
+    return [announced for event, announced in told if _is_after(event, announced.first_entry, after)]
+
+
+def _is_after(event: EntryId, first_entry: str, position: EntryId) -> bool:
+    try:
+        return entry_order(first_entry) > entry_order(position)
+    except ValueError:  # an event that names no entry: only its own time is left to compare
+        return entry_ms(event) >= entry_ms(position)

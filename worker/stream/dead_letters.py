@@ -1,0 +1,133 @@
+"""The dead letters: entries that could not be processed, to be looked at, pushed again or given up by a person."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from redis.asyncio.client import Pipeline
+
+from worker.batching.batch import EntryId, entry_ms
+from worker.stream.client import Call, Client, script, stream_error
+from worker.stream.conversation_view import PAGE, ChunkFacts
+from worker.stream.keys import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter without its audio.
+
+    `id` is its own id, `entry` the one under which it was pushed, `reason` why it could not be processed; `bytes` are
+    those of the entry's field names and values. `uid`, `conversation_id` and `chunk` are what the entry says of itself:
+    untrusted, and None where it says nothing.
+    """
+
+    partition: int
+    id: EntryId
+    reason: str
+    entry: EntryId
+    bytes: int
+    fields: int
+    uid: str | None
+    conversation_id: str | None
+    chunk: ChunkFacts
+
+    @property
+    def buried_ms(self) -> int:
+        """Redis' time in ms at which it became a dead letter."""
+        return entry_ms(self.id)
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others under the prefix."""
+        return f"{self.partition}/{self.id}"
+
+
+class Outcome(StrEnum):
+    """What became of a letter that was to be pushed again."""
+
+    REPLAYED = "replayed"  # it is an entry again
+    GONE = "gone"  # it was pushed again or dropped before
+    DELETED = "deleted"  # its conversation or user was deleted since: it must not come back
+    FOREIGN = "foreign"  # no worker wrote it
+
+
+class DeadLetters:
+    """Dead letters of all partitions under one prefix. Every method raises `StreamError`; all may be repeated."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def list(self, partition: int) -> AsyncIterator[Letter]:
+        """All letters of a partition, the oldest first; their audio stays in Redis."""
+        dead = [self._keys.dead(partition)]
+        async for (letters,) in self._client.pages(lambda start: Call("letters", dead, [start, PAGE])):
+            for facts in letters:
+                yield _letter(partition, facts)
+
+    async def replay(self, letter: Letter) -> Outcome:
+        """Push the original entry again, as it was, and remove the letter, in one step.
+
+        A full Redis refuses, as it refuses every push. After a lost reply, calling again pushes nothing twice.
+        """
+        outcome = (await self._client.run(self._replay(letter)))[0]
+        if outcome == b"wide":
+            outcome = await self._replay_wide(letter)
+        return Outcome(outcome.decode())
+
+    async def drop(self, letters: Sequence[Letter]) -> int:
+        """Remove letters for good; returns how many were there."""
+
+        def queue(pipe: Pipeline) -> None:
+            for letter in letters:
+                pipe.xdel(self._keys.dead(letter.partition), letter.id)
+
+        dropped = 0
+        for reply in await self._client.pipeline(queue):
+            if isinstance(reply, Exception):
+                raise stream_error(reply) from reply
+            dropped += reply
+        return dropped
+
+    async def _replay_wide(self, letter: Letter) -> bytes:
+        """A script can't pass thousands of fields to XADD, a transaction can; it begins again if the letter changes."""
+        call = self._replay(letter)
+        outcomes: list[bytes] = []
+
+        async def push(pipe: Pipeline) -> None:
+            outcome, *rest = await pipe.eval(script(call.script), len(call.keys), *call.keys, *call.args)
+            pipe.multi()  # type: ignore[no-untyped-call]
+            if rest:
+                pipe.execute_command("XADD", self._keys.stream(letter.partition), "*", *rest[0])
+                pipe.xdel(self._keys.dead(letter.partition), letter.id)
+            outcomes.append(b"replayed" if rest else outcome)
+
+        await self._client.command(lambda redis: redis.transaction(push, self._keys.dead(letter.partition)))
+        return outcomes[-1]
+
+    def _replay(self, letter: Letter) -> Call:
+        partition = letter.partition
+        keys = [self._keys.dead(partition), self._keys.stream(partition), self._keys.deleted(partition)]
+        return Call("replay", keys, [letter.id])
+
+
+def _letter(partition: int, description: Sequence[Any]) -> Letter:
+    letter, reason, entry, size, fields, uid, conversation, *chunk = description
+    return Letter(
+        partition,
+        id=letter.decode(),
+        reason=_text(reason) or "",
+        entry=_text(entry) or "",
+        bytes=size,
+        fields=fields,
+        uid=_text(uid),
+        conversation_id=_text(conversation),
+        chunk=ChunkFacts.of(*chunk),
+    )
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="replace")

@@ -1,0 +1,215 @@
+"""A look at everything under one prefix that changes nothing: partitions, workers and the server they live on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from worker.batching.batch import EntryId, entry_ms, entry_order
+from worker.errors import StreamError
+from worker.stream.client import Call, Client
+from worker.stream.keys import GROUP, Keys
+from worker.stream.leases import member_of, owner_of
+
+PAGE = 256
+"""Partitions per round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """One partition at one moment. Times are Redis' own in ms, sizes in bytes of Redis' memory (estimated).
+
+    Of `entries` none is stored yet: `sealed_entries` are in `sealed` batches on their way to the store (closed, or
+    uploading already), other `pending` ones in open batches, the rest nobody has read. `stored` counts blobs ever.
+    """
+
+    number: int
+    owner: str | None
+    lease_left_ms: int
+    generation: int
+    entries: int
+    bytes: int
+    oldest: EntryId | None
+    pending: int
+    sealed: int
+    sealed_entries: int
+    dead: int
+    stored: int
+    last_stored_ms: int | None
+
+    @property
+    def open_entries(self) -> int:
+        """Entries in batches that still grow."""
+        return max(0, self.pending - self.sealed_entries)
+
+    @property
+    def unread(self) -> int:
+        """Entries that no worker has read."""
+        return max(0, self.entries - self.pending)
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing in it that a person could look at."""
+        return not (self.entries or self.sealed or self.dead)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A live worker; `started_ms` on Redis' clock, `silent_in_ms` when it counts as dead without another heartbeat.
+
+    `trouble` is what it says of itself.
+    """
+
+    name: str
+    revision: str
+    started_ms: int
+    silent_in_ms: int
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """The Redis server; `memory_limit` is 0 without one, `saving` is what its log on disk does."""
+
+    version: str
+    role: str
+    memory: int
+    memory_limit: int
+    policy: str
+    saving: Literal["on", "off", "failing"]
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Everything at Redis' time `now_ms`; `refusals` say which partitions Redis could not show, and why."""
+
+    now_ms: int
+    server: ServerView
+    workers: tuple[WorkerView, ...]
+    partitions: tuple[PartitionView, ...]
+    refusals: tuple[str, ...] = ()
+
+    @property
+    def entries(self) -> int:
+        """Entries that are not stored yet."""
+        return sum(view.entries for view in self.partitions)
+
+    @property
+    def bytes(self) -> int:
+        """Redis' memory that they take."""
+        return sum(view.bytes for view in self.partitions)
+
+    @property
+    def oldest_age_ms(self) -> int | None:
+        """For how long the oldest of them has waited; None if there is none."""
+        oldest = [view.oldest for view in self.partitions if view.oldest is not None]
+        return max(0, self.now_ms - entry_ms(min(oldest, key=entry_order))) if oldest else None
+
+    @property
+    def ahead_ms(self) -> int:
+        """By how much entry ids are ahead of Redis' clock; 0 if they are not. Their ages can't be told."""
+        return max([0, *(entry_ms(view.oldest) - self.now_ms for view in self.partitions if view.oldest is not None)])
+
+    @property
+    def unowned(self) -> list[PartitionView]:
+        """Partitions on which nobody works."""
+        return [view for view in self.partitions if view.owner is None]
+
+
+class Inspector:
+    """Looks at one prefix. Every method raises `StreamError`."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    async def partitions(self, configured: int) -> int:
+        """PARTITIONS as Redis records it, else as configured: a person who looks need not know."""
+        recorded = await self._client.command(lambda redis: redis.hget(self._keys.config, "partitions"))
+        return int(recorded) if recorded is not None else configured
+
+    async def now_ms(self) -> int:
+        """Redis' time in ms since 1970."""
+        seconds, micros = await self._client.command(lambda redis: redis.time())
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def overview(self, partitions: int) -> Overview:
+        """Look at everything; each partition is seen at one moment, the moments differ a little."""
+        now_ms = await self.now_ms()
+        server = _server(await self._client.command(lambda redis: redis.info()))
+        workers = await self._workers(now_ms)
+        views: list[PartitionView] = []
+        refusals: list[str] = []
+        for first in range(0, partitions, PAGE):
+            page = range(first, min(first + PAGE, partitions))
+            replies = await self._client.gather([self._call(number) for number in page])
+            for number, reply in zip(page, replies, strict=True):
+                if isinstance(reply, StreamError):
+                    refusals.append(str(reply))
+                else:
+                    views.append(_partition(number, reply))
+        return Overview(now_ms, server, workers, tuple(views), tuple(refusals))
+
+    async def _workers(self, now_ms: int) -> tuple[WorkerView, ...]:
+        described = await self._client.command(lambda redis: redis.hgetall(self._keys.workers))
+        views = [_worker(name, value, now_ms) for name, value in described.items()]
+        return tuple(sorted((view for view in views if view.silent_in_ms > 0), key=lambda view: view.name))
+
+    def _call(self, number: int) -> Call:
+        keys = self._keys
+        parts = (keys.stream, keys.lease, keys.epoch, keys.ready, keys.dead, keys.done)
+        return Call("look", [part(number) for part in parts], [GROUP])
+
+
+def _partition(number: int, reply: Sequence[Any]) -> PartitionView:
+    token, left, generation, entries, size, oldest, pending, seals, dead, stored, last = reply
+    return PartitionView(
+        number,
+        owner=owner_of(token),
+        lease_left_ms=max(0, left),
+        generation=int(generation or 0),
+        entries=entries,
+        bytes=size if size and entries else 0,
+        oldest=oldest.decode() if oldest else None,
+        pending=pending,
+        sealed=len(seals),
+        sealed_entries=sum(map(_sealed_entries, seals)),
+        dead=dead,
+        stored=stored,
+        last_stored_ms=entry_ms(last.decode()) if last else None,
+    )
+
+
+def _sealed_entries(seal: bytes) -> int:
+    """Read leniently: a newer worker's seal is no reason not to show the rest."""
+    try:
+        facts = json.loads(seal)
+        return len(facts["entries"].split()) + len(facts["markers"].split())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return 0
+
+
+def _worker(name: bytes, value: bytes, now_ms: int) -> WorkerView:
+    expiry, _, description = value.decode(errors="replace").partition(" ")
+    member = member_of(name, description)
+    left = int(expiry) - now_ms if expiry.isdecimal() else 0
+    return WorkerView(member.worker, member.revision, member.started, left, member.trouble)
+
+
+def _server(facts: dict[str, Any]) -> ServerView:
+    written = facts.get("aof_last_write_status", "ok") == "ok"
+    saving: Literal["on", "off", "failing"] = "off"
+    if facts.get("aof_enabled"):
+        saving = "on" if written else "failing"
+    return ServerView(
+        version=str(facts["redis_version"]),
+        role=str(facts.get("role", "unknown")),
+        memory=int(facts["used_memory"]),
+        memory_limit=int(facts.get("maxmemory", 0)),
+        policy=str(facts.get("maxmemory_policy", "unknown")),
+        saving=saving,
+        replicas=int(facts.get("connected_slaves", 0)),
+    )
