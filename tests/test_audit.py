@@ -21,9 +21,10 @@ from tests.harness import Rig
 from tests.letters import cemetery_of
 from worker.archive.audit import Evidence, Report, audit
 from worker.archive.blobs.listing import Blob
-from worker.batching.batch import Conversation
+from worker.model.ids import Conversation
 from worker.settings import Settings
-from worker.stores import BlobInfo, open_store
+from worker.stores import open_store
+from worker.stores.base import BlobInfo
 from worker.stream import conversation_view as facts_of_entries
 from worker.stream.client import Call, Client, connect
 from worker.stream.conversation_view import Announced, ChunkFacts, HeldChunk

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.entry import Chunk
-from worker.batching.batch import MAX_ENTRIES, Batch, Conversation, Limits, Trigger, entry_ms, entry_order
+from worker.batching.batch import MAX_ENTRIES, Batch, Limits
+from worker.model.ids import Conversation, entry_ms, entry_order
+from worker.model.states import Trigger
 
 LIMITS = Limits(max_seconds=60.0, max_age=60.0, max_bytes=8 * 1024 * 1024, gap_tolerance=2.0)
 

@@ -11,9 +11,9 @@ from codec.entry import Chunk
 from codec.manifest import MAX_LISTED, Manifest
 from tests.conftest import TEST_SECRET
 from tests.seals import SEAL
-from worker.batching.batch import EntryId, entry_order
 from worker.delivery.conflict import Judgement, Verdict, judge
-from worker.stores import BlobInfo
+from worker.model.ids import EntryId, entry_order
+from worker.stores.base import BlobInfo
 
 STREAM, OTHER_STREAM = "5d" * 16, "0b" * 16
 SIZE, CRC32C = 1000, 77

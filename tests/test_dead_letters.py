@@ -12,8 +12,8 @@ from codec.entry import Chunk
 from tests.command import command
 from tests.letters import Cemetery, Fields, cemetery_of
 from tests.redis_server import RedisServer
-from worker.batching.batch import Conversation
 from worker.errors import StreamError
+from worker.model.ids import Conversation
 from worker.settings import Settings
 from worker.stream.conversation_view import PAGE
 from worker.stream.dead_letters import Outcome

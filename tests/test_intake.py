@@ -12,13 +12,15 @@ import pytest
 from codec.entry import Chunk, End, partition_of
 from codec.sessions import to_text
 from tests.oracle import Talk
-from worker.batching.batch import Conversation, Limits, StreamIdentity, Trigger, entry_order
+from worker.batching.batch import Limits
 from worker.batching.batcher import IDLE_SECONDS, Intake, Rules
 from worker.batching.closed_batch import Closed
 from worker.batching.encoder import Recorder
 from worker.batching.memory import MemoryBudget
 from worker.batching.resumed_batch import Item, grouped
+from worker.model.ids import Conversation, StreamIdentity, entry_order
 from worker.model.seal import Seal
+from worker.model.states import Trigger
 from worker.runtime.metrics import PREFIX, Metrics
 
 LIMITS = Limits(max_seconds=3.0, max_age=60.0, max_bytes=10**6, gap_tolerance=2.0)

@@ -13,8 +13,10 @@ from codec.entry import PROTECTIONS, Chunk
 from codec.names import parse_name
 from tests.codec.ids import ids
 from tests.seals import SEAL
-from worker.batching.batch import Batch, Conversation, Trigger
-from worker.model.seal import Seal, later_name, seal_of
+from worker.batching.batch import Batch, seal_of
+from worker.model.ids import Conversation
+from worker.model.seal import Seal, later_name
+from worker.model.states import Trigger
 
 
 def entry_ids() -> st.SearchStrategy[str]:

@@ -20,10 +20,10 @@ from codec.libopus import library
 from tests.command import command
 from tests.letters import Cemetery, cemetery_of
 from tests.redis_server import RedisServer
-from worker.batching.batch import Batch, Trigger
+from worker.batching.batch import Batch, seal_of
 from worker.cli.status_view import view
 from worker.cli.text import shown_bytes, shown_seconds
-from worker.model.seal import seal_of
+from worker.model.states import Trigger
 from worker.operations.diagnosis import concerns
 from worker.settings import Settings
 from worker.stream.entries import Entries

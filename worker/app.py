@@ -37,7 +37,8 @@ from worker.runtime.metrics import Metrics
 from worker.runtime.signals import stop_on_signals
 from worker.runtime.tasks import end
 from worker.settings import Settings
-from worker.stores import Store, holds_anything, open_store
+from worker.stores import holds_anything, open_store
+from worker.stores.base import Store
 from worker.stream.client import Client, connect
 from worker.stream.config import record_or_check, record_or_check_store
 from worker.stream.entries import Entries

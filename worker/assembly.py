@@ -17,7 +17,7 @@ from worker.spool.sink import SpoolPlacement
 from worker.spool.spool import Spool
 from worker.spool.uploader import Uploader
 from worker.spool.volume import Volume
-from worker.stores import Store
+from worker.stores.base import Store
 from worker.stores.monitored import WatchedStore
 from worker.stores.retrying import PatientStore
 from worker.stream.client import Client

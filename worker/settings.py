@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from codec.crypto import MIN_SECRET_BYTES
 from codec.errors import shown
 from worker.errors import SettingsError
+from worker.model.jitter import GAP_TOLERANCE
 from worker.runtime.cpu import cpu_limit
 from worker.stream.keys import MAX_PARTITIONS, PREFIX
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 DAY = 24 * 3600
-GAP_TOLERANCE = 2.0
-"""Seconds by which timestamps jitter: the worker's default, and the archive's."""
 
 
 def _own_name() -> str:

@@ -15,7 +15,7 @@ from codec.names import format_timestamp
 from codec.opus import Encoder
 from tests.conftest import TEST_SECRET
 from worker.archive import Archive
-from worker.stores import Store
+from worker.stores.base import Store
 
 T0 = 1_700_000_000.0
 OLD_SECRET = "a secret that was in use some years before"

@@ -13,7 +13,8 @@ from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from worker.archive import Archive
 from worker.settings import Settings
-from worker.stores import Store, open_store
+from worker.stores import open_store
+from worker.stores.base import Store
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from tests.archive.blobs import T0
 from tests.speech import speech
 from worker.archive import Archive
 from worker.archive.blobs.reading import Reader
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 
 SECRET = "a secret of at least thirty-two bytes"
 MINUTES = 24 * 60

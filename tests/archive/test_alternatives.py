@@ -7,7 +7,7 @@ import pytest
 from tests.archive.blobs import IDENTITIES, T0, Shelf, describe_again
 from tests.speech import speech
 from worker.archive import Archive, Selection
-from worker.stores import Store
+from worker.stores.base import Store
 
 ENTRIES = {"first-entry": "1-0", "last-entry": "9-0"}
 SECOND = 32000

@@ -12,7 +12,7 @@ from tests.conftest import TEST_SECRET
 from tests.speech import speech
 from worker.archive import Archive, Encoding
 from worker.errors import BadSelection
-from worker.stores import Store
+from worker.stores.base import Store
 
 
 @pytest.mark.parametrize("method", ["count", "verify", "convert"])

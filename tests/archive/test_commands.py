@@ -21,7 +21,7 @@ from tests.speech import speech
 from worker.cli import options
 from worker.errors import AudioFileError
 from worker.settings import Settings
-from worker.stores import Store
+from worker.stores.base import Store
 from worker.stream.keys import Keys
 
 pytestmark = pytest.mark.usefixtures("restored_logging")

@@ -25,7 +25,8 @@ from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive, Conversion, Encoding, Outcome, Selection
 from worker.errors import StoreError
-from worker.stores import Store, open_store
+from worker.stores import open_store
+from worker.stores.base import Store
 
 ENCODING = Encoding(TEST_SECRET, complexity=5)
 STEM = f"{T0:.3f}"

@@ -17,7 +17,7 @@ from worker.archive import Archive, Conversion, Deletion, Encoding, Outcome
 from worker.archive.blobs.known_deletions import record_deletion
 from worker.archive.upkeep.conversion import LEFTOVER
 from worker.errors import StoreError
-from worker.stores import Store
+from worker.stores.base import Store
 from worker.stores.tombstones import find_tombstones
 
 ENCODING = Encoding(TEST_SECRET, complexity=5)

@@ -13,7 +13,8 @@ from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive, Encoding
 from worker.errors import NothingStored
-from worker.stores import Store, open_store
+from worker.stores import open_store
+from worker.stores.base import Store
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from worker.archive import Archive
 from worker.archive.blobs.alternatives import sources
 from worker.archive.blobs.listing import sort_out
 from worker.archive.playback.selection import Selection, select
-from worker.stores import BlobInfo, Store
+from worker.stores.base import BlobInfo, Store
 
 SECOND = speech(1)
 OPUS, _ = opus_content(SECOND)

@@ -12,7 +12,7 @@ from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive
 from worker.errors import StoreError
-from worker.stores import Store
+from worker.stores.base import Store
 from worker.stores.tombstones import FOLDER
 
 

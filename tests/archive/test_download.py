@@ -18,7 +18,7 @@ from tests.speech import speech
 from worker.archive import Archive, Rules, Selection
 from worker.archive.playback import overlaps
 from worker.errors import AudioFileError, BadSelection, NothingStored, StoreError
-from worker.stores import Store
+from worker.stores.base import Store
 
 RATE = 16000
 

@@ -9,7 +9,7 @@ from tests.archive.blobs import T0, Shelf, opus_content
 from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive, Rules
-from worker.stores import Store
+from worker.stores.base import Store
 
 
 async def test_more_than_the_gap_from_start_to_start_begins_a_file(archive: Archive, shelf: Shelf) -> None:

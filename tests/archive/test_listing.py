@@ -10,7 +10,7 @@ from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive
 from worker.archive.blobs import retrying
-from worker.stores import Store
+from worker.stores.base import Store
 
 SECOND = speech(1)
 

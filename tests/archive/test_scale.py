@@ -11,7 +11,7 @@ from tests.archive.blobs import T0
 from tests.gcs_server import GcsServer
 from worker.archive import Archive
 from worker.archive.blobs.ordered import ordered
-from worker.stores import Store
+from worker.stores.base import Store
 
 ROOT = Path(__file__).parent.parent.parent
 MINUTES = 24 * 60

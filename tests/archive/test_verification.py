@@ -15,7 +15,8 @@ from worker.archive import Archive
 from worker.archive.upkeep import verification_report
 from worker.archive.upkeep.continuity import Continuity, Seam
 from worker.errors import StoreError, WorkerError
-from worker.stores import Store, open_store
+from worker.stores import open_store
+from worker.stores.base import Store
 
 SECOND = speech(1)
 OPUS, FACTS = opus_content(SECOND)

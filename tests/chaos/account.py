@@ -17,7 +17,7 @@ from tests.chaos.talks import RATE, SAMPLES, Talk
 from tests.conftest import TEST_SECRET
 from tests.gcs_control import GcsClient
 from tests.simulation.audio import numbers_in
-from worker.batching.batch import entry_order
+from worker.model.ids import entry_order
 from worker.stream.keys import GROUP, Keys
 
 

@@ -28,9 +28,10 @@ from tests.simulation.audio import numbered
 from tests.simulation.redis_model import parsed_id
 from worker.archive.upkeep.copying import copy
 from worker.archive.upkeep.deletion import delete_all
-from worker.batching.batch import entry_order
 from worker.errors import NothingStored, StoreError, StreamError
-from worker.stores import Store, open_store
+from worker.model.ids import entry_order
+from worker.stores import open_store
+from worker.stores.base import Store
 from worker.stream.tombstones import opened
 
 UID = "user"

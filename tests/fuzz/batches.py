@@ -8,10 +8,11 @@ from typing import cast
 
 from codec.entry import Chunk
 from codec.names import parse_name
-from worker.batching.batch import EntryId, Limits, StreamIdentity
+from worker.batching.batch import Limits
 from worker.batching.batcher import Intake, Rules
 from worker.batching.encoder import Recorder
 from worker.batching.resumed_batch import Item
+from worker.model.ids import EntryId, StreamIdentity
 from worker.model.seal import Seal
 from worker.runtime.metrics import Metrics
 

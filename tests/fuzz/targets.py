@@ -17,7 +17,7 @@ from codec.opus import Encoder
 from tests.fuzz.batches import FIELDS, batches
 from worker.archive.blobs.alternatives import sources
 from worker.archive.blobs.listing import sort_out
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 
 SECRET = "a secret of at least thirty-two bytes"
 KINDS = list(Kind)

@@ -12,7 +12,7 @@ from codec.manifest import Manifest, claimed, without_manifest
 from codec.names import object_name
 from tests.simulation.redis_model import Database, text_id
 from tests.simulation.store_model import Bucket
-from worker.batching.batch import Conversation, EntryId
+from worker.model.ids import Conversation, EntryId
 from worker.stream.keys import GROUP
 
 KINDS = ("wide", "wide", "forged", "forged", "torn", "copied")

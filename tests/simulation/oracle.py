@@ -10,9 +10,9 @@ from codec.names import parse_name
 from tests.simulation.audio import numbers_in
 from tests.simulation.pushers import SAMPLES
 from tests.simulation.world import Run
-from worker.batching.batch import Conversation, entry_order
 from worker.consuming.quarantine import QUARANTINE_AFTER
-from worker.stores import BlobInfo
+from worker.model.ids import Conversation, entry_order
+from worker.stores.base import BlobInfo
 
 
 def findings(run: Run) -> list[str]:

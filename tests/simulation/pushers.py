@@ -11,7 +11,7 @@ from random import Random
 from codec.entry import Chunk, End, partition_of
 from tests.simulation.audio import numbered
 from tests.simulation.redis_model import ModelRedis, parsed_id
-from worker.batching.batch import Conversation
+from worker.model.ids import Conversation
 
 RATE = 8000
 SAMPLES = 80

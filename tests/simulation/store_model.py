@@ -10,7 +10,7 @@ import google_crc32c
 from tests.simulation.faults import Edge
 from tests.simulation.node import Node
 from worker.errors import ObjectExists, ObjectMissing, StoreError
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 
 
 @dataclass(slots=True)

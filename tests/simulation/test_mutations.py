@@ -15,13 +15,13 @@ from tests.simulation.redis_model import Database, Reply, Script
 from tests.simulation.redis_scripts import SCRIPTS
 from tests.simulation.runner import play
 from tests.simulation.world import Run, World
-from worker.batching.batch import EntryId, entry_order
 from worker.delivery import conflict, sink
 from worker.delivery.conflict import Judgement, Verdict
 from worker.delivery.recovery import Recoveries
 from worker.delivery.sink import Attempt
+from worker.model.ids import EntryId, entry_order
 from worker.model.seal import Seal
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 
 SEEDS = 150
 FORGETFUL_SEED = 62

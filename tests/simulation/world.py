@@ -24,7 +24,7 @@ from tests.simulation.redis_model import Database, ModelRedis, Script
 from tests.simulation.redis_scripts import SCRIPTS
 from tests.simulation.store_model import Bucket, ModelStore
 from worker.app import Worker
-from worker.batching.batch import Conversation
+from worker.model.ids import Conversation
 from worker.operations.health import WorkerHealth
 from worker.runtime.metrics import Metrics
 from worker.settings import Settings

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.spool.blobs import ORIGIN, record_of, seal_of
-from worker.batching.batch import Conversation
+from worker.model.ids import Conversation
 from worker.spool.names import Origin, SpoolFile, State, Stem, conversation_digest, parse
 from worker.spool.record import stem_of
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.stores import Store, open_store
+from worker.stores import open_store
+from worker.stores.base import Store
 from worker.stores.gcs import GcsStore
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from worker.errors import ObjectExists, ObjectMissing, StoreError
 
 if TYPE_CHECKING:
-    from worker.stores import Store
+    from worker.stores.base import Store
 
 NAME = "chunks/user/conversation/1000.000.opus.enc"
 METADATA = {"codec": "opus", "sample-rate": "16000", "first-entry": "1-0", "note": 'ünïcode "quoted" \\ '}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from worker.errors import StoreError
-from worker.stores import Store
+from worker.stores.base import Store
 from worker.stores.gcs import GcsStore
 from worker.stores.tombstones import FOLDER, SPARE, find_tombstones, record_tombstone, tombstone_name
 

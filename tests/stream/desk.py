@@ -8,7 +8,7 @@ from typing import Any, Self, TypeAlias
 
 from codec.entry import Chunk
 from tests.seals import SEAL
-from worker.batching.batch import EntryId, StreamIdentity
+from worker.model.ids import EntryId, StreamIdentity
 from worker.model.seal import Seal
 from worker.stream.client import Client
 from worker.stream.entries import DoneStep, Entries

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.stream.desk import EVENT, UPLOAD, Desk, Raw, pending, sealed
-from worker.batching.batch import Conversation
+from worker.model.ids import Conversation
 from worker.model.recent_chunks import MAX_BYTES
 
 

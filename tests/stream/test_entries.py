@@ -8,8 +8,8 @@ import pytest
 
 from tests.redis_server import RedisServer
 from tests.stream.desk import Desk, Raw, pending, sealed
-from worker.batching.batch import Conversation
 from worker.errors import LeaseLost
+from worker.model.ids import Conversation
 from worker.stream.client import Client, connect
 from worker.stream.keys import GROUP, Keys
 

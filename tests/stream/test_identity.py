@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.stream.desk import Desk, Raw, sealed
-from worker.batching.batch import START, Conversation
+from worker.model.ids import START, Conversation
 from worker.stream.keys import GROUP
 
 

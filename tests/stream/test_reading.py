@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.stream.desk import Desk, Raw, pending
-from worker.batching.batch import START
 from worker.errors import StreamError
+from worker.model.ids import START
 from worker.stream.entries import STREAMS_TOGETHER, ReadRequest
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.stream.desk import Desk, Raw, pending, sealed
-from worker.batching.batch import Conversation, last_of_ms
 from worker.errors import StreamError
+from worker.model.ids import Conversation, last_of_ms
 from worker.stream.client import Client
 from worker.stream.entries import CLAIM_PAGE
 from worker.stream.keys import GROUP, Keys

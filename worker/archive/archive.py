@@ -9,9 +9,11 @@ from codec.crypto import check_secret
 from codec.names import FOLDER, Codec, prefix
 from worker.archive.blobs.alternatives import sources
 from worker.archive.blobs.listing import Blob, Listing, list_blobs, walk
+from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Reader
-from worker.archive.playback.download import Download, Progress, Report, unseen
-from worker.archive.playback.grouping import DEFAULT_GAP, AudioFiles, audio_files, measured
+from worker.archive.playback.download import Download, Report
+from worker.archive.playback.grouping import DEFAULT_GAP, AudioFiles, audio_files
+from worker.archive.playback.measuring import measured
 from worker.archive.playback.saving import save
 from worker.archive.playback.selection import EVERYTHING, Selection, select, undecided
 from worker.archive.playback.timeline import Rules
@@ -20,8 +22,8 @@ from worker.archive.upkeep.copying import CopyReport, copy
 from worker.archive.upkeep.deletion import Deletion, delete_all, delete_chunks
 from worker.archive.upkeep.verification import NOTHING_KNOWN, Fingerprint, Verdict, verify
 from worker.errors import BadSelection, NothingStored
-from worker.settings import GAP_TOLERANCE
-from worker.stores import Store
+from worker.model.jitter import GAP_TOLERANCE
+from worker.stores.base import Store
 from worker.stream.tombstones import Tombstones
 
 

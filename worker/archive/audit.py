@@ -22,8 +22,8 @@ from worker.archive.blobs.alternatives import Source, sources
 from worker.archive.blobs.listing import Blob, list_blobs
 from worker.archive.blobs.provenance import COPIED
 from worker.archive.upkeep.continuity import Seam, Stretch, seams
-from worker.batching.batch import START, Conversation, EntryId
-from worker.stores import Store
+from worker.model.ids import START, Conversation, EntryId
+from worker.stores.base import Store
 from worker.stream.client import Client
 from worker.stream.conversation_view import Announced, ChunkFacts, HeldChunk, announcements, deletion, held_chunks
 from worker.stream.dead_letters import DeadLetters, Letter

@@ -3,83 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import NamedTuple
 
-from codec.entry import Chunk, End, Protection
+from codec.entry import CLEAR_PROTECTION, Chunk, End, Protection
 from codec.manifest import split
+from codec.names import Codec, Naming, object_name
 from codec.seqs import Span
 from codec.sessions import Numbers, note, session_name
+from worker.model.ids import Conversation, EntryId, entry_ms
+from worker.model.seal import Seal
+from worker.model.states import Trigger
 
 MAX_ENTRIES = 10_000
 """Chunks of one batch: seal and done step of more would hold Redis up, and nobody pushes less than 6 ms at a time."""
-
-EntryId = str
-"""Id of a stream entry, "milliseconds-sequence" on Redis' clock."""
-
-
-START: EntryId = "0-0"
-"""Before the first entry."""
-
-
-@dataclass(frozen=True, slots=True)
-class StreamIdentity:
-    """A stream's random id, and what was known of its entries at a moment.
-
-    `first` is the oldest one, `read_to` the last one that an owner had read. Redis may have forgotten what became of
-    entries up to `changed`; START if it never did. Entries up to `born` are older than the id: they may have been in a
-    stream whose id Redis has forgotten. `server` identifies the server process and its data's history.
-    """
-
-    stream: str
-    first: EntryId = START
-    read_to: EntryId = START
-    changed: EntryId = START
-    born: EntryId = START
-    server: str = ""
-
-
-def entry_ms(entry: EntryId) -> int:
-    """Redis' time in ms at which the entry was pushed."""
-    return int(entry.partition("-")[0])
-
-
-def last_of_ms(ms: int) -> EntryId:
-    """The greatest id of a millisecond."""
-    return f"{ms}-{2**64 - 1}"
-
-
-def entry_order(entry: EntryId) -> tuple[int, int]:
-    """Sort key: ids order as two numbers, not as text."""
-    ms, _, sequence = entry.partition("-")
-    return int(ms), int(sequence or 0)
-
-
-class Conversation(NamedTuple):
-    """What a batch belongs to."""
-
-    uid: str
-    conversation_id: str
-
-    def __str__(self) -> str:
-        return f"{self.uid}/{self.conversation_id}"
-
-    @property
-    def tombstones(self) -> tuple[str, str]:
-        """Under which a deletion of the user or of the conversation is recorded; ids hold no slash."""
-        return f"{self.uid}/", str(self)
-
-
-class Trigger(StrEnum):
-    """What closed a batch."""
-
-    AUDIO = "audio"  # BATCH_MAX_SECONDS of audio, gaps included
-    AGE = "age"  # BATCH_MAX_AGE since its first entry
-    BYTES = "bytes"  # BATCH_MAX_BYTES of PCM, or MAX_ENTRIES chunks
-    END = "end"  # the conversation ended
-    SHUTDOWN = "shutdown"  # the worker stops
-    FORMAT = "format"  # the next chunk has another sample rate or protection
-    GAP = "gap"  # the next chunk's timestamp is too far off to continue
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +127,32 @@ class Batch:
         """
         by_redis = (now_ms - self.opened_ms) / 1000
         return by_redis if by_redis >= 0 else now - self.opened_at
+
+
+def seal_of(batch: Batch, trigger: Trigger, codec: Codec, naming: Naming, stream: str) -> Seal:
+    """Fix a batch's composition and name."""
+    several = len(batch.entries) > 1
+    name = object_name(
+        *batch.conversation,
+        batch.start,
+        end=batch.last_start if several else None,
+        encrypted=batch.protection != CLEAR_PROTECTION,
+        codec=codec,
+        naming=naming,
+    )
+    return Seal(
+        object=name,
+        uid=batch.conversation.uid,
+        conversation_id=batch.conversation.conversation_id,
+        start=batch.start,
+        last_start=batch.last_start,
+        sample_rate=batch.sample_rate,
+        samples=batch.samples,
+        protection=batch.protection,
+        codec=codec,
+        trigger=trigger.value,
+        entries=tuple(batch.entries),
+        markers=tuple(batch.markers),
+        silences=dict(batch.silences),
+        stream=stream,
+    )

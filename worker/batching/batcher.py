@@ -11,13 +11,15 @@ from typing import Any, Protocol
 from codec.entry import Chunk, End, parse, partition_of
 from codec.errors import BadEntry
 from codec.names import Codec, Naming
-from worker.batching.batch import Batch, Conversation, EntryId, Limits, StreamIdentity, Trigger, entry_ms, entry_order
+from worker.batching.batch import Batch, Limits, seal_of
 from worker.batching.closed_batch import Closed
 from worker.batching.encoder import Recorder, Recording
 from worker.batching.resumed_batch import Item, Resumed
-from worker.delivery.sink import Stored
+from worker.model.ids import Conversation, EntryId, StreamIdentity, entry_ms, entry_order
 from worker.model.recent_chunks import History
-from worker.model.seal import Seal, seal_of
+from worker.model.seal import Seal
+from worker.model.states import Trigger
+from worker.model.stored_blob import Stored
 from worker.runtime.metrics import Metrics
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})

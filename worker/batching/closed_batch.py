@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from codec.sessions import Numbers
-from worker.batching.batch import START, EntryId
 from worker.batching.encoder import Recording
-from worker.delivery.sink import Stored
+from worker.model.ids import START, EntryId
 from worker.model.seal import Seal
+from worker.model.stored_blob import Stored
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from codec.entry import Chunk, End
 from codec.seqs import Span
 from codec.sessions import Numbers, note, session_name
-from worker.batching.batch import Conversation, EntryId, entry_order
 from worker.batching.encoder import Recording
+from worker.model.ids import Conversation, EntryId, entry_order
 from worker.model.seal import Seal
 
 

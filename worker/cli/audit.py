@@ -72,7 +72,7 @@ def audit(
 
 async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> Report:
     from worker.archive.audit import audit, collect
-    from worker.batching.batch import Conversation
+    from worker.model.ids import Conversation
     from worker.stream.client import Client, connect
     from worker.stream.keys import Keys
     from worker.stream.overview import Inspector
@@ -90,7 +90,7 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
 
 
 def _facts(report: Report) -> dict[str, Any]:
-    from worker.batching.batch import entry_ms
+    from worker.model.ids import entry_ms
 
     evidence = report.evidence
     undecided = {chunk.entry for chunk in report.undecided}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from worker.archive import Archive, Problem
     from worker.settings import Settings
-    from worker.stores import Store
+    from worker.stores.base import Store
 
 BARE_DATE = re.compile(r"\d{8}")
 """ISO 8601 without dashes; as Unix seconds it would be a day of the early seventies."""

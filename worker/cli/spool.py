@@ -163,7 +163,7 @@ def _facts(item: Item) -> dict[str, object]:
 
 
 def _line(item: Item) -> str:
-    from worker.batching.batch import entry_ms
+    from worker.model.ids import entry_ms
 
     pushed = options.shown(entry_ms(item.file.stem.first) / 1000)
     what = item.header.seal.object if item.header else f"{item.file.name}: {item.damage}"

@@ -10,8 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from worker.batching.batch import entry_ms
 from worker.cli.text import foreign, shown_bytes, shown_seconds
+from worker.model.ids import entry_ms
 from worker.operations.diagnosis import Concern
 from worker.spool import Summary
 from worker.stream.overview import Overview, PartitionView, WorkerView

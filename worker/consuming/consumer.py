@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import structlog
 
-from worker.batching.batch import EntryId
 from worker.batching.memory import MemoryBudget
 from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.errors import LeaseLost, StreamError
+from worker.model.ids import EntryId
 from worker.runtime.metrics import Metrics
 from worker.runtime.tasks import end
 from worker.stream.client import Client

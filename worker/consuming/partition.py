@@ -13,7 +13,6 @@ from functools import partial
 
 import structlog
 
-from worker.batching.batch import START, Conversation, EntryId, entry_ms
 from worker.batching.batcher import Intake
 from worker.batching.closed_batch import Closed
 from worker.batching.resumed_batch import Item, Resumed
@@ -23,6 +22,7 @@ from worker.delivery.delivery import Delivery
 from worker.delivery.loss_account import LossAccount
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
+from worker.model.ids import START, Conversation, EntryId, entry_ms
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import Entries, Entry, ReadRequest, size_of
 from worker.stream.leases import Lease

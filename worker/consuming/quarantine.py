@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
-from worker.batching.batch import Conversation, EntryId, entry_order
 from worker.batching.batcher import Intake
 from worker.batching.resumed_batch import Item, grouped
+from worker.model.ids import Conversation, EntryId, entry_order
 from worker.stream.entries import Entries
 from worker.stream.leases import Lease
 

@@ -11,9 +11,9 @@ from enum import StrEnum
 
 from codec.manifest import Manifest, digest_of, verified
 from codec.metadata import BlobMetadata
-from worker.batching.batch import START, EntryId, entry_order
+from worker.model.ids import START, EntryId, entry_order
 from worker.model.seal import Seal
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 
 
 class Verdict(StrEnum):

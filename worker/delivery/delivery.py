@@ -20,12 +20,13 @@ from codec.metadata import BlobMetadata
 from codec.names import parse_name
 from codec.sessions import to_text
 from worker import __version__
-from worker.batching.batch import Conversation, EntryId
 from worker.batching.closed_batch import Closed
 from worker.delivery.orphans import Orphans
-from worker.delivery.sink import Finished, Orphan, Pending, Placement, Stored
+from worker.delivery.sink import Finished, Pending, Placement
 from worker.errors import StreamError
+from worker.model.ids import Conversation, EntryId
 from worker.model.seal import Seal
+from worker.model.stored_blob import Orphan, Stored
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import DoneStep, Entries
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from worker.batching.batch import EntryId, entry_order
-from worker.delivery.sink import Orphan
+from worker.model.ids import EntryId, entry_order
+from worker.model.stored_blob import Orphan
 from worker.runtime.metrics import Metrics
 
 log = structlog.get_logger()

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import structlog
 
 from worker.delivery.loss_account import LossAccount
-from worker.delivery.sink import Orphan, Placement
+from worker.delivery.sink import Placement
 from worker.errors import StreamError
+from worker.model.stored_blob import Orphan
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import Entries
 

@@ -18,12 +18,13 @@ from codec.entry import CLEAR_PROTECTION, DEFAULT_PROTECTION, DEFAULT_SAMPLE_RAT
 from codec.manifest import Manifest, digest_of, verified
 from codec.metadata import BlobMetadata
 from codec.names import parse_name, prefix
-from worker.batching.batch import START, Conversation, EntryId, StreamIdentity, entry_ms, entry_order
-from worker.delivery.sink import Stored, remove_upload
+from worker.delivery.sink import remove_upload
 from worker.errors import SpoolRefused, StreamError
+from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_ms, entry_order
 from worker.model.seal import Seal
+from worker.model.stored_blob import Stored
 from worker.runtime.metrics import Metrics
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 from worker.stores.retrying import PatientStore
 from worker.stores.tombstones import Tombstone, read_tombstone
 from worker.stream.entries import SEEN_TTL, Entries

@@ -6,13 +6,11 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from codec.entry import CLEAR_PROTECTION
-from codec.names import Codec, Naming, format_timestamp, object_name, parse_name
-from worker.batching.batch import Conversation, EntryId, Trigger
+from codec.names import Codec, format_timestamp, parse_name
+from worker.model.ids import Conversation, EntryId
 
 if TYPE_CHECKING:
     from codec.entry import Protection
-    from worker.batching.batch import Batch
 
 SEAL_VERSION = 1
 
@@ -80,35 +78,6 @@ class Seal:
         known["entries"] = tuple(known["entries"].split())
         known["markers"] = tuple(known["markers"].split())
         return cls(**known, source=text.decode() if isinstance(text, bytes) else text)
-
-
-def seal_of(batch: Batch, trigger: Trigger, codec: Codec, naming: Naming, stream: str) -> Seal:
-    """Fix a batch's composition and name."""
-    several = len(batch.entries) > 1
-    name = object_name(
-        *batch.conversation,
-        batch.start,
-        end=batch.last_start if several else None,
-        encrypted=batch.protection != CLEAR_PROTECTION,
-        codec=codec,
-        naming=naming,
-    )
-    return Seal(
-        object=name,
-        uid=batch.conversation.uid,
-        conversation_id=batch.conversation.conversation_id,
-        start=batch.start,
-        last_start=batch.last_start,
-        sample_rate=batch.sample_rate,
-        samples=batch.samples,
-        protection=batch.protection,
-        codec=codec,
-        trigger=trigger.value,
-        entries=tuple(batch.entries),
-        markers=tuple(batch.markers),
-        silences=dict(batch.silences),
-        stream=stream,
-    )
 
 
 def later_name(name: str, step: int) -> str:

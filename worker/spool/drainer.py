@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import structlog
 
-from worker.batching.batch import entry_ms
 from worker.errors import SpoolDamaged, StoreError, StreamError
+from worker.model.ids import entry_ms
 from worker.runtime.metrics import Metrics
 from worker.spool.leftovers import Leftovers
 from worker.spool.names import SpoolFile, State

@@ -7,8 +7,8 @@ from functools import partial
 
 import structlog
 
-from worker.batching.batch import EntryId
 from worker.errors import SpoolDamaged, StreamError
+from worker.model.ids import EntryId
 from worker.spool.names import SpoolFile, Stem
 from worker.spool.record import read_record
 from worker.spool.spool import Spool

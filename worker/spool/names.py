@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
-from worker.batching.batch import Conversation, EntryId, entry_order
+from worker.model.ids import Conversation, EntryId, entry_order
 
 _ENTRY = r"[0-9]{1,19}-[0-9]{1,19}"
 _NAME = re.compile(

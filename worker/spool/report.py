@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.batching.batch import entry_ms
 from worker.errors import SpoolDamaged
+from worker.model.ids import entry_ms
 from worker.spool.names import SpoolFile, State
 from worker.spool.record import HEAD, Header, header_bytes, read_header, read_record
 from worker.spool.volume import Volume

@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from worker.delivery.conflict import judge
-from worker.delivery.sink import Finished, Pending, Stored, StorePlacement, report_conflict, stored_as_sealed, stored_by
+from worker.delivery.sink import Finished, Pending, StorePlacement, report_conflict, stored_as_sealed, stored_by
 from worker.errors import Outage, SpoolRefused
+from worker.model.stored_blob import Stored
 from worker.runtime.metrics import Metrics
 from worker.spool.record import record
 from worker.spool.spool import REST_SECONDS, Spool

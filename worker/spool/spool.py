@@ -12,13 +12,13 @@ from typing import TypeVar
 
 import structlog
 
-from worker.batching.batch import Conversation
 from worker.errors import SpoolDamaged, SpoolRefused
+from worker.model.ids import Conversation
 from worker.runtime.metrics import Metrics
 from worker.spool.names import Origin, State, Stem, conversation_digest
 from worker.spool.record import Header, Record, read_record, stem_of
 from worker.spool.volume import Listing, Volume
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 
 T = TypeVar("T")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codec.manifest import Manifest, claimed
-from worker.batching.batch import EntryId, entry_order
-from worker.delivery.sink import Attempt, Finished, Stored, erase_upload, remove_upload
+from worker.delivery.sink import Attempt, Finished, erase_upload, remove_upload
+from worker.model.ids import EntryId, entry_order
+from worker.model.stored_blob import Stored
 from worker.runtime.metrics import Metrics
 from worker.spool.record import Header, Record
 from worker.stores.monitored import WatchedStore

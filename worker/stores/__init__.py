@@ -1,73 +1,24 @@
-"""Where blobs live: one small protocol, and `open_store` that picks the implementation by URL."""
+"""Where blobs live: `open_store` picks the implementation by URL. Nothing here knows what a blob contains."""
 
 from __future__ import annotations
 
 import os
 import re
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from worker.errors import SettingsError
+from worker.stores.base import BlobInfo, Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator
 
 LONGEST_PREFIX = 440
 """Bytes that leave room for any blob's name, up to 570 of the 1,024 that Cloud Storage allows."""
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # https://cloud.google.com/storage/docs/buckets#naming
-
-
-@dataclass(frozen=True, slots=True)
-class BlobInfo:
-    """What a store knows of an object without reading it; `size` in bytes, `crc32c` of the stored bytes.
-
-    `generation` is another one whenever another object gets the name.
-    """
-
-    name: str
-    size: int
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    crc32c: int | None = None
-    generation: str = ""
-
-
-class Store(Protocol):
-    """A flat namespace of immutable objects. Repeating any call is safe.
-
-    Names are relative to the optional prefix of STORE_URL. Every method raises `StoreError` when the store is
-    unreachable or refuses; whether a failed `create` happened is then unknown, and repeating it tells.
-    """
-
-    async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
-        """Store `data` under a new name; durable and verified (CRC32C) on return. Raises `ObjectExists`."""
-
-    async def stat(self, name: str) -> BlobInfo | None:
-        """Describe one object; None if there is none."""
-
-    def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
-        """All objects whose name starts with `prefix` and comes after `after`, in name order, metadata included."""
-
-    async def read(self, name: str) -> bytes:
-        """The whole object, its CRC32C checked. Raises `ObjectMissing`."""
-
-    async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
-        """Copy inside the store, metadata kept or replaced; create-only. Raises `ObjectExists`, `ObjectMissing`."""
-
-    async def delete(self, name: str, generation: str | None = None) -> bool:
-        """Delete one object, or only this generation of it; False if there was none."""
-
-    async def check(self) -> None:
-        """Prove that the store exists and lets us in. Raises `SettingsError` naming STORE_URL, or `StoreError`."""
-
-    async def identity(self) -> str:
-        """Tells this store from another one that is found under the same STORE_URL later; empty if there is none."""
-
-    async def close(self) -> None:
-        """Release connections; idempotent."""
 
 
 def open_store(url: str, *, emulator_host: str | None = None) -> Store:

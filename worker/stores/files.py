@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import google_crc32c
 
 from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 from worker.stores.tree import METADATA, Found, Tree, blob_names
 
 if TYPE_CHECKING:

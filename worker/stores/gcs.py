@@ -20,7 +20,7 @@ from worker.stores.gcs_session import open_session
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from worker.stores import BlobInfo
+    from worker.stores.base import BlobInfo
 
 API_ROOT = "https://storage.googleapis.com"
 CONTENT_TYPE = "application/octet-stream"

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import StoreError
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 from worker.stores.gcs_errors import MAX_DETAIL
 
 if TYPE_CHECKING:

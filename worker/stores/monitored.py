@@ -13,7 +13,7 @@ import structlog
 
 from worker.errors import ObjectExists, ObjectMissing, StoreError
 from worker.runtime.metrics import Metrics
-from worker.stores import BlobInfo, Store
+from worker.stores.base import BlobInfo, Store
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import stamina
 
 from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 from worker.stores.monitored import StoreHealth, WatchedStore
 
 T = TypeVar("T")

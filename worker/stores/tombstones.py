@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
-from worker.batching.batch import entry_order
 from worker.errors import ObjectExists, ObjectMissing, StoreError
+from worker.model.ids import entry_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.batching.batch import EntryId
-    from worker.stores import Store
+    from worker.model.ids import EntryId
+    from worker.stores.base import Store
 
 FOLDER = "deleted"
 SPARE = ".next"

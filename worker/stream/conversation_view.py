@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES, Chunk, parse
 from codec.errors import BadEntry
 from codec.sessions import session_name
-from worker.batching.batch import Conversation, EntryId, entry_ms, entry_order
 from worker.errors import StreamError
+from worker.model.ids import Conversation, EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client
 from worker.stream.entries import MAX_ENTRY_BYTES, tombstone_position
 from worker.stream.keys import Keys

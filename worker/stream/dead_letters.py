@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.asyncio.client import Pipeline
 
-from worker.batching.batch import EntryId, entry_ms
+from worker.model.ids import EntryId, entry_ms
 from worker.stream.client import Call, Client, script, stream_error
 from worker.stream.conversation_view import PAGE, ChunkFacts
 from worker.stream.keys import Keys

@@ -12,8 +12,8 @@ from redis.asyncio.client import Pipeline
 
 from codec.entry import MAX_CHUNK_BYTES, Chunk, parse
 from codec.errors import BadEntry
-from worker.batching.batch import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
 from worker.errors import StreamError
+from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
 from worker.model.recent_chunks import MAX_BYTES
 from worker.model.seal import Seal
 from worker.stream.client import Call, Client, stream_error, texts

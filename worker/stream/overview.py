@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker.batching.batch import EntryId, entry_ms, entry_order
 from worker.errors import StreamError
+from worker.model.ids import EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import member_of, owner_of

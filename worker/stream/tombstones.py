@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from redis.asyncio.client import Pipeline
 
 from codec.entry import check_id, partition_of
-from worker.batching.batch import EntryId
+from worker.model.ids import EntryId
 from worker.stream.client import Call, Client, connect, script, stream_error, texts
 from worker.stream.config import record_or_check
 from worker.stream.keys import GROUP, Keys

@@ -17,8 +17,8 @@ from worker.stores.tombstones import FOLDER, Tombstone, find_tombstones, record_
 
 if TYPE_CHECKING:
     from codec.names import BlobName
-    from worker.batching.batch import EntryId
-    from worker.stores import BlobInfo, Store
+    from worker.model.ids import EntryId
+    from worker.stores.base import BlobInfo, Store
 
 KNOWN = "deletions-known"
 """Metadata of a converted blob: ids of the deletions that its maker knew of, joined by commas; NONE without any."""

@@ -13,7 +13,7 @@ from codec.metadata import BlobMetadata
 from codec.names import BlobName, Codec, Kind, parse_name, prefix
 from codec.opus import FRAMES_PER_SECOND, MAX_DECODED_SECONDS
 from worker.archive.blobs.retrying import pages
-from worker.stores import BlobInfo, Store
+from worker.stores.base import BlobInfo, Store
 
 SEGMENT_OVERHEAD = SEGMENT_LENGTH.size + NONCE_BYTES + TAG_BYTES
 

@@ -13,7 +13,7 @@ from codec.manifest import without_manifest
 from codec.names import BlobName, parse_name
 from worker.archive.blobs.known_deletions import KNOWN
 from worker.archive.blobs.listing import Blob
-from worker.stores import BlobInfo
+from worker.stores.base import BlobInfo
 
 FILE = "converted-from"
 CRC32C = "converted-crc32c"

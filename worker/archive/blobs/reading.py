@@ -16,7 +16,7 @@ from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.retrying import patiently
 from worker.errors import ObjectMissing, StoreError, Unreadable
 from worker.runtime.cpu import cpu_limit
-from worker.stores import Store
+from worker.stores.base import Store
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import stamina
 
 from worker.errors import StoreError
-from worker.stores import BlobInfo, Store
+from worker.stores.base import BlobInfo, Store
 
 T = TypeVar("T")
 

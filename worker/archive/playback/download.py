@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from codec.blob import Audio
-from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
+from codec.entry import SAMPLE_RATES
 from worker.archive.blobs.alternatives import Source
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.ordered import ordered
+from worker.archive.blobs.progress import Progress, unseen
+from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint
 from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.playback.overlaps import Heard, Span, longest
 from worker.archive.playback.resampling import Joiner
 from worker.archive.playback.selection import Selected, Selection
 from worker.archive.playback.timeline import Rules, Timeline, cropped
-
-AHEAD = 16
-"""Blobs that are read, or decoded and waiting for their turn, at once."""
-
-AHEAD_BYTES = 48 * 1024 * 1024
-"""Of memory that these may take together."""
-
-OPUS_EXPANSION = 16
-"""Decoded speech is about 13 times its Opus."""
-
-Progress = Callable[[int, int], None]
-"""Takes how many steps are done, and how many there are, 0 if nobody knows."""
-
-
-def unseen(done: int, total: int) -> None:
-    """Nobody watches the progress."""
 
 
 @dataclass(slots=True)
@@ -149,16 +135,3 @@ def highest_rate(sources: list[Source]) -> int:
     """The rate at which nothing of the sources is lost, up to the highest that pushers may use."""
     found = max(blob.sample_rate for source in sources for blob in source.alternatives)
     return min(found, max(SAMPLE_RATES))
-
-
-def footprint(source: Source) -> int:
-    """About the bytes that fetching a source takes at its height: stored, decrypted and decoded."""
-    return max(footprint_of(blob) for blob in source.alternatives)
-
-
-def footprint_of(blob: Blob) -> int:
-    """The same for one blob."""
-    if blob.codec == "pcm":
-        return 3 * blob.info.size
-    decoded = (blob.samples or 0) * BYTES_PER_SAMPLE
-    return 2 * blob.info.size + 2 * (decoded or OPUS_EXPANSION * blob.info.size)

@@ -15,7 +15,7 @@ from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.blobs.similarity import holds
 from worker.archive.playback.timeline import cropped
 from worker.errors import Unreadable
-from worker.settings import GAP_TOLERANCE
+from worker.model.jitter import GAP_TOLERANCE
 
 MOST_GOING_ON = 16
 """Spans that overlap at one moment and are kept for comparison: memory stays flat whatever the names say."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from codec.blob import Audio
 from codec.entry import BYTES_PER_SAMPLE
-from worker.settings import GAP_TOLERANCE
+from worker.model.jitter import GAP_TOLERANCE
 
 LONGEST_FILL = 24 * 3600.0
 """Seconds: no recording has a longer pause, but a wrong timestamp may ask for thousands of years."""

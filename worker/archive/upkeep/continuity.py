@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from codec.errors import BadName
 from codec.names import parse_name
-from worker.settings import GAP_TOLERANCE
+from worker.model.jitter import GAP_TOLERANCE
 
 
 class Stretch(NamedTuple):

@@ -28,7 +28,7 @@ from worker.archive.blobs.retrying import patiently
 from worker.archive.blobs.similarity import QUIET, holds
 from worker.errors import ObjectExists, Unreadable
 from worker.runtime.cpu import cpu_limit
-from worker.stores import BlobInfo, Store
+from worker.stores.base import BlobInfo, Store
 
 DELETED = "deleted meanwhile: what was made of it is removed; if it is still there, convert again"
 

@@ -14,13 +14,13 @@ import google_crc32c
 from codec.names import BlobName, format_timestamp, parse_name
 from worker.archive.blobs.listing import Blob, Stranger, list_blobs
 from worker.archive.blobs.ordered import ordered
+from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.provenance import Origin, copy_metadata
 from worker.archive.blobs.reading import Problem
 from worker.archive.blobs.retrying import patiently
-from worker.archive.playback.download import Progress, unseen
 from worker.errors import NothingStored, ObjectExists, ObjectMissing, StoreError
 from worker.model.seal import later_name
-from worker.stores import Store
+from worker.stores.base import Store
 
 COPIES = 16
 """Copies at once."""

@@ -16,11 +16,11 @@ from codec.errors import BadName
 from codec.names import FOLDER, format_timestamp, parse_name, prefix
 from worker.archive.blobs.known_deletions import record_deletion
 from worker.archive.blobs.ordered import ordered
+from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.retrying import PASSING, pages, patiently
-from worker.archive.playback.download import Progress, unseen
-from worker.batching.batch import EntryId
 from worker.errors import StoreError
-from worker.stores import BlobInfo, Store
+from worker.model.ids import EntryId
+from worker.stores.base import BlobInfo, Store
 from worker.stream.tombstones import Tombstones
 
 FOLDERS = (FOLDER, "audio", "merged")

@@ -13,10 +13,10 @@ from codec.container import HEADER, PACKET_LENGTH, packets, read_header, renditi
 from codec.entry import BYTES_PER_SAMPLE
 from worker.archive.blobs.listing import Blob, Stranger, walk
 from worker.archive.blobs.ordered import ordered
+from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint_of
 from worker.archive.blobs.reading import Reader
-from worker.archive.playback.download import AHEAD, AHEAD_BYTES, footprint_of
 from worker.errors import Unreadable
-from worker.stores import Store
+from worker.stores.base import Store
 
 
 class Fingerprint(NamedTuple):

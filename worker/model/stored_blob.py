@@ -1,0 +1,45 @@
+"""Where the audio of a batch is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from codec.metadata import BlobMetadata
+from worker.model.ids import EntryId
+from worker.model.seal import Seal
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the audio is, which entries are in it, and whether all of the batch are among them.
+
+    `upload` identifies the object, whatever else gets its name later; `created` says that this batch's own upload has
+    made it. `identities` are those of the chunks that are known to be in it. `spooled` says that the object will appear
+    later, and under a later name should this one be taken. `orphan` says that its seal was gone when it was there.
+    """
+
+    name: str
+    size: int
+    metadata: BlobMetadata
+    covered: Sequence[EntryId]
+    upload: str
+    complete: bool = True
+    created: bool = False
+    spooled: bool = False
+    identities: bytes = b""
+    orphan: Orphan | None = None
+
+
+@dataclass(slots=True)
+class Orphan:
+    """An object that its maker's seal does not stand for any more.
+
+    `fate` is "waiting" until it is known. `missing` are its entries that Redis has lost: they are only in this object.
+    """
+
+    partition: int
+    seal: Seal
+    stored: Stored
+    fate: str = "waiting"
+    missing: set[EntryId] = field(default_factory=set)
