@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import google_crc32c
 
-from codec.errors import BadEntry, shown
+from codec.errors import BadEntry, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,11 +72,11 @@ class Chunk:
         _check_ids(self.uid, self.conversation_id)
         _check_pcm(self.pcm)
         if not (self.timestamp >= 0 and round(self.timestamp, 3) < MAX_TIMESTAMP):
-            raise BadEntry(f"timestamp {shown(self.timestamp)} is not Unix seconds")
+            raise BadEntry(f"timestamp {escaped(self.timestamp)} is not Unix seconds")
         if self.sample_rate not in SAMPLE_RATES:
-            raise BadEntry(f"sample_rate {shown(self.sample_rate)} is not supported")
+            raise BadEntry(f"sample_rate {escaped(self.sample_rate)} is not supported")
         if self.protection not in PROTECTIONS:
-            raise BadEntry(f"protection {shown(self.protection)} is unknown")
+            raise BadEntry(f"protection {escaped(self.protection)} is unknown")
         _check_number(self.seq, self.session)
 
     @property
@@ -169,7 +169,7 @@ def check_id(value: str, what: str) -> None:
     if size > MAX_ID_BYTES:
         raise BadEntry(f"{what} has {size} bytes, more than {MAX_ID_BYTES}")
     if value in (".", "..") or _FORBIDDEN_IN_IDS.search(value):
-        raise BadEntry(f"{what} {shown(value)} can't be part of an object name")
+        raise BadEntry(f"{what} {escaped(value)} can't be part of an object name")
 
 
 def partition_of(conversation_id: str, partitions: int) -> int:
@@ -180,7 +180,7 @@ def partition_of(conversation_id: str, partitions: int) -> int:
 def _parse_end(fields: Mapping[bytes, bytes]) -> End:
     _check_field_names(fields, required=END_FIELDS, optional=OPTIONAL_END_FIELDS)
     if fields[b"end"] != b"1":
-        raise BadEntry(f"end {shown(fields[b'end'])} is not 1")
+        raise BadEntry(f"end {escaped(fields[b'end'])} is not 1")
     return End(
         uid=_text(fields, b"uid"),
         conversation_id=_text(fields, b"conversation_id"),
@@ -214,7 +214,7 @@ def _check_field_names(
             raise BadEntry(f"{name.decode()} is missing")
     for name in fields:
         if name not in required and name not in optional:
-            raise BadEntry(f"field {shown(name)} does not belong in this kind of entry")
+            raise BadEntry(f"field {escaped(name)} does not belong in this kind of entry")
 
 
 def _check_ids(uid: str, conversation_id: str) -> None:
@@ -224,7 +224,7 @@ def _check_ids(uid: str, conversation_id: str) -> None:
 
 def _check_number(seq: int | None, session: bytes | None) -> None:
     if seq is not None and not 0 <= seq <= MAX_SEQ:
-        raise BadEntry(f"seq {shown(seq)} is not a counter")
+        raise BadEntry(f"seq {escaped(seq)} is not a counter")
     if session is not None and not 0 < len(session) <= MAX_SESSION_BYTES:
         raise BadEntry(f"session has {len(session)} bytes; it needs 1 to {MAX_SESSION_BYTES}")
 
@@ -251,12 +251,12 @@ def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
     try:
         return fields[name].decode()
     except UnicodeDecodeError:
-        raise BadEntry(f"{name.decode()} {shown(fields[name])} is not UTF-8") from None
+        raise BadEntry(f"{name.decode()} {escaped(fields[name])} is not UTF-8") from None
 
 
 def _timestamp(value: bytes) -> float:
     if not _TIMESTAMP.fullmatch(value):
-        raise BadEntry(f"timestamp {shown(value)} is not Unix seconds as decimal text")
+        raise BadEntry(f"timestamp {escaped(value)} is not Unix seconds as decimal text")
     return float(value)
 
 
@@ -264,7 +264,7 @@ def _sample_rate(value: bytes | None) -> int:
     if value is None:
         return DEFAULT_SAMPLE_RATE
     if value not in _SAMPLE_RATES:
-        raise BadEntry(f"sample_rate {shown(value)} is not supported")
+        raise BadEntry(f"sample_rate {escaped(value)} is not supported")
     return _SAMPLE_RATES[value]
 
 
@@ -272,7 +272,7 @@ def _protection(value: bytes | None) -> Protection:
     if value is None:
         return DEFAULT_PROTECTION
     if value not in _PROTECTIONS:
-        raise BadEntry(f"protection {shown(value)} is unknown")
+        raise BadEntry(f"protection {escaped(value)} is unknown")
     return _PROTECTIONS[value]
 
 
@@ -280,5 +280,5 @@ def _seq(value: bytes | None) -> int | None:
     if value is None:
         return None
     if not _SEQ.fullmatch(value):
-        raise BadEntry(f"seq {shown(value)} is not a counter")
+        raise BadEntry(f"seq {escaped(value)} is not a counter")
     return int(value)

@@ -15,7 +15,7 @@ from __future__ import annotations
 SHOWN_CHARACTERS = 40
 
 
-def shown(value: object) -> str:
+def escaped(value: object) -> str:
     """Text of an untrusted value for a message: escaped, plain ASCII, at most 40 characters."""
     clipped = value[:SHOWN_CHARACTERS] if isinstance(value, str | bytes) else value
     text = ascii(clipped)

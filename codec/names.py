@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Literal
 
 from codec.entry import MAX_TIMESTAMP, check_id
-from codec.errors import BadEntry, BadName, shown
+from codec.errors import BadEntry, BadName, escaped
 
 FOLDER = "chunks"
 
@@ -89,7 +89,7 @@ def format_timestamp(seconds: float) -> str:
         BadName: the time is negative, infinite or not a number.
     """
     if not 0 <= seconds < MAX_TIMESTAMP:
-        raise BadName(f"{shown(seconds)} is not Unix seconds")
+        raise BadName(f"{escaped(seconds)} is not Unix seconds")
     return f"{abs(seconds):.3f}"
 
 
@@ -128,18 +128,18 @@ def parse_name(name: str) -> BlobName:
     """
     parts = name.split("/")
     if len(parts) != 4 or parts[0] != FOLDER:
-        raise BadName(f"{shown(name)} is not {FOLDER}/uid/conversation/file")
+        raise BadName(f"{escaped(name)} is not {FOLDER}/uid/conversation/file")
     _, uid, conversation_id, file = parts
     _check_ids(uid, conversation_id)
     kind = _kind_of(file)
     stem = file.removesuffix(kind.extension)
     first, dash, last = stem.partition("-")
     if dash and not kind.batch:
-        raise BadName(f"{shown(file)} has a range, but is no batch")
+        raise BadName(f"{escaped(file)} has a range, but is no batch")
     start = _seconds(first)
     end = _seconds(last) if dash else None
     if end is not None and end < start:
-        raise BadName(f"the range of {shown(file)} ends before it starts")
+        raise BadName(f"the range of {escaped(file)} ends before it starts")
     return BlobName(uid, conversation_id, start, end, kind, stem)
 
 
@@ -147,12 +147,12 @@ def _kind_of(file: str) -> Kind:
     for kind in _LONGEST_EXTENSION_FIRST:
         if file.endswith(kind.extension):
             return kind
-    raise BadName(f"{shown(file)} has none of the known extensions")
+    raise BadName(f"{escaped(file)} has none of the known extensions")
 
 
 def _seconds(text: str) -> float:
     if not _DECIMAL.fullmatch(text) or (seconds := float(text)) >= MAX_TIMESTAMP:
-        raise BadName(f"{shown(text)} is not a time in seconds")
+        raise BadName(f"{escaped(text)} is not a time in seconds")
     return seconds
 
 

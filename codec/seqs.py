@@ -83,7 +83,7 @@ def to_text(spans: Sequence[Span]) -> str | None:
     """The spans as metadata; None without numbers, and only their count (`#500`) when the text would be too long."""
     if not spans:
         return None
-    text = shown(merged(spans))
+    text = format_spans(merged(spans))
     return text if len(text) <= MAX_TEXT_BYTES else f"#{count(spans)}"
 
 
@@ -96,6 +96,6 @@ def from_text(text: str | None) -> list[Span] | None:
     return spans if all(span.first <= span.last for span in spans) else None
 
 
-def shown(spans: Iterable[Span]) -> str:
+def format_spans(spans: Iterable[Span]) -> str:
     """Spans for a reader: "0-4,6-11"."""
     return ",".join(map(str, spans))

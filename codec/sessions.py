@@ -58,4 +58,4 @@ def count(numbers: Mapping[str, Sequence[Span]]) -> int:
 
 
 def _spans(spans: Sequence[Span]) -> str:
-    return seqs.shown(seqs.merged(spans))
+    return seqs.format_spans(seqs.merged(spans))

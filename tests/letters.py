@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.settings import Settings
 from worker.stream.client import Client, connect
-from worker.stream.dead_letters import DeadLetters, Letter
+from worker.stream.dead_letters import DeadLetter, DeadLetters
 from worker.stream.entries import Entries
 from worker.stream.keys import Keys
 from worker.stream.leases import Lease, Leases
@@ -40,13 +40,13 @@ class Cemetery:
         entry: bytes = await redis.execute_command("XADD", self.keys.stream(partition), "*", *fields)
         return entry.decode()
 
-    async def bury(self, fields: Fields, reason: str = "a test", partition: int = 0) -> str:
+    async def dead_letter(self, fields: Fields, reason: str = "a test", partition: int = 0) -> str:
         """Push an entry and move it to the dead letters; returns the id under which it was pushed."""
         entry = await self.push(fields, partition)
         async with self.owned(partition) as (lease, entries):
             await entries.take_over(lease)
             await entries.accept([(lease, [entry])])
-            assert await entries.bury(lease, {entry: reason}) == 1
+            assert await entries.dead_letter(lease, {entry: reason}) == 1
         return entry
 
     async def ids(self, partition: int = 0) -> list[str]:
@@ -63,7 +63,7 @@ class Cemetery:
         yield lease, Entries(self.client, self.keys, "somebody")
         await leases.release(lease)
 
-    async def found(self, partition: int = 0) -> list[Letter]:
+    async def found(self, partition: int = 0) -> list[DeadLetter]:
         return [letter async for letter in self.letters.list(partition)]
 
     async def raw(self, key: str) -> list[list[bytes]]:

@@ -19,7 +19,7 @@ from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.harness import Rig
 from tests.letters import cemetery_of
-from worker.archive.audit import Evidence, Report, audit
+from worker.archive.audit import AuditReport, Evidence, audit_conversation
 from worker.archive.blobs.listing import Blob
 from worker.model.ids import Conversation
 from worker.settings import Settings
@@ -28,7 +28,7 @@ from worker.stores.base import BlobInfo
 from worker.stream import conversation_view as facts_of_entries
 from worker.stream.client import Call, Client, connect
 from worker.stream.conversation_view import Announced, ChunkFacts, HeldChunk
-from worker.stream.dead_letters import Letter
+from worker.stream.dead_letters import DeadLetter
 from worker.stream.reply_limit import at_most
 
 MakeSettings = Callable[..., Settings]
@@ -65,21 +65,21 @@ def holding(*identities: bytes, secret: str = TEST_SECRET) -> dict[str, str]:
     return Manifest.of("5d" * 16, b"".join(identities), 1000, 7).to_mapping("u", "c", secret)
 
 
-def letter(seq: int | None) -> Letter:
-    return Letter(0, "9-1", "poison", "8-0", 100, 5, "u", "c", facts(seq))
+def letter(seq: int | None) -> DeadLetter:
+    return DeadLetter(0, "9-1", "poison", "8-0", 100, 5, "u", "c", facts(seq))
 
 
 def judged(
-    *evidence: Blob | HeldChunk | Letter,
+    *evidence: Blob | HeldChunk | DeadLetter,
     last_seq: int | None = None,
     deleted: str | None = None,
     secrets: Sequence[str] = (),
-) -> Report:
-    return audit(
+) -> AuditReport:
+    return audit_conversation(
         Evidence(
             [item for item in evidence if isinstance(item, Blob)],
             [item for item in evidence if isinstance(item, HeldChunk)],
-            [item for item in evidence if isinstance(item, Letter)],
+            [item for item in evidence if isinstance(item, DeadLetter)],
             deleted,
             secrets=secrets,
         ),
@@ -122,7 +122,7 @@ def test_consecutive_numbers_prove_a_conversation_complete() -> None:
         (judged(blob(0), blob(2)), "audio over audio for 3.0 s in 1 places, and no seq to tell why"),
     ],
 )
-def test_whatever_speaks_against_completeness_is_told(report: Report, problem: str) -> None:
+def test_whatever_speaks_against_completeness_is_told(report: AuditReport, problem: str) -> None:
     assert problem in list(report.problems())
     assert not report.complete
 
@@ -221,7 +221,7 @@ def test_numbers_excuse_a_pause_of_the_pusher() -> None:
     report = judged(blob(0, "0-4"), blob(100, "5-9"))
 
     assert report.complete
-    assert [(seam.ended, seam.seconds) for seam in report.seams] == [(5.0, 95.0)]
+    assert [(discontinuity.ended, discontinuity.seconds) for discontinuity in report.discontinuities] == [(5.0, 95.0)]
 
 
 def test_jitter_of_timestamps_is_no_gap() -> None:
@@ -235,22 +235,22 @@ def test_blob_beside_the_one_it_was_converted_from_counts_once(seqs: str | None)
     report = judged(old, blob(0, seqs), blob(5, seqs and "5-9"))
 
     assert list(report.problems()) == []
-    assert report.seams == []
+    assert report.discontinuities == []
 
 
-def test_length_that_only_a_twin_tells_is_told() -> None:
+def test_length_that_only_a_duplicate_tells_is_told() -> None:
     name, described = "chunks/u/c/0.000", blob(5)
-    twins = [Blob.of(BlobInfo(f"{name}.bin", 160_000)), Blob.of(BlobInfo(f"{name}.opus", 1000))]
+    duplicates = [Blob.of(BlobInfo(f"{name}.bin", 160_000)), Blob.of(BlobInfo(f"{name}.opus", 1000))]
 
-    assert judged(*twins, described).complete
-    assert not judged(*twins, blob(20)).complete
+    assert judged(*duplicates, described).complete
+    assert not judged(*duplicates, blob(20)).complete
 
 
 def test_singles_beside_the_range_that_was_made_of_them_are_no_overlap() -> None:
     singles = [Blob.of(BlobInfo(f"chunks/u/c/{start:.3f}.bin", 160_000)) for start in (1000, 1005)]
     whole = Blob.of(BlobInfo("chunks/u/c/1000.000-1005.000.batch.bin", 320_000))
 
-    assert judged(singles[0], whole, singles[1], blob(1010)).seams == []
+    assert judged(singles[0], whole, singles[1], blob(1010)).discontinuities == []
 
 
 @pytest.fixture
@@ -326,7 +326,7 @@ async def test_audio_is_told_wherever_it_is(rig: Rig) -> None:
     await rig.push(*spoken(3, 4))
     fields = [part for field in spoken(5, 5)[0].fields().items() for part in field]
     async with cemetery_of(rig.settings()) as cemetery:
-        await cemetery.bury(fields, partition=rig.partition("c"))
+        await cemetery.dead_letter(fields, partition=rig.partition("c"))
     await rig.push(Chunk("somebody else", "c", 0.0, b"12", seq=9))
 
     code, answer = await asked(rig, "--last-seq", "6")
@@ -454,7 +454,7 @@ async def test_conversation_without_numbers_is_judged_by_time(rig: Rig) -> None:
     code, answer = await asked(rig)
 
     assert code == 1
-    assert answer["seams"] == [{"start": 1006.0, "seconds": 14.0}]
+    assert answer["discontinuities"] == [{"start": 1006.0, "seconds": 14.0}]
 
 
 async def test_table_shows_blobs_and_the_verdict(rig: Rig) -> None:

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.entry import Chunk
-from worker.batching.batch import MAX_ENTRIES, Batch, Limits
+from worker.batching.batch import MAX_ENTRIES, Batch, BatchLimits
 from worker.model.ids import Conversation, entry_ms, entry_order
 from worker.model.states import Trigger
 
-LIMITS = Limits(max_seconds=60.0, max_age=60.0, max_bytes=8 * 1024 * 1024, gap_tolerance=2.0)
+LIMITS = BatchLimits(max_seconds=60.0, max_age=60.0, max_bytes=8 * 1024 * 1024, gap_tolerance=2.0)
 
 
 def chunk(timestamp: float, seconds: float = 5.0, *, rate: int = 16000, protection: str = "enhanced") -> Chunk:
@@ -88,8 +88,8 @@ def test_batch_is_full_at_exactly_its_seconds() -> None:
 def test_silence_counts_as_audio_and_not_as_bytes() -> None:
     batch = batch_of(chunk(100), chunk(155))
     assert batch.full(LIMITS) is Trigger.AUDIO
-    assert batch.full(Limits(61, 60, 320_000, 2)) is Trigger.BYTES
-    assert batch.full(Limits(61, 60, 320_001, 2)) is None
+    assert batch.full(BatchLimits(61, 60, 320_000, 2)) is Trigger.BYTES
+    assert batch.full(BatchLimits(61, 60, 320_001, 2)) is None
 
 
 def test_batch_of_countless_tiny_chunks_is_full() -> None:
@@ -111,7 +111,7 @@ def test_samples_add_up_whatever_the_sizes_of_the_chunks(sizes: list[int], rate:
     batch = Batch.of(chunk(1000, sizes[0] / rate, rate=rate))
     for number, size in enumerate(sizes):
         following = Chunk("u", "c", 1000 + sum(sizes[:number]) / rate, bytes(2 * size), rate)
-        verdict = batch.silence_before(following, Limits(10_000, 60, 10**9, 2.0))
+        verdict = batch.silence_before(following, BatchLimits(10_000, 60, 10**9, 2.0))
         assert verdict == 0
         batch.add(f"1-{number}", following, following.identity(), verdict)
     assert batch.samples == sum(sizes)

@@ -16,7 +16,7 @@ from worker.errors import StreamError
 from worker.model.ids import Conversation
 from worker.settings import Settings
 from worker.stream.conversation_view import PAGE
-from worker.stream.dead_letters import Outcome
+from worker.stream.dead_letters import ReplayOutcome
 
 MakeSettings = Callable[..., Settings]
 
@@ -46,10 +46,10 @@ def chunk(conversation_id: str = "c", seq: int = 0, **changes: str) -> list[byte
     ],
 )
 async def test_replay_restores_an_entry_exactly(cemetery: Cemetery, fields: Fields) -> None:
-    await cemetery.bury(fields)
+    await cemetery.dead_letter(fields)
     (letter,) = await cemetery.found()
 
-    assert await cemetery.letters.replay(letter) is Outcome.REPLAYED
+    assert await cemetery.letters.replay(letter) is ReplayOutcome.REPLAYED
 
     assert await cemetery.raw(cemetery.keys.stream(0)) == [fields]
     assert await cemetery.found() == []
@@ -57,23 +57,23 @@ async def test_replay_restores_an_entry_exactly(cemetery: Cemetery, fields: Fiel
 
 @pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
 async def test_replay_after_a_lost_reply_pushes_nothing_twice(cemetery: Cemetery, fields: Fields) -> None:
-    await cemetery.bury(fields)
+    await cemetery.dead_letter(fields)
     (letter,) = await cemetery.found()
     await cemetery.letters.replay(letter)
 
-    assert await cemetery.letters.replay(letter) is Outcome.GONE
+    assert await cemetery.letters.replay(letter) is ReplayOutcome.GONE
 
     assert len(await cemetery.raw(cemetery.keys.stream(0))) == 1
 
 
 @pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
 async def test_of_many_replays_at_once_one_succeeds(cemetery: Cemetery, fields: Fields) -> None:
-    await cemetery.bury(fields)
+    await cemetery.dead_letter(fields)
     (letter,) = await cemetery.found()
 
     outcomes = await asyncio.gather(*(cemetery.letters.replay(letter) for _ in range(8)))
 
-    assert sorted(outcomes) == [Outcome.GONE] * 7 + [Outcome.REPLAYED]
+    assert sorted(outcomes) == [ReplayOutcome.GONE] * 7 + [ReplayOutcome.REPLAYED]
     assert await cemetery.raw(cemetery.keys.stream(0)) == [fields]
 
 
@@ -83,7 +83,7 @@ async def test_full_redis_refuses_a_replay_and_keeps_the_letter(
 ) -> None:
     server = own_redis()
     async with cemetery_of(settings(redis_url=server.url)) as cemetery:
-        await cemetery.bury(fields)
+        await cemetery.dead_letter(fields)
         (letter,) = await cemetery.found()
         await cemetery.client.redis.config_set("maxmemory", "1mb")
 
@@ -95,7 +95,7 @@ async def test_full_redis_refuses_a_replay_and_keeps_the_letter(
 
 
 async def test_replayed_poison_can_be_quarantined_again(cemetery: Cemetery) -> None:
-    await cemetery.bury(chunk(), "poison")
+    await cemetery.dead_letter(chunk(), "poison")
     conversation = Conversation("u", "c")
     (letter,) = await cemetery.found()
     await cemetery.letters.replay(letter)
@@ -106,24 +106,24 @@ async def test_replayed_poison_can_be_quarantined_again(cemetery: Cemetery) -> N
             survivors = (await entries.take_over(lease)).survivors
             await entries.accept([(lease, await cemetery.ids())])
             if survivors:
-                tries.append(await entries.begin_trial(lease, conversation))
+                tries.append(await entries.mark_suspect(lease, conversation))
     async with cemetery.owned() as (lease, entries):
-        assert await entries.bury(lease, dict.fromkeys(survivors, "poison again")) == 1
+        assert await entries.dead_letter(lease, dict.fromkeys(survivors, "poison again")) == 1
 
     (again,) = await cemetery.found()
     assert tries == [1, 2, 3]
     assert again.reason == "poison again"
-    assert await cemetery.letters.replay(again) is Outcome.REPLAYED
+    assert await cemetery.letters.replay(again) is ReplayOutcome.REPLAYED
     assert await cemetery.raw(cemetery.keys.stream(0)) == [[_bytes(part) for part in chunk()]]
 
 
 @pytest.mark.parametrize("tombstone", ["u/", "u/c"], ids=["user", "conversation"])
 async def test_deleted_audio_does_not_come_back(cemetery: Cemetery, tombstone: str) -> None:
-    entry = await cemetery.bury(chunk())
+    entry = await cemetery.dead_letter(chunk())
     (letter,) = await cemetery.found()
     await cemetery.client.redis.hset(cemetery.keys.deleted(0), tombstone, entry.partition("-")[0])
 
-    assert await cemetery.letters.replay(letter) is Outcome.DELETED
+    assert await cemetery.letters.replay(letter) is ReplayOutcome.DELETED
 
     assert await cemetery.raw(cemetery.keys.stream(0)) == []
     assert await cemetery.found() == [letter]
@@ -134,11 +134,11 @@ async def test_letter_that_no_worker_wrote_is_shown_and_not_pushed(cemetery: Cem
     (letter,) = await cemetery.found()
 
     assert (letter.reason, letter.uid) == ("", "u")
-    assert await cemetery.letters.replay(letter) is Outcome.FOREIGN
+    assert await cemetery.letters.replay(letter) is ReplayOutcome.FOREIGN
 
 
 async def test_letters_are_listed_in_order_over_many_pages(cemetery: Cemetery) -> None:
-    entries = [await cemetery.bury(chunk(seq=seq), f"reason {seq}") for seq in range(2 * PAGE)]
+    entries = [await cemetery.dead_letter(chunk(seq=seq), f"reason {seq}") for seq in range(2 * PAGE)]
 
     letters = await cemetery.found()
 
@@ -148,7 +148,7 @@ async def test_letters_are_listed_in_order_over_many_pages(cemetery: Cemetery) -
 
 async def test_letter_tells_whose_it_is_and_what_it_holds(cemetery: Cemetery) -> None:
     fields = chunk("talk", seq=7, sample_rate="8000")
-    await cemetery.bury(fields, "too loud")
+    await cemetery.dead_letter(fields, "too loud")
 
     (letter,) = await cemetery.found()
 
@@ -158,7 +158,7 @@ async def test_letter_tells_whose_it_is_and_what_it_holds(cemetery: Cemetery) ->
 
 
 async def test_hostile_fields_are_listed(cemetery: Cemetery) -> None:
-    await cemetery.bury([b"uid", b"\xff" * 5000, b"seq", b"-1", b"timestamp", b"nan", b"sample_rate", b"0"])
+    await cemetery.dead_letter([b"uid", b"\xff" * 5000, b"seq", b"-1", b"timestamp", b"nan", b"sample_rate", b"0"])
 
     (letter,) = await cemetery.found()
 
@@ -169,12 +169,12 @@ async def test_hostile_fields_are_listed(cemetery: Cemetery) -> None:
 def buried(settings: Settings, *letters: tuple[list[bytes | str], str, int]) -> None:
     """Bury (fields, reason, partition)s for a command to find."""
 
-    async def bury() -> None:
+    async def dead_letter() -> None:
         async with cemetery_of(settings) as cemetery:
             for letter in letters:
-                await cemetery.bury(*letter)
+                await cemetery.dead_letter(*letter)
 
-    asyncio.run(bury())
+    asyncio.run(dead_letter())
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from codec.errors import EncodingFailed
 from codec.opus import Encoder, decode
 from tests.speech import speech
-from worker.batching.encoder import ENCODER_STATE_BYTES, PcmEncoder, Recorder, Recording
+from worker.batching.encoder import ENCODER_STATE_BYTES, BatchEncoder, EncoderPool, PcmEncoder
 from worker.batching.memory import READ_AHEAD, MemoryBudget
 
 
@@ -28,8 +28,8 @@ def budget() -> MemoryBudget:
 
 
 @pytest.fixture
-def recorder(pool: ThreadPoolExecutor, budget: MemoryBudget) -> Recorder:
-    return Recorder(partial(Encoder, complexity=0), pool, budget)
+def recorder(pool: ThreadPoolExecutor, budget: MemoryBudget) -> EncoderPool:
+    return EncoderPool(partial(Encoder, complexity=0), pool, budget)
 
 
 class Slow(PcmEncoder):
@@ -48,7 +48,7 @@ class Slow(PcmEncoder):
         super().encode(pcm)
 
 
-async def test_pieces_are_encoded_in_order_whatever_their_number(recorder: Recorder) -> None:
+async def test_pieces_are_encoded_in_order_whatever_their_number(recorder: EncoderPool) -> None:
     recording = recorder.start("pcm", 16000)
     pieces = [speech(0.01, offset=number) for number in range(300)]
     for piece in pieces:
@@ -57,14 +57,14 @@ async def test_pieces_are_encoded_in_order_whatever_their_number(recorder: Recor
     assert recording.samples == 300 * 160
 
 
-async def test_silence_comes_before_its_piece(recorder: Recorder) -> None:
+async def test_silence_comes_before_its_piece(recorder: EncoderPool) -> None:
     recording = recorder.start("pcm", 8000)
     recording.append(b"ab")
     recording.append(b"cd", silence=3)
     assert await recording.finish() == b"ab" + bytes(6) + b"cd"
 
 
-async def test_opus_is_the_same_as_encoded_at_once(recorder: Recorder) -> None:
+async def test_opus_is_the_same_as_encoded_at_once(recorder: EncoderPool) -> None:
     source = speech(3)
     recording = recorder.start("opus", 16000)
     for start in range(0, len(source), 10_002):
@@ -76,7 +76,7 @@ async def test_opus_is_the_same_as_encoded_at_once(recorder: Recorder) -> None:
     assert len(decode(container, pre_skip=recording.pre_skip, samples=recording.samples)) == len(source)
 
 
-async def test_recordings_are_encoded_side_by_side(recorder: Recorder) -> None:
+async def test_recordings_are_encoded_side_by_side(recorder: EncoderPool) -> None:
     recordings = [recorder.start("opus", 16000) for _ in range(8)]
     for second in range(3):
         for number, recording in enumerate(recordings):
@@ -85,7 +85,9 @@ async def test_recordings_are_encoded_side_by_side(recorder: Recorder) -> None:
     assert len(set(contents)) == 8
 
 
-async def test_memory_is_accounted_while_held_and_returns_to_nothing(recorder: Recorder, budget: MemoryBudget) -> None:
+async def test_memory_is_accounted_while_held_and_returns_to_nothing(
+    recorder: EncoderPool, budget: MemoryBudget
+) -> None:
     recording = recorder.start("opus", 16000)
     assert budget.used == 0
     recording.append(speech(5))
@@ -104,7 +106,7 @@ async def test_memory_returns_to_nothing_when_released_in_the_middle(
     pool: ThreadPoolExecutor, budget: MemoryBudget
 ) -> None:
     encoder = Slow()
-    recording = Recording(lambda: encoder, pool, budget)
+    recording = BatchEncoder(lambda: encoder, pool, budget)
     for _ in range(3):
         recording.append(bytes(1000))
     recording.release()
@@ -117,7 +119,7 @@ async def test_memory_returns_to_nothing_when_released_in_the_middle(
 async def test_what_waits_counts_as_behind(pool: ThreadPoolExecutor) -> None:
     budget = MemoryBudget(10**9)
     encoder = Slow()
-    recording = Recording(lambda: encoder, pool, budget)
+    recording = BatchEncoder(lambda: encoder, pool, budget)
     recording.append(bytes(READ_AHEAD))
     assert budget.behind
     encoder.allowed.set()
@@ -136,7 +138,7 @@ def test_budget_is_exhausted_at_its_limit() -> None:
 async def test_error_surfaces_when_finished(pool: ThreadPoolExecutor, budget: MemoryBudget) -> None:
     encoder = Slow()
     encoder.allowed.set()
-    recording = Recording(lambda: encoder, pool, budget)
+    recording = BatchEncoder(lambda: encoder, pool, budget)
     recording.append(b"good")
     recording.append(b"bad!")
     recording.append(b"more")
@@ -149,7 +151,7 @@ async def test_error_surfaces_when_finished(pool: ThreadPoolExecutor, budget: Me
 async def test_loop_does_no_encoding(pool: ThreadPoolExecutor, budget: MemoryBudget) -> None:
     encoder = Slow()
     encoder.allowed.set()
-    recording = Recording(lambda: encoder, pool, budget)
+    recording = BatchEncoder(lambda: encoder, pool, budget)
     recording.append(b"ab")
     await recording.finish()
     assert threading.get_ident() not in encoder.threads

@@ -51,7 +51,7 @@ def fields(seq: int = 0) -> list[bytes | str]:
 
 async def busy_partition(cemetery: Cemetery, worker: str = "anna") -> tuple[Leases, Entries]:
     """Partition 0 with a dead letter, 2 entries in a sealed batch, 1 in an open one and 2 unread."""
-    await cemetery.bury(fields(), "poison")
+    await cemetery.dead_letter(fields(), "poison")
     ids = [await cemetery.push(fields(seq)) for seq in range(5)]
     leases, entries = Leases(cemetery.client, cemetery.keys, 8, ttl=30), Entries(cemetery.client, cemetery.keys, worker)
     await leases.heartbeat(Member(worker, "r1", cemetery.client.now_ms()))

@@ -17,10 +17,10 @@ from codec.crypto import key_id
 from codec.libopus import library
 from codec.opus import Encoder
 from worker import __version__
-from worker.assembly import open_spooling, placement, recovery, watched
-from worker.batching.batch import Limits
-from worker.batching.batcher import Intake, Rules
-from worker.batching.encoder import Recorder
+from worker.assembly import build_recovery, build_sink, monitored, open_spooling
+from worker.batching.batch import BatchLimits
+from worker.batching.batcher import Batcher, BatchRules
+from worker.batching.encoder import EncoderPool
 from worker.batching.memory import MemoryBudget
 from worker.consuming.consumer import POLL_SECONDS, Consumer, pause
 from worker.consuming.partition import Partition
@@ -102,16 +102,16 @@ class Worker:
         self._clock = client.clock
         keys = Keys(settings.stream_prefix)
         budget = MemoryBudget(settings.memory_limit)
-        observed = watched(settings, store, metrics, client)
+        observed = monitored(settings, store, metrics, client)
         self._entries = Entries(client, keys, settings.worker_id)
         self._spooling = open_spooling(settings, client, self._entries, observed, metrics)
-        place = placement(settings, observed, self._spooling, metrics)
-        self._recovery = recovery(settings, observed, self._spooling, self._entries, metrics)
+        place = build_sink(settings, observed, self._spooling, metrics)
+        self._recovery = build_recovery(settings, observed, self._spooling, self._entries, metrics)
         self._orphans = Orphans(self._entries, place, metrics)
         self._delivery = Delivery(
             self._entries, place, self._orphans, self._recovery, settings.secret, metrics, client.clock
         )
-        self._recorder = Recorder(_opus_encoder(settings), pool, budget)
+        self._encoders = EncoderPool(_opus_encoder(settings), pool, budget)
         self._ownership = Ownership(
             client,
             Leases(client, keys, settings.partitions, settings.lease_ttl),
@@ -157,7 +157,7 @@ class Worker:
 
     async def _drained(self) -> bool:
         """Close what is open when all is read; whether nothing at all is left, in any partition."""
-        if not self._consumer.quiet():
+        if not self._consumer.caught_up():
             return False
         try:
             self._consumer.close_all()
@@ -172,16 +172,16 @@ class Worker:
         return self._spooling is None or await self._spooling.empty()
 
     def _begin(self, lease: Lease) -> Partition:
-        intake = Intake(lease.partition, _rules(self._settings), self._recorder, self._metrics, self._clock)
+        batcher = Batcher(lease.partition, _rules(self._settings), self._encoders, self._metrics, self._clock)
         recoveries = Recoveries(lease.partition, self._recovery)
-        return Partition(lease, intake, self._entries, self._delivery, recoveries, self._metrics)
+        return Partition(lease, batcher, self._entries, self._delivery, recoveries, self._metrics)
 
 
-def _rules(settings: Settings) -> Rules:
-    limits = Limits(
+def _rules(settings: Settings) -> BatchRules:
+    limits = BatchLimits(
         settings.batch_max_seconds, settings.batch_max_age, settings.batch_max_bytes, settings.gap_tolerance
     )
-    return Rules(limits, settings.blob_codec, settings.blob_naming, settings.partitions)
+    return BatchRules(limits, settings.blob_codec, settings.blob_naming, settings.partitions)
 
 
 def _opus_encoder(settings: Settings) -> partial[Encoder]:

@@ -6,20 +6,20 @@ import asyncio
 from pathlib import Path
 
 from worker.delivery.recovery import Recovery
-from worker.delivery.sink import Placement, StorePlacement
+from worker.delivery.sink import BlobSink, StoreSink
 from worker.errors import SettingsError, SpoolRefused
 from worker.runtime.metrics import Metrics
 from worker.settings import Settings
 from worker.spool.drainer import Drainer, Pace
 from worker.spool.leftovers import Leftovers
-from worker.spool.names import Origin
-from worker.spool.sink import SpoolPlacement
+from worker.spool.names import SpoolOwner
+from worker.spool.sink import SpoolSink
 from worker.spool.spool import Spool
 from worker.spool.uploader import Uploader
 from worker.spool.volume import Volume
 from worker.stores.base import Store
-from worker.stores.monitored import WatchedStore
-from worker.stores.retrying import PatientStore
+from worker.stores.monitored import MonitoredStore
+from worker.stores.retrying import RetryingStore
 from worker.stream.client import Client
 from worker.stream.entries import Entries
 
@@ -38,10 +38,10 @@ class Spooling:
         settings: Settings,
         client: Client,
         entries: Entries,
-        store: WatchedStore,
+        store: MonitoredStore,
         metrics: Metrics,
     ) -> None:
-        origin = Origin(settings.store_url, settings.stream_prefix)
+        origin = SpoolOwner(settings.store_url, settings.stream_prefix)
         self.spool = Spool(Volume(directory), origin, settings.spool_max_bytes, metrics, client.clock)
         self.drainer = Drainer(
             self.spool,
@@ -82,7 +82,7 @@ class Spooling:
 
 
 def open_spooling(
-    settings: Settings, client: Client, entries: Entries, store: WatchedStore, metrics: Metrics
+    settings: Settings, client: Client, entries: Entries, store: MonitoredStore, metrics: Metrics
 ) -> Spooling | None:
     """The spool in SPOOL_DIR, which is emptied even when SPOOL_MODE fills it no more; None without SPOOL_DIR."""
     if settings.spool_dir is None:
@@ -90,22 +90,22 @@ def open_spooling(
     return Spooling(settings.spool_dir, settings, client, entries, store, metrics)
 
 
-def placement(settings: Settings, store: WatchedStore, spooling: Spooling | None, metrics: Metrics) -> Placement:
+def build_sink(settings: Settings, store: MonitoredStore, spooling: Spooling | None, metrics: Metrics) -> BlobSink:
     """Where finished blobs go, as SPOOL_MODE says."""
     if spooling is None or settings.spool_mode == "off":
-        return StorePlacement(PatientStore(store), metrics, settings.secrets)
-    direct = StorePlacement(PatientStore(store, settings.spool_after), metrics, settings.secrets)
-    return SpoolPlacement(direct, spooling.spool, metrics, settings.secrets, first=settings.spool_mode == "always")
+        return StoreSink(RetryingStore(store), metrics, settings.secrets)
+    direct = StoreSink(RetryingStore(store, settings.spool_after), metrics, settings.secrets)
+    return SpoolSink(direct, spooling.spool, metrics, settings.secrets, first=settings.spool_mode == "always")
 
 
-def recovery(
-    settings: Settings, store: WatchedStore, spooling: Spooling | None, entries: Entries, metrics: Metrics
+def build_recovery(
+    settings: Settings, store: MonitoredStore, spooling: Spooling | None, entries: Entries, metrics: Metrics
 ) -> Recovery:
     """What is asked when Redis may have forgotten what is stored."""
     spool = None if spooling is None else spooling.spool
-    return Recovery(PatientStore(store), spool, entries, settings.secrets, metrics)
+    return Recovery(RetryingStore(store), spool, entries, settings.secrets, metrics)
 
 
-def watched(settings: Settings, store: Store, metrics: Metrics, client: Client) -> WatchedStore:
+def monitored(settings: Settings, store: Store, metrics: Metrics, client: Client) -> MonitoredStore:
     """The store as all of a worker's requests go through it."""
-    return WatchedStore(store, asyncio.Semaphore(settings.upload_concurrency), metrics, client.clock)
+    return MonitoredStore(store, asyncio.Semaphore(settings.upload_concurrency), metrics, client.clock)

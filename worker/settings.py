@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
-from codec.errors import shown
+from codec.errors import escaped
 from worker.errors import SettingsError
 from worker.model.jitter import GAP_TOLERANCE
 from worker.runtime.cpu import cpu_limit
@@ -249,7 +249,7 @@ def _sentence(error: ErrorDetails) -> str:
         message = error["msg"].removeprefix("Value error, ")
         return f"{name} {message}" if name else message
     wanted = error["msg"].partition(" should ")[2].partition(", unable to ")[0]
-    return f"{name} is {shown(error['input'])}: it should {wanted}"
+    return f"{name} is {escaped(error['input'])}: it should {wanted}"
 
 
 def environment_names() -> dict[str, str]:

@@ -403,10 +403,10 @@ async def test_verify_tells_what_is_broken_and_takes_up_its_report(
     second = await run(environment, "verify", "--uid", "user", "--report", report, "--json")
 
     assert first.exit_code == second.exit_code == 3
-    assert "4 objects are sound" in first.stdout
+    assert "4 objects are intact" in first.stdout
     assert "gap of 69.0 s" in first.stdout
     assert "Opus data too short" in first.stderr
-    assert (json.loads(second.stdout)["known"], len(json.loads(second.stdout)["broken"])) == (4, 1)
+    assert (json.loads(second.stdout)["known"], len(json.loads(second.stdout)["damaged"])) == (4, 1)
 
 
 async def test_convert_needs_a_yes(talk: Shelf, environment: Settings) -> None:

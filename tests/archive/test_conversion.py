@@ -23,7 +23,7 @@ from tests.archive.blobs import (
 from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive, Conversion, Encoding, Outcome, Selection
+from worker.archive import Archive, Conversion, ConversionOutcome, Encoding, Selection
 from worker.errors import StoreError
 from worker.stores import open_store
 from worker.stores.base import Store
@@ -47,7 +47,7 @@ async def test_pcm_becomes_opus_of_the_same_audio(archive: Archive, shelf: Shelf
 
     conversion = (await convert(archive))[0]
 
-    assert conversion.outcome is Outcome.CONVERTED
+    assert conversion.outcome is ConversionOutcome.CONVERTED
     assert await shelf.files() == [STEM + target]
     pcm = await shelf.pcm(archive)
     assert len(pcm) == len(source)
@@ -65,7 +65,7 @@ async def test_a_range_beside_its_chunks_is_still_heard_once_and_found(
     for first in (5, 10, 15):
         await shelf.put(".bin", T0 + first + pause, source[first * 32000 : (first + 5) * 32000])
 
-    assert all(conversion.outcome is Outcome.CONVERTED for conversion in await convert(archive))
+    assert all(conversion.outcome is ConversionOutcome.CONVERTED for conversion in await convert(archive))
 
     assert len(await shelf.pcm(archive)) == len(source)
     within = Selection(timestamps=[T0 + 12 + pause])
@@ -95,7 +95,7 @@ async def test_opus_is_left_alone_and_a_dry_run_changes_nothing(archive: Archive
     planned = await convert(archive, dry_run=True)
 
     assert [(conversion.outcome, conversion.target) for conversion in planned] == [
-        (Outcome.PLANNED, f"chunks/user/talk/{T0 + 2:.3f}.opus")
+        (ConversionOutcome.PLANNED, f"chunks/user/talk/{T0 + 2:.3f}.opus")
     ]
     assert await shelf.files() == files
 
@@ -115,7 +115,7 @@ async def test_what_opus_can_not_hold_is_kept(
 
     conversion = (await convert(archive))[0]
 
-    assert (conversion.outcome is Outcome.KEPT) == (reason is not None)
+    assert (conversion.outcome is ConversionOutcome.KEPT) == (reason is not None)
     assert (reason or "") in conversion.reason
     assert await shelf.files() == [f"{STEM}.bin" if reason else f"{STEM}.opus"]
 
@@ -125,7 +125,7 @@ async def test_a_blob_that_can_not_be_read_is_kept(archive: Archive, shelf: Shel
 
     conversion = (await convert(archive))[0]
 
-    assert conversion.outcome is Outcome.KEPT
+    assert conversion.outcome is ConversionOutcome.KEPT
     assert "segment 1" in conversion.reason
     assert await shelf.files() == [f"{STEM}.enc"]
 
@@ -144,7 +144,7 @@ async def test_the_same_audio_under_the_new_name_makes_the_old_superfluous(archi
     await shelf.put(".enc", T0, speech(5))
     await shelf.put(".opus.enc", T0, speech(5), described=True)
 
-    assert (await convert(archive))[0].outcome is Outcome.CONVERTED
+    assert (await convert(archive))[0].outcome is ConversionOutcome.CONVERTED
     assert await shelf.files() == [f"{STEM}.opus.enc"]
 
 
@@ -167,7 +167,7 @@ async def test_silence_is_no_proof_of_the_same_audio(archive: Archive, shelf: Sh
 
     conversions = await convert(archive)
 
-    assert [conversion.outcome for conversion in conversions] == [Outcome.KEPT, Outcome.CONVERTED]
+    assert [conversion.outcome for conversion in conversions] == [ConversionOutcome.KEPT, ConversionOutcome.CONVERTED]
     assert f"{STEM}.bin" in await shelf.files()
 
 
@@ -197,7 +197,7 @@ async def test_a_lost_reply_does_no_harm(gcs: Store, gcs_server: GcsServer, losi
     await shelf.put(".enc", T0, speech(5))
     gcs_server.fail(losing, "drop_reply")
 
-    assert (await convert(archive))[0].outcome is Outcome.CONVERTED
+    assert (await convert(archive))[0].outcome is ConversionOutcome.CONVERTED
     assert await shelf.files() == [f"{STEM}.opus.enc"]
 
 
@@ -208,7 +208,7 @@ async def test_a_new_blob_that_reads_back_wrong_leaves_the_old_one(gcs: Store, g
 
     conversion = (await convert(archive))[0]
 
-    assert conversion.outcome is Outcome.KEPT
+    assert conversion.outcome is ConversionOutcome.KEPT
     assert f"{STEM}.enc" in await shelf.files()
 
 
@@ -218,7 +218,7 @@ async def test_other_audio_under_an_old_name_that_was_converted_before_is_kept(t
     archive, old = Archive(store), tmp_path / f"chunks/user/talk/{STEM}.bin"
     old.parent.mkdir(parents=True)
     old.write_bytes(speech(5))
-    assert (await convert(archive))[0].outcome is Outcome.CONVERTED
+    assert (await convert(archive))[0].outcome is ConversionOutcome.CONVERTED
     old.write_bytes(speech(5, offset=9))
 
     conversion = (await convert(archive))[0]
@@ -293,7 +293,7 @@ async def test_two_conversions_at_once_are_both_content(gcs: Store, gcs_server: 
         group.create_task(the_other())
         conversion = (await convert(archive))[0]
 
-    assert conversion.outcome is Outcome.CONVERTED
+    assert conversion.outcome is ConversionOutcome.CONVERTED
     assert await shelf.files() == [f"{STEM}.opus.enc"]
 
 
@@ -311,5 +311,5 @@ async def test_audio_deleted_meanwhile_is_told(gcs: Store, gcs_server: GcsServer
         group.create_task(delete())
         conversion = (await convert(archive))[0]
 
-    assert conversion.outcome is Outcome.KEPT
+    assert conversion.outcome is ConversionOutcome.KEPT
     assert f"delete chunks/user/talk/{STEM}.opus.enc too" in conversion.reason

@@ -13,7 +13,7 @@ from tests.conftest import TEST_SECRET
 from tests.gcs_faults import Stage
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive, Conversion, Deletion, Encoding, Outcome
+from worker.archive import Archive, Conversion, ConversionOutcome, Deletion, Encoding
 from worker.archive.blobs.known_deletions import record_deletion
 from worker.archive.upkeep.conversion import LEFTOVER
 from worker.errors import StoreError
@@ -118,7 +118,7 @@ async def test_what_was_converted_meanwhile_is_told_as_deleted(
 
     (conversion,) = await running
     assert (deletion.complete, deletion.names) == (True, [SOURCE])
-    assert conversion.outcome is Outcome.KEPT
+    assert conversion.outcome is ConversionOutcome.KEPT
     assert conversion.reason.startswith("deleted meanwhile")
 
 
@@ -138,7 +138,7 @@ async def test_a_source_that_a_broken_off_deletion_left_stays_and_is_converted_b
 
     (again,) = await convert(archive)
 
-    assert again.outcome is Outcome.CONVERTED
+    assert again.outcome is ConversionOutcome.CONVERTED
     assert await blobs(gcs) == [TARGET]
 
 
@@ -159,7 +159,7 @@ async def test_what_a_killed_conversion_left_of_deleted_audio_is_told_and_goes_w
     await gcs.create(TARGET, hidden.data, hidden.metadata)
 
     (told,) = await convert(archive)
-    assert (told.outcome, told.reason, await blobs(gcs)) == (Outcome.KEPT, LEFTOVER, [TARGET])
+    assert (told.outcome, told.reason, await blobs(gcs)) == (ConversionOutcome.KEPT, LEFTOVER, [TARGET])
     await delete(archive)
     assert (await convert(archive), await blobs(gcs)) == ([], [])
 
@@ -169,7 +169,7 @@ async def test_audio_that_was_converted_after_a_deletion_is_no_leftover(gcs: Sto
     await whole(archive)
     await Shelf(gcs).put(".enc", T0, speech(1))
 
-    assert [conversion.outcome for conversion in await convert(archive)] == [Outcome.CONVERTED]
+    assert [conversion.outcome for conversion in await convert(archive)] == [ConversionOutcome.CONVERTED]
     assert await convert(archive) == []
 
 
@@ -182,7 +182,7 @@ async def test_a_deletion_of_one_start_concerns_no_other(gcs: Store, gcs_server:
     go_on()
 
     (conversion,) = await running
-    assert conversion.outcome is Outcome.CONVERTED
+    assert conversion.outcome is ConversionOutcome.CONVERTED
 
 
 async def test_another_conversion_of_audio_that_is_new_since_keeps_its_blob(gcs: Store, gcs_server: GcsServer) -> None:
@@ -193,11 +193,11 @@ async def test_another_conversion_of_audio_that_is_new_since_keeps_its_blob(gcs:
     go_on = await brought_to(Step("insert.*", "chunks/*", "commit"), gcs_server, running)
     await whole(archive)
     await shelf.put(".bin", T0, speech(1))
-    assert (await convert(archive))[0].outcome is Outcome.CONVERTED
+    assert (await convert(archive))[0].outcome is ConversionOutcome.CONVERTED
     go_on()
 
     (conversion,) = await running
-    assert conversion.outcome is Outcome.KEPT
+    assert conversion.outcome is ConversionOutcome.KEPT
     assert await shelf.files() == [f"{T0:.3f}.opus"]
 
 

@@ -42,13 +42,13 @@ async def test_file_names_metadata_and_bytes_are_kept(archive: Archive, first: S
     assert await merged.files() == await first.files()
     assert not any(copy.renamed for copy in report.copies)
     for name in first.names:
-        twin = await first.store.stat(name.replace("/first/", "/merged/"))
+        duplicate = await first.store.stat(name.replace("/first/", "/merged/"))
         original = await first.store.stat(name)
-        assert twin is not None
+        assert duplicate is not None
         assert original is not None
         file = name.rpartition("/")[2]
-        assert twin.metadata == {**original.metadata, "copied-from": f"first/{file}"}
-        assert twin.crc32c == original.crc32c
+        assert duplicate.metadata == {**original.metadata, "copied-from": f"first/{file}"}
+        assert duplicate.crc32c == original.crc32c
 
 
 async def test_a_copy_proves_nothing_of_chunks_and_says_where_it_comes_from(archive: Archive, store: Store) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import TEST_SECRET
 from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive
-from worker.archive.blobs.alternatives import sources
+from worker.archive.blobs.alternatives import group_alternatives
 from worker.archive.blobs.listing import sort_out
 from worker.archive.playback.selection import Selection, select
 from worker.stores.base import BlobInfo, Store
@@ -190,7 +190,7 @@ INFOS = st.builds(
 @given(st.lists(INFOS, max_size=12), TIMES, TIMES)
 def test_hostile_listings_lose_no_blob_and_break_nothing(found: list[BlobInfo], first: float, second: float) -> None:
     listing = sort_out(found)
-    put_together = sources(listing.blobs)
+    put_together = group_alternatives(listing.blobs)
 
     assert len(listing.blobs) + len(listing.strangers) == len(found)
     assert sum(len(source.alternatives) for source in put_together) == len(listing.blobs)

@@ -135,7 +135,7 @@ async def test_another_owner_too_takes_it_for_new(rig: Rig, delete: Delete) -> N
     assert stored(rig) == {"doomed"}
 
 
-async def test_after_a_deletion_twins_are_still_known(rig: Rig, delete: Delete) -> None:
+async def test_after_a_deletion_duplicates_are_still_known(rig: Rig, delete: Delete) -> None:
     talk = Talk("doomed")
     entries = told(talk)
     async with rig.worker() as running:
@@ -208,7 +208,7 @@ async def test_an_upload_that_ends_after_all_others_is_told_to_remove_its_object
 
     step = DoneStep(rig.partition("doomed"), seal, [entry], "0123456789abcdef", b"", {"a": "b"}, "a server")
     assert await entries.done(step) == "gone"
-    await tombstones.bury("user", "doomed")
+    await tombstones.record_deletion("user", "doomed")
     assert await entries.done(step) == "deleted"
 
 
@@ -231,7 +231,7 @@ async def test_a_full_redis_takes_tombstones(own_redis: Callable[..., RedisServe
     client = Client(connect(server.url))
     with server.client() as plain:
         fill(plain)
-    buried = await Tombstones(client, Keys("full"), 4).bury("user")
+    buried = await Tombstones(client, Keys("full"), 4).record_deletion("user")
     await client.close()
 
     assert buried.partitions == 4
@@ -245,7 +245,7 @@ async def test_a_tombstone_stays_until_nothing_can_meet_it(rig: Rig, tombstones:
     await rig.redis.hset(deleted, mapping={"met/": old - 5_000, "still met/": old - 2_000, "young/": old + 60_000})
     await rig.redis.xadd(stream, {"entry": "older than one tombstone"}, id=f"{old - 3_000}-0")
 
-    await tombstones.bury("user", "doomed")
+    await tombstones.record_deletion("user", "doomed")
 
     assert set(await rig.redis.hkeys(deleted)) == {b"still met/", b"young/", b"user/doomed"}
 
@@ -253,11 +253,11 @@ async def test_a_tombstone_stays_until_nothing_can_meet_it(rig: Rig, tombstones:
 async def test_a_deletion_costs_the_same_among_many_earlier_ones(rig: Rig, tombstones: Tombstones) -> None:
     deleted = rig.keys.deleted(rig.partition("doomed"))
     await rig.redis.hset(deleted, mapping={f"user{number}/": 1 for number in range(1000)})
-    await tombstones.bury("user", "doomed")
+    await tombstones.record_deletion("user", "doomed")
     first = await rig.redis.hlen(deleted)
     assert 960 < first < 1001
     for _ in range(100):
-        await tombstones.bury("user", "doomed")
+        await tombstones.record_deletion("user", "doomed")
     assert await rig.redis.hlen(deleted) < first / 2
 
 

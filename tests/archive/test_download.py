@@ -15,7 +15,7 @@ from pesq import pesq
 from tests.archive.blobs import EXTENSIONS, T0, Shelf, noise
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive, Rules, Selection
+from worker.archive import Archive, MergeRules, Selection
 from worker.archive.playback import overlaps
 from worker.errors import AudioFileError, BadSelection, NothingStored, StoreError
 from worker.stores.base import Store
@@ -86,14 +86,14 @@ async def test_a_gap_becomes_silence_of_its_length(archive: Archive, shelf: Shel
     await shelf.put(".bin", T0 + 6.25, second)
 
     assert await shelf.pcm(archive) == first + bytes(round(5.25 * RATE) * 2) + second
-    assert await shelf.pcm(archive, rules=Rules(fill_gaps=False)) == first + second
+    assert await shelf.pcm(archive, rules=MergeRules(fill_gaps=False)) == first + second
 
 
 async def test_a_small_gap_counts_when_the_timestamps_are_trusted(archive: Archive, shelf: Shelf) -> None:
     await shelf.put(".bin", T0, speech(1))
     await shelf.put(".bin", T0 + 1.5, speech(1))
 
-    trusting = Rules(trim_overlaps=True)
+    trusting = MergeRules(trim_overlaps=True)
 
     assert len(await shelf.pcm(archive)) == 2 * RATE * 2
     assert len(await shelf.pcm(archive, rules=trusting)) == 2.5 * RATE * 2
@@ -109,7 +109,7 @@ async def test_overlaps_shift_the_later_audio_and_are_cut_only_on_demand(archive
 
     assert await download.pcm() == first + second + bytes(10 * RATE * 2) + third
     assert download.report.shifted == pytest.approx(4)
-    trimmed = await shelf.pcm(archive, rules=Rules(trim_overlaps=True))
+    trimmed = await shelf.pcm(archive, rules=MergeRules(trim_overlaps=True))
     assert trimmed == first + second[4 * RATE * 2 :] + bytes(14 * RATE * 2) + third
 
 
@@ -131,11 +131,11 @@ async def test_a_wrong_timestamp_does_not_ask_for_years_of_silence(archive: Arch
 
 
 @pytest.mark.parametrize(
-    ("kept", "twin"),
+    ("kept", "duplicate"),
     [(".opus.enc", ".enc"), (".enc", ".opus"), (".opus", ".bin"), (".batch.enc", ".opus.enc"), (".batch.bin", ".bin")],
 )
-async def test_one_start_in_two_kinds_is_taken_once(archive: Archive, shelf: Shelf, kept: str, twin: str) -> None:
-    await shelf.put(twin, T0, speech(2), described=True)
+async def test_one_start_in_two_kinds_is_taken_once(archive: Archive, shelf: Shelf, kept: str, duplicate: str) -> None:
+    await shelf.put(duplicate, T0, speech(2), described=True)
     await shelf.put(kept, T0, speech(2), described=True)
     await shelf.put(".bin", T0 + 2, speech(1))
 
@@ -454,15 +454,15 @@ async def test_what_outgrows_a_wav_is_refused_before_it_is_read(
 @pytest.mark.parametrize(
     ("selection", "rules"),
     [
-        (Selection(), Rules()),
-        (Selection(), Rules(fill_gaps=False)),
-        (Selection(), Rules(trim_overlaps=True)),
-        (Selection(since=T0 + 1.5, until=T0 + 20.5), Rules()),
-        (Selection(since=T0 + 15), Rules()),
+        (Selection(), MergeRules()),
+        (Selection(), MergeRules(fill_gaps=False)),
+        (Selection(), MergeRules(trim_overlaps=True)),
+        (Selection(since=T0 + 1.5, until=T0 + 20.5), MergeRules()),
+        (Selection(since=T0 + 15), MergeRules()),
     ],
 )
 async def test_length_is_known_before_it_is_read(
-    archive: Archive, shelf: Shelf, selection: Selection, rules: Rules
+    archive: Archive, shelf: Shelf, selection: Selection, rules: MergeRules
 ) -> None:
     for start in (0, 4, 20):
         await shelf.put(".bin", T0 + start, speech(5))

@@ -8,7 +8,7 @@ from codec.container import HEADER
 from tests.archive.blobs import T0, Shelf, opus_content
 from tests.gcs_server import GcsServer
 from tests.speech import speech
-from worker.archive import Archive, Rules
+from worker.archive import Archive, MergeRules
 from worker.stores.base import Store
 
 
@@ -41,7 +41,7 @@ async def test_durations_are_those_of_the_download_at_another_tolerance(archive:
     files = [(await archive.audio_files("user", "talk", gap_tolerance=each)).files[0] for each in (0.5, 2)]
 
     assert [file.duration for file in files] == [11.5, 10]
-    assert len(await shelf.pcm(archive, rules=Rules(gap_tolerance=0.5))) == 11.5 * 32000
+    assert len(await shelf.pcm(archive, rules=MergeRules(gap_tolerance=0.5))) == 11.5 * 32000
 
 
 async def test_batch_of_several_segments_under_one_timestamp_has_its_exact_length(
@@ -114,12 +114,12 @@ async def test_a_blob_of_unknown_length_is_a_problem_and_no_failure(archive: Arc
 
 async def test_blob_that_another_took_the_place_of_is_told_so(archive: Archive, shelf: Shelf) -> None:
     broken = await shelf.put_bytes(f"{T0:.3f}.opus", b"123")
-    twin = await shelf.put(".bin", T0, speech(1))
+    duplicate = await shelf.put(".bin", T0, speech(1))
 
     found = await archive.audio_files("user", "talk")
 
-    assert [(problem.name, problem.instead) for problem in found.problems] == [(broken, twin)]
-    assert [blob.path for blob in found.files[0].blobs] == [twin]
+    assert [(problem.name, problem.instead) for problem in found.problems] == [(broken, duplicate)]
+    assert [blob.path for blob in found.files[0].blobs] == [duplicate]
 
 
 async def test_nothing_stored_makes_no_files(archive: Archive) -> None:

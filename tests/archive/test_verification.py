@@ -13,7 +13,7 @@ from tests.gcs_server import GcsServer
 from tests.speech import speech
 from worker.archive import Archive
 from worker.archive.upkeep import verification_report
-from worker.archive.upkeep.continuity import Continuity, Seam
+from worker.archive.upkeep.continuity import Continuity, Discontinuity
 from worker.errors import StoreError, WorkerError
 from worker.stores import open_store
 from worker.stores.base import Store
@@ -96,7 +96,7 @@ async def test_an_interrupted_run_goes_on_where_it_ended(gcs: Store, gcs_server:
     gcs_server.script.clear()
     gcs_server.requests.clear()
 
-    known = verification_report.sound(report)
+    known = verification_report.intact(report)
     verdicts = [verdict async for verdict in archive.verify("user", known=known)]
 
     assert len(known) == 3
@@ -111,7 +111,7 @@ async def test_an_object_that_changed_since_is_verified_again(archive: Archive, 
     await shelf.store.delete(name)
     await shelf.put_bytes(name.rpartition("/")[2], SECOND[:-1])
 
-    known = verification_report.sound(tmp_path / "report")
+    known = verification_report.intact(tmp_path / "report")
 
     assert [verdict.reason async for verdict in archive.verify("user", known=known)] == ["it ends inside a sample"]
 
@@ -125,7 +125,7 @@ async def test_blob_without_a_checksum_is_read_again(tmp_path: Path) -> None:
     await write(archive, report)
     blob.write_bytes(bytes(len(OPUS)))
 
-    (verdict,) = [verdict async for verdict in archive.verify("user", known=verification_report.sound(report))]
+    (verdict,) = [verdict async for verdict in archive.verify("user", known=verification_report.intact(report))]
 
     assert (verdict.known, verdict.reason is None) == (False, False)
     await store.close()
@@ -136,7 +136,7 @@ def test_a_report_that_a_killed_run_left_is_taken_up(tmp_path: Path) -> None:
     line = json.dumps({"name": "chunks/a", "size": 1, "crc32c": 2, "seconds": 1.0, "reason": None})
     report.write_text(line + "\n" + line[:20])
 
-    assert len(verification_report.sound(report)) == 1
+    assert len(verification_report.intact(report)) == 1
     with verification_report.appending(report):
         pass
     assert report.read_text() == line + "\n"
@@ -147,7 +147,7 @@ def test_another_file_is_not_taken_for_a_report(tmp_path: Path, content: str) ->
     (tmp_path / "notes").write_text(content)
 
     with pytest.raises(WorkerError, match="is no report of a verification"):
-        verification_report.sound(tmp_path / "notes")
+        verification_report.intact(tmp_path / "notes")
 
 
 def test_gaps_and_overlaps_between_blobs_are_told_per_conversation() -> None:
@@ -162,7 +162,12 @@ def test_gaps_and_overlaps_between_blobs_are_told_per_conversation() -> None:
         ("b/5000.000.bin", 60),
     ]
 
-    seams = [seam for name, seconds in objects for seam in continuity.add(f"chunks/u/{name}", seconds)]
+    discontinuities = [
+        discontinuity for name, seconds in objects for discontinuity in continuity.add(f"chunks/u/{name}", seconds)
+    ]
 
-    assert seams == [Seam("chunks/u/a/1200.000.bin", 78.5, 1121.5), Seam("chunks/u/a/1230.000.bin", -30, 1260)]
+    assert discontinuities == [
+        Discontinuity("chunks/u/a/1200.000.bin", 78.5, 1121.5),
+        Discontinuity("chunks/u/a/1230.000.bin", -30, 1260),
+    ]
     assert continuity.finish() == []

@@ -37,7 +37,7 @@ from worker.archive.blobs.provenance import COPIED, FILE
 from worker.errors import NothingStored, StoreError
 from worker.stores import open_store
 from worker.stream.keys import Keys
-from worker.stream.tombstones import opened
+from worker.stream.tombstones import open_tombstones
 
 OTHER_PREFIX, OTHER_PARTITIONS = "other", 8
 FASTEST = 1
@@ -160,7 +160,10 @@ class Company:
     async def _deleted(self, session: Session) -> None:
         plan = self._there.plan
         try:
-            async with self._archive() as archive, opened(self._there.server.url, PREFIX, plan.partitions) as told:
+            async with (
+                self._archive() as archive,
+                open_tombstones(self._there.server.url, PREFIX, plan.partitions) as told,
+            ):
                 report = await archive.delete(UID, session.conversation_id, tombstones=told)
         except StoreError:
             session.lost.update(range(1, session.pushed + 1))  # some of it may have gone

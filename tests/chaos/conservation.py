@@ -210,7 +210,7 @@ def _figures(there: World) -> list[str]:
     chunks = sum(talk.pushed for talk in talks)
     return [
         f"{chunks} chunks in {len(talks)} conversations",
-        f"{sum(talk.twins for talk in talks)} chunks pushed twice, {there.pusher.resent} XADDs repeated",
+        f"{sum(talk.duplicates for talk in talks)} chunks pushed twice, {there.pusher.resent} XADDs repeated",
         f"workers: {dict(there.fleet.counts)}",
         f"partitions moved {watch.moves} times",
         f"take-over after kill -9: {_spread(watch.after_kill)} (LEASE_TTL is {there.plan.lease_ttl} s)",

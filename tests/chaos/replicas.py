@@ -29,7 +29,7 @@ from tests.simulation.redis_model import Id, parsed_id
 from worker.archive.upkeep.deletion import delete_all
 from worker.errors import StoreError, StreamError
 from worker.stores import open_store
-from worker.stream.tombstones import opened
+from worker.stream.tombstones import open_tombstones
 
 SLOW_SECONDS = 5
 CLOCK = Path(__file__).with_name("slow_clock.c")
@@ -180,7 +180,7 @@ class Failing:
         url = f"redis://127.0.0.1:{self._pair.primary.port}/0"
         complete = False
         try:
-            async with opened(url, PREFIX, there.plan.partitions) as tombstones:
+            async with open_tombstones(url, PREFIX, there.plan.partitions) as tombstones:
                 report = await delete_all(store, UID, session.conversation_id, tombstones=tombstones)
                 complete = report.complete
         except (StreamError, StoreError):

@@ -22,13 +22,13 @@ PROTECTIONS: tuple[Protection, ...] = ("standard", "enhanced", "e2ee")
 
 @dataclass(slots=True)
 class Talk:
-    """One conversation: chunks 1 to `pushed` are in Redis or in the store; `twins` of them were pushed again."""
+    """One conversation: chunks 1 to `pushed` are in Redis or in the store; `duplicates` of them were pushed again."""
 
     uid: str
     conversation_id: str
     protection: Protection
     pushed: int = 0
-    twins: int = 0
+    duplicates: int = 0
     timestamp: float = FIRST_TIMESTAMP
     chunks: list[Chunk] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class Pusher:
             talk.pushed += 1
             if self._random.random() < 0.02:
                 await self._push(talk, self._random.choice(talk.chunks[-30:]))
-                talk.twins += 1
+                talk.duplicates += 1
             if self._random.random() < 0.01:
                 await self._push(talk, End(talk.uid, talk.conversation_id))
         await self._push(talk, End(talk.uid, talk.conversation_id))

@@ -248,7 +248,7 @@ def test_silence_that_differs_in_anything_is_no_repetition(other: Chunk) -> None
     assert Chunk("u", "c", 5.0, bytes(640), seq=5).identity() != other.identity()
 
 
-def test_without_seq_the_timestamp_tells_twins_from_repeated_silence() -> None:
+def test_without_seq_the_timestamp_tells_duplicates_from_repeated_silence() -> None:
     chunk = Chunk("u", "c", 1700000000.123456, bytes(640))
     assert chunk.identity() == replace(chunk).identity()
     assert chunk.identity() != replace(chunk, timestamp=1700000005.123456).identity()

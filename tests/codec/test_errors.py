@@ -8,15 +8,15 @@ from codec import errors
 
 @given(st.one_of(st.text(), st.binary(), st.integers(), st.floats()))
 def test_shown_values_are_short_plain_ascii_whatever_they_are(value: object) -> None:
-    text = errors.shown(value)
+    text = errors.escaped(value)
     assert len(text) <= errors.SHOWN_CHARACTERS
     assert text.isascii()
     assert text.isprintable()
 
 
 def test_shown_values_say_that_they_were_cut() -> None:
-    assert errors.shown("a" * 100).endswith("...")
-    assert errors.shown("short") == "'short'"
+    assert errors.escaped("a" * 100).endswith("...")
+    assert errors.escaped("short") == "'short'"
 
 
 def test_every_error_about_bytes_can_be_caught_as_a_value_error() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.speech import speech
 from worker.demo.recordings import recorded
-from worker.demo.speech import Source, recording
+from worker.demo.speech import SpeechSource, recording
 from worker.errors import AudioFileError
 
 if TYPE_CHECKING:
@@ -144,13 +144,13 @@ def test_interrupted_demo_leaves_nothing_running(
 
 def test_missing_recordings_name_the_package(tmp_path: Path) -> None:
     with pytest.raises(AudioFileError, match="apt-get install some-package"):
-        recording(Source(tmp_path, "*.wav", 16000, "some-package"))
+        recording(SpeechSource(tmp_path, "*.wav", 16000, "some-package"))
 
 
 def test_recording_that_is_no_speech_of_ours_is_refused(tmp_path: Path) -> None:
     _write(tmp_path / "a.wav", speech(1, 8000), 8000)
     with pytest.raises(AudioFileError, match="is not mono at 16000 Hz"):
-        recording(Source(tmp_path, "*.wav", 16000, "some-package"))
+        recording(SpeechSource(tmp_path, "*.wav", 16000, "some-package"))
 
 
 def test_every_recording_begins_elsewhere() -> None:

@@ -8,16 +8,16 @@ from typing import cast
 
 from codec.entry import Chunk
 from codec.names import parse_name
-from worker.batching.batch import Limits
-from worker.batching.batcher import Intake, Rules
-from worker.batching.encoder import Recorder
-from worker.batching.resumed_batch import Item
+from worker.batching.batch import BatchLimits
+from worker.batching.batcher import Batcher, BatchRules
+from worker.batching.encoder import EncoderPool
+from worker.batching.resumed_batch import ParsedEntry
 from worker.model.ids import EntryId, StreamIdentity
 from worker.model.seal import Seal
 from worker.runtime.metrics import Metrics
 
 FIELDS = (b"uid", b"conversation_id", b"timestamp", b"pcm", b"sample_rate", b"protection", b"seq", b"end")
-LIMITS = Limits(max_seconds=0.01, max_age=0.05, max_bytes=400, gap_tolerance=0.002)
+LIMITS = BatchLimits(max_seconds=0.01, max_age=0.05, max_bytes=400, gap_tolerance=0.002)
 STEP_MS = 7
 
 
@@ -52,33 +52,33 @@ def entries_of(data: bytes) -> Iterator[Mapping[bytes, bytes]]:
 
 def batches(data: bytes) -> None:
     """Every entry is bad, void, or in one batch; batches hold all samples, keep their limits, and can be sealed."""
-    rules = Rules(LIMITS, "opus", "range", partitions=1)
-    intake = Intake(0, rules, cast("Recorder", Counting()), Metrics(), lambda: 0.0)
-    intake.reset([], {}, StreamIdentity("5d" * 16), {})
-    items = route(intake, data)
-    intake.confirm_twins()
-    void = set(intake.void)
-    intake.close_all()
-    seals = [closed.seal for closed in intake.closing]
-    ids = [*intake.bad, *intake.void, *chain.from_iterable(seal.all_ids for seal in seals)]
+    rules = BatchRules(LIMITS, "opus", "range", partitions=1)
+    batcher = Batcher(0, rules, cast("EncoderPool", Counting()), Metrics(), lambda: 0.0)
+    batcher.reset([], {}, StreamIdentity("5d" * 16), {})
+    items = route(batcher, data)
+    batcher.confirm_duplicates()
+    void = set(batcher.void)
+    batcher.close_all()
+    seals = [closed.seal for closed in batcher.closing]
+    ids = [*batcher.bad, *batcher.void, *chain.from_iterable(seal.all_ids for seal in seals)]
     assert len(ids) == len(set(ids)) == len(list(entries_of(data)))
     heard = sum(item.content.samples for item in items if isinstance(item.content, Chunk) and item.id not in void)
     assert sum(seal.samples - sum(seal.silences.values()) for seal in seals) == heard
-    for closed in intake.closing:
-        check(closed.seal, cast("Counted", closed.recording))
+    for closed in batcher.closing:
+        check(closed.seal, cast("Counted", closed.encoder))
 
 
-def route(intake: Intake, data: bytes) -> list[Item]:
+def route(batcher: Batcher, data: bytes) -> list[ParsedEntry]:
     """What the partition does with a page, entry by entry; time passes."""
     items = []
     for number, fields in enumerate(entries_of(data)):
         entry: EntryId = f"{1 + number * STEP_MS}-0"
-        if item := intake.parse(entry, fields):
-            for conversation in intake.unknown([item]):
-                intake.remember(conversation, b"")
-            intake.route(item)
+        if item := batcher.parse(entry, fields):
+            for conversation in batcher.unknown([item]):
+                batcher.remember(conversation, b"")
+            batcher.route(item)
             items.append(item)
-        intake.close_aged(1 + number * STEP_MS)
+        batcher.close_aged(1 + number * STEP_MS)
     return items
 
 

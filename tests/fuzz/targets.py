@@ -15,7 +15,7 @@ from codec.metadata import BlobMetadata
 from codec.names import Kind, parse_name
 from codec.opus import Encoder
 from tests.fuzz.batches import FIELDS, batches
-from worker.archive.blobs.alternatives import sources
+from worker.archive.blobs.alternatives import group_alternatives
 from worker.archive.blobs.listing import sort_out
 from worker.stores.base import BlobInfo
 
@@ -58,12 +58,12 @@ def names(data: bytes) -> None:
 
 
 def listings(data: bytes) -> None:
-    """No blob gets lost when twins are put together, whatever names and metadata say."""
+    """No blob gets lost when duplicates are put together, whatever names and metadata say."""
     lines = data.decode(errors="replace").split("\n")
     metadata = dict(zip(("samples", "sample-rate", "first-entry", "last-entry", "start"), lines, strict=False))
     found = [BlobInfo(f"chunks/u/c/{line}", len(line), metadata, len(line)) for line in lines]
     listing = sort_out(found)
-    assert sum(len(source.alternatives) for source in sources(listing.blobs)) == len(listing.blobs)
+    assert sum(len(source.alternatives) for source in group_alternatives(listing.blobs)) == len(listing.blobs)
 
 
 def metadata(data: bytes) -> None:

@@ -43,7 +43,7 @@ async def test_order_and_completeness_survive_cut_connections(redis_client: Redi
         assert list(dict.fromkeys(seqs)) == list(range(60))
 
 
-async def test_a_lost_reply_leaves_exactly_one_twin_with_the_same_fields(
+async def test_a_lost_reply_leaves_exactly_one_duplicate_with_the_same_fields(
     redis_client: Redis, proxy: Proxy, prefix: str, troubles: Troubles
 ) -> None:
     async with producing(proxy.url, prefix, on_trouble=troubles) as producer:
@@ -55,8 +55,8 @@ async def test_a_lost_reply_leaves_exactly_one_twin_with_the_same_fields(
         assert await producer.flush() == ()
         assert producer.stats().retries == 1
         assert (producer.stats().sent_entries, producer.stats().sent_bytes) == (2, 2 * len(PCM))
-    first, twin, second = await raw_entries(redis_client, prefix, "c1")
-    assert first == twin
+    first, duplicate, second = await raw_entries(redis_client, prefix, "c1")
+    assert first == duplicate
     assert (first[b"seq"], second[b"seq"]) == (b"0", b"1")
 
 

@@ -37,7 +37,7 @@ class Habits:
 
     chunks: int
     interval: float
-    twin: float
+    duplicate: float
     short_gap: float = 0.03
     long_gap: float = 0.03
     end: float = 0.03
@@ -69,14 +69,14 @@ class Pusher:
         self._late: set[asyncio.Task[None]] = set()
 
     async def run(self, prefix: str, partitions: int) -> None:
-        """Push everything, and the twins too."""
+        """Push everything, and the duplicates too."""
         key = f"{prefix}:{{{partition_of(self._conversation.conversation_id, partitions)}}}"
         for number in range(1, self._habits.chunks + 1):
             await asyncio.sleep(self._habits.interval * self._random.expovariate(1))
             await self._misbehave(key)
             chunk = self._chunk(number)
             self._push(key, number, chunk)
-            if self._happens(self._habits.twin):
+            if self._happens(self._habits.duplicate):
                 self._late.add(asyncio.create_task(self._push_again(key, number, chunk)))
         if self._happens(0.5):
             self._server().push(key, End(*self._conversation).fields())

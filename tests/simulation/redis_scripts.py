@@ -71,7 +71,7 @@ def acquire(data: Database, keys: list[str], args: Args) -> Reply:
     return [token, clean]
 
 
-def bury(data: Database, keys: list[str], args: Args) -> Reply:
+def dead_letter(data: Database, keys: list[str], args: Args) -> Reply:
     entry = parsed_id(args[2])
     fields = data.stream(keys[1]).entries.get(entry)
     if fields is None:
@@ -285,7 +285,7 @@ def sweep(data: Database, keys: list[str], args: Args) -> Reply:
     return len(idle)
 
 
-def trial(data: Database, keys: list[str], args: Args) -> Reply:
+def suspect(data: Database, keys: list[str], args: Args) -> Reply:
     trials, conversation = data.hash(keys[1]), args[1].decode()
     if args[2] == b"0":
         return int(trials.pop(conversation, None) is not None)
@@ -341,8 +341,8 @@ def _known_stream_id(group: Group) -> str | None:
 _BODIES: Mapping[str, Script] = {
     body.__name__: body
     for body in (
-        *(abandon, accept, account, acquire, between, bury, claim, config, discard, done, heartbeat, identify),
-        *(release, renew, restore, seal, seen, sizes, standing, sweep, trial, unseal),
+        *(abandon, accept, account, acquire, between, dead_letter, claim, config, discard, done, heartbeat, identify),
+        *(release, renew, restore, seal, seen, sizes, standing, suspect, sweep, unseal),
     )
 } | {"next": following}
 SCRIPTS: Mapping[str, Script] = {

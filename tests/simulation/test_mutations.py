@@ -93,7 +93,7 @@ def forget_identities(data: Database, keys: list[str], args: list[bytes]) -> Rep
         pytest.param("done", redis_scripts.finish, id="done without looking at the seal"),
         pytest.param("seal", seal_blindly, id="seal without looking at lease, entries and other seals"),
         pytest.param("claim", redis_scripts.fenced(claim_nothing), id="take over nothing that is pending"),
-        pytest.param("done", forget_identities, id="done without a memory for twins"),
+        pytest.param("done", forget_identities, id="done without a memory for duplicates"),
     ],
 )
 def test_a_mistake_in_a_script_is_caught(name: str, mutant: Script) -> None:

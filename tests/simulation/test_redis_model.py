@@ -120,9 +120,9 @@ class Pair:
         keys = [self.keys.lease(0), self.keys.stream(0), self.keys.epoch(0)]
         self.run("discard", keys, self.token(), GROUP, *self.some_ids())
 
-    def bury(self) -> None:
+    def dead_letter(self) -> None:
         keys = [self.keys.lease(0), self.keys.stream(0), self.keys.dead(0)]
-        self.run("bury", keys, self.token(), GROUP, self.random.choice(self.ids), "because")
+        self.run("dead_letter", keys, self.token(), GROUP, self.random.choice(self.ids), "because")
 
     def seal(self) -> None:
         ids = self.some_ids()
@@ -168,9 +168,9 @@ class Pair:
         self.server.hset(deleted, "v/", last)
         self.run("seen", [self.keys.seen(0, "u/c"), deleted], "v/", "v/c")
 
-    def trial(self) -> None:
+    def suspect(self) -> None:
         keys = [self.keys.lease(0), self.keys.trials(0)]
-        self.run("trial", keys, self.token(), "u/c", self.random.randint(0, 1))
+        self.run("suspect", keys, self.token(), "u/c", self.random.randint(0, 1))
 
     def config(self) -> None:
         self.run("config", [self.keys.config], self.random.choice((8, 64)), 1)
@@ -271,7 +271,7 @@ def test_the_model_answers_as_redis_does(redis_server: RedisServer, prefix: str,
         steps: list[Callable[[], None]] = [
             *4 * [pair.push, pair.accept, pair.seal, pair.done],
             *2 * [pair.acquire, pair.claim],
-            *(pair.release, pair.renew, pair.sweep, pair.discard, pair.bury, pair.unseal, pair.trial),
+            *(pair.release, pair.renew, pair.sweep, pair.discard, pair.dead_letter, pair.unseal, pair.suspect),
             *(pair.delete, pair.next, pair.seen, pair.sizes, pair.config, pair.heartbeat, pair.identify),
             *(pair.account, pair.abandon, pair.between, pair.restore, pair.standing),
         ]

@@ -66,7 +66,7 @@ class World:
     events: int
     failovers: bool
     largest_batch: int
-    twins: float
+    duplicates: float
     forgeries: int
     oldest_batch: float
     ends: float
@@ -91,7 +91,7 @@ class World:
             events=random.randint(0, 4),
             failovers=random.random() < 0.3 if failovers is None else failovers,
             largest_batch=random.choice((4, 8)),
-            twins=random.choice((0.02, 0.1, 0.4)),
+            duplicates=random.choice((0.02, 0.1, 0.4)),
             forgeries=random.choice((0, 0, 0, 2, 6)),
             oldest_batch=random.choice((1.0, 1.0, 4.0)),
             ends=random.choice((0.03, 0.03, 0.2)),
@@ -188,7 +188,7 @@ class Run:
         world = self.world
         with_seq = self.random.random() < 0.6
         habits = Habits(
-            *(world.chunks, world.interval, world.twins),
+            *(world.chunks, world.interval, world.duplicates),
             end=world.ends,
             restart=world.restarts,
             with_seq=with_seq,

@@ -14,11 +14,11 @@ from codec.metadata import BlobMetadata
 from codec.names import object_name
 from tests.conftest import TEST_SECRET
 from worker.model.seal import Seal
-from worker.spool.names import Origin, State, parse
-from worker.spool.record import Record, record, stem_of
+from worker.spool.names import SpoolOwner, State, parse_spool_name
+from worker.spool.record import Record, make_record, stem_of
 from worker.spool.volume import Volume
 
-ORIGIN = Origin("gs://test-bucket", "pcm")
+ORIGIN = SpoolOwner("gs://test-bucket", "pcm")
 SEAL = Seal(
     object="",
     uid="user",
@@ -43,10 +43,10 @@ def seal_of(
     return replace(chosen, **changes)  # type: ignore[arg-type]
 
 
-def record_of(seal: Seal, blob: bytes = b"", *, origin: Origin = ORIGIN, partition: int = 0) -> Record:
+def record_of(seal: Seal, blob: bytes = b"", *, origin: SpoolOwner = ORIGIN, partition: int = 0) -> Record:
     """A record of `seal`, whose blob is incompressible nonsense unless given."""
     content = blob or nonsense(seal.object)
-    return record(origin, partition, seal, metadata_of(seal.entries, content, *seal.conversation), content)
+    return make_record(origin, partition, seal, metadata_of(seal.entries, content, *seal.conversation), content)
 
 
 def metadata_of(
@@ -77,4 +77,4 @@ def states(directory: Path) -> list[str]:
 
 
 def in_state(directory: Path, state: State) -> list[Path]:
-    return [path for path in directory.iterdir() if (file := parse(path.name)) and file.state is state]
+    return [path for path in directory.iterdir() if (file := parse_spool_name(path.name)) and file.state is state]

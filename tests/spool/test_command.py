@@ -13,7 +13,7 @@ from tests.spool.blobs import in_state, record_of, seal_of, spool, states
 from worker.errors import SettingsError
 from worker.settings import Settings
 from worker.spool import summary
-from worker.spool.names import Origin, State
+from worker.spool.names import SpoolOwner, State
 from worker.spool.volume import Volume
 
 SEALS = [seal_of("1000-0", "2000-0"), seal_of("3000-0", conversation_id="other")]
@@ -27,7 +27,7 @@ def chosen(settings: Callable[..., Settings], directory: Path) -> Settings:
 @pytest.fixture
 def filled(chosen: Settings, directory: Path) -> Path:
     """With two blobs."""
-    origin = Origin(chosen.store_url, chosen.stream_prefix)
+    origin = SpoolOwner(chosen.store_url, chosen.stream_prefix)
     spool(Volume(directory), *(record_of(seal, origin=origin) for seal in SEALS))
     return directory
 
@@ -84,7 +84,7 @@ def test_drain_leaves_blobs_in_the_spool_while_the_stores_volume_is_gone(
 ) -> None:
     for _ in range(2):  # the first makes the store, the second records it
         assert command(chosen, "spool", "drain").exit_code == 0
-    spool(Volume(filled), record_of(seal_of("5000-0"), origin=Origin(chosen.store_url, chosen.stream_prefix)))
+    spool(Volume(filled), record_of(seal_of("5000-0"), origin=SpoolOwner(chosen.store_url, chosen.stream_prefix)))
     (tmp_path / "store").rename(tmp_path / "volume")
     (tmp_path / "store").mkdir()
     result = command(chosen, "spool", "drain")

@@ -15,11 +15,11 @@ from codec.entry import partition_of
 from tests.harness import Rig, eventually
 from tests.redis_server import RedisServer
 from tests.spool.blobs import in_state, metadata_of, nonsense, record_of, seal_of, spool, states
-from worker.assembly import Spooling, watched
+from worker.assembly import Spooling, monitored
 from worker.errors import StoreError, StreamError
 from worker.model.seal import Seal
 from worker.runtime.metrics import PREFIX, Metrics
-from worker.spool.names import Origin, SpoolFile, State
+from worker.spool.names import SpoolFile, SpoolOwner, State
 from worker.spool.record import Record
 from worker.spool.spool import THREADS
 from worker.spool.uploader import Uploader
@@ -43,10 +43,10 @@ class Bench:
         self.metrics = Metrics()
         self.volume = Volume(directory)
         self.client = client
-        self.origin = Origin(self.settings.store_url, self.settings.stream_prefix)
+        self.origin = SpoolOwner(self.settings.store_url, self.settings.stream_prefix)
         self.store = open_store(self.settings.store_url, emulator_host=self.settings.storage_emulator_host)
         entries = Entries(client, Keys(self.settings.stream_prefix), "worker")
-        observed = watched(self.settings, self.store, self.metrics, client)
+        observed = monitored(self.settings, self.store, self.metrics, client)
         self.health = observed.health
         self.spooling = Spooling(directory, self.settings, client, entries, observed, self.metrics)
         self.drainer = self.spooling.drainer
@@ -66,7 +66,7 @@ class Bench:
         keys = Keys(self.settings.stream_prefix)
         for partition in range(self.settings.partitions):
             await self.client.redis.xadd(keys.stream(partition), {"a": "1"})
-        await Tombstones(self.client, Keys(self.settings.stream_prefix), self.settings.partitions).bury(
+        await Tombstones(self.client, Keys(self.settings.stream_prefix), self.settings.partitions).record_deletion(
             uid, conversation_id
         )
 
@@ -386,7 +386,7 @@ async def test_a_damaged_blob_is_kept_and_reported_and_stops_no_other(bench: Ben
 async def test_blobs_of_another_store_or_prefix_are_left_to_their_workers(
     bench: Bench, rig: Rig, directory: Path
 ) -> None:
-    origins = [Origin("gs://elsewhere", bench.origin.prefix), Origin(bench.origin.store_url, "other")]
+    origins = [SpoolOwner("gs://elsewhere", bench.origin.prefix), SpoolOwner(bench.origin.store_url, "other")]
     bench.add(*(record_of(SEAL, origin=origin) for origin in origins))
     await bench.drainer.round()
     assert rig.blobs() == []

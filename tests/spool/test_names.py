@@ -4,7 +4,7 @@ import pytest
 
 from tests.spool.blobs import ORIGIN, record_of, seal_of
 from worker.model.ids import Conversation
-from worker.spool.names import Origin, SpoolFile, State, Stem, conversation_digest, parse
+from worker.spool.names import SpoolFile, SpoolOwner, State, Stem, conversation_digest, parse_spool_name
 from worker.spool.record import stem_of
 
 LONG = "ü" * 128
@@ -14,7 +14,7 @@ LONG = "ü" * 128
 def test_a_file_is_named_and_read_back(state: State) -> None:
     stem = stem_of(record_of(seal_of("12-0", "30-7")).header, 99)
     file = SpoolFile(stem, state, "0a1b" if state is State.OPEN else "")
-    assert parse(file.name) == file
+    assert parse_spool_name(file.name) == file
 
 
 def test_ids_of_any_length_fit_into_a_file_name() -> None:
@@ -35,20 +35,20 @@ def test_ids_of_any_length_fit_into_a_file_name() -> None:
     ],
 )
 def test_other_files_are_none_of_the_spool(name: str) -> None:
-    assert parse(name) is None
+    assert parse_spool_name(name) is None
 
 
 def test_only_open_files_have_a_token() -> None:
     stem = Stem("1-0", "2-0", 0, "0" * 8, "0" * 16, 5)
-    assert parse(f"{stem}.open") is None
-    assert parse(f"{stem}.abcd.ready") is None
+    assert parse_spool_name(f"{stem}.open") is None
+    assert parse_spool_name(f"{stem}.abcd.ready") is None
 
 
 def test_conversations_users_and_origins_are_told_apart() -> None:
     conversations = [Conversation(*pair) for pair in ("aa", "ab", "ba", "bb")]
     assert len({conversation_digest(conversation) for conversation in conversations}) == 4
-    assert len({Origin(store, prefix).digest for store in ("gs://a", "gs://b") for prefix in ("p", "q")}) == 4
-    assert Origin("gs://test-bucket/", "pcm").digest == ORIGIN.digest
+    assert len({SpoolOwner(store, prefix).digest for store in ("gs://a", "gs://b") for prefix in ("p", "q")}) == 4
+    assert SpoolOwner("gs://test-bucket/", "pcm").digest == ORIGIN.digest
 
 
 def test_ids_sort_as_numbers() -> None:

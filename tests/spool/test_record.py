@@ -7,7 +7,7 @@ import pytest
 
 from tests.spool.blobs import record_of, seal_of
 from worker.errors import SpoolDamaged
-from worker.spool.record import HEAD, MAGIC, read_header, read_record, stem_of
+from worker.spool.record import HEAD, MAGIC, read_record, read_record_header, stem_of
 
 RECORD = record_of(seal_of("1-0", "2-0"))
 CONTENT = RECORD.to_bytes()
@@ -16,7 +16,7 @@ STEM = stem_of(RECORD.header, len(CONTENT))
 
 def test_what_is_written_is_read_back() -> None:
     assert read_record(CONTENT, STEM) == RECORD
-    assert read_header(CONTENT)[0] == RECORD.header
+    assert read_record_header(CONTENT)[0] == RECORD.header
 
 
 @pytest.mark.parametrize("size", [0, 5, HEAD.size - 1, HEAD.size, HEAD.size + 9, len(CONTENT) - 5001, len(CONTENT) - 1])
@@ -58,7 +58,7 @@ def test_a_file_under_another_name_is_noticed() -> None:
     ],
 )
 def test_a_forged_header_leads_nowhere(change: dict[str, object]) -> None:
-    _, end = read_header(CONTENT)
+    _, end = read_record_header(CONTENT)
     text = json.dumps(json.loads(CONTENT[HEAD.size : end]) | change).encode()
     forged = HEAD.pack(MAGIC, len(text), google_crc32c.value(text)) + text + CONTENT[end:]
     with pytest.raises(SpoolDamaged):
@@ -67,4 +67,4 @@ def test_a_forged_header_leads_nowhere(change: dict[str, object]) -> None:
 
 def test_a_header_of_absurd_length_is_not_even_looked_for() -> None:
     with pytest.raises(SpoolDamaged):
-        read_header(HEAD.pack(MAGIC, 2**32 - 1, 0) + b"{}")
+        read_record_header(HEAD.pack(MAGIC, 2**32 - 1, 0) + b"{}")

@@ -17,8 +17,8 @@ from worker.errors import ObjectExists, SettingsError, StoreError
 from worker.runtime.metrics import PREFIX, Metrics
 from worker.stores import retrying
 from worker.stores.gcs import GcsStore
-from worker.stores.monitored import WatchedStore
-from worker.stores.retrying import PatientStore
+from worker.stores.monitored import MonitoredStore
+from worker.stores.retrying import RetryingStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -100,10 +100,10 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def watched(gcs: GcsStore, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
+def watched(gcs: GcsStore, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> MonitoredStore:
     monkeypatch.setattr(retrying, "FIRST_WAIT", FIRST_WAIT)
     monkeypatch.setattr(retrying, "JITTER", 0.0)
-    return WatchedStore(gcs, asyncio.Semaphore(4), metrics, Clock())
+    return MonitoredStore(gcs, asyncio.Semaphore(4), metrics, Clock())
 
 
 def retries(metrics: Metrics, cause: str) -> float | None:
@@ -118,12 +118,12 @@ async def test_the_answer_that_all_others_here_differ_from_is_believed(gcs: GcsS
 
 @pytest.mark.parametrize(("cause", "answer"), ANSWERS)
 async def test_an_answer_that_does_not_fit_an_insert_never_counts_as_stored(
-    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics, cause: str, answer: dict[str, Any]
+    watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics, cause: str, answer: dict[str, Any]
 ) -> None:
     fail(gcs_server, "insert.*", answer, times=3)
 
     began = time.monotonic()
-    assert await PatientStore(watched).put(NAME, DATA, {"codec": "opus"}) is None
+    assert await RetryingStore(watched).put(NAME, DATA, {"codec": "opus"}) is None
 
     assert time.monotonic() - began >= FIRST_WAIT * (1 + 2 + 4)
     assert gcs_server.count("insert.*") == 4
@@ -133,7 +133,7 @@ async def test_an_answer_that_does_not_fit_an_insert_never_counts_as_stored(
 
 @pytest.mark.parametrize(("cause", "answer"), ANSWERS)
 async def test_an_answer_that_does_not_fit_an_insert_hides_nothing_that_was_stored(
-    gcs: GcsStore, watched: WatchedStore, gcs_server: GcsServer, cause: str, answer: dict[str, Any]
+    gcs: GcsStore, watched: MonitoredStore, gcs_server: GcsServer, cause: str, answer: dict[str, Any]
 ) -> None:
     fail(gcs_server, "insert.*", answer, done=True)
 
@@ -141,7 +141,7 @@ async def test_an_answer_that_does_not_fit_an_insert_hides_nothing_that_was_stor
         await gcs.create(NAME, DATA, {"codec": "opus"})
 
     assert caught.value.cause == cause
-    found = await PatientStore(watched).put(NAME, DATA, {"codec": "opus"})
+    found = await RetryingStore(watched).put(NAME, DATA, {"codec": "opus"})
     assert found is not None
     assert (found.crc32c, found.metadata) == (google_crc32c.value(DATA), {"codec": "opus"})
 

@@ -17,8 +17,8 @@ from worker.runtime.metrics import PREFIX, Metrics
 from worker.runtime.tasks import end
 from worker.stores import retrying
 from worker.stores.gcs import GcsStore
-from worker.stores.monitored import WatchedStore
-from worker.stores.retrying import PROBE_SECONDS, PatientStore
+from worker.stores.monitored import MonitoredStore
+from worker.stores.retrying import PROBE_SECONDS, RetryingStore
 
 NAME = "chunks/u/c/1.000.opus"
 PATIENCE = 30.0
@@ -35,24 +35,24 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def watched(gcs: GcsStore, clock: Clock, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> WatchedStore:
+def watched(gcs: GcsStore, clock: Clock, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> MonitoredStore:
     monkeypatch.setattr(retrying, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(retrying, "JITTER", 0.0)
-    return WatchedStore(gcs, asyncio.Semaphore(4), metrics, clock)
+    return MonitoredStore(gcs, asyncio.Semaphore(4), metrics, clock)
 
 
-async def test_a_refusal_is_repeated_until_it_is_none(watched: WatchedStore, gcs_server: GcsServer) -> None:
+async def test_a_refusal_is_repeated_until_it_is_none(watched: MonitoredStore, gcs_server: GcsServer) -> None:
     gcs_server.fail("insert.*", times=5)
-    await PatientStore(watched).create("chunks/u/c/1.000.opus", b"audio", {})
+    await RetryingStore(watched).create("chunks/u/c/1.000.opus", b"audio", {})
     assert gcs_server.count("insert.*") == 6
     assert watched.health.failing_since is None
 
 
 async def test_a_store_that_refuses_for_long_is_an_outage(
-    watched: WatchedStore, gcs_server: GcsServer, clock: Clock
+    watched: MonitoredStore, gcs_server: GcsServer, clock: Clock
 ) -> None:
     gcs_server.fail("insert.*", times=1000)
-    store = PatientStore(watched, PATIENCE)
+    store = RetryingStore(watched, PATIENCE)
     creating = asyncio.create_task(store.create("chunks/u/c/1.000.opus", b"audio", {}))
     await eventually(lambda: gcs_server.count("insert.*") >= 3)
     clock.now += PATIENCE
@@ -60,8 +60,8 @@ async def test_a_store_that_refuses_for_long_is_an_outage(
         await creating
 
 
-async def test_any_success_ends_an_outage(watched: WatchedStore, gcs_server: GcsServer, clock: Clock) -> None:
-    store = PatientStore(watched, PATIENCE)
+async def test_any_success_ends_an_outage(watched: MonitoredStore, gcs_server: GcsServer, clock: Clock) -> None:
+    store = RetryingStore(watched, PATIENCE)
     watched.health.failing_since = clock.now - PATIENCE - 1
     await watched.create("chunks/u/c/1.000.opus", b"another worker's task", {})
     await store.create("chunks/u/c/2.000.opus", b"audio", {})
@@ -69,10 +69,10 @@ async def test_any_success_ends_an_outage(watched: WatchedStore, gcs_server: Gcs
 
 
 async def test_during_an_outage_one_request_at_a_time_finds_out_whether_it_is_over(
-    watched: WatchedStore, gcs_server: GcsServer, clock: Clock
+    watched: MonitoredStore, gcs_server: GcsServer, clock: Clock
 ) -> None:
     gcs_server.fail("insert.*", times=2)
-    store = PatientStore(watched, PATIENCE)
+    store = RetryingStore(watched, PATIENCE)
     watched.health.failing_since = clock.now - PATIENCE
     for expected in (1, 1, 1):
         with pytest.raises(Outage):
@@ -87,10 +87,10 @@ async def test_during_an_outage_one_request_at_a_time_finds_out_whether_it_is_ov
 
 
 async def test_an_outage_is_forgotten_when_the_last_request_is_called_off(
-    watched: WatchedStore, gcs_server: GcsServer
+    watched: MonitoredStore, gcs_server: GcsServer
 ) -> None:
     gcs_server.fail("insert.*", times=1000)
-    store = PatientStore(watched)
+    store = RetryingStore(watched)
     first, last = (asyncio.create_task(store.create(f"chunks/u/c/{n}.000.opus", b"audio", {})) for n in (1, 2))
     await eventually(lambda: gcs_server.count("insert.*") >= 4)
 
@@ -101,16 +101,16 @@ async def test_an_outage_is_forgotten_when_the_last_request_is_called_off(
 
 
 async def test_an_outage_goes_on_after_a_request_was_sent_elsewhere(
-    watched: WatchedStore, gcs_server: GcsServer, clock: Clock
+    watched: MonitoredStore, gcs_server: GcsServer, clock: Clock
 ) -> None:
     gcs_server.fail("insert.*", times=1000)
     with pytest.raises(Outage):
-        await PatientStore(watched, 0.0).create("chunks/u/c/1.000.opus", b"audio", {})
+        await RetryingStore(watched, 0.0).create("chunks/u/c/1.000.opus", b"audio", {})
     assert watched.health.failing_since == clock.now
 
 
-async def test_a_taken_name_is_an_answer_and_no_refusal(watched: WatchedStore, clock: Clock) -> None:
-    store = PatientStore(watched, PATIENCE)
+async def test_a_taken_name_is_an_answer_and_no_refusal(watched: MonitoredStore, clock: Clock) -> None:
+    store = RetryingStore(watched, PATIENCE)
     await store.create("chunks/u/c/1.000.opus", b"audio", {})
     watched.health.failing_since = clock.now - PATIENCE
     with pytest.raises(ObjectExists):
@@ -118,17 +118,17 @@ async def test_a_taken_name_is_an_answer_and_no_refusal(watched: WatchedStore, c
     assert watched.health.failing_since is None
 
 
-async def test_a_deletion_is_never_given_up(watched: WatchedStore, gcs_server: GcsServer, clock: Clock) -> None:
+async def test_a_deletion_is_never_given_up(watched: MonitoredStore, gcs_server: GcsServer, clock: Clock) -> None:
     await watched.create("chunks/u/c/1.000.opus", b"audio", {})
     watched.health.failing_since = clock.now - PATIENCE
     gcs_server.fail("delete", times=3)
-    assert await PatientStore(watched, PATIENCE).delete("chunks/u/c/1.000.opus")
+    assert await RetryingStore(watched, PATIENCE).delete("chunks/u/c/1.000.opus")
 
 
-async def test_waiting_as_long_as_the_store_asks_does_not_delay_the_spool(watched: WatchedStore) -> None:
+async def test_waiting_as_long_as_the_store_asks_does_not_delay_the_spool(watched: MonitoredStore) -> None:
     asked = StoreError("slow down", cause="throttled", retry_after=3600.0)
-    assert PatientStore(watched)._wait_for(asked) == 3600.0
-    assert PatientStore(watched, PATIENCE)._wait_for(asked) == retrying.LONGEST_WAIT
+    assert RetryingStore(watched)._wait_for(asked) == 3600.0
+    assert RetryingStore(watched, PATIENCE)._wait_for(asked) == retrying.LONGEST_WAIT
 
 
 def retries(metrics: Metrics, cause: str) -> float | None:
@@ -145,8 +145,8 @@ REFUSALS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-async def test_put_tells_what_has_the_name(watched: WatchedStore) -> None:
-    store = PatientStore(watched)
+async def test_put_tells_what_has_the_name(watched: MonitoredStore) -> None:
+    store = RetryingStore(watched)
     assert await store.put(NAME, b"first", {"writer": "1"}) is None
     found = await store.put(NAME, b"second", {"writer": "2"})
     assert found is not None
@@ -155,12 +155,12 @@ async def test_put_tells_what_has_the_name(watched: WatchedStore) -> None:
 
 @pytest.mark.parametrize(("cause", "fault"), REFUSALS)
 async def test_a_refused_put_is_repeated_with_backoff_counted_and_logged(
-    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics, cause: str, fault: dict[str, Any]
+    watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics, cause: str, fault: dict[str, Any]
 ) -> None:
     gcs_server.fail("insert.*", times=4, **fault)
     began = time.monotonic()
     with capture_logs() as events:
-        assert await PatientStore(watched).put(NAME, b"audio", {}) is None
+        assert await RetryingStore(watched).put(NAME, b"audio", {}) is None
     assert time.monotonic() - began >= 0.01 * (1 + 2 + 4 + 8)
     assert gcs_server.count("insert.*") == 5
     assert retries(metrics, cause) == 4
@@ -170,10 +170,10 @@ async def test_a_refused_put_is_repeated_with_backoff_counted_and_logged(
 
 @pytest.mark.parametrize(("cause", "fault"), REFUSALS)
 async def test_a_put_that_is_refused_for_long_makes_the_store_unwell_and_is_an_outage(
-    watched: WatchedStore, gcs_server: GcsServer, clock: Clock, cause: str, fault: dict[str, Any]
+    watched: MonitoredStore, gcs_server: GcsServer, clock: Clock, cause: str, fault: dict[str, Any]
 ) -> None:
     gcs_server.fail("insert.*", times=1000, **fault)
-    putting = asyncio.create_task(PatientStore(watched, PATIENCE).put(NAME, b"audio", {}))
+    putting = asyncio.create_task(RetryingStore(watched, PATIENCE).put(NAME, b"audio", {}))
     await eventually(lambda: gcs_server.count("insert.*") >= 3)
     assert (watched.health.failing_since, watched.health.cause) == (clock.now, cause)
     clock.now += PATIENCE
@@ -182,18 +182,18 @@ async def test_a_put_that_is_refused_for_long_makes_the_store_unwell_and_is_an_o
     assert watched.health.failing_for(clock.now) == PATIENCE
 
 
-async def test_a_name_that_is_taken_by_nothing_says_so(watched: WatchedStore, gcs_server: GcsServer) -> None:
+async def test_a_name_that_is_taken_by_nothing_says_so(watched: MonitoredStore, gcs_server: GcsServer) -> None:
     gcs_server.fail("insert.*", **TAKEN)
     with pytest.raises(StoreError, match=rf"says that {NAME} exists, and shows no such object"):
         await watched.put(NAME, b"audio", {})
 
 
 async def test_a_put_that_cannot_look_up_what_has_the_name_is_repeated_as_a_whole(
-    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics
+    watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics
 ) -> None:
     await watched.create(NAME, b"audio", {"writer": "1"})
     gcs_server.fail("get", "status", status=503)
-    found = await PatientStore(watched).put(NAME, b"audio", {})
+    found = await RetryingStore(watched).put(NAME, b"audio", {})
     assert found is not None
     assert found.metadata == {"writer": "1"}
     assert retries(metrics, "server") == 1
@@ -202,7 +202,7 @@ async def test_a_put_that_cannot_look_up_what_has_the_name_is_repeated_as_a_whol
 
 @pytest.mark.parametrize("error", [RuntimeError, AssertionError, RecursionError, KeyError, MemoryError])
 async def test_an_error_that_nobody_foresaw_is_a_refusal_like_every_other(
-    watched: WatchedStore,
+    watched: MonitoredStore,
     gcs: GcsStore,
     metrics: Metrics,
     clock: Clock,
@@ -220,14 +220,14 @@ async def test_an_error_that_nobody_foresaw_is_a_refusal_like_every_other(
     assert (watched.health.failing_since, watched.health.cause) == (clock.now, "unexpected")
     assert retries(metrics, "unexpected") == 1
     assert [error.__name__ in event["error"] for event in events] == [True]
-    assert await PatientStore(watched).put(NAME, b"audio", {}) is None
+    assert await RetryingStore(watched).put(NAME, b"audio", {}) is None
 
 
 async def test_a_request_that_is_called_off_is_no_refusal(
-    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics
+    watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics
 ) -> None:
     gate = gcs_server.hold("insert.*")
-    putting = asyncio.create_task(PatientStore(watched).put(NAME, b"audio", {}))
+    putting = asyncio.create_task(RetryingStore(watched).put(NAME, b"audio", {}))
     await gate.reached()
     putting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -238,9 +238,9 @@ async def test_a_request_that_is_called_off_is_no_refusal(
 
 
 async def test_a_read_is_repeated_until_it_succeeds_unless_there_is_nothing(
-    watched: WatchedStore, gcs_server: GcsServer, metrics: Metrics
+    watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics
 ) -> None:
-    store = PatientStore(watched)
+    store = RetryingStore(watched)
     with pytest.raises(ObjectMissing):
         await store.read(NAME)
     await store.create(NAME, b"audio", {})
@@ -249,8 +249,8 @@ async def test_a_read_is_repeated_until_it_succeeds_unless_there_is_nothing(
     assert retries(metrics, "corrupt") == 2
 
 
-async def test_a_deletion_of_one_generation_leaves_another(watched: WatchedStore) -> None:
-    store = PatientStore(watched)
+async def test_a_deletion_of_one_generation_leaves_another(watched: MonitoredStore) -> None:
+    store = RetryingStore(watched)
     await store.create(NAME, b"first", {})
     first = await store.stat(NAME)
     assert first is not None

@@ -21,7 +21,7 @@ from worker.stream.keys import Keys
 from worker.stream.reply_limit import at_most
 from worker.stream.server import check_server, memory_use
 
-OWNERS = {"accept", "bury", "claim", "discard", "release", "seal", "sweep", "trial", "unseal"}
+OWNERS = {"accept", "dead_letter", "claim", "discard", "release", "seal", "sweep", "suspect", "unseal"}
 
 
 @pytest.mark.parametrize("name", sorted(OWNERS))
@@ -89,7 +89,7 @@ async def test_silent_server_is_given_up_in_time(proxy: Proxy, keys: Keys) -> No
     with pytest.raises(StreamError) as caught:
         await client.run(Call("config", [keys.config], [8, "1"]))
     assert caught.value.cause == "connection"
-    assert client.troubled
+    assert client.must_recheck_server
     await client.close()
 
 
@@ -141,11 +141,11 @@ def test_address_of_redis_may_leave_out_what_has_a_default(url: str, database: i
 async def test_another_server_process_is_another_incarnation(own_redis: Callable[..., RedisServer]) -> None:
     server = own_redis()
     client = Client(connect(server.url))
-    first = await client.incarnation()
-    assert await client.incarnation() == first
+    first = await client.server_id()
+    assert await client.server_id() == first
     server.restart()
     await client.reconnect()
-    assert await client.incarnation() != first
+    assert await client.server_id() != first
     await client.close()
 
 

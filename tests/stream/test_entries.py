@@ -16,11 +16,11 @@ from worker.stream.keys import GROUP, Keys
 FENCED: dict[str, Callable[[Desk, list[str]], Awaitable[object]]] = {
     "take over": lambda desk, _: desk.entries.take_over(desk.lease),
     "discard": lambda desk, ids: desk.entries.discard(desk.lease, ids),
-    "bury": lambda desk, ids: desk.entries.bury(desk.lease, dict.fromkeys(ids, "bad")),
+    "dead_letter": lambda desk, ids: desk.entries.dead_letter(desk.lease, dict.fromkeys(ids, "bad")),
     "seal": lambda desk, ids: desk.entries.seal(desk.lease, [sealed(ids)]),
     "unseal": lambda desk, ids: desk.entries.unseal(desk.lease, sealed(ids)),
-    "begin trial": lambda desk, _: desk.entries.begin_trial(desk.lease, Conversation("u", "c")),
-    "end trial": lambda desk, _: desk.entries.end_trial(desk.lease, Conversation("u", "c")),
+    "begin trial": lambda desk, _: desk.entries.mark_suspect(desk.lease, Conversation("u", "c")),
+    "end trial": lambda desk, _: desk.entries.clear_suspect(desk.lease, Conversation("u", "c")),
 }
 
 
@@ -69,8 +69,8 @@ async def test_every_step_works_in_a_full_redis(own_redis: Callable[..., RedisSe
         await desk.push(1)
     desk = await Desk.open(client, Keys("pcm"), "two")
     assert await desk.accept(ids) == set(ids)
-    assert await desk.entries.begin_trial(desk.lease, Conversation("u", "c")) == 1
-    assert await desk.entries.bury(desk.lease, {ids[0]: "bad"}) == 1
+    assert await desk.entries.mark_suspect(desk.lease, Conversation("u", "c")) == 1
+    assert await desk.entries.dead_letter(desk.lease, {ids[0]: "bad"}) == 1
     await desk.entries.discard(desk.lease, ids[1:2])
     seal = sealed(ids[2:])
     assert await desk.entries.seal(desk.lease, [seal]) == [None]

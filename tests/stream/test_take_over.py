@@ -85,7 +85,7 @@ async def test_group_is_made_at_the_beginning_of_the_stream(client: Client, keys
 
 async def test_trial_counts_until_it_ends(desk: Desk) -> None:
     suspect = Conversation("u", "c")
-    assert [await desk.entries.begin_trial(desk.lease, suspect) for _ in range(3)] == [1, 2, 3]
-    assert await desk.entries.begin_trial(desk.lease, Conversation("u", "other")) == 1
-    await desk.entries.end_trial(desk.lease, suspect)
-    assert await desk.entries.begin_trial(desk.lease, suspect) == 1
+    assert [await desk.entries.mark_suspect(desk.lease, suspect) for _ in range(3)] == [1, 2, 3]
+    assert await desk.entries.mark_suspect(desk.lease, Conversation("u", "other")) == 1
+    await desk.entries.clear_suspect(desk.lease, suspect)
+    assert await desk.entries.mark_suspect(desk.lease, suspect) == 1

@@ -44,7 +44,7 @@ async def test_a_deletion_is_recorded_as_the_last_id_of_the_stream(
 ) -> None:
     last = [await raw.xadd(stream, {"a": "b"}) for _ in range(3)][-1].decode()
 
-    buried = await tombstones.bury("user", "talk")
+    buried = await tombstones.record_deletion("user", "talk")
 
     assert await recorded(raw, stream) == {"user/talk": last}
     assert list(buried.streams.values()) == [last]
@@ -54,7 +54,7 @@ async def test_an_entry_that_is_gone_still_counts(raw: Raw, stream: str, tombsto
     last = await raw.xadd(stream, {"a": "b"})
     await raw.xdel(stream, last)
 
-    await tombstones.bury("user", "talk")
+    await tombstones.record_deletion("user", "talk")
 
     assert await recorded(raw, stream) == {"user/talk": last.decode()}
 
@@ -64,7 +64,7 @@ async def test_an_id_of_the_future_is_covered_and_what_follows_it_is_not(
 ) -> None:
     await raw.xadd(stream, {"a": "b"}, id=FUTURE)
 
-    await tombstones.bury("user", "talk")
+    await tombstones.record_deletion("user", "talk")
 
     assert await recorded(raw, stream) == {"user/talk": FUTURE}
     assert await raw.xadd(stream, {"a": "b"}) == b"9999999999999-1"
@@ -74,7 +74,7 @@ async def test_a_stream_has_one_random_id_from_its_first_deletion_on(
     raw: Raw, stream: str, tombstones: Tombstones
 ) -> None:
     await raw.xadd(stream, {"a": "b"})
-    ids = {stream for _ in range(3) for stream in (await tombstones.bury("user", "talk")).streams}
+    ids = {stream for _ in range(3) for stream in (await tombstones.record_deletion("user", "talk")).streams}
 
     assert list(ids) == await stream_ids(raw, stream)
     assert re.fullmatch("[0-9a-f]{32}", ids.pop())
@@ -85,22 +85,22 @@ async def test_the_id_that_a_worker_gave_it_stays(raw: Raw, stream: str, tombsto
     await raw.execute_command("XGROUP", "CREATECONSUMER", stream, GROUP, f"stream:{'ab' * 16}")
     await raw.execute_command("XGROUP", "CREATECONSUMER", stream, GROUP, "a worker")
 
-    assert list((await tombstones.bury("user", "talk")).streams) == ["ab" * 16]
+    assert list((await tombstones.record_deletion("user", "talk")).streams) == ["ab" * 16]
 
 
 async def test_a_stream_whose_data_are_lost_is_another_one(raw: Raw, stream: str, tombstones: Tombstones) -> None:
     await raw.xadd(stream, {"a": "b"})
-    before = (await tombstones.bury("user", "talk")).streams
+    before = (await tombstones.record_deletion("user", "talk")).streams
     await raw.delete(stream)
     await raw.xadd(stream, {"a": "b"})
 
-    assert before.keys().isdisjoint((await tombstones.bury("user", "talk")).streams)
+    assert before.keys().isdisjoint((await tombstones.record_deletion("user", "talk")).streams)
 
 
 async def test_nothing_pushed_before_the_first_worker_is_missed(raw: Raw, stream: str, tombstones: Tombstones) -> None:
     """The group that a deletion makes begins at the first entry."""
     first = await raw.xadd(stream, {"a": "b"})
-    await tombstones.bury("user", "talk")
+    await tombstones.record_deletion("user", "talk")
 
     ((_, entries),) = await raw.xreadgroup(GROUP, "worker", {stream: ">"})
     assert [entry for entry, _ in entries] == [first]
@@ -111,7 +111,7 @@ async def test_where_nothing_was_pushed_nothing_is_made_and_an_earlier_deletion_
 ) -> None:
     await raw.hset(f"{stream}:deleted", "user/talk", FUTURE)
 
-    buried = await tombstones.bury("user", "talk")
+    buried = await tombstones.record_deletion("user", "talk")
 
     assert buried.streams == {}
     assert not await raw.exists(stream)
@@ -124,7 +124,7 @@ async def test_a_user_is_deleted_up_to_the_last_entry_of_each_stream(
     used = [keys.stream(partition) for partition in (1, 3)]
     last = {stream: (await raw.xadd(stream, {"a": "b"})).decode() for stream in used}
 
-    buried = await tombstones.bury("user")
+    buried = await tombstones.record_deletion("user")
 
     assert sorted(buried.streams.values()) == sorted(last.values())
     for stream in used:
@@ -134,7 +134,7 @@ async def test_a_user_is_deleted_up_to_the_last_entry_of_each_stream(
 async def test_tombstones_of_the_future_stay_and_old_ones_go(raw: Raw, stream: str, tombstones: Tombstones) -> None:
     await raw.hset(f"{stream}:deleted", mapping={"a/": FUTURE, "b/": "1000-7", "c/": "1000"})
 
-    await tombstones.bury("user", "talk")
+    await tombstones.record_deletion("user", "talk")
 
     assert await recorded(raw, stream) == {"a/": FUTURE}
 
@@ -176,7 +176,7 @@ async def replicated(own_redis: Callable[..., RedisServer]) -> AsyncIterator[tup
 async def test_a_deletion_that_the_replica_has_is_confirmed(replicated: tuple[Client, RedisServer]) -> None:
     client, replica = replicated
 
-    buried = await Tombstones(client, Keys("pcm"), PARTITIONS).bury("user")
+    buried = await Tombstones(client, Keys("pcm"), PARTITIONS).record_deletion("user")
 
     assert (buried.replicas, buried.unconfirmed) == (1, 0)
     with replica.client() as follower:
@@ -187,7 +187,7 @@ async def test_a_replica_that_does_not_confirm_is_told(replicated: tuple[Client,
     client, replica = replicated
     replica.pause()
 
-    buried = await Tombstones(client, Keys("pcm"), PARTITIONS).bury("user")
+    buried = await Tombstones(client, Keys("pcm"), PARTITIONS).record_deletion("user")
 
     assert (buried.replicas, buried.unconfirmed) == (1, 1)
 
@@ -195,6 +195,6 @@ async def test_a_replica_that_does_not_confirm_is_told(replicated: tuple[Client,
 async def test_without_replicas_nothing_is_unconfirmed(raw: Raw, stream: str, tombstones: Tombstones) -> None:
     await raw.xadd(stream, {"a": "b"})
 
-    buried = await tombstones.bury("user", "talk")
+    buried = await tombstones.record_deletion("user", "talk")
 
     assert (buried.replicas, buried.unconfirmed) == (0, 0)

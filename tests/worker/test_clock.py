@@ -9,7 +9,7 @@ from tests.oracle import Talk, assert_plays
 from worker.archive import Archive, Deletion
 from worker.operations import gauges
 from worker.stores import open_store
-from worker.stream.tombstones import opened
+from worker.stream.tombstones import open_tombstones
 
 FAR = 9_999_999_999_999
 """The year 2286."""
@@ -40,7 +40,7 @@ async def say_ahead(rig: Rig, talk: Talk, ahead: int, seconds: float) -> None:
 async def remove(rig: Rig, conversation_id: str) -> Deletion:
     """`audio-batch-worker rm`, as a backend does it."""
     store, settings = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url), rig.settings()
-    async with opened(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
+    async with open_tombstones(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
         deletion = await Archive(store).delete("user", conversation_id, tombstones=tombstones)
     await store.close()
     return deletion

@@ -8,7 +8,7 @@ from tests.conftest import TEST_SECRET
 from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_stored_once
 from tests.worker.test_takeover import forgotten_seal
-from worker.archive import Archive, Conversion, Encoding, Outcome
+from worker.archive import Archive, Conversion, ConversionOutcome, Encoding
 from worker.stores import open_store
 
 pytestmark = pytest.mark.usefixtures("short_rests")
@@ -36,7 +36,7 @@ async def test_conversion_between_an_upload_and_its_done_step(rig: Rig, reply_lo
         await rig.say(talk, 3)
         await gate.reached()
         (conversion,) = await convert(rig)
-        assert conversion.outcome is Outcome.CONVERTED
+        assert conversion.outcome is ConversionOutcome.CONVERTED
         gate.open()
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
     await rig.assert_empty()
@@ -49,7 +49,7 @@ async def test_conversion_of_what_a_failover_brings_back(rig: Rig) -> None:
     talk = Talk("c")
     await forgotten_seal(rig, talk, 2)
     (conversion,) = await convert(rig)
-    assert conversion.outcome is Outcome.CONVERTED
+    assert conversion.outcome is ConversionOutcome.CONVERTED
     await rig.drain(**EXACT)
     assert [blob.metadata["codec"] for blob in rig.blobs()] == ["opus"]
     assert_stored_once(talk, rig.blobs())

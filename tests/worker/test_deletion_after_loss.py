@@ -18,7 +18,7 @@ from worker.archive import Archive, Deletion
 from worker.spool import drainer
 from worker.stores import open_store
 from worker.stream import tombstones as redis_tombstones
-from worker.stream.tombstones import opened
+from worker.stream.tombstones import open_tombstones
 
 pytestmark = pytest.mark.usefixtures("short_rests")
 
@@ -35,7 +35,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
 async def remove(rig: Rig, conversation_id: str | None) -> Deletion:
     """`audio-batch-worker rm`, as a backend does it."""
     store, settings = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url), rig.settings()
-    async with opened(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
+    async with open_tombstones(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
         deletion = await Archive(store).delete("user", conversation_id, tombstones=tombstones)
     await store.close()
     return deletion

@@ -12,7 +12,7 @@ from tests.oracle import Talk, assert_plays, played
 from worker.archive import Archive
 from worker.delivery import orphans
 from worker.stores import open_store
-from worker.stream.tombstones import opened
+from worker.stream.tombstones import open_tombstones
 
 pytestmark = pytest.mark.usefixtures("short_rests")
 
@@ -112,7 +112,7 @@ async def test_entries_leave_redis_if_they_were_deleted_while_their_seal_was_for
         await gate.reached()
         await pair.fail_over(rig)
         store, settings = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url), rig.settings()
-        async with opened(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
+        async with open_tombstones(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
             await Archive(store).delete("user", "c", tombstones=tombstones)
         await store.close()
         gate.open()

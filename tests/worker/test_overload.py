@@ -192,7 +192,7 @@ async def test_partition_that_was_taken_over_and_not_read_yet_counts_from_then(
     await rig.push(Talk("unread").say(1))
     async with rig.worker(shutdown="handoff") as running:
         await eventually(lambda: running.worker._consumer.partitions)
-        await eventually(lambda: all(p.doubt is None for p in running.worker._consumer.partitions.values()))
+        await eventually(lambda: all(p.rewind_cause is None for p in running.worker._consumer.partitions.values()))
         running.worker._monitor.observe_memory()
         assert running.count("chunks_total") == 0
         assert running.count("oldest_unstored_seconds") < PATIENCE

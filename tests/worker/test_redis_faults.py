@@ -326,10 +326,10 @@ async def test_replies_lost_while_entries_of_a_dead_owner_are_on_trial_do_not_co
         await proxied.say(talk, 1)
         await eventually(lambda: former.count("chunks_total") == 2)
     await proxied.redis.hset(proxied.keys.epoch(proxied.partition("c")), "clean", "0")
-    await proxied.redis.script_load(script("trial"))
+    await proxied.redis.script_load(script("suspect"))
     async with proxied.worker(**SHORT) as running:
         for _ in range(4):
-            await proxy.drop_reply(_sha("trial").encode()).wait()
+            await proxy.drop_reply(_sha("suspect").encode()).wait()
         await eventually(lambda: running.count("chunks_total") >= 2)
     await proxied.drain(**SHORT)
     assert await proxied.dead() == []

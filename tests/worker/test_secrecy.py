@@ -95,7 +95,7 @@ async def test_debug_run_full_of_trouble_gives_nothing_away(rig: Rig) -> None:
             await rig.redis.xadd(rig.keys.stream(0), dict(fields))
         for user in USERS:
             await rig.push(Chunk(user, name, T0, PCM))
-        await process.said("entries.buried")
+        await process.said("entries.dead_lettered")
         await process.said("partition.refused")
         await eventually(lambda: len(rig.blobs()) == len(USERS))
         seen = await pages(process.events("worker.started")[0]["http_port"])

@@ -6,36 +6,36 @@ report = await archive.save(download, Path("out.wav"))
 """
 
 from worker.archive.archive import Archive
-from worker.archive.blobs.listing import Blob, Listing, Stranger
+from worker.archive.blobs.listing import Blob, Listing, UnknownObject
 from worker.archive.blobs.reading import Problem
-from worker.archive.playback.download import Download, Report
+from worker.archive.playback.download import Download, DownloadReport
 from worker.archive.playback.grouping import AudioFile, AudioFiles
 from worker.archive.playback.selection import Selection
-from worker.archive.playback.timeline import Rules
-from worker.archive.upkeep.conversion import Conversion, Encoding, Outcome
-from worker.archive.upkeep.copying import Copy, CopyReport
-from worker.archive.upkeep.deletion import Deletion, Left
-from worker.archive.upkeep.verification import Fingerprint, Verdict
+from worker.archive.playback.timeline import MergeRules
+from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Encoding
+from worker.archive.upkeep.copying import BlobCopy, CopyReport
+from worker.archive.upkeep.deletion import Deletion, Undeleted
+from worker.archive.upkeep.verification import BlobVerdict, Fingerprint
 
 __all__ = [
     "Archive",
     "AudioFile",
     "AudioFiles",
     "Blob",
+    "BlobCopy",
+    "BlobVerdict",
     "Conversion",
-    "Copy",
+    "ConversionOutcome",
     "CopyReport",
     "Deletion",
     "Download",
+    "DownloadReport",
     "Encoding",
     "Fingerprint",
-    "Left",
     "Listing",
-    "Outcome",
+    "MergeRules",
     "Problem",
-    "Report",
-    "Rules",
     "Selection",
-    "Stranger",
-    "Verdict",
+    "Undeleted",
+    "UnknownObject",
 ]

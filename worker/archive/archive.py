@@ -7,20 +7,20 @@ from pathlib import Path
 
 from codec.crypto import check_secret
 from codec.names import FOLDER, Codec, prefix
-from worker.archive.blobs.alternatives import sources
+from worker.archive.blobs.alternatives import group_alternatives
 from worker.archive.blobs.listing import Blob, Listing, list_blobs, walk
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Reader
-from worker.archive.playback.download import Download, Report
+from worker.archive.playback.download import Download, DownloadReport
 from worker.archive.playback.grouping import DEFAULT_GAP, AudioFiles, audio_files
 from worker.archive.playback.measuring import measured
 from worker.archive.playback.saving import save
 from worker.archive.playback.selection import EVERYTHING, Selection, select, undecided
-from worker.archive.playback.timeline import Rules
+from worker.archive.playback.timeline import MergeRules
 from worker.archive.upkeep.conversion import Conversion, Converter, Encoding
-from worker.archive.upkeep.copying import CopyReport, copy
+from worker.archive.upkeep.copying import CopyReport, copy_conversations
 from worker.archive.upkeep.deletion import Deletion, delete_all, delete_chunks
-from worker.archive.upkeep.verification import NOTHING_KNOWN, Fingerprint, Verdict, verify
+from worker.archive.upkeep.verification import NOTHING_KNOWN, BlobVerdict, Fingerprint, verify_blobs
 from worker.errors import BadSelection, NothingStored
 from worker.model.jitter import GAP_TOLERANCE
 from worker.stores.base import Store
@@ -61,7 +61,7 @@ class Archive:
         conversation_id: str,
         *,
         selection: Selection = EVERYTHING,
-        rules: Rules = Rules(),  # noqa: B008 -- frozen
+        rules: MergeRules = MergeRules(),  # noqa: B008 -- frozen
         sample_rate: int | None = None,
         progress: Progress = unseen,
     ) -> Download:
@@ -74,7 +74,7 @@ class Archive:
             NothingStored: no blob is selected.
         """
         listing = await self.list(uid, conversation_id)
-        found = sources(listing.blobs)
+        found = group_alternatives(listing.blobs)
         lengths = measured(self._reader, undecided(found, selection))
         selected = select(found, selection, {span.blob.path: span.end async for span, _ in lengths})
         if not selected.sources:
@@ -83,7 +83,7 @@ class Archive:
             self._reader, selected, selection=selection, rules=rules, sample_rate=sample_rate, progress=progress
         )
 
-    async def save(self, download: Download, path: Path | str) -> Report:
+    async def save(self, download: Download, path: Path | str) -> DownloadReport:
         """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw; see `saving.save`.
 
         Memory stays the same for a minute and for a day. The file appears when it is whole.
@@ -109,7 +109,9 @@ class Archive:
         overlap, or whose length nothing else tells.
         """
         listing = await self.list(uid, conversation_id)
-        return await audio_files(self._reader, sources(listing.blobs), gap, progress, gap_tolerance=gap_tolerance)
+        return await audio_files(
+            self._reader, group_alternatives(listing.blobs), gap, progress, gap_tolerance=gap_tolerance
+        )
 
     async def copy(
         self,
@@ -121,7 +123,7 @@ class Archive:
         progress: Progress = unseen,
     ) -> CopyReport:
         """Merge conversations of a user into another one, by copies inside the store; see `copying.copy`."""
-        return await copy(self._store, uid, conversations, target, dry_run=dry_run, progress=progress)
+        return await copy_conversations(self._store, uid, conversations, target, dry_run=dry_run, progress=progress)
 
     async def delete(
         self,
@@ -170,10 +172,10 @@ class Archive:
         uid: str | None = None,
         conversation_id: str | None = None,
         *,
-        known: Mapping[Fingerprint, Verdict] = NOTHING_KNOWN,
-    ) -> AsyncGenerator[Verdict, None]:
+        known: Mapping[Fingerprint, BlobVerdict] = NOTHING_KNOWN,
+    ) -> AsyncGenerator[BlobVerdict, None]:
         """Read everything back: of a conversation, of a user, or all there is; see `verification.verify`."""
-        return verify(self._store, self._reader, _start(uid, conversation_id), known=known)
+        return verify_blobs(self._store, self._reader, _start(uid, conversation_id), known=known)
 
     def convert(
         self, encoding: Encoding, uid: str | None = None, conversation_id: str | None = None, *, dry_run: bool

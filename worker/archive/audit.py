@@ -15,18 +15,18 @@ from dataclasses import dataclass
 
 from codec.entry import partition_of
 from codec.manifest import Manifest, claimed, verified
-from codec.seqs import Span, count, doubled, merged, shown, without
+from codec.seqs import Span, count, doubled, format_spans, merged, without
 from codec.sessions import Numbers, from_text
 from codec.sessions import count as numbers_in
-from worker.archive.blobs.alternatives import Source, sources
+from worker.archive.blobs.alternatives import AudioAlternatives, group_alternatives
 from worker.archive.blobs.listing import Blob, list_blobs
 from worker.archive.blobs.provenance import COPIED
-from worker.archive.upkeep.continuity import Seam, Stretch, seams
+from worker.archive.upkeep.continuity import Discontinuity, Interval, discontinuities_in
 from worker.model.ids import START, Conversation, EntryId
 from worker.stores.base import Store
 from worker.stream.client import Client
 from worker.stream.conversation_view import Announced, ChunkFacts, HeldChunk, announcements, deletion, held_chunks
-from worker.stream.dead_letters import DeadLetters, Letter
+from worker.stream.dead_letters import DeadLetter, DeadLetters
 from worker.stream.keys import Keys
 
 
@@ -40,7 +40,7 @@ class Evidence:
 
     blobs: Sequence[Blob]
     held: Sequence[HeldChunk] = ()
-    letters: Sequence[Letter] = ()
+    letters: Sequence[DeadLetter] = ()
     deleted: EntryId | None = None
     announced: Sequence[Announced] = ()
     secrets: Sequence[str] = ()
@@ -80,12 +80,13 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class AuditReport:
     """What the evidence proves.
 
     `waiting` are chunks that no blob is proven to hold, `undecided` those of them that a blob may hold which lists no
     identities. If chunks are `numbered`, `missing` and `doubled` are exact but for the `unnumbered` blobs, which don't
-    tell what they hold; else `seams` is all there is to judge by. `last` has the last number of each numbering.
+    tell what they hold; else `discontinuities` is all there is to judge by. `last` has the last number of each
+    numbering.
     """
 
     evidence: Evidence
@@ -96,7 +97,7 @@ class Report:
     missing: Numbers
     doubled: Numbers
     unnumbered: Sequence[Blob]
-    seams: Sequence[Seam]
+    discontinuities: Sequence[Discontinuity]
 
     @property
     def complete(self) -> bool:
@@ -115,12 +116,12 @@ class Report:
             yield "it was deleted"
         for what, numbers in (("missing", self.missing), ("doubled", self.doubled)):
             for numbering, spans in numbers.items():
-                yield f"{what}: {named(numbering)}seq {shown(spans)} ({_chunks(count(spans))})"
+                yield f"{what}: {named(numbering)}seq {format_spans(spans)} ({_chunks(count(spans))})"
         if self.numbered and self.unnumbered:
             yield f"not provable: of {len(evidence.blobs)} blobs, {len(self.unnumbered)} don't tell which seq they hold"
         yield from self._left_in_redis()
         if not self.numbered:
-            yield from _doubts(self.seams)
+            yield from _doubts(self.discontinuities)
 
     def _left_in_redis(self) -> Iterator[str]:
         if self.waiting:
@@ -131,16 +132,16 @@ class Report:
             yield f"in the dead letters: {_listed(self.evidence.letters)}"
 
 
-def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = None) -> Report:
+def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = None) -> AuditReport:
     """Judge the evidence.
 
     Args:
         evidence: what is known.
-        gap_tolerance: seconds by which blobs may be off their place in time without a seam.
+        gap_tolerance: seconds by which blobs may be off their place in time without a discontinuity.
         last_seq: the number of the last chunk that was pushed without a session, if somebody knows. Else, and for each
             session, an end tells it, or the highest number seen counts.
     """
-    found = sources(evidence.blobs)
+    found = group_alternatives(evidence.blobs)
     told = {blob.path: from_text(blob.facts.seqs) or {} for blob in _heard(found)}
     stored = _joined(_within(blob, told[blob.path]) for blob in _heard(found))
     waiting = list(_only_in_redis(evidence))
@@ -148,7 +149,7 @@ def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = No
     known = _joined([stored, *elsewhere])
     last = _last(known, _heard(found)) | ({} if last_seq is None else {"": last_seq})
     missing = {name: without([Span(0, last[name])], known.get(name, ())) for name in last}
-    return Report(
+    return AuditReport(
         evidence,
         waiting=waiting,
         undecided=list(_undecided(evidence, waiting)),
@@ -157,7 +158,7 @@ def audit(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = No
         missing=_present(missing),
         doubled=_present({name: doubled(spans) for name, spans in stored.items()}),
         unnumbered=[blob for blob in _heard(found) if numbers_in(told[blob.path]) < (blob.facts.chunks or 1)],
-        seams=list(seams(map(_stretch, _outermost(found)), gap_tolerance)),
+        discontinuities=list(discontinuities_in(map(_interval, _outermost(found)), gap_tolerance)),
     )
 
 
@@ -218,7 +219,7 @@ def _has(numbers: Numbers, facts: ChunkFacts) -> bool:
     return not without([Span(facts.seq, facts.seq)], numbers.get(facts.session, ()))
 
 
-def _numbers(found: Sequence[HeldChunk] | Sequence[Letter]) -> Numbers:
+def _numbers(found: Sequence[HeldChunk] | Sequence[DeadLetter]) -> Numbers:
     numbers: Numbers = {}
     for item in found:
         facts = item.facts if isinstance(item, HeldChunk) else item.chunk
@@ -262,8 +263,8 @@ def named(numbering: str) -> str:
     return copied + (f"session {session}: " if session else "")
 
 
-def _listed(found: Sequence[HeldChunk] | Sequence[Letter]) -> str:
-    numbers = ", ".join(f"{named(name)}seq {shown(merged(spans))}" for name, spans in _numbers(found).items())
+def _listed(found: Sequence[HeldChunk] | Sequence[DeadLetter]) -> str:
+    numbers = ", ".join(f"{named(name)}seq {format_spans(merged(spans))}" for name, spans in _numbers(found).items())
     return f"{numbers} ({_chunks(len(found))})" if numbers else _chunks(len(found))
 
 
@@ -271,12 +272,12 @@ def _chunks(number: int) -> str:
     return "1 chunk" if number == 1 else f"{number} chunks"
 
 
-def _heard(found: Iterable[Source]) -> list[Blob]:
+def _heard(found: Iterable[AudioAlternatives]) -> list[Blob]:
     """Of the same audio under several names the best."""
     return [source.alternatives[0] for source in found]
 
 
-def _outermost(found: Iterable[Source]) -> Iterator[Source]:
+def _outermost(found: Iterable[AudioAlternatives]) -> Iterator[AudioAlternatives]:
     """Without those that seem to be parts of a range: chunks of other writers, named within it."""
     reached = -1.0
     for source in found:
@@ -286,14 +287,14 @@ def _outermost(found: Iterable[Source]) -> Iterator[Source]:
         reached = max(reached, *(blob.name.end or reached for blob in source.alternatives))
 
 
-def _stretch(source: Source) -> Stretch:
+def _interval(source: AudioAlternatives) -> Interval:
     known = (blob.duration for blob in source.alternatives if blob.duration is not None)
-    return Stretch(source.alternatives[0].path, source.start, next(known, None))
+    return Interval(source.alternatives[0].path, source.start, next(known, None))
 
 
-def _doubts(seams: Sequence[Seam]) -> Iterator[str]:
-    gaps = [seam.seconds for seam in seams if seam.seconds > 0]
-    overlaps = [-seam.seconds for seam in seams if seam.seconds < 0]
+def _doubts(discontinuities: Sequence[Discontinuity]) -> Iterator[str]:
+    gaps = [discontinuity.seconds for discontinuity in discontinuities if discontinuity.seconds > 0]
+    overlaps = [-discontinuity.seconds for discontinuity in discontinuities if discontinuity.seconds < 0]
     for what, found in (("no audio", gaps), ("audio over audio", overlaps)):
         if found:
             yield f"{what} for {sum(found):.1f} s in {len(found)} places, and no seq to tell why"

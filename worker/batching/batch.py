@@ -18,7 +18,7 @@ MAX_ENTRIES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """When a batch closes: seconds of audio, seconds since its first entry, bytes of PCM; seconds of jitter allowed."""
 
     max_seconds: float
@@ -73,7 +73,7 @@ class Batch:
         """The identity of each chunk, by its entry."""
         return dict(zip(self.entries, split(self.identities), strict=True))
 
-    def silence_before(self, chunk: Chunk, limits: Limits) -> int | Trigger:
+    def silence_before(self, chunk: Chunk, limits: BatchLimits) -> int | Trigger:
         """Samples of silence to put before `chunk` if it continues this batch, else what closes the batch first.
 
         Timestamps jitter, the sample count does not: within the tolerance the chunk follows without a gap.
@@ -101,7 +101,7 @@ class Batch:
         self.samples += silence + chunk.samples
         self.pcm_bytes += len(chunk.pcm)
 
-    def full(self, limits: Limits) -> Trigger | None:
+    def full(self, limits: BatchLimits) -> Trigger | None:
         """What closes the batch at once after a chunk was added."""
         if self.samples >= limits.max_seconds * self.sample_rate:
             return Trigger.AUDIO
@@ -115,7 +115,7 @@ class Batch:
         if end.seq is not None:
             self.ends[session_name(end.session)] = [Span(end.seq, end.seq)]
 
-    def aged(self, now_ms: int, limits: Limits) -> bool:
+    def aged(self, now_ms: int, limits: BatchLimits) -> bool:
         """Whether the batch is too old at Redis' time `now_ms`."""
         return now_ms - self.opened_ms >= limits.max_age * 1000
 

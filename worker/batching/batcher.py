@@ -11,15 +11,15 @@ from typing import Any, Protocol
 from codec.entry import Chunk, End, parse, partition_of
 from codec.errors import BadEntry
 from codec.names import Codec, Naming
-from worker.batching.batch import Batch, Limits, seal_of
-from worker.batching.closed_batch import Closed
-from worker.batching.encoder import Recorder, Recording
-from worker.batching.resumed_batch import Item, Resumed
+from worker.batching.batch import Batch, BatchLimits, seal_of
+from worker.batching.closed_batch import ClosedBatch
+from worker.batching.encoder import BatchEncoder, EncoderPool
+from worker.batching.resumed_batch import ParsedEntry, ResumedBatch
 from worker.model.ids import Conversation, EntryId, StreamIdentity, entry_ms, entry_order
-from worker.model.recent_chunks import History
+from worker.model.recent_chunks import RecentChunks
 from worker.model.seal import Seal
 from worker.model.states import Trigger
-from worker.model.stored_blob import Stored
+from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
@@ -30,18 +30,18 @@ IDLE_SECONDS = 120.0
 
 
 @dataclass(slots=True)
-class Open:
+class OpenBatch:
     """A batch that still grows."""
 
     batch: Batch
-    recording: Recording
+    encoder: BatchEncoder
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class BatchRules:
     """How batches are cut and named, and among how many partitions conversations are divided."""
 
-    limits: Limits
+    limits: BatchLimits
     codec: Codec
     naming: Naming
     partitions: int
@@ -54,35 +54,35 @@ class Holder(Protocol):
         """Whether this entry is that chunk."""
 
 
-class Intake:
+class Batcher:
     """The open batches of one partition, and what became of the entries that were routed.
 
-    `closing` are batches to be sealed, `whole` resumed ones to be delivered; `void` are entries without audio to store,
-    `twins` those that repeat a chunk, unless that was deleted before, `stored` those whose chunks the store was found
-    to hold, with these chunks' identities, and `bad` ones that can't be processed, with the reason: whoever owns the
-    partition empties these.
+    `closing` are batches to be sealed, `completed` resumed ones to be delivered; `void` are entries without audio to
+    store, `duplicates` those that repeat a chunk, unless that was deleted before, `stored` those whose chunks the store
+    was found to hold, with these chunks' identities, and `bad` ones that can't be processed, with the reason: whoever
+    owns the partition empties these.
     """
 
     def __init__(
-        self, partition: int, rules: Rules, recorder: Recorder, metrics: Metrics, clock: Callable[[], float]
+        self, partition: int, rules: BatchRules, encoders: EncoderPool, metrics: Metrics, clock: Callable[[], float]
     ) -> None:
         self._partition = partition
         self._rules = rules
-        self._recorder = recorder
+        self._encoders = encoders
         self._metrics = metrics
         self.clock = clock
-        self._histories: dict[Conversation, History] = {}
+        self._histories: dict[Conversation, RecentChunks] = {}
         self._tombstones: Mapping[str, EntryId] = {}
         self._identity = NO_STREAM
         self._found: Mapping[Conversation, Mapping[bytes, Holder]] = NOTHING
         self._next_sweep = 0.0
-        self.open: dict[Conversation, Open] = {}
-        self._resumed: dict[EntryId, Resumed] = {}
-        self._resuming: dict[EntryId, Resumed] = {}
-        self.closing: list[Closed] = []
-        self.whole: list[Closed] = []
+        self.open: dict[Conversation, OpenBatch] = {}
+        self._resumed: dict[EntryId, ResumedBatch] = {}
+        self._resuming: dict[EntryId, ResumedBatch] = {}
+        self.closing: list[ClosedBatch] = []
+        self.completed: list[ClosedBatch] = []
         self.void: list[EntryId] = []
-        self.twins: dict[EntryId, Conversation] = {}
+        self.duplicates: dict[EntryId, Conversation] = {}
         self.stored: dict[Conversation, dict[EntryId, bytes]] = {}
         self.bad: dict[EntryId, str] = {}
 
@@ -103,37 +103,37 @@ class Intake:
         self._identity = identity
         self._found = found
         for seal in seals:
-            recording = self._recorder.start(seal.codec, seal.sample_rate)
-            resumed = Resumed(seal, recording, deque(sorted(seal.all_ids, key=entry_order)))
+            encoder = self._encoders.start(seal.codec, seal.sample_rate)
+            resumed = ResumedBatch(seal, encoder, deque(sorted(seal.all_ids, key=entry_order)))
             self._resuming[seal.id] = resumed
             self._resumed.update(dict.fromkeys(seal.all_ids, resumed))
 
     def drop(self) -> None:
         """Forget everything: nothing here is on its way to the store, so all of it can be read again."""
-        batches: list[Open | Closed | Resumed] = [*self.open.values(), *self._sealed()]
+        batches: list[OpenBatch | ClosedBatch | ResumedBatch] = [*self.open.values(), *self._sealed()]
         for batch in batches:
-            batch.recording.release()
-        for held in (self.open, self._resumed, self._resuming, self.closing, self.whole, self._histories):
+            batch.encoder.release()
+        for held in (self.open, self._resumed, self._resuming, self.closing, self.completed, self._histories):
             held.clear()
-        for decided in (self.void, self.twins, self.stored, self.bad):
+        for decided in (self.void, self.duplicates, self.stored, self.bad):
             decided.clear()
 
-    def resuming(self) -> list[Resumed]:
+    def resuming(self) -> list[ResumedBatch]:
         """Sealed batches that are not whole yet."""
         return list(self._resuming.values())
 
-    def parse(self, entry: EntryId, fields: Mapping[bytes, bytes], oversize: int = 0) -> Item | None:
+    def parse(self, entry: EntryId, fields: Mapping[bytes, bytes], oversize: int = 0) -> ParsedEntry | None:
         """Read an entry; None if it goes to the dead letters. One of `oversize` bytes comes without its fields."""
         if oversize:
             self.bad[entry] = f"the entry has {oversize} bytes, more than any chunk"
             return None
         try:
-            return Item(entry, parse(fields))
+            return ParsedEntry(entry, parse(fields))
         except BadEntry as error:
             self.bad[entry] = error.reason
             return None
 
-    def unknown(self, items: Iterable[Item]) -> list[Conversation]:
+    def unknown(self, items: Iterable[ParsedEntry]) -> list[Conversation]:
         """Conversations whose history must be loaded before their chunks are routed."""
         return [
             conversation
@@ -141,7 +141,7 @@ class Intake:
             if conversation not in self._histories
         ]
 
-    def overtaken(self, read_to: EntryId, came: Collection[EntryId]) -> list[Conversation]:
+    def finished_elsewhere(self, read_to: EntryId, came: Collection[EntryId]) -> list[Conversation]:
         """Conversations with a sealed batch that a former owner finished since it was handed to us.
 
         Its entries did not come, though the stream was read to `read_to`: what it held is in the stored history.
@@ -154,9 +154,9 @@ class Intake:
 
     def remember(self, conversation: Conversation, identities: bytes) -> None:
         """Load a conversation's history: what is stored, and what is sealed and on its way."""
-        self._histories.setdefault(conversation, History()).precede(identities)
+        self._histories.setdefault(conversation, RecentChunks()).precede(identities)
 
-    def route(self, item: Item) -> None:
+    def route(self, item: ParsedEntry) -> None:
         """Put an entry where it belongs."""
         resumed = self._resumed.pop(item.id, None)
         if resumed is not None:
@@ -189,11 +189,11 @@ class Intake:
         """Whether Redis may have forgotten what became of an entry."""
         return entry_order(entry) <= entry_order(self._identity.changed)
 
-    def confirm_twins(self) -> None:
+    def confirm_duplicates(self) -> None:
         """What they repeat is held or stored: they are void."""
-        self._metrics.duplicates.inc(len(self.twins))
-        self.void += self.twins
-        self.twins.clear()
+        self._metrics.duplicates.inc(len(self.duplicates))
+        self.void += self.duplicates
+        self.duplicates.clear()
 
     def close_aged(self, now_ms: int) -> None:
         """Close batches that are too old at Redis' time `now_ms`; they are held oldest first."""
@@ -232,47 +232,47 @@ class Intake:
         growing = [entry for held in self.open.values() for entry in held.batch.entries]
         return {*growing, *(entry for batch in self._sealed() for entry in batch.seal.entries)}
 
-    def recordings(self, conversation: Conversation) -> list[Recording]:
+    def encoders(self, conversation: Conversation) -> list[BatchEncoder]:
         """Where audio of a conversation is being encoded."""
         held = self.open.get(conversation)
-        found = [batch.recording for batch in self._sealed() if batch.seal.conversation == conversation]
-        return [held.recording, *found] if held else found
+        found = [batch.encoder for batch in self._sealed() if batch.seal.conversation == conversation]
+        return [held.encoder, *found] if held else found
 
-    def close_found(self, seal: Seal, chunks: Mapping[EntryId, bytes], found: Stored) -> None:
+    def close_found(self, seal: Seal, chunks: Mapping[EntryId, bytes], found: StoredBlob) -> None:
         """Close a batch of entries whose chunks the store was found to hold."""
-        recording = self._recorder.start(seal.codec, seal.sample_rate)
+        encoder = self._encoders.start(seal.codec, seal.sample_rate)
         server = self._identity.server
-        closed = Closed(self._partition, seal, recording, chunks, self.clock(), server=server, found=found)
+        closed = ClosedBatch(self._partition, seal, encoder, chunks, self.clock(), server=server, found=found)
         self.closing.append(closed)
 
-    def conclude(self, resumed: Resumed) -> None:
+    def complete_resumed(self, resumed: ResumedBatch) -> None:
         """Wait for nothing more of a sealed batch, and deliver what came."""
         self._leave(resumed)
-        self.whole.append(self._closed(resumed.seal, resumed.recording, resumed))
+        self.completed.append(self._closed(resumed.seal, resumed.encoder, resumed))
 
-    def forsake(self, resumed: Resumed) -> None:
+    def drop_resumed(self, resumed: ResumedBatch) -> None:
         """Forget a sealed batch: somebody else finished it, or its entries go to the dead letters."""
         self._leave(resumed)
-        resumed.recording.release()
+        resumed.encoder.release()
 
-    def _leave(self, resumed: Resumed) -> None:
+    def _leave(self, resumed: ResumedBatch) -> None:
         self._resuming.pop(resumed.seal.id, None)
         for entry in resumed.missing:
             self._resumed.pop(entry, None)
 
-    def _sealed(self) -> list[Closed | Resumed]:
+    def _sealed(self) -> list[ClosedBatch | ResumedBatch]:
         """Batches here whose composition is decided."""
-        return [*self.closing, *self.whole, *self.resuming()]
+        return [*self.closing, *self.completed, *self.resuming()]
 
-    def _resume(self, resumed: Resumed, item: Item) -> None:
+    def _resume(self, resumed: ResumedBatch, item: ParsedEntry) -> None:
         resumed.strike(item.id)
         resumed.add(item)
         if isinstance(item.content, Chunk):
             if not self.is_deleted(item.conversation, item.id):
                 self._histories[item.conversation].note(resumed.held[item.id])
-            resumed.recording.append(item.content.pcm, resumed.seal.silences.get(item.id, 0))
+            resumed.encoder.append(item.content.pcm, resumed.seal.silences.get(item.id, 0))
         if not resumed.missing:
-            self.conclude(resumed)
+            self.complete_resumed(resumed)
 
     def _add(self, entry: EntryId, chunk: Chunk) -> None:
         conversation = Conversation(chunk.uid, chunk.conversation_id)
@@ -280,7 +280,7 @@ class Intake:
         history.touched_at = self.clock()
         identity = chunk.identity()
         if history.holds(identity):
-            self.twins[entry] = conversation
+            self.duplicates[entry] = conversation
             return
         history.note(identity)
         blob = self._found.get(conversation, {}).get(identity)
@@ -291,11 +291,11 @@ class Intake:
         self._count(chunk, history)
         held, silence = self._place(entry, chunk)
         held.batch.add(entry, chunk, identity, silence)
-        held.recording.append(chunk.pcm, silence)
+        held.encoder.append(chunk.pcm, silence)
         if trigger := held.batch.full(self._rules.limits):
             self._close(held.batch.conversation, trigger)
 
-    def _place(self, entry: EntryId, chunk: Chunk) -> tuple[Open, int]:
+    def _place(self, entry: EntryId, chunk: Chunk) -> tuple[OpenBatch, int]:
         """The batch that takes the chunk, and the samples of silence before it."""
         conversation = Conversation(chunk.uid, chunk.conversation_id)
         held = self.open.get(conversation)
@@ -308,11 +308,11 @@ class Intake:
                 return held, verdict
             self._count_gap(verdict)
             self._close(conversation, verdict)
-        recording = self._recorder.start(self._rules.codec, chunk.sample_rate)
-        opened = self.open[conversation] = Open(Batch.of(chunk, self.clock()), recording)
+        encoder = self._encoders.start(self._rules.codec, chunk.sample_rate)
+        opened = self.open[conversation] = OpenBatch(Batch.of(chunk, self.clock()), encoder)
         return opened, 0
 
-    def _end(self, item: Item) -> None:
+    def _end(self, item: ParsedEntry) -> None:
         missing = self._histories[item.conversation].missing_at_end(item.content.session, item.content.seq)
         self._metrics.seq_missing.inc(missing)
         held = self.open.get(item.conversation)
@@ -325,13 +325,13 @@ class Intake:
     def _close(self, conversation: Conversation, trigger: Trigger) -> None:
         held = self.open.pop(conversation)
         seal = seal_of(held.batch, trigger, self._rules.codec, self._rules.naming, self._identity.stream)
-        self.closing.append(self._closed(seal, held.recording, held.batch))
+        self.closing.append(self._closed(seal, held.encoder, held.batch))
 
-    def _closed(self, seal: Seal, recording: Recording, contents: Batch | Resumed) -> Closed:
-        return Closed(
+    def _closed(self, seal: Seal, encoder: BatchEncoder, contents: Batch | ResumedBatch) -> ClosedBatch:
+        return ClosedBatch(
             self._partition,
             seal,
-            recording,
+            encoder,
             contents.held,
             self.clock(),
             recovered=entry_order(seal.id) <= entry_order(self._identity.read_to),
@@ -342,7 +342,7 @@ class Intake:
             born=self._identity.born,
         )
 
-    def _count(self, chunk: Chunk, history: History) -> None:
+    def _count(self, chunk: Chunk, history: RecentChunks) -> None:
         self._metrics.chunks.inc()
         self._metrics.received_bytes.inc(len(chunk.pcm))
         self._metrics.received_seconds.inc(chunk.duration)

@@ -1,4 +1,4 @@
-"""A closed batch on its way: what intake hands to the partition, and the partition to delivery."""
+"""A closed batch on its way: what batcher hands to the partition, and the partition to delivery."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from codec.sessions import Numbers
-from worker.batching.encoder import Recording
+from worker.batching.encoder import BatchEncoder
 from worker.model.ids import START, EntryId
 from worker.model.seal import Seal
-from worker.model.stored_blob import Stored
+from worker.model.stored_blob import StoredBlob
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Closed:
+class ClosedBatch:
     """A batch that will not change any more, with its audio on the way through the encoder.
 
     `chunks` are its entries that have come, in their order, with the identities of their chunks: all that the seal
@@ -26,7 +26,7 @@ class Closed:
 
     partition: int
     seal: Seal
-    recording: Recording
+    encoder: BatchEncoder
     chunks: Mapping[EntryId, bytes]
     closed_at: float
     recovered: bool = False
@@ -35,7 +35,7 @@ class Closed:
     ends: Numbers = field(default_factory=dict)
     server: str = ""
     born: EntryId = START
-    found: Stored | None = None
+    found: StoredBlob | None = None
 
     @property
     def identities(self) -> bytes:

@@ -80,7 +80,7 @@ class _Piece(NamedTuple):
     pcm: bytes
 
 
-class Recording:
+class BatchEncoder:
     """One batch's audio on its way through an encoder.
 
     Only one thread works on it at a time: two in one encoder would abort the process. The encoder is made when the
@@ -136,7 +136,7 @@ class Recording:
         return content
 
     def release(self) -> None:
-        """Give back the memory; the recording is of no more use."""
+        """Give back the memory; the encoder is of no more use."""
         self._released = True
         self._budget.queued -= _pcm_bytes(self._waiting)
         self._waiting.clear()
@@ -176,14 +176,14 @@ def _pcm_bytes(pieces: list[_Piece]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorder:
-    """Starts recordings with the worker's encoder settings."""
+class EncoderPool:
+    """Starts encoders with the worker's encoder settings."""
 
     opus: Callable[[int], ContentEncoder]
     pool: ThreadPoolExecutor
     budget: MemoryBudget
 
-    def start(self, codec: Codec, sample_rate: int) -> Recording:
-        """A recording at `sample_rate` whose content is what a blob of `codec` holds."""
+    def start(self, codec: Codec, sample_rate: int) -> BatchEncoder:
+        """A encoder at `sample_rate` whose content is what a blob of `codec` holds."""
         begin = PcmEncoder if codec == "pcm" else partial(self.opus, sample_rate)
-        return Recording(begin, self.pool, self.budget)
+        return BatchEncoder(begin, self.pool, self.budget)

@@ -11,12 +11,12 @@ from typing import NamedTuple
 from codec.entry import Chunk, End
 from codec.seqs import Span
 from codec.sessions import Numbers, note, session_name
-from worker.batching.encoder import Recording
+from worker.batching.encoder import BatchEncoder
 from worker.model.ids import Conversation, EntryId, entry_order
 from worker.model.seal import Seal
 
 
-class Item(NamedTuple):
+class ParsedEntry(NamedTuple):
     """An entry that is a chunk or an end."""
 
     id: EntryId
@@ -29,17 +29,17 @@ class Item(NamedTuple):
 
 
 @dataclass(slots=True)
-class Resumed:
+class ResumedBatch:
     """A sealed batch whose audio is being read again; `missing` are the entries that have not come yet, in order."""
 
     seal: Seal
-    recording: Recording
+    encoder: BatchEncoder
     missing: deque[EntryId]
     held: dict[EntryId, bytes] = field(default_factory=dict)
     seqs: Numbers = field(default_factory=dict)
     ends: Numbers = field(default_factory=dict)
 
-    def add(self, item: Item) -> None:
+    def add(self, item: ParsedEntry) -> None:
         """Take note of an entry that has come."""
         content = item.content
         if isinstance(content, End):
@@ -67,9 +67,9 @@ class Resumed:
         return entry_order(self.missing[-1]) <= entry_order(reached)
 
 
-def grouped(items: Collection[Item]) -> dict[Conversation, list[Item]]:
+def grouped(items: Collection[ParsedEntry]) -> dict[Conversation, list[ParsedEntry]]:
     """Items by conversation, each in its order."""
-    groups: dict[Conversation, list[Item]] = {}
+    groups: dict[Conversation, list[ParsedEntry]] = {}
     for item in items:
         groups.setdefault(item.conversation, []).append(item)
     return groups

@@ -1,4 +1,4 @@
-"""`audit`: is a conversation stored complete."""
+"""`audit_conversation`: is a conversation stored complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from codec.sessions import Numbers
-    from worker.archive.audit import Report
+    from worker.archive.audit import AuditReport
     from worker.settings import Settings
 
 FAILED = 2
@@ -70,8 +70,8 @@ def audit(
     raise typer.Exit(0 if report.complete else 1)
 
 
-async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> Report:
-    from worker.archive.audit import audit, collect
+async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> AuditReport:
+    from worker.archive.audit import audit_conversation, collect
     from worker.model.ids import Conversation
     from worker.stream.client import Client, connect
     from worker.stream.keys import Keys
@@ -86,10 +86,10 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
             evidence = await collect(client, keys, store, conversation, partitions=partitions, secrets=settings.secrets)
     finally:
         await store.close()
-    return audit(evidence, gap_tolerance=settings.gap_tolerance, last_seq=last_seq)
+    return audit_conversation(evidence, gap_tolerance=settings.gap_tolerance, last_seq=last_seq)
 
 
-def _facts(report: Report) -> dict[str, Any]:
+def _facts(report: AuditReport) -> dict[str, Any]:
     from worker.model.ids import entry_ms
 
     evidence = report.evidence
@@ -134,19 +134,22 @@ def _facts(report: Report) -> dict[str, Any]:
             }
             for letter in evidence.letters
         ],
-        "seams": [{"start": seam.ended, "seconds": round(seam.seconds, 3)} for seam in report.seams],
+        "discontinuities": [
+            {"start": discontinuity.ended, "seconds": round(discontinuity.seconds, 3)}
+            for discontinuity in report.discontinuities
+        ],
         "absent": evidence.absent,
         "deleted": None if evidence.deleted is None else entry_ms(evidence.deleted) / 1000,
     }
 
 
 def _texts(numbers: Numbers) -> dict[str, str]:
-    from codec.seqs import merged, shown
+    from codec.seqs import format_spans, merged
 
-    return {name: shown(merged(spans)) for name, spans in numbers.items()}
+    return {name: format_spans(merged(spans)) for name, spans in numbers.items()}
 
 
-def _print(report: Report) -> None:
+def _print(report: AuditReport) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
@@ -160,7 +163,7 @@ def _print(report: Report) -> None:
         console.print(foreign(problem, "bold red"))
 
 
-def _proof(report: Report) -> str:
+def _proof(report: AuditReport) -> str:
     from worker.archive.audit import named
 
     if report.numbered:
@@ -169,20 +172,20 @@ def _proof(report: Report) -> str:
     return "no gap in time; without seq this is all that can be told"
 
 
-def _table(report: Report) -> Table:
+def _table(report: AuditReport) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("start (UTC)", "length", "chunks", "size", "seq", "file"):
         table.add_column(column, justify="right" if column in ("length", "chunks", "size") else "left", overflow="fold")
-    seams = {seam.name: seam for seam in report.seams}
+    discontinuities = {discontinuity.name: discontinuity for discontinuity in report.discontinuities}
     for blob in report.evidence.blobs:
-        if seam := seams.get(blob.path):
-            what = "no audio" if seam.seconds > 0 else "audio over audio"
-            table.add_row(f"[yellow]{what} for {shown_seconds(abs(seam.seconds))}[/]")
+        if discontinuity := discontinuities.get(blob.path):
+            what = "no audio" if discontinuity.seconds > 0 else "audio over audio"
+            table.add_row(f"[yellow]{what} for {shown_seconds(abs(discontinuity.seconds))}[/]")
         table.add_row(
-            options.shown(blob.start),
+            options.format_time(blob.start),
             "?" if blob.duration is None else shown_seconds(blob.duration),
             "?" if blob.facts.chunks is None else str(blob.facts.chunks),
             shown_bytes(blob.info.size),

@@ -39,11 +39,11 @@ def convert(
     if (uid is None) != everything or (conversation is not None and uid is None):
         raise typer.BadParameter("give --uid, with or without --conversation, or --all")
 
-    async def work(archive: Archive, settings: Settings) -> Tally:
+    async def work(archive: Archive, settings: Settings) -> ConversionTally:
         if do_it:
             settings.require_storage()
         encoding = Encoding(settings.secret, settings.opus_complexity, settings.opus_bitrate)
-        tally = Tally()
+        tally = ConversionTally()
         async with options.counted_progress(
             "converting", lambda: archive.count(uid, conversation, codec="pcm")
         ) as progress:
@@ -53,14 +53,14 @@ def convert(
                 progress(tally.changed + tally.kept)
         return tally
 
-    tally = options.run(work)
+    tally = options.run_with_archive(work)
     if not as_json:
         typer.echo(tally.summary(do_it=do_it))
     options.finish(complete=not tally.kept)
 
 
 @dataclass(slots=True)
-class Tally:
+class ConversionTally:
     """What a conversion did, or would do, as far as it came; in blobs and bytes."""
 
     changed: int = 0

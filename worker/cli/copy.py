@@ -38,7 +38,7 @@ def copy(
         with options.progress("copying") as progress:
             return await archive.copy(uid, sources, target, dry_run=dry_run, progress=progress)
 
-    report = options.run(work)
+    report = options.run_with_archive(work)
     options.describe_problems(report.problems)
     for other in report.strangers:
         options.say(f"not copied, no blob: {other.name}", err=True)

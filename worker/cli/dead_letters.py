@@ -18,7 +18,7 @@ from worker.cli.text import foreign, printable, shown_bytes, shown_seconds
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from worker.stream.dead_letters import DeadLetters, Letter
+    from worker.stream.dead_letters import DeadLetter, DeadLetters
     from worker.stream.overview import Inspector
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class Filter:
     def __bool__(self) -> bool:
         return any(value not in (None, []) for value in asdict(self).values())
 
-    def passes(self, letter: Letter) -> bool:
+    def passes(self, letter: DeadLetter) -> bool:
         """Whether it is one of them."""
         return (
             (self.reason is None or self.reason in letter.reason)
@@ -145,7 +145,7 @@ def _require(wanted: Filter, *, everything: bool) -> None:
         raise typer.BadParameter("say which: --id, --partition, --reason, --uid, --conversation, or --all")
 
 
-def _miss(wanted: Filter, letters: Sequence[Letter]) -> None:
+def _miss(wanted: Filter, letters: Sequence[DeadLetter]) -> None:
     """End with an exit code of its own if there is no such letter as one that was named."""
     known = {name for letter in letters for name in (letter.id, letter.name)}
     if missing := [name for name in wanted.ids or () if name not in known]:
@@ -172,7 +172,7 @@ def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
     return asyncio.run(working())
 
 
-async def _select(tools: Tools, wanted: Filter) -> tuple[list[Letter], int]:
+async def _select(tools: Tools, wanted: Filter) -> tuple[list[DeadLetter], int]:
     """The letters, and Redis' time in ms."""
     if wanted.partition is not None and wanted.partition not in range(tools.partitions):
         raise typer.BadParameter(f"there is no partition {wanted.partition}, only 0 to {tools.partitions - 1}")
@@ -181,11 +181,11 @@ async def _select(tools: Tools, wanted: Filter) -> tuple[list[Letter], int]:
     return found, await tools.inspector.now_ms()
 
 
-async def _replay(tools: Tools, wanted: Filter) -> list[tuple[Letter, str]]:
+async def _replay(tools: Tools, wanted: Filter) -> list[tuple[DeadLetter, str]]:
     from worker.errors import StreamError
 
     letters, _ = await _select(tools, wanted)
-    outcomes: list[tuple[Letter, str]] = []
+    outcomes: list[tuple[DeadLetter, str]] = []
     for letter in letters:
         try:
             outcomes.append((letter, await tools.letters.replay(letter)))
@@ -194,11 +194,13 @@ async def _replay(tools: Tools, wanted: Filter) -> list[tuple[Letter, str]]:
     return outcomes
 
 
-def _facts(letter: Letter, now_ms: int) -> dict[str, Any]:
+def _facts(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
     return asdict(letter) | {"id": letter.name, "age_s": (now_ms - letter.buried_ms) / 1000}
 
 
-def _print_table(letters: Sequence[Letter], now_ms: int, *, limit: int | None = None, to_stderr: bool = False) -> None:
+def _print_table(
+    letters: Sequence[DeadLetter], now_ms: int, *, limit: int | None = None, to_stderr: bool = False
+) -> None:
     from rich.console import Console
 
     console = Console(stderr=to_stderr, highlight=False)
@@ -207,7 +209,7 @@ def _print_table(letters: Sequence[Letter], now_ms: int, *, limit: int | None = 
     console.print(f"dead letters: {len(letters)}, {shown_bytes(sum(letter.bytes for letter in letters))}")
 
 
-def _table(letters: Sequence[Letter], now_ms: int) -> Table:
+def _table(letters: Sequence[DeadLetter], now_ms: int) -> Table:
     from rich import box
     from rich.table import Table
 

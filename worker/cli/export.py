@@ -11,7 +11,7 @@ from worker.cli import options
 from worker.cli.text import counted
 
 if TYPE_CHECKING:
-    from worker.archive import Archive, Report, Rules, Selection
+    from worker.archive import Archive, DownloadReport, MergeRules, Selection
     from worker.settings import Settings
 
 
@@ -47,19 +47,19 @@ def export(
 
     Exits with 3 if some blobs could not be read: they are named, and the rest is written.
     """
-    from worker.archive import Rules, Selection
+    from worker.archive import MergeRules, Selection
 
     timestamps = None if at is None else [options.moment(text) for text in at]
     start, end = (None if text is None else options.moment(text) for text in (since, until))
 
-    async def work(archive: Archive, settings: Settings) -> Report:
+    async def work(archive: Archive, settings: Settings) -> DownloadReport:
         selection = Selection(start, end, timestamps)
-        rules = Rules(fill_gaps, trim_overlaps, settings.gap_tolerance)
+        rules = MergeRules(fill_gaps, trim_overlaps, settings.gap_tolerance)
         return await _saved(archive, (uid, conversation), output, selection, rules, rate)
 
-    report = options.run(work)
+    report = options.run_with_archive(work)
     if as_json:
-        options.print_json({"file": str(output), **describe(report)})
+        options.print_json({"file": str(output), **report_facts(report)})
     else:
         typer.echo(f"{output}: {report.seconds:.2f} s at {report.sample_rate} Hz from {counted(report.blobs, 'blob')}")
     options.finish(complete=report.complete)
@@ -70,9 +70,9 @@ async def _saved(
     whose: tuple[str, str],
     output: Path,
     selection: Selection,
-    rules: Rules,
+    rules: MergeRules,
     rate: int | None,
-) -> Report:
+) -> DownloadReport:
     with options.progress("exporting") as progress:
         download = await archive.download(*whose, selection=selection, rules=rules, sample_rate=rate, progress=progress)
         try:
@@ -83,7 +83,7 @@ async def _saved(
                 typer.echo(f"nothing is stored for the timestamp {timestamp:.3f}", err=True)
 
 
-def describe(report: Report) -> dict[str, Any]:
+def report_facts(report: DownloadReport) -> dict[str, Any]:
     """A report as JSON has it."""
     return {
         "start": report.start,

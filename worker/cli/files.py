@@ -36,19 +36,21 @@ def files(
                 uid, conversation, gap=gap, gap_tolerance=settings.gap_tolerance, progress=progress
             )
 
-    found = options.run(work)
+    found = options.run_with_archive(work)
     options.describe_problems(found.problems, without="listed without its exact length:")
     if as_json:
-        options.print_json({"files": [describe(file) for file in found.files]})
+        options.print_json({"files": [file_facts(file) for file in found.files]})
     else:
         for file in found.files:
-            typer.echo(f"{options.shown(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}")
+            typer.echo(
+                f"{options.format_time(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}"
+            )
         seconds = sum(file.duration for file in found.files)
         typer.echo(f"{counted(len(found.files), 'file')}, {seconds:.1f} s")
     options.finish(complete=not found.problems)
 
 
-def describe(file: AudioFile) -> dict[str, Any]:
+def file_facts(file: AudioFile) -> dict[str, Any]:
     """A file as JSON has it."""
     return {
         "start": file.start,

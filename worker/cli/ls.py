@@ -24,11 +24,11 @@ def register(app: typer.Typer) -> None:
 def ls(uid: options.Uid, conversation: options.AnyConversation = None, as_json: options.Json = False) -> None:
     """List the blobs of a user or of one conversation, in time order."""
     with options.progress("listing"):
-        listing = options.run(lambda archive, _: archive.list(uid, conversation))
+        listing = options.run_with_archive(lambda archive, _: archive.list(uid, conversation))
     if as_json:
         options.print_json(
             {
-                "blobs": [describe(blob) for blob in listing.blobs],
+                "blobs": [blob_facts(blob) for blob in listing.blobs],
                 "others": [{"name": o.name, "size": o.size, "reason": o.reason} for o in listing.strangers],
             }
         )
@@ -38,7 +38,7 @@ def ls(uid: options.Uid, conversation: options.AnyConversation = None, as_json: 
         options.say(f"no blob: {other.name}: {other.reason}", err=True)
 
 
-def describe(blob: Blob) -> dict[str, Any]:
+def blob_facts(blob: Blob) -> dict[str, Any]:
     """A blob's facts as JSON has them; times in Unix seconds, `duration` null where only reading tells it."""
     return {
         "name": blob.path,
@@ -66,7 +66,7 @@ def _print_table(listing: Listing) -> None:
     for blob in listing.blobs:
         table.add_row(
             foreign(blob.name.conversation_id),
-            options.shown(blob.start),
+            options.format_time(blob.start),
             "?" if blob.duration is None else f"{blob.duration:.2f}",
             f"{blob.info.size:,}",
             blob.codec,

@@ -57,7 +57,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, say wha
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[tuple[Archive, Settings]]:
+async def open_archive() -> AsyncIterator[tuple[Archive, Settings]]:
     """The archive that the environment describes."""
     from worker import settings
     from worker.archive import Archive
@@ -80,7 +80,7 @@ def configured_store(loaded: Settings) -> Store:
     return open_store(loaded.store_url, emulator_host=loaded.storage_emulator_host)
 
 
-def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
+def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
     """Do something with the archive.
 
     Raises:
@@ -93,7 +93,7 @@ def run(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
     logs.configure("warning", "console")
 
     async def working() -> T:
-        async with opened() as (archive, loaded):
+        async with open_archive() as (archive, loaded):
             return await work(archive, loaded)
 
     try:
@@ -147,7 +147,7 @@ def _calendar_moment(text: str) -> float:
     return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
 
 
-def shown(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     """A moment as people read it."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -25,7 +25,7 @@ CLOSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PushedFile:
     """What is pushed, and as what."""
 
     file: Path
@@ -92,7 +92,7 @@ def push(
 
     logs.configure("error", "console")
     begin = time.time() if start is None else options.moment(start)
-    source = Source(file, uid, conversation, begin, protection, chunk_seconds, realtime, not no_end, first_seq)
+    source = PushedFile(file, uid, conversation, begin, protection, chunk_seconds, realtime, not no_end, first_seq)
     try:
         pushed = asyncio.run(_push(source, settings.load()))
     except BadEntry as error:
@@ -103,7 +103,7 @@ def push(
         typer.echo(_sentence(pushed))
 
 
-async def _push(source: Source, settings: Settings) -> Pushed:
+async def _push(source: PushedFile, settings: Settings) -> Pushed:
     from worker.audio.files import inspect
     from worker.producer import Limits, Producer
 
@@ -131,7 +131,7 @@ async def _push(source: Source, settings: Settings) -> Pushed:
     return _summary(source, settings, size, chunks, info.sample_rate)
 
 
-def _say_stopped(source: Source, chunks: int, total: int) -> None:
+def _say_stopped(source: PushedFile, chunks: int, total: int) -> None:
     typer.echo(
         f"stopped: {chunks} of {total} chunks of {source.file} are in Redis; with --start {source.start} the same"
         " command completes them",
@@ -140,7 +140,7 @@ def _say_stopped(source: Source, chunks: int, total: int) -> None:
 
 
 async def _push_audio(
-    producer: Producer, source: Source, rate: int, progress: Callable[[int], None]
+    producer: Producer, source: PushedFile, rate: int, progress: Callable[[int], None]
 ) -> tuple[int, int]:
     """Push everything; returns the bytes of PCM and the chunks.
 
@@ -161,7 +161,7 @@ async def _push_audio(
     return size, done
 
 
-async def _chunks(source: Source) -> AsyncIterator[bytes]:
+async def _chunks(source: PushedFile) -> AsyncIterator[bytes]:
     from worker.audio.files import read_chunks
 
     chunks = read_chunks(source.file, source.chunk_seconds)
@@ -183,7 +183,7 @@ class _Reporter:
             typer.echo(f"waiting; {trouble.message}" if trouble else "Redis takes audio again", err=True)
 
 
-def _summary(source: Source, settings: Settings, size: int, chunks: int, rate: int) -> Pushed:
+def _summary(source: PushedFile, settings: Settings, size: int, chunks: int, rate: int) -> Pushed:
     from worker.stream.keys import Keys
 
     samples = size // BYTES_PER_SAMPLE

@@ -59,7 +59,7 @@ def rm(
                     uid, conversation, tombstones=tombstones, dry_run=dry_run, recorded=there, progress=progress
                 )
 
-    deletion = options.run(work)
+    deletion = options.run_with_archive(work)
     if as_json:
         options.print_json(_described(deletion, dry_run=dry_run))
     else:
@@ -70,12 +70,12 @@ def rm(
 @asynccontextmanager
 async def _tombstones(settings: Settings, *, needed: bool) -> AsyncIterator[Tombstones | None]:
     """Where deletions are written; None if they need not, or if nobody set up a Redis and there is none."""
-    from worker.stream.tombstones import opened
+    from worker.stream.tombstones import open_tombstones
 
     async with AsyncExitStack() as stack:
         tombstones = None
         if needed:
-            redis = opened(settings.redis_url, settings.stream_prefix, settings.partitions)
+            redis = open_tombstones(settings.redis_url, settings.stream_prefix, settings.partitions)
             try:
                 tombstones = await stack.enter_async_context(redis)
             except StreamError as error:

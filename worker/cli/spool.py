@@ -17,7 +17,7 @@ from worker.errors import SettingsError, SpoolRefused
 if TYPE_CHECKING:
     from worker.assembly import Spooling
     from worker.settings import Settings
-    from worker.spool.report import Item
+    from worker.spool.report import SpoolItem
 
 POLL_SECONDS = 1.0
 """Between two looks at blobs that workers are uploading."""
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 @commands.command("ls")
-def list_blobs(as_json: options.Json = False) -> None:
+def list_spooled(as_json: options.Json = False) -> None:
     """List the spool's files, the oldest audio first."""
     from worker.spool.report import items
 
@@ -48,11 +48,11 @@ def list_blobs(as_json: options.Json = False) -> None:
 
 
 @commands.command("verify")
-def verify_blobs(as_json: options.Json = False) -> None:
+def verify_spooled(as_json: options.Json = False) -> None:
     """Read every file and check it against its CRC32C. Exits with 3 if one is torn or damaged."""
-    from worker.spool.report import verified
+    from worker.spool.report import verified_items
 
-    found = _read(verified)
+    found = _read(verified_items)
     damaged = [item for item in found if item.damage is not None]
     if as_json:
         options.print_json({"intact": len(found) - len(damaged), "damaged": [_facts(item) for item in damaged]})
@@ -64,7 +64,7 @@ def verify_blobs(as_json: options.Json = False) -> None:
 
 
 @commands.command("drain")
-def drain_blobs(as_json: options.Json = False) -> None:
+def drain_spooled(as_json: options.Json = False) -> None:
     """Upload everything, beside workers if there are any. Exits with 3 if something stays, which ls then shows."""
     from worker.runtime import logs
 
@@ -94,7 +94,7 @@ def _directory() -> Path:
     return directory
 
 
-def _read(look: Callable[[Path], Iterable[Item]]) -> list[Item]:
+def _read(look: Callable[[Path], Iterable[SpoolItem]]) -> list[SpoolItem]:
     directory = _directory()
     try:
         return list(look(directory))
@@ -103,7 +103,7 @@ def _read(look: Callable[[Path], Iterable[Item]]) -> list[Item]:
 
 
 async def _drain(settings: Settings) -> tuple[dict[str, int], int]:
-    from worker.assembly import open_spooling, watched
+    from worker.assembly import monitored, open_spooling
     from worker.runtime.metrics import Metrics
     from worker.stores import open_store
     from worker.stream.client import Client, connect
@@ -118,7 +118,7 @@ async def _drain(settings: Settings) -> tuple[dict[str, int], int]:
     try:
         await record_or_check(client, keys, settings.partitions)
         await record_or_check_store(client, keys, settings.store_url, await store.identity())
-        observed = watched(settings, store, metrics, client)
+        observed = monitored(settings, store, metrics, client)
         spooling = open_spooling(settings, client, Entries(client, keys, settings.worker_id), observed, metrics)
         if spooling is None:
             raise SettingsError("SPOOL_DIR is not set")
@@ -146,7 +146,7 @@ async def _emptied(spooling: Spooling, directory: Path) -> tuple[dict[str, int],
     return dict(drainer.outcomes), sum(summary(directory).blobs.values())
 
 
-def _facts(item: Item) -> dict[str, object]:
+def _facts(item: SpoolItem) -> dict[str, object]:
     header, stem = item.header, item.file.stem
     return {
         "file": item.file.name,
@@ -162,9 +162,9 @@ def _facts(item: Item) -> dict[str, object]:
     }
 
 
-def _line(item: Item) -> str:
+def _line(item: SpoolItem) -> str:
     from worker.model.ids import entry_ms
 
-    pushed = options.shown(entry_ms(item.file.stem.first) / 1000)
+    pushed = options.format_time(entry_ms(item.file.stem.first) / 1000)
     what = item.header.seal.object if item.header else f"{item.file.name}: {item.damage}"
     return f"{pushed}  {item.file.state:<9}  {shown_bytes(item.file.stem.size):>8}  {what}"

@@ -12,33 +12,33 @@ import typer
 from worker.cli import options
 
 if TYPE_CHECKING:
-    from worker.archive import Archive, Verdict
-    from worker.archive.upkeep.continuity import Seam
+    from worker.archive import Archive, BlobVerdict
+    from worker.archive.upkeep.continuity import Discontinuity
     from worker.settings import Settings
 
 
 @dataclass(slots=True)
-class Tally:
+class VerificationTally:
     """What a verification found, as far as it came."""
 
-    sound: int = 0
+    intact: int = 0
     known: int = 0
     seconds: float = 0.0
-    broken: list[Verdict] = field(default_factory=list)
-    seams: list[Seam] = field(default_factory=list)
+    damaged: list[BlobVerdict] = field(default_factory=list)
+    discontinuities: list[Discontinuity] = field(default_factory=list)
 
     @property
     def seen(self) -> int:
         """Objects so far."""
-        return self.sound + len(self.broken)
+        return self.intact + len(self.damaged)
 
-    def count(self, verdict: Verdict) -> None:
+    def count(self, verdict: BlobVerdict) -> None:
         """Take note of an object."""
         if verdict.reason is not None:
-            self.broken.append(verdict)
+            self.damaged.append(verdict)
             options.say(f"{verdict.name}: {verdict.reason}", err=True)
             return
-        self.sound += 1
+        self.intact += 1
         self.known += verdict.known
         self.seconds += verdict.seconds
 
@@ -61,49 +61,53 @@ def verify(
 ) -> None:
     """Read everything back: checksums, encryption, containers, lengths, and how well blobs follow each other.
 
-    Exits with 3 if anything is broken. Gaps and overlaps are only told.
+    Exits with 3 if anything is damaged. Gaps and overlaps are only told.
     """
     if conversation is not None and uid is None:
         raise typer.BadParameter("--conversation needs --uid")
 
-    async def work(archive: Archive, _: Settings) -> Tally:
+    async def work(archive: Archive, _: Settings) -> VerificationTally:
         return await _verified(archive, uid, conversation, report)
 
-    tally = options.run(work)
+    tally = options.run_with_archive(work)
     if as_json:
         options.print_json(_described(tally))
     else:
-        for seam in tally.seams:
-            kind = "gap" if seam.seconds > 0 else "overlap"
-            options.say(f"{seam.name}: {kind} of {abs(seam.seconds):.1f} s before it")
+        for discontinuity in tally.discontinuities:
+            kind = "gap" if discontinuity.seconds > 0 else "overlap"
+            options.say(f"{discontinuity.name}: {kind} of {abs(discontinuity.seconds):.1f} s before it")
         again = f" ({tally.known} of them in an earlier run)" if tally.known else ""
-        typer.echo(f"{tally.sound} objects are sound{again}, {tally.seconds:,.0f} s; {len(tally.broken)} are not")
-    options.finish(complete=not tally.broken)
+        typer.echo(f"{tally.intact} objects are intact{again}, {tally.seconds:,.0f} s; {len(tally.damaged)} are not")
+    options.finish(complete=not tally.damaged)
 
 
-async def _verified(archive: Archive, uid: str | None, conversation: str | None, report: Path | None) -> Tally:
+async def _verified(
+    archive: Archive, uid: str | None, conversation: str | None, report: Path | None
+) -> VerificationTally:
     from worker.archive.upkeep import verification_report
     from worker.archive.upkeep.continuity import Continuity
 
-    tally, continuity = Tally(), Continuity()
-    known = verification_report.sound(report) if report is not None else {}
+    tally, continuity = VerificationTally(), Continuity()
+    known = verification_report.intact(report) if report is not None else {}
     async with options.counted_progress("verifying", lambda: archive.count(uid, conversation)) as progress:
         with verification_report.appending(report) if report else nullcontext() as note:
             async for verdict in archive.verify(uid, conversation, known=known):
                 if note is not None and not verdict.known:
                     note(verdict)
                 tally.count(verdict)
-                tally.seams += continuity.add(verdict.name, verdict.seconds)
+                tally.discontinuities += continuity.add(verdict.name, verdict.seconds)
                 progress(tally.seen)
-    tally.seams += continuity.finish()
+    tally.discontinuities += continuity.finish()
     return tally
 
 
-def _described(tally: Tally) -> dict[str, object]:
+def _described(tally: VerificationTally) -> dict[str, object]:
     return {
-        "sound": tally.sound,
+        "intact": tally.intact,
         "known": tally.known,
         "seconds": tally.seconds,
-        "broken": [{"name": verdict.name, "reason": verdict.reason} for verdict in tally.broken],
-        "seams": [{"name": seam.name, "seconds": seam.seconds} for seam in tally.seams],
+        "damaged": [{"name": verdict.name, "reason": verdict.reason} for verdict in tally.damaged],
+        "discontinuities": [
+            {"name": discontinuity.name, "seconds": discontinuity.seconds} for discontinuity in tally.discontinuities
+        ],
     }

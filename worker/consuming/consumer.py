@@ -53,7 +53,7 @@ class Consumer:
         self._begin = begin
         self._budget = budget
         self._metrics = metrics
-        self._incarnation: str | None = None
+        self._server_id: str | None = None
         self._next_to_read = 0
         self._paused = False
         self._surplus_since: dict[int, float] = {}
@@ -67,7 +67,7 @@ class Consumer:
         """Do everything that can be done now; whether there is more to read at once."""
         more = False
         try:
-            await self._check_incarnation()
+            await self._check_server()
             self._follow_leases()
             await self._take_over_doubtful()
             more = await self._read()
@@ -85,20 +85,20 @@ class Consumer:
             with self._guarded(partition):
                 await partition.settle()
 
-    def quiet(self) -> bool:
+    def caught_up(self) -> bool:
         """Whether all that was in the owned streams has been read."""
-        return not self._client.troubled and all(
-            partition.caught_up and partition.doubt is None for partition in self.partitions.values()
+        return not self._client.must_recheck_server and all(
+            partition.caught_up and partition.rewind_cause is None for partition in self.partitions.values()
         )
 
-    def certain(self) -> list[Partition]:
+    def taken_over(self) -> list[Partition]:
         """Usable partitions of which we know what Redis holds."""
-        return [partition for partition in self._usable() if partition.doubt is None]
+        return [partition for partition in self._usable() if partition.rewind_cause is None]
 
     def close_all(self) -> None:
         """Close every open batch because the worker stops, now or when all is stored."""
-        for partition in self.certain():
-            partition.intake.close_all()
+        for partition in self.taken_over():
+            partition.batcher.close_all()
 
     async def stored(self, within: float) -> bool:
         """Whether all that is sealed is stored, or will be within so many seconds."""
@@ -124,23 +124,23 @@ class Consumer:
         if error.cause != "large":  # then Redis is well, and the next pages are small
             await asyncio.sleep(REST_SECONDS)
 
-    async def _check_incarnation(self) -> None:
+    async def _check_server(self) -> None:
         """After a failure the server may be another one, or have lost its latest writes: then begin again."""
-        if not self._client.troubled:
+        if not self._client.must_recheck_server:
             return
-        self._client.troubled = False
-        incarnation = await self._client.incarnation()
-        if self._incarnation not in (None, incarnation):
-            log.warning("redis.changed", before=self._incarnation, now=incarnation)
+        self._client.must_recheck_server = False
+        server_id = await self._client.server_id()
+        if self._server_id not in (None, server_id):
+            log.warning("redis.changed", before=self._server_id, now=server_id)
             for partition in self.partitions.values():
                 partition.rewind("redis_changed")
-        self._incarnation = incarnation
+        self._server_id = server_id
 
     def _follow_leases(self) -> None:
         for number, partition in list(self.partitions.items()):
             if self._ownership.leases.get(number) is not partition.lease or partition.lease.lost:
                 del self.partitions[number]
-                self._held_before[number] = partition.lease.generation, partition.intake.all_held()
+                self._held_before[number] = partition.lease.generation, partition.batcher.all_held()
                 partition.abandon()
                 self.abandoned.append(partition)
         for number, lease in self._ownership.leases.items():
@@ -153,7 +153,7 @@ class Consumer:
 
     async def _take_over_doubtful(self) -> None:
         for partition in self._usable():
-            if partition.doubt is not None and partition.number not in self._ownership.surplus:
+            if partition.rewind_cause is not None and partition.number not in self._ownership.surplus:
                 with self._guarded(partition):
                     await partition.take_over(self._client.now_ms())
 
@@ -182,7 +182,7 @@ class Consumer:
     def _must_wait(self) -> bool:
         """Whether reading more would only fill memory. Batches that wait for entries need them to end."""
         room_will_come = any(
-            partition.in_flight or partition.intake.open for partition in [*self.partitions.values(), *self.abandoned]
+            partition.in_flight or partition.batcher.open for partition in [*self.partitions.values(), *self.abandoned]
         )
         paused = self._budget.exhausted and room_will_come
         if paused != self._paused:
@@ -222,7 +222,7 @@ class Consumer:
             raise
 
     def _close_aged(self) -> None:
-        for partition in self.certain():
+        for partition in self.taken_over():
             partition.close_aged(self._client.now_ms(), hurry=self._budget.exhausted)
 
     async def _release_surplus(self) -> None:
@@ -231,7 +231,7 @@ class Consumer:
         for number in self._ownership.surplus & self.partitions.keys():
             partition = self.partitions[number]
             partition.rewind("handover")
-            partition.intake.drop()
+            partition.batcher.drop()
             patience_ends = self._surplus_since.setdefault(number, now) + HANDOVER_SECONDS
             if partition.deliveries and now < patience_ends:
                 continue
@@ -248,7 +248,7 @@ class Consumer:
 
     def _readable(self) -> list[Partition]:
         """Partitions in turn: first those that were not reached the last time."""
-        found = [partition for partition in self.certain() if partition.number not in self._ownership.surplus]
+        found = [partition for partition in self.taken_over() if partition.number not in self._ownership.surplus]
         return sorted(found, key=lambda partition: (partition.number < self._next_to_read, partition.number))
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""One partition in the hands of its owner: what its intake decides is done in Redis and handed to delivery.
+"""One partition in the hands of its owner: what its batcher decides is done in Redis and handed to delivery.
 
 The stream holds exactly what is not stored yet, because entries leave it only when they are done. So there is one way
 to begin, and the same way out of every doubt: take over what is pending and read the stream from its start again.
@@ -13,10 +13,10 @@ from functools import partial
 
 import structlog
 
-from worker.batching.batcher import Intake
-from worker.batching.closed_batch import Closed
-from worker.batching.resumed_batch import Item, Resumed
-from worker.consuming.quarantine import Trials
+from worker.batching.batcher import Batcher
+from worker.batching.closed_batch import ClosedBatch
+from worker.batching.resumed_batch import ParsedEntry, ResumedBatch
+from worker.consuming.quarantine import Quarantine
 from worker.consuming.read_size import LOOK, ReadSize
 from worker.delivery.delivery import Delivery
 from worker.delivery.loss_account import LossAccount
@@ -46,20 +46,20 @@ class Partition:
     def __init__(
         self,
         lease: Lease,
-        intake: Intake,
+        batcher: Batcher,
         entries: Entries,
         delivery: Delivery,
         recoveries: Recoveries,
         metrics: Metrics,
     ) -> None:
         self.lease = lease
-        self.intake = intake
+        self.batcher = batcher
         self.cursor: EntryId = START
         self.caught_up = False
-        self.doubt: str | None = "new"
+        self.rewind_cause: str | None = "new"
         self.read_size = ReadSize()
         self.losses = LossAccount(lease.partition, metrics)
-        self.in_flight: dict[EntryId, Closed] = {}
+        self.in_flight: dict[EntryId, ClosedBatch] = {}
         self.deliveries: set[asyncio.Task[None]] = set()
         self._last_of_name: dict[str, asyncio.Task[None]] = {}
         self._entries = entries
@@ -67,7 +67,7 @@ class Partition:
         self._recoveries = recoveries
         self._metrics = metrics
         self._log = log.bind(partition=lease.partition)
-        self._trials = Trials(lease, intake, entries, self._bury)
+        self._quarantine = Quarantine(lease, batcher, entries, self._dead_letter)
         self._failures: Counter[EntryId] = Counter()
         self._in_question: set[EntryId] = set()
         self._taken_ms = 0
@@ -82,40 +82,40 @@ class Partition:
     async def take_over(self, now_ms: int) -> None:
         """Begin, or begin again, at Redis' time `now_ms`."""
         found = await self._entries.take_over(self.lease)
-        self._taken_ms, self._taken_at = now_ms, self.intake.clock()
+        self._taken_ms, self._taken_at = now_ms, self.batcher.clock()
         self._first_ms = entry_ms(found.identity.first)
         self.lease.clean = True  # the death of the owner before us is counted, and once is enough
         waiting = [seal for seal in found.seals if seal.id not in self.in_flight]
         self._in_question = {*self.in_flight, *(seal.id for seal in waiting)}
         self.losses.sealed(entry for seal in found.seals for entry in seal.all_ids)
         self.losses.vanished(found.vanished)
-        self.losses.expect(self.intake.all_held())
+        self.losses.expect(self.batcher.all_held())
         self._recoveries.begin(found.identity)
-        self.intake.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
-        self._trials.begin(found.survivors)
-        self.cursor, self.caught_up, self.doubt = START, False, None
+        self.batcher.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
+        self._quarantine.begin(found.survivors)
+        self.cursor, self.caught_up, self.rewind_cause = START, False, None
         self._log.debug("partition.taken", seals=len(waiting), survivors=len(found.survivors))
 
     def rewind(self, cause: str) -> None:
         """Something is not as we believed: take over again before anything else is read or sealed."""
-        if self.doubt is None:
+        if self.rewind_cause is None:
             self._metrics.rewinds.labels(cause).inc()
             say = self._log.debug if cause in EXPECTED_REWINDS else self._log.warning
             say("partition.rewound", cause=cause)
-        self.doubt = cause
+        self.rewind_cause = cause
 
     def abandon(self) -> None:
         """The partition is no longer ours: forget it; what is on its way may end by itself."""
         self.lease.lost = True
-        self.doubt = "abandoned"
-        self.intake.drop()
+        self.rewind_cause = "abandoned"
+        self.batcher.drop()
         self._recoveries.stop()
 
     def reached_end(self) -> None:
         """The stream holds nothing beyond the cursor; what was pending with us and has not come is lost."""
         self.caught_up = True
         self.read_size.reached_end()
-        if self.doubt is None:  # else all comes again
+        if self.rewind_cause is None:  # else all comes again
             self.losses.reached_end()
 
     @property
@@ -131,17 +131,17 @@ class Partition:
         """Route entries that are pending with us; fewer of them than requested mean that the stream held no more.
 
         Between the first routed entry and the new cursor nothing may fail: entries that came twice would look like
-        twins.
+        duplicates.
         """
         on_their_way = self._on_their_way()
         ours = accepted - on_their_way.keys()
-        items = self._recoverable([self.intake.parse(*entry) for entry in page if entry.id in ours])
-        await self._remember([*self.intake.unknown(items), *self.intake.overtaken(page[-1].id, ours)])
-        suspects = [item for item in items if self._trials.suspects(item)]
+        items = self._recoverable([self.batcher.parse(*entry) for entry in page if entry.id in ours])
+        await self._remember([*self.batcher.unknown(items), *self.batcher.finished_elsewhere(page[-1].id, ours)])
+        suspects = [item for item in items if self._quarantine.suspects(item)]
         try:
-            await self._trials.hold(suspects, partial(self._route_one, page, items, on_their_way))
+            await self._quarantine.hold(suspects, partial(self._route_one, page, items, on_their_way))
         except StreamError:
-            self.rewind("trial")
+            self.rewind("suspect")
             raise
         tried = {item.conversation for item in suspects}
         others = {entry: whose for entry, whose in on_their_way.items() if whose not in tried}
@@ -155,16 +155,18 @@ class Partition:
 
     async def settle(self) -> None:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
-        if self.doubt is None and self._recoveries.finished():
+        if self.rewind_cause is None and self._recoveries.finished():
             self.rewind("recovered")
-        if self.doubt is None:
-            await self._trials.settle(self.cursor)
-            await self._settle_twins()
-        if self.doubt is None:
+        if self.rewind_cause is None:
+            await self._quarantine.settle(self.cursor)
+            await self._settle_duplicates()
+        if self.rewind_cause is None:
             await self._remove_refuse()
-        if self.doubt is None:
+        if self.rewind_cause is None:
             await self._settle_incomplete()
-        if self.doubt is None:  # a delivery may have ended meanwhile, and what was found may not be true any more
+        if (
+            self.rewind_cause is None
+        ):  # a delivery may have ended meanwhile, and what was found may not be true any more
             self._adopt_stored()
             await self._seal_closed()
 
@@ -174,7 +176,7 @@ class Partition:
         While there is more to read, the time is what the stream says, so that a backlog is cut as it would have been
         live; `hurry` takes the real time all the same, when nothing may be read until memory is free.
         """
-        self.intake.close_aged(now_ms if self.caught_up or hurry else entry_ms(self.cursor))
+        self.batcher.close_aged(now_ms if self.caught_up or hurry else entry_ms(self.cursor))
 
     async def stored(self) -> None:
         """Wait until everything on its way is done."""
@@ -186,7 +188,7 @@ class Partition:
 
         Of a partition that was only taken over, not read yet, it is known since when it waits with us.
         """
-        oldest = next(iter(self.intake.open.values()), None)
+        oldest = next(iter(self.batcher.open.values()), None)
         batches = [] if oldest is None else [oldest.batch.age(now_ms, now)]
         sent = [
             self._age(entry_ms(closed.seal.id), now_ms, now - closed.closed_at) for closed in self.in_flight.values()
@@ -208,18 +210,18 @@ class Partition:
     def _on_their_way(self) -> dict[EntryId, Conversation]:
         return {entry: closed.seal.conversation for closed in self.in_flight.values() for entry in closed.seal.all_ids}
 
-    def _recoverable(self, parsed: Iterable[Item | None]) -> list[Item]:
+    def _recoverable(self, parsed: Iterable[ParsedEntry | None]) -> list[ParsedEntry]:
         """Without those whose conversation must be looked for in the store first: they are read again after that."""
         items = [item for item in parsed if item is not None]
         for item in items:
-            if self.intake.is_doubtful(item.id):
+            if self.batcher.is_doubtful(item.id):
                 self._recoveries.ask(item.conversation)
         return [item for item in items if not self._recoveries.is_waiting(item.conversation)]
 
     def _route_one(
         self,
         page: Sequence[Entry],
-        items: Sequence[Item],
+        items: Sequence[ParsedEntry],
         elsewhere: Mapping[EntryId, Conversation],
         conversation: Conversation,
         left_out: Collection[EntryId],
@@ -228,27 +230,29 @@ class Partition:
         ours = [item for item in items if item.conversation == conversation and item.id not in left_out]
         self._route(page, ours, {entry: whose for entry, whose in elsewhere.items() if whose == conversation})
 
-    def _route(self, page: Sequence[Entry], items: Iterable[Item], elsewhere: Mapping[EntryId, Conversation]) -> None:
+    def _route(
+        self, page: Sequence[Entry], items: Iterable[ParsedEntry], elsewhere: Mapping[EntryId, Conversation]
+    ) -> None:
         """Route entries in their order; a batch never reaches across what is on its way already."""
         found = {item.id: item for item in items}
         for entry in page:
             if entry.id in found:
-                self.intake.route(found[entry.id])
+                self.batcher.route(found[entry.id])
             elif entry.id in elsewhere:
-                self.intake.interrupt(elsewhere[entry.id])
+                self.batcher.interrupt(elsewhere[entry.id])
 
     def _adopt_stored(self) -> None:
         """Finish what the store was found to hold: its done step was forgotten, perhaps with its event."""
-        for conversation, entries in list(self.intake.stored.items()):
+        for conversation, entries in list(self.batcher.stored.items()):
             for blob, chunks in self._recoveries.by_blob(conversation, entries):
                 if len(chunks) < blob.manifest.chunks and not self.caught_up:
                     continue  # the others of them are about to come, and one event is enough
                 seal = blob.seal(conversation, list(chunks))
-                self.intake.close_found(seal, chunks, blob.stored(seal.all_ids))
+                self.batcher.close_found(seal, chunks, blob.stored(seal.all_ids))
                 for entry in chunks:
                     del entries[entry]
             if not entries:
-                del self.intake.stored[conversation]
+                del self.batcher.stored[conversation]
 
     async def _seal_closed(self) -> None:
         """Seal what is closed: a conversation's batches one by one, and none while an earlier one is in question.
@@ -256,27 +260,27 @@ class Partition:
         Should that turn out not to be stored as it was sealed, its rest is read again: if later audio were sealed by
         then, the rest would come after it, or be joined with what follows it.
         """
-        while self.doubt is None and (wave := self._next_to_seal()):
+        while self.rewind_cause is None and (wave := self._next_to_seal()):
             await self._seal(wave)
-        for closed in self.intake.whole:
+        for closed in self.batcher.completed:
             self._send(closed)
-        self.intake.whole = []
+        self.batcher.completed = []
 
-    def _next_to_seal(self) -> list[Closed]:
+    def _next_to_seal(self) -> list[ClosedBatch]:
         """The first closed batch of each conversation that may be sealed."""
         held_back = self._conversations_in_question()
-        ready = [closed for closed in self.intake.closing if closed.seal.conversation not in held_back]
+        ready = [closed for closed in self.batcher.closing if closed.seal.conversation not in held_back]
         return list({closed.seal.conversation: closed for closed in reversed(ready)}.values())
 
-    async def _seal(self, wave: Sequence[Closed]) -> None:
+    async def _seal(self, wave: Sequence[ClosedBatch]) -> None:
         with self._delivery.timed("seal"):
             refusals = await self._entries.seal(self.lease, [closed.seal for closed in wave])
         for closed, refused in zip(wave, refusals, strict=True):
-            self.intake.closing.remove(closed)
+            self.batcher.closing.remove(closed)
             if refused is None:
                 self._send(closed)
             else:
-                closed.recording.release()
+                closed.encoder.release()
                 self.losses.expect(refused.vanished or closed.seal.all_ids)
                 self.rewind(refused.cause)
 
@@ -290,10 +294,10 @@ class Partition:
             for entry, closed in self.in_flight.items()
             if closed.recovered or entry in self._in_question
         }
-        resumed = {resumed.seal.conversation for resumed in self.intake.resuming()}
-        return sent | resumed | {closed.seal.conversation for closed in self.intake.whole}
+        resumed = {resumed.seal.conversation for resumed in self.batcher.resuming()}
+        return sent | resumed | {closed.seal.conversation for closed in self.batcher.completed}
 
-    def _send(self, closed: Closed) -> None:
+    def _send(self, closed: ClosedBatch) -> None:
         self.in_flight[closed.seal.id] = closed
         name = closed.seal.object
         before = self._last_of_name.get(name)
@@ -307,7 +311,7 @@ class Partition:
         if self._last_of_name.get(name) is task:
             del self._last_of_name[name]
 
-    async def _deliver(self, closed: Closed, before: asyncio.Task[None] | None) -> None:
+    async def _deliver(self, closed: ClosedBatch, before: asyncio.Task[None] | None) -> None:
         """Store a batch, after the one `before` that would have the same name: the later audio gets the later name."""
         pending = partial(self._pending, closed.seal.conversation)
         try:
@@ -329,9 +333,9 @@ class Partition:
                 self.rewind("part")
         finally:
             del self.in_flight[closed.seal.id]
-            closed.recording.release()
+            closed.encoder.release()
 
-    async def _rest_after(self, error: Exception, closed: Closed) -> None:
+    async def _rest_after(self, error: Exception, closed: ClosedBatch) -> None:
         """Report a failure that nobody foresaw, and wait: the entries are in Redis, and are tried again."""
         self._failures[closed.seal.id] += 1
         failures = self._failures[closed.seal.id]
@@ -342,7 +346,7 @@ class Partition:
     def _pending(self, conversation: Conversation) -> dict[EntryId, bytes]:
         on_their_way = [closed for closed in self.in_flight.values() if closed.seal.conversation == conversation]
         sealed = {entry: identity for closed in on_their_way for entry, identity in closed.chunks.items()}
-        return sealed | self.intake.held(conversation)
+        return sealed | self.batcher.held(conversation)
 
     async def _remember(self, conversations: Collection[Conversation]) -> None:
         if not conversations:
@@ -354,57 +358,58 @@ class Partition:
             on_their_way = [
                 closed.identities
                 for closed in in_flight
-                if closed.seal.conversation == conversation and not self.intake.is_deleted(conversation, closed.seal.id)
+                if closed.seal.conversation == conversation
+                and not self.batcher.is_deleted(conversation, closed.seal.id)
             ]
-            self.intake.remember(conversation, identities + b"".join(on_their_way))
+            self.batcher.remember(conversation, identities + b"".join(on_their_way))
 
-    async def _settle_twins(self) -> None:
+    async def _settle_duplicates(self) -> None:
         """Twins are void, unless what they repeat was deleted before they were pushed.
 
         Nobody told us of a deletion; then all that we remember is from before it, and we begin again.
         """
-        twins = self.intake.twins
-        if not twins:
+        duplicates = self.batcher.duplicates
+        if not duplicates:
             return
-        if self.intake.knows(await self._entries.deletions(self.lease.partition, set(twins.values()))):
-            self.intake.confirm_twins()
+        if self.batcher.knows(await self._entries.deletions(self.lease.partition, set(duplicates.values()))):
+            self.batcher.confirm_duplicates()
         else:
             self.rewind("deleted")
 
     async def _remove_refuse(self) -> None:
         """Take out of Redis what holds no audio to store: bad entries with their reasons, and void ones."""
-        if self.intake.bad:
-            await self._bury(self.intake.bad, "invalid")
-            self.intake.bad = {}
-        if self.intake.void:
-            if await self._entries.discard(self.lease, self.intake.void):
-                self.intake.void = []
+        if self.batcher.bad:
+            await self._dead_letter(self.batcher.bad, "invalid")
+            self.batcher.bad = {}
+        if self.batcher.void:
+            if await self._entries.discard(self.lease, self.batcher.void):
+                self.batcher.void = []
             else:
                 self.rewind("redis_changed")
 
-    async def _bury(self, reasons: dict[EntryId, str], kind: str) -> None:
-        buried = await self._entries.bury(self.lease, reasons)
+    async def _dead_letter(self, reasons: dict[EntryId, str], kind: str) -> None:
+        buried = await self._entries.dead_letter(self.lease, reasons)
         self._metrics.dead_letters.labels(kind).inc(buried)
-        self._log.warning("entries.buried", kind=kind, entries=buried, reason=next(iter(reasons.values())))
+        self._log.warning("entries.dead_lettered", kind=kind, entries=buried, reason=next(iter(reasons.values())))
 
     async def _settle_incomplete(self) -> None:
         """Decide on sealed batches of which not all entries came, though the stream was read beyond them."""
-        behind = [resumed for resumed in self.intake.resuming() if self._is_behind(resumed)]
+        behind = [resumed for resumed in self.batcher.resuming() if self._is_behind(resumed)]
         if not behind:
             return
         still_sealed = {seal.id for seal in await self._entries.seals(self.lease.partition)}
         for resumed in behind:
             if resumed.seal.id not in still_sealed:  # a former owner finished it meanwhile
-                self.intake.forsake(resumed)
+                self.batcher.drop_resumed(resumed)
                 continue
             self.losses.count(resumed.missing)
             if resumed.held:
-                self.intake.conclude(resumed)
+                self.batcher.complete_resumed(resumed)
             else:
                 await self._entries.unseal(self.lease, resumed.seal)
-                self.intake.forsake(resumed)
+                self.batcher.drop_resumed(resumed)
 
-    def _is_behind(self, resumed: Resumed) -> bool:
+    def _is_behind(self, resumed: ResumedBatch) -> bool:
         if self._recoveries.is_waiting(resumed.seal.conversation):  # then its entries are left out for now
             return False
         return self.caught_up or resumed.all_overdue(self.cursor)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import structlog
 
-from worker.batching.batcher import Intake
-from worker.batching.resumed_batch import Item, grouped
+from worker.batching.batcher import Batcher
+from worker.batching.resumed_batch import ParsedEntry, grouped
 from worker.model.ids import Conversation, EntryId, entry_order
 from worker.stream.entries import Entries
 from worker.stream.leases import Lease
@@ -16,7 +16,7 @@ from worker.stream.leases import Lease
 QUARANTINE_AFTER = 3
 """Owners that died while they processed a conversation, in a row, before its entries go to the dead letters."""
 
-Bury = Callable[[dict[EntryId, str], str], Awaitable[None]]
+DeadLetter = Callable[[dict[EntryId, str], str], Awaitable[None]]
 """Moves entries to the dead letters: each with its reason, and the kind of all."""
 
 Route = Callable[[Conversation, Collection[EntryId]], None]
@@ -25,14 +25,14 @@ Route = Callable[[Conversation, Collection[EntryId]], None]
 log = structlog.get_logger()
 
 
-class Trials:
+class Quarantine:
     """Which entries of one partition are suspects, and what becomes of them."""
 
-    def __init__(self, lease: Lease, intake: Intake, entries: Entries, bury: Bury) -> None:
+    def __init__(self, lease: Lease, batcher: Batcher, entries: Entries, dead_letter: DeadLetter) -> None:
         self._lease = lease
-        self._intake = intake
+        self._batcher = batcher
         self._entries = entries
-        self._bury = bury
+        self._dead_letter = dead_letter
         self._log = log.bind(partition=lease.partition)
         self._suspects: set[EntryId] = set()
         self._in_order: deque[EntryId] = deque()
@@ -44,11 +44,11 @@ class Trials:
         self._suspects = survivors
         self._in_order = deque(sorted(survivors, key=entry_order))
 
-    def suspects(self, item: Item) -> bool:
+    def suspects(self, item: ParsedEntry) -> bool:
         """Whether an entry is to be processed by `hold`."""
         return item.id in self._suspects
 
-    async def hold(self, suspects: Sequence[Item], route: Route) -> None:
+    async def hold(self, suspects: Sequence[ParsedEntry], route: Route) -> None:
         """Process the suspects of a page, one conversation at a time, under a mark and with its other entries between.
 
         A batch that kills its worker is so told from its neighbours, which were only near it.
@@ -60,15 +60,15 @@ class Trials:
             # Earlier tries of our own ended otherwise, say with a lost connection, and have killed nobody.
             survived = self._tried[conversation]
             self._tried[conversation] += 1
-            tries = await self._entries.begin_trial(self._lease, conversation) - survived
+            tries = await self._entries.mark_suspect(self._lease, conversation) - survived
             if tries >= QUARANTINE_AFTER:
                 await self._quarantine(conversation, {item.id for item in items}, tries)
                 route(conversation, {item.id for item in items})
                 continue
             route(conversation, ())
-            for recording in self._intake.recordings(conversation):
-                await recording.idle()
-            await self._entries.end_trial(self._lease, conversation)
+            for encoder in self._batcher.encoders(conversation):
+                await encoder.idle()
+            await self._entries.clear_suspect(self._lease, conversation)
             del self._tried[conversation]
 
     async def settle(self, cursor: EntryId) -> None:
@@ -84,16 +84,16 @@ class Trials:
             self._suspects.discard(self._in_order.popleft())
         if not self._suspects:
             for conversation in self._quarantined:
-                await self._entries.end_trial(self._lease, conversation)
+                await self._entries.clear_suspect(self._lease, conversation)
             self._quarantined.clear()
 
     async def _quarantine(self, conversation: Conversation, entries: set[EntryId], deaths: int) -> None:
         self._quarantined.add(conversation)
-        for resumed in self._intake.resuming():
+        for resumed in self._batcher.resuming():
             if resumed.seal.conversation == conversation:
                 await self._entries.unseal(self._lease, resumed.seal)
                 entries |= set(resumed.seal.all_ids)
-                self._intake.forsake(resumed)
+                self._batcher.drop_resumed(resumed)
         reason = f"poison: {deaths} workers in a row ended while they processed it"
         self._log.error("batch.quarantined", conversation=str(conversation), entries=len(entries), deaths=deaths)
-        await self._bury(dict.fromkeys(entries, reason), "poison")
+        await self._dead_letter(dict.fromkeys(entries, reason), "poison")

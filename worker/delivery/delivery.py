@@ -20,13 +20,13 @@ from codec.metadata import BlobMetadata
 from codec.names import parse_name
 from codec.sessions import to_text
 from worker import __version__
-from worker.batching.closed_batch import Closed
+from worker.batching.closed_batch import ClosedBatch
 from worker.delivery.orphans import Orphans
-from worker.delivery.sink import Finished, Pending, Placement
+from worker.delivery.sink import BlobSink, EncodedBatch, Pending
 from worker.errors import StreamError
 from worker.model.ids import Conversation, EntryId
 from worker.model.seal import Seal
-from worker.model.stored_blob import Orphan, Stored
+from worker.model.stored_blob import Orphan, StoredBlob
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import DoneStep, Entries
 
@@ -52,7 +52,7 @@ class Delivery:
     def __init__(
         self,
         entries: Entries,
-        placement: Placement,
+        sink: BlobSink,
         orphans: Orphans,
         deletions: Deletions,
         secret: str,
@@ -60,7 +60,7 @@ class Delivery:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._entries = entries
-        self._placement = placement
+        self._sink = sink
         self._orphans = orphans
         self._deletions = deletions
         self._secret = secret
@@ -68,7 +68,7 @@ class Delivery:
         self._clock = clock
         self._done_slots = asyncio.Semaphore(DONE_AT_ONCE)
 
-    async def deliver(self, closed: Closed, pending: Pending) -> Stored:
+    async def deliver(self, closed: ClosedBatch, pending: Pending) -> StoredBlob:
         """Store a batch and finish it in Redis.
 
         The result is not `complete` if the partition must be read again: the object that has its name holds only a part
@@ -77,17 +77,17 @@ class Delivery:
         """
         if closed.found is not None:
             return await self._adopted(closed, closed.found)
-        finished = await self._finished(closed)
-        stored, outcome = await self._placed(closed, finished, pending)
+        encoded = await self._encoded(closed)
+        stored, outcome = await self._placed(closed, encoded, pending)
         while outcome == "withdrawn":  # whoever made the object removes it: it lost its seal before we came
-            await self._placement.withdraw(stored)
-            stored, outcome = await self._placed(closed, finished, pending)
+            await self._sink.withdraw(stored)
+            stored, outcome = await self._placed(closed, encoded, pending)
         if outcome == "gone" and stored.created:
             orphan = Orphan(closed.partition, closed.seal, stored)
             self._orphans.add(orphan)
             stored = replace(stored, covered=(), orphan=orphan)
         elif outcome == "deleted":
-            await self._placement.withdraw(stored)
+            await self._sink.withdraw(stored)
         self._report(closed, stored, outcome)
         exact = outcome != "gone" and set(stored.covered) <= set(closed.seal.all_ids)
         return replace(stored, complete=stored.complete and exact)
@@ -99,7 +99,7 @@ class Delivery:
         yield
         self._metrics.stage.labels(stage).observe(self._clock() - began)
 
-    async def _adopted(self, closed: Closed, found: Stored) -> Stored:
+    async def _adopted(self, closed: ClosedBatch, found: StoredBlob) -> StoredBlob:
         """Finish a batch that was found to be stored; not `complete` if it must be looked for again.
 
         It must on another server than the one of the search: what its maker has given up since may not be known there.
@@ -107,25 +107,25 @@ class Delivery:
         with self.timed("done"):
             outcome = await self._patiently(partial(self._entries.done, _done_step(closed, found)))
         if outcome in ("withdrawn", "deleted"):
-            await self._placement.withdraw(found)
+            await self._sink.withdraw(found)
         self._report(closed, found, "adopted" if outcome == "done" else outcome)
         return replace(found, complete=outcome in ("done", "deleted"))
 
-    async def _placed(self, closed: Closed, finished: Finished, pending: Pending) -> tuple[Stored, str]:
-        stored = await self._placement.place(finished, pending)
+    async def _placed(self, closed: ClosedBatch, encoded: EncodedBatch, pending: Pending) -> tuple[StoredBlob, str]:
+        stored = await self._sink.place(encoded, pending)
         with self.timed("done"):
             outcome = await self._done(closed, stored)
         return stored, outcome
 
-    async def _finished(self, closed: Closed) -> Finished:
+    async def _encoded(self, closed: ClosedBatch) -> EncodedBatch:
         with self.timed("encode"):
-            content = await closed.recording.finish()
+            content = await closed.encoder.finish()
         seal = closed.seal
         blob = self._sealed_content(seal, content)
         manifest = Manifest.of(seal.stream, closed.identities, len(blob), google_crc32c.value(blob))
         authenticated = manifest.to_mapping(*seal.conversation, self._secret)
         metadata = _metadata(closed, self._secret).to_mapping() | authenticated
-        return Finished(
+        return EncodedBatch(
             closed.partition,
             seal,
             blob,
@@ -142,7 +142,7 @@ class Delivery:
             return content
         return encrypt(derive_key(self._secret, seal.uid), content)
 
-    async def _done(self, closed: Closed, stored: Stored) -> str:
+    async def _done(self, closed: ClosedBatch, stored: StoredBlob) -> str:
         step = _done_step(closed, stored)
         outcome = await self._patiently(partial(self._entries.done, step))
         while outcome.startswith("changed"):  # a failover may have forgotten a deletion that the bucket knows
@@ -168,7 +168,7 @@ class Delivery:
         log.warning("done.redis_failed", error=str(error))
         return True
 
-    def _report(self, closed: Closed, stored: Stored, outcome: str) -> None:
+    def _report(self, closed: ClosedBatch, stored: StoredBlob, outcome: str) -> None:
         took = self._clock() - closed.closed_at
         log.info(
             "batch.finished",
@@ -190,13 +190,13 @@ class Delivery:
         self._metrics.closed_to_done.observe(took)
 
 
-def _metadata(closed: Closed, secret: str) -> BlobMetadata:
+def _metadata(closed: ClosedBatch, secret: str) -> BlobMetadata:
     seal = closed.seal
     return BlobMetadata(
         codec=seal.codec,
         sample_rate=seal.sample_rate,
-        samples=closed.recording.samples,
-        pre_skip=closed.recording.pre_skip,
+        samples=closed.encoder.samples,
+        pre_skip=closed.encoder.pre_skip,
         start=seal.start,
         chunks=len(seal.entries),
         first_entry=seal.entries[0],
@@ -210,14 +210,14 @@ def _metadata(closed: Closed, secret: str) -> BlobMetadata:
     )
 
 
-def _done_step(closed: Closed, stored: Stored) -> DoneStep:
+def _done_step(closed: ClosedBatch, stored: StoredBlob) -> DoneStep:
     event = _event(closed.seal, stored)
     return DoneStep(
         closed.partition, closed.seal, stored.covered, stored.upload, stored.identities, event, closed.server
     )
 
 
-def _event(seal: Seal, stored: Stored) -> Mapping[str, str]:
+def _event(seal: Seal, stored: StoredBlob) -> Mapping[str, str]:
     """What a backend needs to update the conversation's record."""
     name, facts = parse_name(stored.name), stored.metadata
     told = {"seqs": facts.seqs, "stream": facts.stream, "chunks_digest": facts.chunks_digest}

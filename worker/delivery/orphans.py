@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import structlog
 
 from worker.delivery.loss_account import LossAccount
-from worker.delivery.sink import Placement
+from worker.delivery.sink import BlobSink
 from worker.errors import StreamError
 from worker.model.stored_blob import Orphan
 from worker.runtime.metrics import Metrics
@@ -28,9 +28,9 @@ log = structlog.get_logger()
 class Orphans:
     """Keeps or removes each orphan, once Redis tells what has become of its audio."""
 
-    def __init__(self, entries: Entries, placement: Placement, metrics: Metrics) -> None:
+    def __init__(self, entries: Entries, sink: BlobSink, metrics: Metrics) -> None:
         self._entries = entries
-        self._placement = placement
+        self._sink = sink
         self._metrics = metrics
         self._waiting: list[Orphan] = []
 
@@ -53,7 +53,7 @@ class Orphans:
             if fate == "waiting":
                 continue
             if fate == "uncounted":
-                await self._placement.erase(stored)
+                await self._sink.erase(stored)
                 LossAccount(orphan.partition, self._metrics).count(orphan.missing)
             orphan.fate = fate
             self._waiting.remove(orphan)

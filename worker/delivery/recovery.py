@@ -22,10 +22,10 @@ from worker.delivery.sink import remove_upload
 from worker.errors import SpoolRefused, StreamError
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_ms, entry_order
 from worker.model.seal import Seal
-from worker.model.stored_blob import Stored
+from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
 from worker.stores.base import BlobInfo
-from worker.stores.retrying import PatientStore
+from worker.stores.retrying import RetryingStore
 from worker.stores.tombstones import Tombstone, read_tombstone
 from worker.stream.entries import SEEN_TTL, Entries
 
@@ -76,9 +76,9 @@ class FoundBlob:
             stream=self.manifest.stream,
         )
 
-    def stored(self, entries: Sequence[EntryId]) -> Stored:
+    def stored(self, entries: Sequence[EntryId]) -> StoredBlob:
         """Where these entries' audio is."""
-        return Stored(
+        return StoredBlob(
             self.info.name,
             self.info.size,
             self.facts,
@@ -101,7 +101,7 @@ class Recovery:
 
     def __init__(
         self,
-        store: PatientStore,
+        store: RetryingStore,
         spool: SpoolHolder | None,
         entries: Entries,
         secrets: Sequence[str],

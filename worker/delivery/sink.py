@@ -18,11 +18,11 @@ from worker.delivery.conflict import Judgement, Verdict, judge
 from worker.errors import StoreError
 from worker.model.ids import START, EntryId
 from worker.model.seal import Seal, later_name
-from worker.model.stored_blob import Stored
+from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
 from worker.stores.base import BlobInfo
-from worker.stores.monitored import WatchedStore
-from worker.stores.retrying import PatientStore
+from worker.stores.monitored import MonitoredStore
+from worker.stores.retrying import RetryingStore
 
 Pending = Callable[[], Mapping[EntryId, bytes]]
 """Tells which entries of the batch's conversation are pending at the moment it is asked, and their identities."""
@@ -37,7 +37,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class EncodedBatch:
     """A batch as a blob, with its object's metadata; `chunks` are its entries with the identities of their chunks.
 
     `recovered` says that its entries may have been in a batch whose seal is forgotten, `doubtful` that Redis has indeed
@@ -55,39 +55,39 @@ class Finished:
     born: EntryId = START
 
 
-class Placement(Protocol):
+class BlobSink(Protocol):
     """A durable place for blobs."""
 
-    async def place(self, finished: Finished, pending: Pending) -> Stored:
+    async def place(self, encoded: EncodedBatch, pending: Pending) -> StoredBlob:
         """Keep a blob, once; durable on return."""
 
-    async def withdraw(self, stored: Stored) -> None:
+    async def withdraw(self, stored: StoredBlob) -> None:
         """Remove what was just placed: its audio was deleted on demand, or another object holds it."""
 
-    async def erase(self, stored: Stored) -> None:
+    async def erase(self, stored: StoredBlob) -> None:
         """Remove what was placed some time ago, under whatever name it is by now."""
 
 
-class StorePlacement:
+class StoreSink:
     """Puts blobs into the store, until it accepts them."""
 
-    def __init__(self, store: PatientStore, metrics: Metrics, secrets: Sequence[str]) -> None:
+    def __init__(self, store: RetryingStore, metrics: Metrics, secrets: Sequence[str]) -> None:
         self._store = store
         self._metrics = metrics
         self._secrets = secrets
 
-    async def place(self, finished: Finished, pending: Pending) -> Stored:
-        """See `Placement`. Raises `Outage`, if the store was told to give up."""
-        attempt = Attempt(finished, pending, self._secrets, self._metrics)
+    async def place(self, encoded: EncodedBatch, pending: Pending) -> StoredBlob:
+        """See `BlobSink`. Raises `Outage`, if the store was told to give up."""
+        attempt = Attempt(encoded, pending, self._secrets, self._metrics)
         with self._metrics.stage.labels("upload").time():
             return await self._store.repeat(attempt.store)
 
-    async def withdraw(self, stored: Stored) -> None:
-        """See `Placement`."""
+    async def withdraw(self, stored: StoredBlob) -> None:
+        """See `BlobSink`."""
         await self._store.repeat(partial(remove_upload, name=stored.name, upload=stored.upload), endless=True)
 
-    async def erase(self, stored: Stored) -> None:
-        """See `Placement`."""
+    async def erase(self, stored: StoredBlob) -> None:
+        """See `BlobSink`."""
         await self._store.repeat(partial(erase_upload, name=stored.name, upload=stored.upload), endless=True)
 
 
@@ -102,7 +102,7 @@ class Attempt:
     it is where that part is stored. For one that is nowhere else, the whole of it is stored beside that object.
     """
 
-    finished: Finished
+    encoded: EncodedBatch
     pending: Pending
     secrets: Sequence[str]
     metrics: Metrics
@@ -110,60 +110,60 @@ class Attempt:
     _may_be_stored: bool = field(default=False, init=False)
     _reported: set[tuple[str, Verdict]] = field(default_factory=set, init=False)
 
-    async def store(self, store: WatchedStore) -> Stored:
+    async def store(self, store: MonitoredStore) -> StoredBlob:
         """One try. Raises `StoreError`."""
         stored = await self._stored(store)
         store.accepted()
         return stored
 
-    async def _stored(self, store: WatchedStore) -> Stored:
-        finished = self.finished
-        name, (folder, _, _) = finished.seal.object, finished.seal.object.rpartition("/")
+    async def _stored(self, store: MonitoredStore) -> StoredBlob:
+        encoded = self.encoded
+        name, (folder, _, _) = encoded.seal.object, encoded.seal.object.rpartition("/")
         if known := self._among(await self._candidates(store)):
             return known
         for _ in range(NAMES_TRIED):
             taken = await self._put(store, name)
             if taken is None:
-                return stored_as_sealed(finished, name)
+                return stored_as_sealed(encoded, name)
             if known := self._known(taken):
                 return known
             others = await store.listed(f"{folder}/")
             if known := self._among(others):
                 return known
-            name = next_free_name(finished.seal.object, others)
+            name = next_free_name(encoded.seal.object, others)
         raise store.refused(
-            StoreError(f"{finished.seal.object} and {NAMES_TRIED} names after it are taken", cause="names-taken")
+            StoreError(f"{encoded.seal.object} and {NAMES_TRIED} names after it are taken", cause="names-taken")
         )
 
-    async def _put(self, store: WatchedStore, name: str) -> BlobInfo | None:
+    async def _put(self, store: MonitoredStore, name: str) -> BlobInfo | None:
         try:
-            return await store.put(name, self.finished.blob, self.finished.metadata)
+            return await store.put(name, self.encoded.blob, self.encoded.metadata)
         except StoreError as error:
             self._may_be_stored |= error.cause in UNANSWERED
             raise
 
     def _is_own(self, taken: BlobInfo) -> bool:
         """Whether an upload of ours, whose reply was lost, has made the object, and whole."""
-        manifest = self.finished.manifest
+        manifest = self.encoded.manifest
         return taken.metadata.get("upload") == manifest.upload and manifest.fits(taken.size, taken.crc32c)
 
-    def _among(self, others: Iterable[BlobInfo]) -> Stored | None:
+    def _among(self, others: Iterable[BlobInfo]) -> StoredBlob | None:
         """Where the batch is, if one of the objects holds it: the first in the order of their names."""
         found = (self._known(info, is_candidate=True) for info in others)
         return next((known for known in found if known is not None), None)
 
-    def _known(self, info: BlobInfo, *, is_candidate: bool = False) -> Stored | None:
+    def _known(self, info: BlobInfo, *, is_candidate: bool = False) -> StoredBlob | None:
         """What the found object means for the batch; None if it does not hold it."""
-        finished = self.finished
+        encoded = self.encoded
         if self._is_own(info):
             self._report(info, Judgement(Verdict.SAME))
-            return stored_as_sealed(finished, info.name)
+            return stored_as_sealed(encoded, info.name)
         judgement = judge(
-            finished.seal, finished.manifest, finished.chunks, info, self.pending(), self.secrets, finished.born
+            encoded.seal, encoded.manifest, encoded.chunks, info, self.pending(), self.secrets, encoded.born
         )
         if judgement.verdict is not Verdict.FOREIGN or not is_candidate:  # the others have other names
             self._report(info, judgement)
-        stored = stored_by(finished.seal, finished.chunks, info, judgement)
+        stored = stored_by(encoded.seal, encoded.chunks, info, judgement)
         if stored is not None and (stored.complete or self.parts_count):
             return stored
         return None
@@ -174,27 +174,27 @@ class Attempt:
             self._reported.add((info.name, judgement.verdict))
             report_conflict(info, judgement, self.metrics)
 
-    async def _candidates(self, store: WatchedStore) -> list[BlobInfo]:
+    async def _candidates(self, store: MonitoredStore) -> list[BlobInfo]:
         """Objects under other names that may hold chunks of the batch; none in the steady state."""
-        folder, _, _ = self.finished.seal.object.rpartition("/")
-        if self.finished.doubtful:
+        folder, _, _ = self.encoded.seal.object.rpartition("/")
+        if self.encoded.doubtful:
             return await store.listed(f"{folder}/")
-        if self.finished.recovered or self._may_be_stored:  # perhaps in another format, or with another end
-            stem = parse_name(self.finished.seal.object).stem
+        if self.encoded.recovered or self._may_be_stored:  # perhaps in another format, or with another end
+            stem = parse_name(self.encoded.seal.object).stem
             return await store.listed(f"{folder}/{stem.partition('-')[0]}")
         return []
 
 
-def stored_as_sealed(finished: Finished, name: str) -> Stored:
+def stored_as_sealed(encoded: EncodedBatch, name: str) -> StoredBlob:
     """Where a batch is that its own upload has stored, whole."""
-    return Stored(
+    return StoredBlob(
         name,
-        len(finished.blob),
-        BlobMetadata.from_mapping(finished.metadata),
-        finished.seal.all_ids,
-        finished.manifest.upload,
+        len(encoded.blob),
+        BlobMetadata.from_mapping(encoded.metadata),
+        encoded.seal.all_ids,
+        encoded.manifest.upload,
         created=True,
-        identities=b"".join(finished.chunks.values()),
+        identities=b"".join(encoded.chunks.values()),
     )
 
 
@@ -204,7 +204,7 @@ def report_conflict(info: BlobInfo, judgement: Judgement, metrics: Metrics) -> N
     log.warning("store.conflict", object=info.name, verdict=judgement.verdict.value)
 
 
-def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judgement: Judgement) -> Stored | None:
+def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judgement: Judgement) -> StoredBlob | None:
     """Where a batch is stored, if an object holds it or a part of it."""
     manifest = judgement.manifest
     if manifest is None:
@@ -215,17 +215,17 @@ def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judge
         covered = tuple(dict.fromkeys((*covered, *seal.all_ids)))
     metadata = BlobMetadata.from_mapping(info.metadata)
     identities = manifest.identities or b"".join(chunks[entry] for entry in judgement.covered if entry in chunks)
-    return Stored(info.name, info.size, metadata, covered, manifest.upload, complete, identities=identities)
+    return StoredBlob(info.name, info.size, metadata, covered, manifest.upload, complete, identities=identities)
 
 
-async def remove_upload(store: WatchedStore, *, name: str, upload: str) -> None:
+async def remove_upload(store: MonitoredStore, *, name: str, upload: str) -> None:
     """Remove an object if it is the one of this upload, and never one that has taken its name since."""
     found = await store.stat(name)
     if found is not None and found.metadata.get("upload") == upload:
         await store.delete(name, found.generation)
 
 
-async def erase_upload(store: WatchedStore, *, name: str, upload: str) -> None:
+async def erase_upload(store: MonitoredStore, *, name: str, upload: str) -> None:
     """Remove the objects of this upload from the folder of `name`."""
     folder, _, _ = name.rpartition("/")
     for info in await store.listed(f"{folder}/"):

@@ -19,7 +19,7 @@ from worker.audio.files import read_chunks
 from worker.demo.children import child, ended_by_signals
 from worker.demo.fidelity import Fidelity, compare
 from worker.demo.place import WORKER_LOG, prepare
-from worker.demo.recordings import CHUNK_SECONDS, Recording
+from worker.demo.recordings import CHUNK_SECONDS, DemoRecording
 from worker.demo.server import redis_server
 from worker.errors import DemoFailed
 from worker.producer import Producer
@@ -41,7 +41,7 @@ Say = Callable[[str], object]
 class Played:
     """What became of one conversation."""
 
-    recording: Recording
+    recording: DemoRecording
     blobs: tuple[Blob, ...]
     wav: Path
     fidelity: Fidelity
@@ -74,7 +74,7 @@ class Result:
         return complete and self.events == blobs and not self.left_entries and not self.dead_letters
 
 
-async def play(recordings: Sequence[Recording], directory: Path, say: Say) -> Result:
+async def play(recordings: Sequence[DemoRecording], directory: Path, say: Say) -> Result:
     """Send recordings through a Redis and a worker of their own into `directory`; `say` is told of every step.
 
     Raises:
@@ -94,7 +94,7 @@ async def play(recordings: Sequence[Recording], directory: Path, say: Say) -> Re
     return Result(directory, store_url, library().version, played, left, dead, events, push_seconds, work_seconds)
 
 
-async def _push(recordings: Sequence[Recording], redis_url: str) -> None:
+async def _push(recordings: Sequence[DemoRecording], redis_url: str) -> None:
     start = float(int(time.time()) - max(recording.seconds for recording in recordings))
     async with Producer(redis_url) as producer:
         for recording in recordings:
@@ -110,7 +110,7 @@ async def _push(recordings: Sequence[Recording], redis_url: str) -> None:
             await producer.end(*whose)
 
 
-async def _work(redis_url: str, store_url: str, recordings: Sequence[Recording], log: Path) -> None:
+async def _work(redis_url: str, store_url: str, recordings: Sequence[DemoRecording], log: Path) -> None:
     """Run a worker until Redis is empty."""
     patience = PATIENCE_SECONDS + sum(recording.seconds for recording in recordings) / 10
     command = sys.executable, "-m", "worker", "run", "--drain"
@@ -146,7 +146,7 @@ async def _look(redis_url: str) -> tuple[int, int, int]:
     return overview.entries, sum(view.dead for view in views), sum(view.stored for view in views)
 
 
-async def _export(recordings: Sequence[Recording], directory: Path, store_url: str) -> tuple[Played, ...]:
+async def _export(recordings: Sequence[DemoRecording], directory: Path, store_url: str) -> tuple[Played, ...]:
     store = open_store(store_url)
     try:
         archive = Archive(store, [SECRET])
@@ -155,7 +155,7 @@ async def _export(recordings: Sequence[Recording], directory: Path, store_url: s
         await store.close()
 
 
-async def _play_back(archive: Archive, recording: Recording, directory: Path) -> Played:
+async def _play_back(archive: Archive, recording: DemoRecording, directory: Path) -> Played:
     wav = directory / f"{recording.conversation_id}.wav"
     listing = await archive.list(UID, recording.conversation_id)
     await archive.save(await archive.download(UID, recording.conversation_id), wav)
@@ -168,12 +168,12 @@ async def _timed(work: Awaitable[None]) -> float:
     return time.monotonic() - began
 
 
-def _described(recordings: Sequence[Recording]) -> str:
+def _described(recordings: Sequence[DemoRecording]) -> str:
     count, seconds = len(recordings), sum(recording.seconds for recording in recordings)
     return f"{seconds:.0f} s of audio in {count} conversation{'s' if count > 1 else ''}"
 
 
-def _compare(recording: Recording, wav: Path, blobs: Sequence[Blob]) -> Fidelity:
+def _compare(recording: DemoRecording, wav: Path, blobs: Sequence[Blob]) -> Fidelity:
     decoded = b"".join(read_chunks(wav, CHUNK_SECONDS))
     original, heard = (np.frombuffer(pcm, "<i2") for pcm in (recording.pcm, decoded))
     return compare(original, heard, recording.sample_rate, [blob.samples or 0 for blob in blobs])

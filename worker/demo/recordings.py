@@ -10,14 +10,14 @@ import numpy as np
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Protection
 from worker.audio.files import inspect, read_chunks
-from worker.demo.speech import NARROWBAND, WIDEBAND, Source, recording
+from worker.demo.speech import NARROWBAND, WIDEBAND, SpeechSource, recording
 
 SECONDS = 120
 CHUNK_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class DemoRecording:
     """A conversation as a pusher has it: s16le mono PCM at `sample_rate` Hz."""
 
     conversation_id: str
@@ -42,30 +42,30 @@ class Recording:
             yield float(number * CHUNK_SECONDS), self.pcm[first : first + size]
 
 
-def recorded() -> tuple[Recording, ...]:
+def recorded() -> tuple[DemoRecording, ...]:
     """Two minutes each of a reader, of a telephone at 8 kHz, and of the reader without encryption.
 
     Raises:
         AudioFileError: the recordings are not installed.
     """
     return (
-        Recording("audio-book", _speech(WIDEBAND), WIDEBAND.rate),
-        Recording("telephone", _speech(NARROWBAND), NARROWBAND.rate),
-        Recording("unencrypted", _speech(WIDEBAND, offset=10), WIDEBAND.rate, "standard"),
+        DemoRecording("audio-book", _speech(WIDEBAND), WIDEBAND.rate),
+        DemoRecording("telephone", _speech(NARROWBAND), NARROWBAND.rate),
+        DemoRecording("unencrypted", _speech(WIDEBAND, offset=10), WIDEBAND.rate, "standard"),
     )
 
 
-def own(path: Path) -> tuple[Recording, ...]:
+def own(path: Path) -> tuple[DemoRecording, ...]:
     """A user's file as one conversation, converted as `audiofile` does.
 
     Raises:
         AudioFileError: it can't be read as audio.
     """
     pcm = b"".join(read_chunks(path, CHUNK_SECONDS))
-    return (Recording("own", pcm, inspect(path).sample_rate),)
+    return (DemoRecording("own", pcm, inspect(path).sample_rate),)
 
 
-def _speech(source: Source, *, offset: float = 0) -> bytes:
+def _speech(source: SpeechSource, *, offset: float = 0) -> bytes:
     """Repeated as often as needed, from `offset` seconds into the recording."""
     rotated = np.roll(recording(source), -round(offset * source.rate))
     return np.resize(rotated, SECONDS * source.rate).tobytes()

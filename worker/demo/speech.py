@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SpeechSource:
     """Mono files of `rate` Hz that one package installs."""
 
     directory: Path
@@ -26,17 +26,17 @@ class Source:
     package: str
 
 
-WIDEBAND = Source(Path("/usr/share/pocketsphinx/test/data/librivox"), "*.wav", 16000, "pocketsphinx-testdata")
+WIDEBAND = SpeechSource(Path("/usr/share/pocketsphinx/test/data/librivox"), "*.wav", 16000, "pocketsphinx-testdata")
 """A reader of "Sense and Sensibility", 25 s."""
 
-NARROWBAND = Source(
+NARROWBAND = SpeechSource(
     Path("/usr/share/asterisk/sounds/en_US_f_Allison"), "demo-*.wav", 8000, "asterisk-core-sounds-en-wav"
 )
 """Telephone announcements, three minutes."""
 
 
 @cache
-def recording(source: Source) -> NDArray[np.int16]:
+def recording(source: SpeechSource) -> NDArray[np.int16]:
     """All of a source's files, one after the other.
 
     Raises:
@@ -50,7 +50,7 @@ def recording(source: Source) -> NDArray[np.int16]:
     return np.concatenate([_samples(file, source) for file in files])
 
 
-def _samples(file: Path, source: Source) -> NDArray[np.int16]:
+def _samples(file: Path, source: SpeechSource) -> NDArray[np.int16]:
     samples, rate = soundfile.read(file, dtype="int16")
     if rate != source.rate or samples.ndim != 1:
         raise AudioFileError(f"{file} is not mono at {source.rate} Hz; it belongs to the package {source.package}")

@@ -11,7 +11,7 @@ MAX_SESSIONS = 16
 """Sessions whose next number is remembered; the least recently used is forgotten first."""
 
 
-class History:
+class RecentChunks:
     """The identities of a conversation's latest chunks, held or stored, as one string of 8-byte digests."""
 
     __slots__ = ("_identities", "_next_seq", "_other_sessions", "_session", "touched_at")

@@ -11,7 +11,7 @@ from worker.model.seal import Seal
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredBlob:
     """Where the audio is, which entries are in it, and whether all of the batch are among them.
 
     `upload` identifies the object, whatever else gets its name later; `created` says that this batch's own upload has
@@ -40,6 +40,6 @@ class Orphan:
 
     partition: int
     seal: Seal
-    stored: Stored
+    stored: StoredBlob
     fate: str = "waiting"
     missing: set[EntryId] = field(default_factory=set)

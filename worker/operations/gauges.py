@@ -65,8 +65,8 @@ class Monitor:
         self._metrics.memory.set(self._budget.used)
         self._metrics.memory_limit.set(self._budget.limit)
         states = self._metrics.batch_states
-        states.labels("open").set(sum(len(partition.intake.open) for partition in partitions))
-        states.labels("ready").set(sum(len(partition.intake.resuming()) for partition in partitions))
+        states.labels("open").set(sum(len(partition.batcher.open) for partition in partitions))
+        states.labels("ready").set(sum(len(partition.batcher.resuming()) for partition in partitions))
         states.labels("uploading").set(sum(len(partition.in_flight) for partition in partitions))
         now_ms, now = self._client.now_ms(), self._client.clock()
         ages = [partition.oldest_age(now_ms, now) for partition in partitions]
@@ -88,7 +88,7 @@ class Monitor:
     async def _count_losses(self, backlog: Backlog) -> None:
         """Count entries that were removed before any owner had read them."""
         now = self._client.clock()
-        for partition in self._consumer.certain():
+        for partition in self._consumer.taken_over():
             rest = BUSY_ACCOUNT_SECONDS if backlog.entries.get(partition.number) else ACCOUNT_SECONDS
             if now - self._accounted.get(partition.number, -rest) >= rest:
                 self._accounted[partition.number] = now

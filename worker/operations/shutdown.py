@@ -37,7 +37,7 @@ async def shut_down(consumer: Consumer, ownership: Ownership, *, flush: bool, gr
 async def _seal_everything(consumer: Consumer, deadline: float) -> None:
     """Batches that are held back behind earlier ones follow these; what can't be sealed is left to the next owner."""
     consumer.close_all()
-    while closing := [partition for partition in consumer.certain() if partition.intake.closing]:
+    while closing := [partition for partition in consumer.taken_over() if partition.batcher.closing]:
         if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out
             raise TimeoutError
         try:
@@ -45,7 +45,7 @@ async def _seal_everything(consumer: Consumer, deadline: float) -> None:
         except StreamError as error:
             await consumer.rest(error)
             continue
-        held_back = [partition for partition in closing if partition.intake.closing]
+        held_back = [partition for partition in closing if partition.batcher.closing]
         before_them = [delivery for partition in held_back for delivery in partition.deliveries]
         if held_back and not before_them:
             return

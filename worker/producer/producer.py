@@ -23,7 +23,7 @@ from codec.entry import (
     Protection,
     partition_of,
 )
-from codec.errors import BadEntry, shown
+from codec.errors import BadEntry, escaped
 from worker.errors import BufferFull, NotSent, SettingsError, StreamError
 from worker.producer.buffer import Buffer
 from worker.producer.numbering import MAX_BASE_BYTES, Numbering
@@ -115,7 +115,7 @@ class Producer:
         if not 1 <= partitions <= MAX_PARTITIONS:
             raise SettingsError(f"PARTITIONS is {partitions}; it must be from 1 to {MAX_PARTITIONS}")
         if not PREFIX.fullmatch(prefix):
-            raise SettingsError(f"STREAM_PREFIX is {shown(prefix)}; give 1 to 64 letters, digits and _ . : -")
+            raise SettingsError(f"STREAM_PREFIX is {escaped(prefix)}; give 1 to 64 letters, digits and _ . : -")
         self._partitions = partitions
         self._close_within = limits.close_within
         self._numbering = Numbering(_checked_session(session), time.monotonic)
@@ -216,7 +216,7 @@ class Producer:
             SettingsError: it is no session that a chunk can have.
         """
         if not 0 <= seq <= MAX_SEQ:
-            raise BadEntry(f"seq {shown(seq)} is not a counter")
+            raise BadEntry(f"seq {escaped(seq)} is not a counter")
         known = self.session_of(conversation_id) if session is None else _checked_session(session, MAX_SESSION_BYTES)
         self._numbering.resume(conversation_id, known, seq)
 

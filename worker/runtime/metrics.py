@@ -57,7 +57,7 @@ class Metrics:
         self.rewinds = self._counter(
             "rewinds",
             "Partitions read again from their start, by cause",
-            cause=("handover", "redis_changed", "refused", "failed", "part", "trial", "deleted", "recovered"),
+            cause=("handover", "redis_changed", "refused", "failed", "part", "suspect", "deleted", "recovered"),
         )
 
     def _add_refusals(self) -> None:

@@ -1,7 +1,7 @@
 """Names of the files in a spool: all that is decided about a blob without opening it, and its state.
 
 `{first entry}_{last entry}_{partition}_{origin}_{conversation}_{bytes}.ready`, origin and conversation as digests.
-One name is always the same audio, so that whatever is renamed onto it is a twin.
+One name is always the same audio, so that whatever is renamed onto it is a duplicate.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class SpoolOwner:
     """Where blobs come from and belong: STORE_URL, and the STREAM_PREFIX under which deletions are recorded."""
 
     store_url: str
@@ -81,7 +81,7 @@ def conversation_digest(conversation: Conversation) -> str:
     return _digest(*conversation)[:16]
 
 
-def parse(name: str) -> SpoolFile | None:
+def parse_spool_name(name: str) -> SpoolFile | None:
     """Read a file's name; None if it is not one of the spool's."""
     found = _NAME.fullmatch(name)
     if found is None or found["state"] not in list(State):

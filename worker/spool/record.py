@@ -18,7 +18,7 @@ from codec.errors import BadName
 from codec.names import parse_name
 from worker.errors import SpoolDamaged
 from worker.model.seal import Seal
-from worker.spool.names import Origin, Stem, conversation_digest
+from worker.spool.names import SpoolOwner, Stem, conversation_digest
 
 MAGIC = b"absp\r\n\x00\x01"
 """Ends with the format's version; the line end shows a transfer that took the file for text."""
@@ -28,14 +28,14 @@ MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Header:
+class RecordHeader:
     """What a spooled blob says about itself.
 
     The object's name is the seal's, or a later one if that is taken; `metadata` is the object's, `size` and `crc32c`
     are those of the blob's bytes.
     """
 
-    origin: Origin
+    origin: SpoolOwner
     partition: int
     seal: Seal
     metadata: Mapping[str, str]
@@ -61,7 +61,7 @@ class Header:
 class Record:
     """A blob with its header."""
 
-    header: Header
+    header: RecordHeader
     blob: bytes
 
     def to_bytes(self) -> bytes:
@@ -69,12 +69,12 @@ class Record:
         return self.header.to_bytes() + self.blob
 
 
-def record(origin: Origin, partition: int, seal: Seal, metadata: Mapping[str, str], blob: bytes) -> Record:
+def make_record(origin: SpoolOwner, partition: int, seal: Seal, metadata: Mapping[str, str], blob: bytes) -> Record:
     """Describe a finished blob."""
-    return Record(Header(origin, partition, seal, metadata, len(blob), google_crc32c.value(blob)), blob)
+    return Record(RecordHeader(origin, partition, seal, metadata, len(blob), google_crc32c.value(blob)), blob)
 
 
-def stem_of(header: Header, file_size: int) -> Stem:
+def stem_of(header: RecordHeader, file_size: int) -> Stem:
     """How the file that begins with `header` is called."""
     seal = header.seal
     return Stem(
@@ -93,7 +93,7 @@ def read_record(data: bytes, stem: Stem) -> Record:
     Raises:
         SpoolDamaged: it is torn, or not what was written under this name.
     """
-    header, end = read_header(data)
+    header, end = read_record_header(data)
     if stem_of(header, len(data)) != stem:
         raise SpoolDamaged("its name does not fit its content")
     blob = data[end:]
@@ -104,7 +104,7 @@ def read_record(data: bytes, stem: Stem) -> Record:
     return Record(header, blob)
 
 
-def read_header(data: bytes) -> tuple[Header, int]:
+def read_record_header(data: bytes) -> tuple[RecordHeader, int]:
     """Read the header from a file's beginning; returns it and where it ends.
 
     Raises:
@@ -131,12 +131,12 @@ def header_bytes(data: bytes) -> int:
     return HEAD.size + int(length)
 
 
-def _header(text: bytes) -> Header:
+def _header(text: bytes) -> RecordHeader:
     # A checksum keeps out accidents, not forgers: whatever writes to the volume can write a fitting one.
     try:
         facts: dict[str, Any] = json.loads(text)
-        header = Header(
-            origin=Origin(str(facts["store"]), str(facts["prefix"])),
+        header = RecordHeader(
+            origin=SpoolOwner(str(facts["store"]), str(facts["prefix"])),
             partition=int(facts["partition"]),
             seal=Seal.from_json(facts["seal"]),
             metadata={str(key): str(value) for key, value in facts["metadata"].items()},

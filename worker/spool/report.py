@@ -9,7 +9,7 @@ from pathlib import Path
 from worker.errors import SpoolDamaged
 from worker.model.ids import entry_ms
 from worker.spool.names import SpoolFile, State
-from worker.spool.record import HEAD, Header, header_bytes, read_header, read_record
+from worker.spool.record import HEAD, RecordHeader, header_bytes, read_record, read_record_header
 from worker.spool.volume import Volume
 
 
@@ -28,11 +28,11 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class SpoolItem:
     """One file; `header` and `damage` are None if not looked at, or if there is none."""
 
     file: SpoolFile
-    header: Header | None = None
+    header: RecordHeader | None = None
     damage: str | None = None
 
 
@@ -46,21 +46,21 @@ def summary(directory: Path) -> Summary:
     return Summary(blobs, listing.bytes, min(waiting, default=None))
 
 
-def items(directory: Path) -> Iterator[Item]:
+def items(directory: Path) -> Iterator[SpoolItem]:
     """Every file with its header, oldest audio first. Blocks. Raises OSError."""
     volume = Volume(directory)
     for file in volume.scan().files:
         try:
-            header, _ = read_header(_beginning(volume, file))
+            header, _ = read_record_header(_beginning(volume, file))
         except FileNotFoundError:
             continue
         except SpoolDamaged as error:
-            yield Item(file, damage=str(error))
+            yield SpoolItem(file, damage=str(error))
         else:
-            yield Item(file, header)
+            yield SpoolItem(file, header)
 
 
-def verified(directory: Path) -> Iterator[Item]:
+def verified_items(directory: Path) -> Iterator[SpoolItem]:
     """Every file, read whole and checked. Blocks. Raises OSError."""
     volume = Volume(directory)
     for file in volume.scan().files:
@@ -69,9 +69,9 @@ def verified(directory: Path) -> Iterator[Item]:
         except FileNotFoundError:
             continue
         except SpoolDamaged as error:
-            yield Item(file, damage=str(error))
+            yield SpoolItem(file, damage=str(error))
         else:
-            yield Item(file, record.header)
+            yield SpoolItem(file, record.header)
 
 
 def _beginning(volume: Volume, file: SpoolFile) -> bytes:

@@ -8,15 +8,15 @@ from contextlib import suppress
 from dataclasses import replace
 
 from worker.delivery.conflict import judge
-from worker.delivery.sink import Finished, Pending, StorePlacement, report_conflict, stored_as_sealed, stored_by
+from worker.delivery.sink import EncodedBatch, Pending, StoreSink, report_conflict, stored_as_sealed, stored_by
 from worker.errors import Outage, SpoolRefused
-from worker.model.stored_blob import Stored
+from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
-from worker.spool.record import record
+from worker.spool.record import make_record
 from worker.spool.spool import REST_SECONDS, Spool
 
 
-class SpoolPlacement:
+class SpoolSink:
     """A `Placement` with two places.
 
     Args:
@@ -26,7 +26,7 @@ class SpoolPlacement:
     """
 
     def __init__(
-        self, direct: StorePlacement, spool: Spool, metrics: Metrics, secrets: Sequence[str], *, first: bool
+        self, direct: StoreSink, spool: Spool, metrics: Metrics, secrets: Sequence[str], *, first: bool
     ) -> None:
         self._direct = direct
         self._spool = spool
@@ -36,50 +36,50 @@ class SpoolPlacement:
         self._asking_first = (direct.place, self._spooled)
         self._ways = (self._spooled, direct.place) if first else self._asking_first
 
-    async def place(self, finished: Finished, pending: Pending) -> Stored:
+    async def place(self, encoded: EncodedBatch, pending: Pending) -> StoredBlob:
         """See `Placement`."""
         ways = self._ways
-        if finished.recovered:
-            if known := await self._found(finished, pending):
+        if encoded.recovered:
+            if known := await self._found(encoded, pending):
                 return known
             ways = self._asking_first  # whether a part of it is stored: as a whole it would be stored beside that
         while True:
             for way in ways:
                 with suppress(Outage, SpoolRefused):
-                    return await way(finished, pending)
+                    return await way(encoded, pending)
             await asyncio.sleep(REST_SECONDS)
 
-    async def withdraw(self, stored: Stored) -> None:
+    async def withdraw(self, stored: StoredBlob) -> None:
         """See `Placement`. A spooled blob is left to the uploader, which asks Redis what has become of it."""
         if stored.spooled:
             self._withdrawn.add(stored.upload)
         else:
             await self._direct.withdraw(stored)
 
-    async def erase(self, stored: Stored) -> None:
+    async def erase(self, stored: StoredBlob) -> None:
         """See `Placement`. The uploader may have stored the blob by now."""
         if stored.spooled:
             self._withdrawn.add(stored.upload)
         await self._direct.erase(stored)
 
-    async def _spooled(self, finished: Finished, _: Pending) -> Stored:
+    async def _spooled(self, encoded: EncodedBatch, _: Pending) -> StoredBlob:
         with self._metrics.stage.labels("spool").time():
             await self._spool.put(
-                record(self._spool.origin, finished.partition, finished.seal, finished.metadata, finished.blob)
+                make_record(self._spool.origin, encoded.partition, encoded.seal, encoded.metadata, encoded.blob)
             )
-        return replace(stored_as_sealed(finished, finished.seal.object), spooled=True)
+        return replace(stored_as_sealed(encoded, encoded.seal.object), spooled=True)
 
-    async def _found(self, finished: Finished, pending: Pending) -> Stored | None:
+    async def _found(self, encoded: EncodedBatch, pending: Pending) -> StoredBlob | None:
         """What the spool holds of a batch: like the store, it may know more than a Redis that has lost writes."""
         try:
-            found = await self._spool.found(finished.seal.conversation)
+            found = await self._spool.found(encoded.seal.conversation)
         except SpoolRefused:  # what Redis is known to have lost was looked up before, see `worker.delivery.recovery`
             return None
         for info in found:
             judgement = judge(
-                finished.seal, finished.manifest, finished.chunks, info, pending(), self._secrets, finished.born
+                encoded.seal, encoded.manifest, encoded.chunks, info, pending(), self._secrets, encoded.born
             )
-            stored = stored_by(finished.seal, finished.chunks, info, judgement)
+            stored = stored_by(encoded.seal, encoded.chunks, info, judgement)
             if stored is not None and stored.upload not in self._withdrawn:
                 report_conflict(info, judgement, self._metrics)
                 return replace(stored, spooled=True)

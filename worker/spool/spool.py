@@ -15,9 +15,9 @@ import structlog
 from worker.errors import SpoolDamaged, SpoolRefused
 from worker.model.ids import Conversation
 from worker.runtime.metrics import Metrics
-from worker.spool.names import Origin, State, Stem, conversation_digest
-from worker.spool.record import Header, Record, read_record, stem_of
-from worker.spool.volume import Listing, Volume
+from worker.spool.names import SpoolOwner, State, Stem, conversation_digest
+from worker.spool.record import Record, RecordHeader, read_record, stem_of
+from worker.spool.volume import Volume, VolumeListing
 from worker.stores.base import BlobInfo
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ THREADS = 8
 """Of the spool's own: a volume that hangs must not hold up anything else."""
 
 PATIENCE_SECONDS = 30.0
-"""After which a write counts as refused. It may end later all the same: then the blob is a twin."""
+"""After which a write counts as refused. It may end later all the same: then the blob is a duplicate."""
 
 REST_SECONDS = 5.0
 """After a failed write, before the next one is tried."""
@@ -57,7 +57,7 @@ class Spool:
     def __init__(
         self,
         volume: Volume,
-        origin: Origin,
+        origin: SpoolOwner,
         limit: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
@@ -102,7 +102,7 @@ class Spool:
             raise
 
     async def put(self, record: Record) -> None:
-        """Keep a blob; durable on return. A twin that is there already is replaced or stays beside it.
+        """Keep a blob; durable on return. A duplicate that is there already is replaced or stays beside it.
 
         Raises:
             SpoolRefused: it is full, or the volume does not take it.
@@ -131,7 +131,7 @@ class Spool:
             for header in await self.held(conversation)
         ]
 
-    async def held(self, conversation: Conversation) -> list[Header]:
+    async def held(self, conversation: Conversation) -> list[RecordHeader]:
         """Blobs of a conversation that are spooled, durable and undamaged.
 
         Raises:
@@ -144,7 +144,7 @@ class Spool:
         except OSError as error:
             raise self._refused(error) from error
 
-    async def scan(self) -> Listing:
+    async def scan(self) -> VolumeListing:
         """All files, of other origins too. Raises OSError."""
         before = set(self._landed)
         listing = await self.run(self.volume.scan)
@@ -164,7 +164,7 @@ class Spool:
     def _ceiling(self) -> float:
         return self._limit * ROOM_AGAIN if self.trouble == "full" else self._limit
 
-    def _held(self, digest: str) -> list[Header]:
+    def _held(self, digest: str) -> list[RecordHeader]:
         headers = []
         for file in self.volume.scan().files:
             complete = file.state in (State.READY, State.UPLOADING)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codec.manifest import Manifest, claimed
-from worker.delivery.sink import Attempt, Finished, erase_upload, remove_upload
+from worker.delivery.sink import Attempt, EncodedBatch, erase_upload, remove_upload
 from worker.model.ids import EntryId, entry_order
-from worker.model.stored_blob import Stored
+from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
-from worker.spool.record import Header, Record
-from worker.stores.monitored import WatchedStore
+from worker.spool.record import Record, RecordHeader
+from worker.stores.monitored import MonitoredStore
 from worker.stores.tombstones import find_tombstones
 from worker.stream.entries import Entries
 
@@ -18,7 +18,7 @@ from worker.stream.entries import Entries
 class Uploader:
     """Uploads blobs whose entries have left Redis: whatever it finds in the store, their audio must get there whole."""
 
-    def __init__(self, store: WatchedStore, entries: Entries, metrics: Metrics, secrets: Sequence[str]) -> None:
+    def __init__(self, store: MonitoredStore, entries: Entries, metrics: Metrics, secrets: Sequence[str]) -> None:
         self._store = store
         self._entries = entries
         self._metrics = metrics
@@ -33,22 +33,22 @@ class Uploader:
             StoreError: the store refuses.
             StreamError: Redis can't say what has been deleted.
         """
-        finished = _finished(record)
-        if await self._is_unwanted(record.header, finished.manifest.upload):
-            await erase_upload(self._store, name=record.header.seal.object, upload=finished.manifest.upload)
+        encoded = _encoded(record)
+        if await self._is_unwanted(record.header, encoded.manifest.upload):
+            await erase_upload(self._store, name=record.header.seal.object, upload=encoded.manifest.upload)
             return None
-        stored = await self._store_whole(finished)
-        if await self._is_unwanted(record.header, finished.manifest.upload):  # meanwhile
+        stored = await self._store_whole(encoded)
+        if await self._is_unwanted(record.header, encoded.manifest.upload):  # meanwhile
             await remove_upload(self._store, name=stored.name, upload=stored.upload)
             return None
         return stored.name
 
-    async def _store_whole(self, finished: Finished) -> Stored:
+    async def _store_whole(self, encoded: EncodedBatch) -> StoredBlob:
         """An object that holds a part of it stays, and we go beside it: the rest has left Redis and is nowhere else."""
-        attempt = Attempt(finished, lambda: finished.chunks, self._secrets, self._metrics, parts_count=False)
+        attempt = Attempt(encoded, lambda: encoded.chunks, self._secrets, self._metrics, parts_count=False)
         return await attempt.store(self._store)
 
-    async def _is_unwanted(self, header: Header, upload: str) -> bool:
+    async def _is_unwanted(self, header: RecordHeader, upload: str) -> bool:
         seal = header.seal
         standing = await self._entries.standing(header.partition, seal, upload)
         if standing.deleted or standing.withdrawn:
@@ -60,15 +60,15 @@ class Uploader:
         return any(deletion.covers(seal.stream, seal.id) for deletion in deletions)
 
 
-def _finished(record: Record) -> Finished:
+def _encoded(record: Record) -> EncodedBatch:
     """The blob as a delivery would have it. The header's checksum was checked, so that its claims are our own."""
     header = record.header
     manifest = claimed(header.metadata) or _unidentified(header)
     chunks: dict[EntryId, bytes] = dict(zip(header.seal.entries, manifest.listed(), strict=False))
     metadata = {**header.metadata, "upload": manifest.upload}
-    return Finished(header.partition, header.seal, record.blob, manifest, metadata, chunks)
+    return EncodedBatch(header.partition, header.seal, record.blob, manifest, metadata, chunks)
 
 
-def _unidentified(header: Header) -> Manifest:
+def _unidentified(header: RecordHeader) -> Manifest:
     """For a blob that an older version has spooled: only its own uploads are recognised, by its checksum."""
     return Manifest("", "", len(header.seal.entries), f"{header.crc32c:016x}", header.size, header.crc32c)

@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.spool.names import SpoolFile, State, Stem, parse
+from worker.spool.names import SpoolFile, State, Stem, parse_spool_name
 
 CLOCK = ".clock"
 """File that is touched to learn the volume's time; shared by all workers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class VolumeListing:
     """What a directory holds: the spool's files, oldest audio first, and names of others."""
 
     files: list[SpoolFile]
@@ -49,13 +49,13 @@ class Volume:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._volume_time()
 
-    def scan(self) -> Listing:
+    def scan(self) -> VolumeListing:
         """Everything in the directory."""
         with os.scandir(self.directory) as found:
             names = [entry.name for entry in found]
-        files = {name: file for name in names if (file := parse(name)) is not None}
+        files = {name: file for name in names if (file := parse_spool_name(name)) is not None}
         strangers = [name for name in names if name not in files and not name.startswith(".")]
-        return Listing(sorted(files.values(), key=lambda file: file.order), strangers)
+        return VolumeListing(sorted(files.values(), key=lambda file: file.order), strangers)
 
     def write(self, stem: Stem, content: bytes) -> None:
         """Store a blob; on return it is durable and ready. What can't be written whole leaves nothing behind."""

@@ -69,7 +69,7 @@ class StoreHealth:
                 self.nothing_waits()
 
 
-class WatchedStore:
+class MonitoredStore:
     """The requests that a worker makes, each tried once; what the store raises comes through."""
 
     def __init__(

@@ -12,7 +12,7 @@ import stamina
 
 from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
 from worker.stores.base import BlobInfo
-from worker.stores.monitored import StoreHealth, WatchedStore
+from worker.stores.monitored import MonitoredStore, StoreHealth
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ PROBE_SECONDS = 5.0
 """During an outage one request in so long is let through, to find out whether it is over."""
 
 
-class PatientStore:
+class RetryingStore:
     """The requests that delivery makes, each repeated until it succeeds.
 
     Only `ObjectExists` and `ObjectMissing` are answers and come through; every other `StoreError` is repeated.
@@ -36,7 +36,7 @@ class PatientStore:
             None to repeat for ever.
     """
 
-    def __init__(self, store: WatchedStore, give_up_after: float | None = None) -> None:
+    def __init__(self, store: MonitoredStore, give_up_after: float | None = None) -> None:
         self._store = store
         self._give_up_after = give_up_after
         self._next_probe = 0.0
@@ -46,7 +46,7 @@ class PatientStore:
         """How the store is."""
         return self._store.health
 
-    async def repeat(self, request: Callable[[WatchedStore], Awaitable[T]], *, endless: bool = False) -> T:
+    async def repeat(self, request: Callable[[MonitoredStore], Awaitable[T]], *, endless: bool = False) -> T:
         """Make requests until they succeed; raises `Outage` unless `endless`."""
         return await self._repeated(lambda: request(self._store), None if endless else self._give_up_after)
 

@@ -35,7 +35,7 @@ TRIES = 5
 """Two deletions of the same conversation at once may overwrite each other's object so often at most."""
 
 
-class Reader(Protocol):
+class TombstoneReader(Protocol):
     """What reading asks of a store."""
 
     async def read(self, name: str) -> bytes:
@@ -110,7 +110,7 @@ def _merged(*known: Mapping[str, EntryId]) -> dict[str, EntryId]:
     return merged
 
 
-async def find_tombstones(store: Reader, uid: str, conversation_id: str) -> list[Tombstone]:
+async def find_tombstones(store: TombstoneReader, uid: str, conversation_id: str) -> list[Tombstone]:
     """Deletions of a conversation and of its user; empty if neither was ever deleted.
 
     Raises:
@@ -120,12 +120,12 @@ async def find_tombstones(store: Reader, uid: str, conversation_id: str) -> list
     return [tombstone for tombstone in found if tombstone is not None]
 
 
-async def read_tombstone(store: Reader, uid: str, conversation_id: str | None = None) -> Tombstone | None:
+async def read_tombstone(store: TombstoneReader, uid: str, conversation_id: str | None = None) -> Tombstone | None:
     """The deletion of a user or of one conversation; None if it was never deleted. Raises as `find_tombstones`."""
     return await _read(store, tombstone_name(uid, conversation_id))
 
 
-async def _read(store: Reader, name: str) -> Tombstone | None:
+async def _read(store: TombstoneReader, name: str) -> Tombstone | None:
     try:
         content = await store.read(name)
     except ObjectMissing:

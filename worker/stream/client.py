@@ -109,7 +109,7 @@ class Client:
         self.clock = clock
         self._offset_ms = 0.0
         self._run_id: str | None = None
-        self.troubled = True
+        self.must_recheck_server = True
         """Whether a request failed, none was made yet, or another server answered, since somebody last made sure."""
         self.may_have_forgotten = False
         """Whether Redis may have had a past that it does not know: another server has answered than the first one, or
@@ -117,7 +117,7 @@ class Client:
         self.slots_apart = False
         """Whether one command may name keys of one slot only, because the server is a node of a Redis Cluster."""
 
-    async def incarnation(self) -> str:
+    async def server_id(self) -> str:
         """Identifies the server process and its data's history: another one may have forgotten what we were told.
 
         A primary that was a replica for a while is the same process; its history is another one.
@@ -125,17 +125,17 @@ class Client:
         process = await self.command(lambda redis: redis.info("server"))
         history = await self.command(lambda redis: redis.info("replication"))
         run_id = f"{process['run_id']}:{history.get('master_replid', '')}"
-        self.recognise(run_id)
+        self.note_run_id(run_id)
         self._run_id = run_id
         return run_id
 
-    def recognise(self, run_id: str) -> None:
+    def note_run_id(self, run_id: str) -> None:
         """Learn which server process answers now.
 
         A failover between two requests is not seen otherwise: the library replaces a closed idle connection silently.
         """
         if self._run_id not in (None, run_id):
-            self.troubled = self.may_have_forgotten = True
+            self.must_recheck_server = self.may_have_forgotten = True
 
     async def reconnect(self) -> None:
         """Leave all connections: behind the same name there may be another primary by now."""
@@ -218,7 +218,7 @@ class Client:
             try:
                 yield
             except (RedisError, OSError, TimeoutError) as error:
-                self.troubled = True
+                self.must_recheck_server = True
                 raise stream_error(error) from error
 
 

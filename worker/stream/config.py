@@ -25,7 +25,7 @@ async def record_or_check(client: Client, keys: Keys, partitions: int) -> None:
         SettingsError: Redis records something else.
         StreamError: Redis is unreachable or refuses.
     """
-    if difference := difference_in(await client.run(record(keys, partitions)), keys, partitions):
+    if difference := difference_in(await client.run(record_settings(keys, partitions)), keys, partitions):
         raise SettingsError(difference)
 
 
@@ -46,7 +46,7 @@ async def record_or_check_store(client: Client, keys: Keys, url: str, identity: 
         )
 
 
-def record(keys: Keys, partitions: int) -> Call:
+def record_settings(keys: Keys, partitions: int) -> Call:
     """Records PARTITIONS and the contract version where nothing is recorded; replies with what is."""
     return Call("config", [keys.config], [partitions, CONTRACT_VERSION])
 

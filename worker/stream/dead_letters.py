@@ -16,7 +16,7 @@ from worker.stream.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """A dead letter without its audio.
 
     `id` is its own id, `entry` the one under which it was pushed, `reason` why it could not be processed; `bytes` are
@@ -45,7 +45,7 @@ class Letter:
         return f"{self.partition}/{self.id}"
 
 
-class Outcome(StrEnum):
+class ReplayOutcome(StrEnum):
     """What became of a letter that was to be pushed again."""
 
     REPLAYED = "replayed"  # it is an entry again
@@ -61,14 +61,14 @@ class DeadLetters:
         self._client = client
         self._keys = keys
 
-    async def list(self, partition: int) -> AsyncIterator[Letter]:
+    async def list(self, partition: int) -> AsyncIterator[DeadLetter]:
         """All letters of a partition, the oldest first; their audio stays in Redis."""
         dead = [self._keys.dead(partition)]
         async for (letters,) in self._client.pages(lambda start: Call("letters", dead, [start, PAGE])):
             for facts in letters:
                 yield _letter(partition, facts)
 
-    async def replay(self, letter: Letter) -> Outcome:
+    async def replay(self, letter: DeadLetter) -> ReplayOutcome:
         """Push the original entry again, as it was, and remove the letter, in one step.
 
         A full Redis refuses, as it refuses every push. After a lost reply, calling again pushes nothing twice.
@@ -76,9 +76,9 @@ class DeadLetters:
         outcome = (await self._client.run(self._replay(letter)))[0]
         if outcome == b"wide":
             outcome = await self._replay_wide(letter)
-        return Outcome(outcome.decode())
+        return ReplayOutcome(outcome.decode())
 
-    async def drop(self, letters: Sequence[Letter]) -> int:
+    async def drop(self, letters: Sequence[DeadLetter]) -> int:
         """Remove letters for good; returns how many were there."""
 
         def queue(pipe: Pipeline) -> None:
@@ -92,7 +92,7 @@ class DeadLetters:
             dropped += reply
         return dropped
 
-    async def _replay_wide(self, letter: Letter) -> bytes:
+    async def _replay_wide(self, letter: DeadLetter) -> bytes:
         """A script can't pass thousands of fields to XADD, a transaction can; it begins again if the letter changes."""
         call = self._replay(letter)
         outcomes: list[bytes] = []
@@ -108,15 +108,15 @@ class DeadLetters:
         await self._client.command(lambda redis: redis.transaction(push, self._keys.dead(letter.partition)))
         return outcomes[-1]
 
-    def _replay(self, letter: Letter) -> Call:
+    def _replay(self, letter: DeadLetter) -> Call:
         partition = letter.partition
         keys = [self._keys.dead(partition), self._keys.stream(partition), self._keys.deleted(partition)]
         return Call("replay", keys, [letter.id])
 
 
-def _letter(partition: int, description: Sequence[Any]) -> Letter:
+def _letter(partition: int, description: Sequence[Any]) -> DeadLetter:
     letter, reason, entry, size, fields, uid, conversation, *chunk = description
-    return Letter(
+    return DeadLetter(
         partition,
         id=letter.decode(),
         reason=_text(reason) or "",

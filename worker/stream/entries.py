@@ -25,7 +25,7 @@ CLAIM_PAGE = 500
 """Pending entries taken over per script call: about a millisecond of Redis' time."""
 
 SEEN_TTL = 3600.0
-"""Seconds for which a conversation's stored chunks are remembered, to recognise late twins."""
+"""Seconds for which a conversation's stored chunks are remembered, to recognise late duplicates."""
 
 DONE_LENGTH = 10_000
 """Events kept per partition for backends that come late."""
@@ -277,11 +277,11 @@ class Entries:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
         return bool(await self._client.run(Call("discard", keys, [lease.token, GROUP, *ids])))
 
-    async def bury(self, lease: Lease, reasons: Mapping[EntryId, str]) -> int:
+    async def dead_letter(self, lease: Lease, reasons: Mapping[EntryId, str]) -> int:
         """Move entries to the dead letters; returns how many were still there to be moved."""
         dead = self._keys.dead(lease.partition)
         calls = [
-            Call("bury", [*self._fenced_keys(lease), dead], [lease.token, GROUP, entry, reason])
+            Call("dead_letter", [*self._fenced_keys(lease), dead], [lease.token, GROUP, entry, reason])
             for entry, reason in reasons.items()
         ]
         return sum(await self._client.run_all(calls))
@@ -358,13 +358,13 @@ class Entries:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
         return int(await self._client.run(Call("account", keys, [lease.token])))
 
-    async def begin_trial(self, lease: Lease, conversation: Conversation) -> int:
+    async def mark_suspect(self, lease: Lease, conversation: Conversation) -> int:
         """Mark a conversation as under trial; returns how often it was tried, this time included."""
-        return int(await self._client.run(self._trial(lease, conversation, 1)))
+        return int(await self._client.run(self._suspect(lease, conversation, 1)))
 
-    async def end_trial(self, lease: Lease, conversation: Conversation) -> None:
+    async def clear_suspect(self, lease: Lease, conversation: Conversation) -> None:
         """The conversation did not kill us."""
-        await self._client.run(self._trial(lease, conversation, 0))
+        await self._client.run(self._suspect(lease, conversation, 0))
 
     async def backlog(self, partitions: Iterable[int]) -> Backlog:
         """Entries and bytes per stream: exactly what is not stored yet, and what never will be."""
@@ -388,9 +388,9 @@ class Entries:
         forgotten = int(self._client.may_have_forgotten)
         return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, forgotten, born])
 
-    def _trial(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
+    def _suspect(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]
-        return Call("trial", keys, [lease.token, str(conversation), begin])
+        return Call("suspect", keys, [lease.token, str(conversation), begin])
 
 
 def tombstone_position(value: bytes) -> EntryId:

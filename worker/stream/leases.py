@@ -16,7 +16,7 @@ from redis.asyncio.client import Pipeline
 
 from worker.errors import LeaseLost, StreamError
 from worker.stream.client import Call, Client, stream_error
-from worker.stream.config import difference_in, record
+from worker.stream.config import difference_in, record_settings
 from worker.stream.keys import Keys
 
 USABLE_SHARE = 2 / 3
@@ -83,7 +83,7 @@ class Leases:
         facts = {"revision": member.revision, "started": member.started, "trouble": member.trouble}
         description = json.dumps({name: fact for name, fact in facts.items() if name != "trouble" or fact})
         call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, description])
-        beat, recorded = await self._client.gather([call, record(self._keys, self._partitions)])
+        beat, recorded = await self._client.gather([call, record_settings(self._keys, self._partitions)])
         if isinstance(beat, Exception):
             raise beat
         now_ms, live, run_id = beat
@@ -92,7 +92,7 @@ class Leases:
         else:
             self.difference = difference_in(recorded, self._keys, self._partitions)
         self._client.sync_clock(now_ms)
-        self._client.recognise(run_id.decode())
+        self._client.note_run_id(run_id.decode())
         return [member_of(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
 
     async def leave(self, worker: str) -> None:

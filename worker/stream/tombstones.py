@@ -26,7 +26,7 @@ REPLICATION_MS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Buried:
+class RecordedDeletion:
     """What a deletion did in Redis: partitions that know of it, and dead letters that went.
 
     `streams` maps the random id of each stream to the last entry that the deletion covers. Of the `replicas`, some may
@@ -41,7 +41,7 @@ class Buried:
 
 
 @asynccontextmanager
-async def opened(redis_url: str, prefix: str, partitions: int) -> AsyncIterator[Tombstones]:
+async def open_tombstones(redis_url: str, prefix: str, partitions: int) -> AsyncIterator[Tombstones]:
     """Tombstones of the workers on that Redis, STREAM_PREFIX and PARTITIONS.
 
     Raises:
@@ -62,7 +62,7 @@ class Tombstones:
         self._keys = keys
         self._partitions = partitions
 
-    async def bury(self, uid: str, conversation_id: str | None = None) -> Buried:
+    async def record_deletion(self, uid: str, conversation_id: str | None = None) -> RecordedDeletion:
         """Let nothing that was pushed of a conversation, or of a user, until now be stored any more.
 
         Audio that is pushed afterwards is new. Call it before the store is cleared: then whatever an upload under way
@@ -83,7 +83,9 @@ class Tombstones:
         written = [call for call, (_, stream) in zip(calls, positions, strict=True) if stream]
         replicas = await self._replicas() if written else 0
         confirmed = await self._confirmations(written[-1], replicas) if replicas else 0
-        return Buried(len(partitions), sum(letters), _by_stream(positions), replicas, max(0, replicas - confirmed))
+        return RecordedDeletion(
+            len(partitions), sum(letters), _by_stream(positions), replicas, max(0, replicas - confirmed)
+        )
 
     def _tombstone(self, partition: int, name: str) -> Call:
         keys = [self._keys.stream(partition), self._keys.ready(partition), self._keys.deleted(partition)]

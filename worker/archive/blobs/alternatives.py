@@ -31,7 +31,7 @@ SAME_BYTES_SECONDS = 0.02
 
 
 @dataclass(slots=True)
-class Source:
+class AudioAlternatives:
     """One stretch of audio: blobs that hold all of it, the one that is read first before the others."""
 
     alternatives: list[Blob]
@@ -42,7 +42,7 @@ class Source:
         return self.alternatives[0].start
 
 
-def sources(blobs: Iterable[Blob]) -> list[Source]:
+def group_alternatives(blobs: Iterable[Blob]) -> list[AudioAlternatives]:
     """Put together what has the same audio; `blobs` are of one conversation, in time order, as is the result."""
     alternatives: list[list[Blob]] = []
     known: dict[Hashable, list[Blob]] = {}
@@ -56,7 +56,7 @@ def sources(blobs: Iterable[Blob]) -> list[Source]:
             alternatives.append(group)
         group.append(blob)
         known.update(dict.fromkeys(keys, group))
-    found = [Source(_by_preference(group)) for group in alternatives]
+    found = [AudioAlternatives(_by_preference(group)) for group in alternatives]
     return sorted(found, key=lambda source: source.start)
 
 

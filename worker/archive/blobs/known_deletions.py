@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from codec.names import format_timestamp
 from worker.archive.blobs.ordered import ordered
-from worker.archive.blobs.retrying import pages, patiently
+from worker.archive.blobs.retrying import pages, retry
 from worker.stores.tombstones import FOLDER, Tombstone, find_tombstones, record_tombstone, tombstone_name
 
 if TYPE_CHECKING:
@@ -88,13 +88,13 @@ class _Patient:
         self._store = store
 
     async def read(self, name: str) -> bytes:
-        return await patiently(lambda: self._store.read(name))
+        return await retry(lambda: self._store.read(name))
 
     async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
-        await patiently(lambda: self._store.create(name, data, metadata))
+        await retry(lambda: self._store.create(name, data, metadata))
 
     async def delete(self, name: str) -> bool:
-        return await patiently(lambda: self._store.delete(name))
+        return await retry(lambda: self._store.delete(name))
 
 
 def _patient(store: Store) -> Store:

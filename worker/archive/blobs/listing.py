@@ -94,7 +94,7 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class Stranger:
+class UnknownObject:
     """An object among the blobs whose name is no blob's, and why."""
 
     name: str
@@ -107,7 +107,7 @@ class Listing:
     """Blobs by conversation and time, and everything else that lies between them."""
 
     blobs: tuple[Blob, ...]
-    strangers: tuple[Stranger, ...]
+    strangers: tuple[UnknownObject, ...]
 
 
 async def list_blobs(store: Store, uid: str, conversation_id: str | None = None) -> Listing:
@@ -123,25 +123,25 @@ async def list_blobs(store: Store, uid: str, conversation_id: str | None = None)
 
 def sort_out(found: list[BlobInfo]) -> Listing:
     """Tell blobs from other objects, and put them in order."""
-    described = [describe(info) for info in found]
+    described = [describe_blob(info) for info in found]
     blobs = [each for each in described if isinstance(each, Blob)]
-    strangers = [each for each in described if isinstance(each, Stranger)]
+    strangers = [each for each in described if isinstance(each, UnknownObject)]
     return Listing(tuple(sorted(blobs, key=_time_order)), tuple(strangers))
 
 
-def describe(info: BlobInfo) -> Blob | Stranger:
+def describe_blob(info: BlobInfo) -> Blob | UnknownObject:
     """What a listed object is."""
     try:
         return Blob.of(info)
     except BadName as error:
-        return Stranger(info.name, info.size, str(error))
+        return UnknownObject(info.name, info.size, str(error))
 
 
-async def walk(store: Store, start: str) -> AsyncIterator[Blob | Stranger]:
+async def walk(store: Store, start: str) -> AsyncIterator[Blob | UnknownObject]:
     """Everything whose name begins with `start`, in name order, without holding it all."""
     async for page in pages(store, start):
         for info in page:
-            yield describe(info)
+            yield describe_blob(info)
 
 
 def _time_order(blob: Blob) -> tuple[str, float, str]:

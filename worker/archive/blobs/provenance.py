@@ -24,19 +24,19 @@ COPIED = "copied-from"
 _CRC32C = re.compile("[0-9]{1,10}")
 
 
-class Origin(NamedTuple):
+class Provenance(NamedTuple):
     """The name of a blob, and the checksum of its stored bytes."""
 
     name: BlobName
     crc32c: int
 
     @classmethod
-    def of(cls, blob: Blob, data: bytes) -> Origin:
+    def of(cls, blob: Blob, data: bytes) -> Provenance:
         """Describe a blob by the bytes that were read: some stores know of no checksum."""
         return cls(blob.name, google_crc32c.value(data))
 
     @classmethod
-    def noted(cls, info: BlobInfo) -> Origin | None:
+    def noted(cls, info: BlobInfo) -> Provenance | None:
         """Read the metadata of a blob; None if it names no blob that it was made from."""
         file, crc32c = info.metadata.get(FILE, ""), info.metadata.get(CRC32C, "")
         try:
@@ -64,5 +64,5 @@ def source_conversation(blob: Blob) -> str:
 
 def last_chunk(blob: Blob) -> float | None:
     """Start of a blob's last chunk in Unix seconds, if its name is a range, or that of the blob it was made from."""
-    origin = Origin.noted(blob.info)
+    origin = Provenance.noted(blob.info)
     return origin.name.end if blob.name.end is None and origin is not None else blob.name.end

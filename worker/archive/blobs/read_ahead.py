@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codec.entry import BYTES_PER_SAMPLE
-from worker.archive.blobs.alternatives import Source
+from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.listing import Blob
 
 AHEAD = 16
@@ -18,7 +18,7 @@ OPUS_EXPANSION = 16
 """Decoded speech is about 13 times its Opus."""
 
 
-def footprint(source: Source) -> int:
+def footprint(source: AudioAlternatives) -> int:
     """About the bytes that fetching a source takes at its height: stored, decrypted and decoded."""
     return max(footprint_of(blob) for blob in source.alternatives)
 

@@ -13,7 +13,7 @@ from codec.blob import Audio, decode, decode_content, open_content
 from codec.crypto import key_id
 from codec.errors import BadBlob, DecryptionFailed
 from worker.archive.blobs.listing import Blob
-from worker.archive.blobs.retrying import patiently
+from worker.archive.blobs.retrying import retry
 from worker.errors import ObjectMissing, StoreError, Unreadable
 from worker.runtime.cpu import cpu_limit
 from worker.stores.base import Store
@@ -61,7 +61,7 @@ class Reader:
     async def data(self, blob: Blob) -> bytes:
         """The stored bytes, their CRC32C checked. Raises as `audio`."""
         try:
-            return await patiently(lambda: self._store.read(blob.path))
+            return await retry(lambda: self._store.read(blob.path))
         except ObjectMissing as error:
             raise Unreadable("it has been deleted meanwhile") from error
         except StoreError as error:

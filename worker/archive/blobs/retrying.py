@@ -20,7 +20,7 @@ PASSING = frozenset({"network", "timeout", "server", "throttled", "unexpected", 
 """Causes that may be gone at the next try; `corrupt` because bytes also get damaged on their way."""
 
 
-async def patiently(request: Callable[[], Awaitable[T]]) -> T:
+async def retry(request: Callable[[], Awaitable[T]]) -> T:
     """The answer to a request, tried again while the store is only out of order.
 
     Raises:
@@ -40,7 +40,7 @@ async def pages(store: Store, prefix: str) -> AsyncGenerator[list[BlobInfo], Non
     """All objects whose name starts with `prefix`, in name order; a listing that breaks off goes on where it was.
 
     Raises:
-        StoreError: as `patiently`.
+        StoreError: as `retry`.
     """
     infos, after = store.list(prefix), ""
 
@@ -52,7 +52,7 @@ async def pages(store: Store, prefix: str) -> AsyncGenerator[list[BlobInfo], Non
             infos = store.list(prefix, after=after)
             raise
 
-    while page := await patiently(following):
+    while page := await retry(following):
         after = page[-1].name
         yield page
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 
 from codec.blob import Audio
 from codec.entry import SAMPLE_RATES
-from worker.archive.blobs.alternatives import Source
+from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint
 from worker.archive.blobs.reading import Problem, Reader
-from worker.archive.playback.overlaps import Heard, Span, longest
-from worker.archive.playback.resampling import Joiner
+from worker.archive.playback.overlaps import MeasuredBlob, OverlapFilter, longest
+from worker.archive.playback.resampling import Resampler
 from worker.archive.playback.selection import Selected, Selection
-from worker.archive.playback.timeline import Rules, Timeline, cropped
+from worker.archive.playback.timeline import MergeRules, Timeline, cropped
 
 
 @dataclass(slots=True)
-class Report:
+class DownloadReport:
     """How a recording came about; complete when it has been streamed.
 
     `start` is Unix seconds, `samples` are at `sample_rate`, `silence` the seconds of gaps that were filled, `left_out`
@@ -65,7 +65,7 @@ class Download:
         selected: Selected,
         *,
         selection: Selection,
-        rules: Rules,
+        rules: MergeRules,
         sample_rate: int | None,
         progress: Progress = unseen,
     ) -> None:
@@ -75,16 +75,16 @@ class Download:
         self._rules = rules
         self._progress = progress
         self._begun = False
-        self.report = Report(sample_rate or highest_rate(selected.sources), missing=list(selected.missing))
+        self.report = DownloadReport(sample_rate or highest_rate(selected.sources), missing=list(selected.missing))
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         if self._begun:
             raise RuntimeError("a download can be iterated once: begin another one")
         self._begun = True
         timeline = Timeline(self._rules)
-        joiner = Joiner(timeline, self.report.sample_rate)
+        joiner = Resampler(timeline, self.report.sample_rate)
         fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
-        heard = Heard(self._reader)
+        heard = OverlapFilter(self._reader)
         async with aclosing(fetched) as sources:
             number = 0
             async for span, problems in sources:
@@ -117,21 +117,21 @@ class Download:
         """All of it at once."""
         return b"".join([block async for block in self])
 
-    def _join(self, joiner: Joiner, start: float, audio: Audio) -> Iterator[bytes]:
+    def _join(self, joiner: Resampler, start: float, audio: Audio) -> Iterator[bytes]:
         start, audio = cropped(start, audio, self._selection.since, self._selection.until)
         if audio.samples:
             self.report.blobs += 1
             yield from joiner.add(start, audio)
 
-    async def _fetch(self, source: Source) -> tuple[Span | None, list[Problem]]:
+    async def _fetch(self, source: AudioAlternatives) -> tuple[MeasuredBlob | None, list[Problem]]:
         return await longest(source, self._read)
 
-    async def _read(self, blob: Blob) -> Span:
+    async def _read(self, blob: Blob) -> MeasuredBlob:
         audio = await self._reader.audio(blob)
-        return Span(blob, audio.duration, audio)
+        return MeasuredBlob(blob, audio.duration, audio)
 
 
-def highest_rate(sources: list[Source]) -> int:
+def highest_rate(sources: list[AudioAlternatives]) -> int:
     """The rate at which nothing of the sources is lost, up to the highest that pushers may use."""
     found = max(blob.sample_rate for source in sources for blob in source.alternatives)
     return min(found, max(SAMPLE_RATES))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from worker.archive.blobs.alternatives import Source
+from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.playback.measuring import measured
-from worker.archive.playback.overlaps import Heard, Span
-from worker.archive.playback.timeline import Rules, Timeline
+from worker.archive.playback.overlaps import MeasuredBlob, OverlapFilter
+from worker.archive.playback.timeline import MergeRules, Timeline
 from worker.model.jitter import GAP_TOLERANCE
 
 DEFAULT_GAP = 90.0
@@ -46,15 +46,15 @@ class AudioFiles:
 
 async def audio_files(
     reader: Reader,
-    sources: Sequence[Source],
+    sources: Sequence[AudioAlternatives],
     gap: float = DEFAULT_GAP,
     progress: Progress = unseen,
     *,
     gap_tolerance: float = GAP_TOLERANCE,
 ) -> AudioFiles:
     """Group the sources of a conversation. Only blobs are read that overlap, or whose length nothing else tells."""
-    heard = Heard(reader)
-    spans: list[Span] = []
+    heard = OverlapFilter(reader)
+    spans: list[MeasuredBlob] = []
     problems: list[Problem] = []
 
     done = 0
@@ -65,12 +65,12 @@ async def audio_files(
                 spans.append(span)
             done += 1
             progress(done, len(sources))
-    return AudioFiles(tuple(group(spans, gap, Rules(gap_tolerance=gap_tolerance))), tuple(problems))
+    return AudioFiles(tuple(group(spans, gap, MergeRules(gap_tolerance=gap_tolerance))), tuple(problems))
 
 
-def group(spans: Sequence[Span], gap: float, rules: Rules) -> list[AudioFile]:
+def group(spans: Sequence[MeasuredBlob], gap: float, rules: MergeRules) -> list[AudioFile]:
     """Cut where a blob starts more than `gap` seconds after the one before it started."""
-    groups: list[list[Span]] = []
+    groups: list[list[MeasuredBlob]] = []
     for span in spans:
         if not groups or span.blob.start - groups[-1][-1].blob.start > gap:
             groups.append([])
@@ -78,7 +78,7 @@ def group(spans: Sequence[Span], gap: float, rules: Rules) -> list[AudioFile]:
     return [_file(spans, rules) for spans in groups]
 
 
-def _file(spans: Sequence[Span], rules: Rules) -> AudioFile:
+def _file(spans: Sequence[MeasuredBlob], rules: MergeRules) -> AudioFile:
     timeline = Timeline(rules)
     for span in spans:
         timeline.append(timeline.place(span.blob.start).silence)

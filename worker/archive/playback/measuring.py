@@ -9,29 +9,31 @@ from codec.container import packets, read_header
 from codec.entry import BYTES_PER_SAMPLE
 from codec.errors import BadBlob
 from codec.opus import FRAMES_PER_SECOND
-from worker.archive.blobs.alternatives import Source
+from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.reading import Problem, Reader
-from worker.archive.playback.overlaps import Span, longest
+from worker.archive.playback.overlaps import MeasuredBlob, longest
 from worker.errors import Unreadable
 
 READS = 16
 
 
-async def measured(reader: Reader, sources: Sequence[Source]) -> AsyncGenerator[tuple[Span, list[Problem]], None]:
+async def measured(
+    reader: Reader, sources: Sequence[AudioAlternatives]
+) -> AsyncGenerator[tuple[MeasuredBlob, list[Problem]], None]:
     """The exact lengths of sources, in their order, and what could not be read for them."""
 
-    async def measure(blob: Blob) -> Span:
+    async def measure(blob: Blob) -> MeasuredBlob:
         try:
-            return Span(blob, await _seconds(reader, blob))
+            return MeasuredBlob(blob, await _seconds(reader, blob))
         except BadBlob as error:
             raise Unreadable(str(error)) from error
 
-    async def work(source: Source) -> tuple[Span, list[Problem]]:
+    async def work(source: AudioAlternatives) -> tuple[MeasuredBlob, list[Problem]]:
         span, problems = await longest(source, measure)
         best = source.alternatives[0]
-        return span or Span(best, best.duration or 0.0), problems
+        return span or MeasuredBlob(best, best.duration or 0.0), problems
 
     async with aclosing(ordered(sources, work, limit=READS)) as results:
         async for result in results:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from codec.blob import Audio
-from worker.archive.blobs.alternatives import Source, longer
+from worker.archive.blobs.alternatives import AudioAlternatives, longer
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.provenance import last_chunk
 from worker.archive.blobs.reading import Problem, Reader
@@ -24,7 +24,7 @@ KEPT_BYTES = 48 * 1024 * 1024
 """Of audio that is kept for comparison; what is more is read again when it is needed."""
 
 
-class Span(NamedTuple):
+class MeasuredBlob(NamedTuple):
     """A blob and its exact length, and its audio if that was read."""
 
     blob: Blob
@@ -47,12 +47,14 @@ class Span(NamedTuple):
         return max(self.end, last_chunk(self.blob) or 0.0)
 
 
-async def longest(source: Source, measure: Callable[[Blob], Awaitable[Span]]) -> tuple[Span | None, list[Problem]]:
+async def longest(
+    source: AudioAlternatives, measure: Callable[[Blob], Awaitable[MeasuredBlob]]
+) -> tuple[MeasuredBlob | None, list[Problem]]:
     """The longest alternative, of equal ones the first, and those that can't be read.
 
     Others are read only if they may be longer than what was read before.
     """
-    found: Span | None = None
+    found: MeasuredBlob | None = None
     failed: list[tuple[Blob, str]] = []
     for blob in source.alternatives:
         if found is not None and blob.duration is not None and not longer(blob.duration, found.seconds):
@@ -68,14 +70,14 @@ async def longest(source: Source, measure: Callable[[Blob], Awaitable[Span]]) ->
     return found, [Problem(blob.path, reason, instead) for blob, reason in failed]
 
 
-class Heard:
+class OverlapFilter:
     """What was taken and may still go on when the next span starts; takes spans in the order of their starts."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._going_on: list[Span] = []
+        self._going_on: list[MeasuredBlob] = []
 
-    async def holds(self, span: Span) -> bool:
+    async def holds(self, span: MeasuredBlob) -> bool:
         """Whether all of a span is heard in one that was taken before; if not, it is taken.
 
         Audio is read, or compared, only of spans that overlap.
@@ -90,7 +92,7 @@ class Heard:
         self._going_on.append(span)
         return False
 
-    async def _read(self, span: Span) -> Span:
+    async def _read(self, span: MeasuredBlob) -> MeasuredBlob:
         if span.audio is not None:
             return span
         try:
@@ -99,7 +101,7 @@ class Heard:
             return span  # what nobody can hear is not in anything
 
 
-def _light(spans: Iterable[Span]) -> Iterator[Span]:
+def _light(spans: Iterable[MeasuredBlob]) -> Iterator[MeasuredBlob]:
     """The same, with no more audio than is kept."""
     left = KEPT_BYTES
     for span in spans:
@@ -107,7 +109,7 @@ def _light(spans: Iterable[Span]) -> Iterator[Span]:
         yield span if left >= 0 else span._replace(audio=None)
 
 
-def _may_hold(whole: Span, part: Span) -> bool:
+def _may_hold(whole: MeasuredBlob, part: MeasuredBlob) -> bool:
     """Whether times and entries allow it. Timestamps jitter, so what sticks out by less than a half may be inside."""
     if whole.blob.facts.first_entry and part.blob.facts.first_entry:
         return False  # both written by workers that know which entries they hold, and not the same ones
@@ -117,7 +119,7 @@ def _may_hold(whole: Span, part: Span) -> bool:
     return in_range or part.start + part.seconds / 2 <= whole.end
 
 
-def _hears(whole: Span, part: Span) -> bool:
+def _hears(whole: MeasuredBlob, part: MeasuredBlob) -> bool:
     """Whether the part is there about when its name says: what sounds like it at another time is other audio."""
     if whole.audio is None or part.audio is None:
         return False

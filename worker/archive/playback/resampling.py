@@ -18,7 +18,7 @@ SILENCE_BLOCK = 1 << 20
 """Bytes of silence made at once: a gap may be hours long."""
 
 
-class Joiner:
+class Resampler:
     """Gives s16le mono PCM at `sample_rate` Hz; `samples` counts what it gave."""
 
     def __init__(self, timeline: Timeline, sample_rate: int) -> None:

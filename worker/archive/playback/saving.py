@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, aclosing, contextmanager
 from pathlib import Path
 
 from codec.entry import BYTES_PER_SAMPLE
-from worker.archive.playback.download import Download, Report
+from worker.archive.playback.download import Download, DownloadReport
 from worker.audio.files import check_wav_size, whole_file, write_wav, writing
 from worker.errors import AudioFileError, NothingStored
 
@@ -19,7 +19,7 @@ WAV = (".wav", "")
 """File names that end so, or have no extension, get a WAV; all others promise what can't be written."""
 
 
-async def save(download: Download, path: Path) -> Report:
+async def save(download: Download, path: Path) -> DownloadReport:
     """Write a recording block by block; the file appears when it is whole.
 
     Raises:
@@ -47,7 +47,7 @@ def _check(path: Path) -> None:
         raise AudioFileError(f"{path} can't be written: it is there and no file")
 
 
-def _nothing(report: Report) -> str:
+def _nothing(report: DownloadReport) -> str:
     if not report.problems:
         return "no audio lies in the selected time"
     first = report.problems[0]

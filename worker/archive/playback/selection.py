@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from codec.errors import BadName
 from codec.names import format_timestamp
-from worker.archive.blobs.alternatives import Source
+from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.provenance import last_chunk
 from worker.errors import BadSelection
 
@@ -54,24 +54,26 @@ NOTHING_MEASURED: Mapping[str, float] = MappingProxyType({})
 class Selected(NamedTuple):
     """Sources in time order, and timestamps that nothing stored answers to."""
 
-    sources: list[Source]
+    sources: list[AudioAlternatives]
     missing: list[float]
 
 
-def undecided(sources: list[Source], selection: Selection) -> list[Source]:
+def undecided(sources: list[AudioAlternatives], selection: Selection) -> list[AudioAlternatives]:
     """Those of which only reading tells whether they were recorded at one of the timestamps."""
     index = _Index(_within(sources, selection), {})
     found = [source for timestamp in selection.timestamps or () for source in index.undecided(timestamp)]
     return list({id(source): source for source in found}.values())
 
 
-def select(sources: list[Source], selection: Selection, ends: Mapping[str, float] = NOTHING_MEASURED) -> Selected:
+def select(
+    sources: list[AudioAlternatives], selection: Selection, ends: Mapping[str, float] = NOTHING_MEASURED
+) -> Selected:
     """Choose from all sources of a conversation; `ends` are those of measured blobs, by path, in Unix seconds."""
     within = _within(sources, selection)
     if selection.timestamps is None:
         return Selected(within, [])
     index = _Index(within, ends)
-    chosen: dict[int, Source] = {}
+    chosen: dict[int, AudioAlternatives] = {}
     missing = []
     for timestamp in sorted(selection.timestamps):
         answers = index.find(timestamp)
@@ -84,24 +86,24 @@ def select(sources: list[Source], selection: Selection, ends: Mapping[str, float
 class _Index:
     """Finds what a timestamp means among sources in time order."""
 
-    def __init__(self, sources: list[Source], ends: Mapping[str, float]) -> None:
+    def __init__(self, sources: list[AudioAlternatives], ends: Mapping[str, float]) -> None:
         blobs = [(blob, source) for source in sources for blob in source.alternatives]
         self._sources = sources
         self._ends = ends
         self._starts = [source.start for source in sources]
-        self._named: dict[str, list[Source]] = defaultdict(list)
+        self._named: dict[str, list[AudioAlternatives]] = defaultdict(list)
         for blob, source in blobs:
             self._named[format_timestamp(blob.start)].append(source)
         ranges = [(blob.start, last_chunk(blob), source) for blob, source in blobs]
         self._ranges = [(first, last, source) for first, last, source in ranges if last is not None]
         self._longest = max((blob.ends_by - source.start for blob, source in blobs), default=0.0)
 
-    def find(self, timestamp: float) -> list[Source]:
+    def find(self, timestamp: float) -> list[AudioAlternatives]:
         named = self._named.get(format_timestamp(timestamp), [])
         ranges = [source for first, last, source in self._ranges if first <= timestamp <= last]
         return named + ranges or self._recorded_at(timestamp)[-1:]
 
-    def undecided(self, timestamp: float) -> list[Source]:
+    def undecided(self, timestamp: float) -> list[AudioAlternatives]:
         if self.find(timestamp):
             return []
         return [
@@ -110,24 +112,24 @@ class _Index:
             if any(blob.end is None and blob.ends_by > timestamp for blob in source.alternatives)
         ]
 
-    def _recorded_at(self, timestamp: float) -> list[Source]:
+    def _recorded_at(self, timestamp: float) -> list[AudioAlternatives]:
         return [
             source
             for source in self._before(timestamp)
             if any(self._ends.get(blob.path, blob.end or 0.0) > timestamp for blob in source.alternatives)
         ]
 
-    def _before(self, timestamp: float) -> list[Source]:
+    def _before(self, timestamp: float) -> list[AudioAlternatives]:
         """Those that may go on at that time."""
         first = bisect_left(self._starts, timestamp - self._longest)
         return self._sources[first : bisect_right(self._starts, timestamp)]
 
 
-def _within(sources: list[Source], selection: Selection) -> list[Source]:
+def _within(sources: list[AudioAlternatives], selection: Selection) -> list[AudioAlternatives]:
     return [source for source in sources if _touches(source, selection)]
 
 
-def _touches(source: Source, selection: Selection) -> bool:
+def _touches(source: AudioAlternatives, selection: Selection) -> bool:
     if selection.until is not None and source.start >= selection.until:
         return False
     since = selection.since

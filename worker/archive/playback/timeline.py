@@ -17,7 +17,7 @@ TRUSTED_TOLERANCE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class MergeRules:
     """How blobs are put together; `gap_tolerance` in seconds.
 
     Timestamps jitter, sample counts do not: audio within the tolerance of where the count says it should be follows
@@ -35,7 +35,7 @@ class Rules:
         return LONGEST_FILL if self.fill_gaps else 0.0
 
 
-class Placement(NamedTuple):
+class Adjustment(NamedTuple):
     """What goes before a stretch of audio: seconds of silence, or seconds to cut off its beginning."""
 
     silence: float = 0.0
@@ -49,7 +49,7 @@ class Timeline:
     were filled and of gaps that were not.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: MergeRules) -> None:
         self._rules = rules
         self._start: float | None = None
         self._seconds = 0.0
@@ -67,19 +67,19 @@ class Timeline:
         """Time from the first start to the end of what was placed last."""
         return self._seconds
 
-    def place(self, start: float) -> Placement:
+    def place(self, start: float) -> Adjustment:
         """Decide on audio that should begin at `start`."""
         if self._start is None:
             self._start = start
-            return Placement()
+            return Adjustment()
         drift = start - self._start - self._seconds
         if drift > self._tolerance:
             return self._after_gap(drift)
         if drift < 0 and self._rules.trim_overlaps:
-            return Placement(cut=-drift if drift < -TRUSTED_TOLERANCE else 0.0)
+            return Adjustment(cut=-drift if drift < -TRUSTED_TOLERANCE else 0.0)
         if drift < -self._rules.gap_tolerance:
             self.shifted = max(self.shifted, -drift)
-        return Placement()
+        return Adjustment()
 
     def append(self, seconds: float) -> None:
         """Audio or silence of that length was put at the end."""
@@ -89,13 +89,13 @@ class Timeline:
     def _tolerance(self) -> float:
         return TRUSTED_TOLERANCE if self._rules.trim_overlaps else self._rules.gap_tolerance
 
-    def _after_gap(self, drift: float) -> Placement:
+    def _after_gap(self, drift: float) -> Adjustment:
         if drift <= self._rules.longest_fill:
             self.silence += drift
-            return Placement(silence=drift)
+            return Adjustment(silence=drift)
         self.left_out += drift
         self._seconds += drift  # time went by all the same
-        return Placement()
+        return Adjustment()
 
 
 def cropped(start: float, audio: Audio, since: float | None, until: float | None) -> tuple[float, Audio]:

@@ -10,7 +10,7 @@ from codec.names import parse_name
 from worker.model.jitter import GAP_TOLERANCE
 
 
-class Stretch(NamedTuple):
+class Interval(NamedTuple):
     """An object's audio: where it begins in Unix seconds, and how long it is, None if nobody knows."""
 
     name: str
@@ -18,7 +18,7 @@ class Stretch(NamedTuple):
     seconds: float | None
 
 
-class Seam(NamedTuple):
+class Discontinuity(NamedTuple):
     """A blob that does not begin where the audio before it ended: seconds of gap, or, if negative, of overlap.
 
     `ended` is where that was, in Unix seconds.
@@ -30,14 +30,14 @@ class Seam(NamedTuple):
 
 
 class Continuity:
-    """Takes objects in name order and gives the seams of each conversation when the next one begins."""
+    """Takes objects in name order and gives the discontinuities of each conversation when the next one begins."""
 
     def __init__(self, jitter: float = GAP_TOLERANCE) -> None:
         self._jitter = jitter
         self._conversation: tuple[str, str] | None = None
-        self._stretches: list[Stretch] = []
+        self._intervals: list[Interval] = []
 
-    def add(self, name: str, seconds: float) -> list[Seam]:
+    def add(self, name: str, seconds: float) -> list[Discontinuity]:
         """Take note of an object with so much audio; objects that are no blobs are passed over."""
         try:
             blob = parse_name(name)
@@ -46,22 +46,22 @@ class Continuity:
         conversation = blob.uid, blob.conversation_id
         found = self.finish() if conversation != self._conversation else []
         self._conversation = conversation
-        self._stretches.append(Stretch(name, blob.start, seconds))
+        self._intervals.append(Interval(name, blob.start, seconds))
         return found
 
-    def finish(self) -> list[Seam]:
-        """The seams of the last conversation."""
-        stretches, self._stretches = self._stretches, []
-        return list(seams(stretches, self._jitter))
+    def finish(self) -> list[Discontinuity]:
+        """The discontinuities of the last conversation."""
+        intervals, self._intervals = self._intervals, []
+        return list(discontinuities_in(intervals, self._jitter))
 
 
-def seams(stretches: Iterable[Stretch], tolerance: float) -> Iterator[Seam]:
+def discontinuities_in(intervals: Iterable[Interval], tolerance: float) -> Iterator[Discontinuity]:
     """Where a conversation's audio does not go on within `tolerance` seconds of its end, in time order."""
     reached: float | None = None
     last_start: float | None = None
-    for name, start, seconds in sorted(stretches, key=lambda stretch: stretch.start):
+    for name, start, seconds in sorted(intervals, key=lambda interval: interval.start):
         # Blobs of one start are the same audio in two formats.
         if reached is not None and start != last_start and abs(start - reached) > tolerance:
-            yield Seam(name, start - reached, reached)
+            yield Discontinuity(name, start - reached, reached)
         reached = None if seconds is None else max(reached or 0.0, start + seconds)
         last_start = start

@@ -22,9 +22,9 @@ from worker import __version__
 from worker.archive.blobs.known_deletions import known_deletions, may_concern, noted, noting, recorded_deletions
 from worker.archive.blobs.listing import Blob, walk
 from worker.archive.blobs.ordered import ordered
-from worker.archive.blobs.provenance import Origin
+from worker.archive.blobs.provenance import Provenance
 from worker.archive.blobs.reading import Reader
-from worker.archive.blobs.retrying import patiently
+from worker.archive.blobs.retrying import retry
 from worker.archive.blobs.similarity import QUIET, holds
 from worker.errors import ObjectExists, Unreadable
 from worker.runtime.cpu import cpu_limit
@@ -38,7 +38,7 @@ LEVEL_RATIO = 4.0
 """By how much the level may change: real damage is silence or noise, a codec changes it by some percent."""
 
 
-class Outcome(StrEnum):
+class ConversionOutcome(StrEnum):
     """What became of a blob."""
 
     PLANNED = "planned"  # would be converted
@@ -52,7 +52,7 @@ class Conversion:
 
     blob: Blob
     target: str
-    outcome: Outcome
+    outcome: ConversionOutcome
     reason: str = ""
     size: int = 0
 
@@ -73,7 +73,7 @@ class _Source:
     blob: Blob
     data: bytes
     audio: Audio
-    origin: Origin
+    origin: Provenance
     deletions: frozenset[str]
 
 
@@ -115,42 +115,42 @@ class Converter:
 
     async def _planned(self, blob: Blob) -> Conversion:
         if blob.codec != "pcm":
-            return Conversion(blob, blob.path, Outcome.KEPT, LEFTOVER)
-        return Conversion(blob, _target(blob), Outcome.PLANNED)
+            return Conversion(blob, blob.path, ConversionOutcome.KEPT, LEFTOVER)
+        return Conversion(blob, _target(blob), ConversionOutcome.PLANNED)
 
     async def _converted(self, blob: Blob) -> Conversion:
         if blob.codec != "pcm":
-            return Conversion(blob, blob.path, Outcome.KEPT, LEFTOVER)
+            return Conversion(blob, blob.path, ConversionOutcome.KEPT, LEFTOVER)
         target = _target(blob)
         deletions = await known_deletions(self._store, blob.name)
         try:
             source = await self._source(blob, deletions)
             if obstacle := _obstacle(source.audio):
-                return Conversion(blob, target, Outcome.KEPT, obstacle)
+                return Conversion(blob, target, ConversionOutcome.KEPT, obstacle)
             ours, info = await self._stored(source, target)
             # Before anything else: what can go wrong below leaves the new blob where it is.
             if await self._deleted_since(blob, deletions, info):
-                return Conversion(blob, target, Outcome.KEPT, DELETED)
+                return Conversion(blob, target, ConversionOutcome.KEPT, DELETED)
             if flaw := await self._flaw(source.audio, source.origin, info):
-                return Conversion(blob, target, Outcome.KEPT, flaw)
+                return Conversion(blob, target, ConversionOutcome.KEPT, flaw)
         except Unreadable as error:
             return await self._unreadable(blob, target, deletions, str(error))
-        return await self._replaced(blob, info, by_another=not ours and source.origin == Origin.noted(info))
+        return await self._replaced(blob, info, by_another=not ours and source.origin == Provenance.noted(info))
 
     async def _source(self, blob: Blob, deletions: frozenset[str]) -> _Source:
         data = await self._reader.data(blob)
-        return _Source(blob, data, await self._reader.decode(blob, data), Origin.of(blob, data), deletions)
+        return _Source(blob, data, await self._reader.decode(blob, data), Provenance.of(blob, data), deletions)
 
     async def _unreadable(self, blob: Blob, target: str, deletions: frozenset[str], reason: str) -> Conversion:
         """Another run may have been here between the listing and the reading."""
-        if await patiently(lambda: self._store.stat(blob.path)) is None:
-            info = await patiently(lambda: self._store.stat(target))
-            origin = None if info is None else Origin.noted(info)
+        if await retry(lambda: self._store.stat(blob.path)) is None:
+            info = await retry(lambda: self._store.stat(target))
+            origin = None if info is None else Provenance.noted(info)
             if info is not None and origin is not None and origin.name == blob.name:
                 if await self._deleted_since(blob, deletions, info):
-                    return Conversion(blob, target, Outcome.KEPT, DELETED)
-                return Conversion(blob, target, Outcome.CONVERTED, size=info.size)
-        return Conversion(blob, target, Outcome.KEPT, reason)
+                    return Conversion(blob, target, ConversionOutcome.KEPT, DELETED)
+                return Conversion(blob, target, ConversionOutcome.CONVERTED, size=info.size)
+        return Conversion(blob, target, ConversionOutcome.KEPT, reason)
 
     async def _deleted_since(self, blob: Blob, deletions: frozenset[str], info: BlobInfo) -> bool:
         """Whether somebody began to delete the audio after its source was read; a new blob made before that goes.
@@ -160,19 +160,19 @@ class Converter:
         now = await known_deletions(self._store, blob.name)
         known = noted(info)
         if known is not None and not now <= known:
-            await patiently(lambda: self._store.delete(info.name, info.generation))
+            await retry(lambda: self._store.delete(info.name, info.generation))
             return True
         return not now <= deletions
 
     async def _stored(self, source: _Source, target: str) -> tuple[bool, BlobInfo]:
         """Whether this run has made the blob that has the new name, and the blob."""
-        found = await patiently(lambda: self._store.stat(target))
+        found = await retry(lambda: self._store.stat(target))
         ours = False
         while found is None:
             content, facts = await asyncio.to_thread(self._encoded, source.blob, source.audio)
             sealed = seal_content(content, self._key(source.blob))
             ours = await self._create(target, sealed, self._metadata(source, facts, sealed))
-            found = await patiently(lambda: self._store.stat(target))
+            found = await retry(lambda: self._store.stat(target))
         return ours, found
 
     def _metadata(self, source: _Source, facts: BlobMetadata, sealed: bytes) -> dict[str, str]:
@@ -197,7 +197,7 @@ class Converter:
 
     async def _create(self, target: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         try:
-            await patiently(lambda: self._store.create(target, data, metadata))
+            await retry(lambda: self._store.create(target, data, metadata))
         except ObjectExists:
             return False  # perhaps ours, its reply lost: what is there is compared next
         return True
@@ -222,12 +222,12 @@ class Converter:
     def _key(self, blob: Blob) -> bytes | None:
         return derive_key(self._encoding.secret, blob.name.uid) if blob.name.kind.encrypted else None
 
-    async def _flaw(self, source: Audio, origin: Origin, info: BlobInfo) -> str | None:
+    async def _flaw(self, source: Audio, origin: Provenance, info: BlobInfo) -> str | None:
         """Why the blob that has the new name, as it is in the store, can't stand for the old one."""
         audio = await self._reader.audio(Blob.of(info))
         if (audio.samples, audio.sample_rate) != (source.samples, source.sample_rate):
             return f"{info.name} holds {audio.samples} samples in place of {source.samples}"
-        if origin != Origin.noted(info) and not await asyncio.to_thread(holds, audio, source):
+        if origin != Provenance.noted(info) and not await asyncio.to_thread(holds, audio, source):
             return f"{info.name} is other audio"
         before, after = await asyncio.to_thread(lambda: (_level(source), _level(audio)))
         if before > QUIET and not before / LEVEL_RATIO < after < before * LEVEL_RATIO:
@@ -236,15 +236,15 @@ class Converter:
 
     async def _replaced(self, blob: Blob, info: BlobInfo, *, by_another: bool) -> Conversion:
         """Delete the old blob; `by_another` says that another run has made the new one from it."""
-        there = await patiently(lambda: self._store.stat(blob.path)) is not None
+        there = await retry(lambda: self._store.stat(blob.path)) is not None
         if not there and not by_another:
             reason = (
                 f"it has been deleted meanwhile: if by another conversion, {info.name} has taken its place; "
                 f"if somebody deleted the audio, delete {info.name} too"
             )
-            return Conversion(blob, info.name, Outcome.KEPT, reason)
-        await patiently(lambda: self._store.delete(blob.path, blob.info.generation))
-        return Conversion(blob, info.name, Outcome.CONVERTED, size=info.size)
+            return Conversion(blob, info.name, ConversionOutcome.KEPT, reason)
+        await retry(lambda: self._store.delete(blob.path, blob.info.generation))
+        return Conversion(blob, info.name, ConversionOutcome.CONVERTED, size=info.size)
 
 
 def _target(blob: Blob) -> str:

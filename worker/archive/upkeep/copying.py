@@ -12,12 +12,12 @@ from typing import NamedTuple
 import google_crc32c
 
 from codec.names import BlobName, format_timestamp, parse_name
-from worker.archive.blobs.listing import Blob, Stranger, list_blobs
+from worker.archive.blobs.listing import Blob, UnknownObject, list_blobs
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
-from worker.archive.blobs.provenance import Origin, copy_metadata
+from worker.archive.blobs.provenance import Provenance, copy_metadata
 from worker.archive.blobs.reading import Problem
-from worker.archive.blobs.retrying import patiently
+from worker.archive.blobs.retrying import retry
 from worker.errors import NothingStored, ObjectExists, ObjectMissing, StoreError
 from worker.model.seal import later_name
 from worker.stores.base import Store
@@ -26,7 +26,7 @@ COPIES = 16
 """Copies at once."""
 
 
-class Copy(NamedTuple):
+class BlobCopy(NamedTuple):
     """One blob's way; `exists` says that it is there already."""
 
     blob: Blob
@@ -43,8 +43,8 @@ class Copy(NamedTuple):
 class CopyReport:
     """What was copied, found to be there already, renamed, and left: other objects, and blobs deleted meanwhile."""
 
-    copies: list[Copy] = field(default_factory=list)
-    strangers: list[Stranger] = field(default_factory=list)
+    copies: list[BlobCopy] = field(default_factory=list)
+    strangers: list[UnknownObject] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -77,14 +77,14 @@ class Plan:
         """Take note of a blob that the target has."""
         self._places[format_timestamp(found.blob.start)] |= found.contents
 
-    def add(self, together: Sequence[Candidate]) -> Iterator[Copy]:
+    def add(self, together: Sequence[Candidate]) -> Iterator[BlobCopy]:
         """Decide where blobs go that start together."""
         names = [replace(blob.name, conversation_id=self._conversation_id) for blob, _ in together]
         milliseconds = self._first_free(names[0], frozenset[Content]().union(*(each.contents for each in together)))
         for name, (blob, contents) in zip(names, together, strict=True):
             target = _later(name, milliseconds)
             place = self._places[format_timestamp(target.start)]
-            yield Copy(blob, target, exists=bool(contents & place))
+            yield BlobCopy(blob, target, exists=bool(contents & place))
             place |= contents
 
     def _first_free(self, name: BlobName, contents: frozenset[Content]) -> int:
@@ -95,7 +95,7 @@ class Plan:
         raise AssertionError("unreachable: some millisecond is free")
 
 
-async def copy(
+async def copy_conversations(
     store: Store,
     uid: str,
     conversations: Sequence[str],
@@ -137,7 +137,7 @@ async def _prepared(store: Store, uid: str, target: str) -> Plan:
 async def _carry_out(store: Store, report: CopyReport, progress: Progress) -> None:
     wanted = [copy for copy in report.copies if not copy.exists]
 
-    async def copied(copy: Copy) -> Problem | None:
+    async def copied(copy: BlobCopy) -> Problem | None:
         return await _copied(store, copy)
 
     async with aclosing(ordered(wanted, copied, limit=COPIES)) as results:
@@ -149,14 +149,14 @@ async def _carry_out(store: Store, report: CopyReport, progress: Progress) -> No
                 report.problems.append(problem)
 
 
-async def _copied(store: Store, copy: Copy) -> Problem | None:
+async def _copied(store: Store, copy: BlobCopy) -> Problem | None:
     target = str(copy.target)
     try:
-        await patiently(lambda: store.copy(copy.blob.path, target, copy_metadata(copy.blob)))
+        await retry(lambda: store.copy(copy.blob.path, target, copy_metadata(copy.blob)))
     except ObjectMissing:
         return Problem(copy.blob.path, "it has been deleted meanwhile")
     except ObjectExists:
-        found = await patiently(lambda: store.stat(target))
+        found = await retry(lambda: store.stat(target))
         info = copy.blob.info
         # Ours, if a reply was lost on the way.
         if found is None or (found.size, found.crc32c) != (info.size, info.crc32c):
@@ -181,11 +181,11 @@ async def _candidate(store: Store, blob: Blob) -> Candidate:
     crc32c = blob.info.crc32c
     if crc32c is None:  # put there by other means, or damaged: then copying it will tell
         try:
-            crc32c = google_crc32c.value(await patiently(lambda: store.read(blob.path)))
+            crc32c = google_crc32c.value(await retry(lambda: store.read(blob.path)))
         except StoreError as error:
             if error.cause != "corrupt":
                 raise
     contents = {Content(blob.name.kind.extension, blob.path if crc32c is None else crc32c)}
-    if origin := Origin.noted(blob.info):
+    if origin := Provenance.noted(blob.info):
         contents.add(Content(origin.name.kind.extension, origin.crc32c))
     return Candidate(blob, frozenset(contents))

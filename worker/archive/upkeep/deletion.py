@@ -17,7 +17,7 @@ from codec.names import FOLDER, format_timestamp, parse_name, prefix
 from worker.archive.blobs.known_deletions import record_deletion
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
-from worker.archive.blobs.retrying import PASSING, pages, patiently
+from worker.archive.blobs.retrying import PASSING, pages, retry
 from worker.errors import StoreError
 from worker.model.ids import EntryId
 from worker.stores.base import BlobInfo, Store
@@ -35,7 +35,7 @@ PASSES = 3
 STILL_THERE = "it is still there, or came while others were deleted"
 
 
-class Left(NamedTuple):
+class Undeleted(NamedTuple):
     """An object that was still there at the end, and why: the store's words, if it refused to delete it."""
 
     name: str
@@ -53,7 +53,7 @@ class Deletion:
 
     names: list[str] = field(default_factory=list)
     bytes: int = 0
-    left: list[Left] = field(default_factory=list)
+    left: list[Undeleted] = field(default_factory=list)
     absent: list[float] = field(default_factory=list)
     partitions: int | None = None
     dead_letters: int = 0
@@ -91,9 +91,13 @@ async def delete_all(
     deletion = Deletion()
     streams: Mapping[str, EntryId] = {}
     if tombstones is not None and not dry_run:
-        buried = await tombstones.bury(uid, conversation_id)
-        streams, deletion.partitions, deletion.dead_letters = buried.streams, buried.partitions, buried.dead_letters
-        deletion.replicas, deletion.unconfirmed_replicas = buried.replicas, buried.unconfirmed
+        recorded_in_redis = await tombstones.record_deletion(uid, conversation_id)
+        streams, deletion.partitions, deletion.dead_letters = (
+            recorded_in_redis.streams,
+            recorded_in_redis.partitions,
+            recorded_in_redis.dead_letters,
+        )
+        deletion.replicas, deletion.unconfirmed_replicas = recorded_in_redis.replicas, recorded_in_redis.unconfirmed
 
     async def record() -> None:
         if recorded:
@@ -169,7 +173,7 @@ async def _clear(
         if dry_run or refused.keys() >= set(left):
             break
     if not dry_run:
-        deletion.left += [Left(name, refused.get(name, STILL_THERE)) for name in left]
+        deletion.left += [Undeleted(name, refused.get(name, STILL_THERE)) for name in left]
 
 
 async def _delete(store: Store, found: Sequence[BlobInfo], deletion: Deletion, *, dry_run: bool) -> dict[str, str]:
@@ -180,7 +184,7 @@ async def _delete(store: Store, found: Sequence[BlobInfo], deletion: Deletion, *
         try:
             if not dry_run:
                 # Its answer tells nothing: of what was listed just now, an object is missing only if a reply got lost.
-                await patiently(lambda: store.delete(info.name))
+                await retry(lambda: store.delete(info.name))
         except StoreError as error:
             if error.cause in PASSING:
                 raise

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from codec.blob import Audio
 from codec.container import HEADER, PACKET_LENGTH, packets, read_header, rendition_bytes
 from codec.entry import BYTES_PER_SAMPLE
-from worker.archive.blobs.listing import Blob, Stranger, walk
+from worker.archive.blobs.listing import Blob, UnknownObject, walk
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint_of
 from worker.archive.blobs.reading import Reader
@@ -28,7 +28,7 @@ class Fingerprint(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BlobVerdict:
     """One object: `reason` says what is wrong with it, None if it is sound; `seconds` of audio; `known` from before."""
 
     fingerprint: Fingerprint
@@ -42,12 +42,12 @@ class Verdict:
         return self.fingerprint.name
 
 
-NOTHING_KNOWN: Mapping[Fingerprint, Verdict] = MappingProxyType({})
+NOTHING_KNOWN: Mapping[Fingerprint, BlobVerdict] = MappingProxyType({})
 
 
-async def verify(
-    store: Store, reader: Reader, start: str, *, known: Mapping[Fingerprint, Verdict] = NOTHING_KNOWN
-) -> AsyncGenerator[Verdict, None]:
+async def verify_blobs(
+    store: Store, reader: Reader, start: str, *, known: Mapping[Fingerprint, BlobVerdict] = NOTHING_KNOWN
+) -> AsyncGenerator[BlobVerdict, None]:
     """Verify every object whose name begins with `start`, in name order; what is `known` to be sound is not read.
 
     Without a checksum nothing is known: who put a blob into a directory by other means may have replaced it so.
@@ -57,9 +57,9 @@ async def verify(
         StoreError: the store does not answer; what was not reported is to be verified later.
     """
 
-    async def examined(found: Blob | Stranger) -> Verdict:
-        if isinstance(found, Stranger):
-            return Verdict(Fingerprint(found.name, found.size, None), f"no blob: {found.reason}")
+    async def examined(found: Blob | UnknownObject) -> BlobVerdict:
+        if isinstance(found, UnknownObject):
+            return BlobVerdict(Fingerprint(found.name, found.size, None), f"no blob: {found.reason}")
         fingerprint = Fingerprint(found.path, found.info.size, found.info.crc32c)
         if fingerprint.crc32c is not None and fingerprint in known:
             return replace(known[fingerprint], known=True)
@@ -71,13 +71,13 @@ async def verify(
             yield verdict
 
 
-async def _examined(reader: Reader, blob: Blob, fingerprint: Fingerprint) -> Verdict:
+async def _examined(reader: Reader, blob: Blob, fingerprint: Fingerprint) -> BlobVerdict:
     try:
         content = await reader.content(blob)
         audio = await reader.decoded(blob, content)
     except Unreadable as error:
-        return Verdict(fingerprint, str(error))
-    return Verdict(fingerprint, _flaw(blob, content, audio), audio.duration)
+        return BlobVerdict(fingerprint, str(error))
+    return BlobVerdict(fingerprint, _flaw(blob, content, audio), audio.duration)
 
 
 def _flaw(blob: Blob, content: bytes, audio: Audio) -> str | None:
@@ -97,5 +97,5 @@ def _flaw(blob: Blob, content: bytes, audio: Audio) -> str | None:
     return None
 
 
-def _weight(found: Blob | Stranger) -> int:
-    return 0 if isinstance(found, Stranger) else footprint_of(found)
+def _weight(found: Blob | UnknownObject) -> int:
+    return 0 if isinstance(found, UnknownObject) else footprint_of(found)

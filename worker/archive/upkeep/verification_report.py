@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from codec.names import FOLDER
-from worker.archive.upkeep.verification import Fingerprint, Verdict
+from worker.archive.upkeep.verification import BlobVerdict, Fingerprint
 from worker.errors import ReportError
 
 BEGINNING = f'{{"name": "{FOLDER}/'
 """How every line begins, also the last one, that a killed run may have left unfinished."""
 
 
-def sound(path: Path) -> dict[Fingerprint, Verdict]:
+def intact(path: Path) -> dict[Fingerprint, BlobVerdict]:
     """What a report says is sound; broken objects are looked at again. A missing report is an empty one.
 
     Raises:
@@ -35,7 +35,7 @@ def sound(path: Path) -> dict[Fingerprint, Verdict]:
 
 
 @contextmanager
-def appending(path: Path) -> Iterator[Callable[[Verdict], None]]:
+def appending(path: Path) -> Iterator[Callable[[BlobVerdict], None]]:
     """Give a function that adds verdicts to a report; each is in the file when it returns.
 
     Raises:
@@ -49,18 +49,18 @@ def appending(path: Path) -> Iterator[Callable[[Verdict], None]]:
         raise ReportError(f"the report {path} can't be written: {error.strerror}") from error
 
 
-def _line(verdict: Verdict) -> str:
+def _line(verdict: BlobVerdict) -> str:
     name, size, crc32c = verdict.fingerprint
     return json.dumps(
         {"name": name, "size": size, "crc32c": crc32c, "seconds": verdict.seconds, "reason": verdict.reason}
     )
 
 
-def _parsed(line: str, path: Path) -> Verdict:
+def _parsed(line: str, path: Path) -> BlobVerdict:
     try:
         facts = json.loads(line)
         fingerprint = Fingerprint(facts["name"], facts["size"], facts["crc32c"])
-        return Verdict(fingerprint, facts["reason"], facts["seconds"])
+        return BlobVerdict(fingerprint, facts["reason"], facts["seconds"])
     except (ValueError, LookupError, TypeError) as error:
         raise _foreign(path) from error
 

@@ -15,7 +15,7 @@ def talk(request: pytest.FixtureRequest) -> Talk:
     return Talk("c", numbered=request.param)
 
 
-async def test_twin_in_the_same_batch(rig: Rig, talk: Talk) -> None:
+async def test_duplicate_in_the_same_batch(rig: Rig, talk: Talk) -> None:
     await rig.say(talk, 1)
     await rig.push(*talk.chunks, talk.chunks[0])
     await rig.say(talk, 1)
@@ -25,7 +25,7 @@ async def test_twin_in_the_same_batch(rig: Rig, talk: Talk) -> None:
     assert running.count("duplicates_total") == 3
 
 
-async def test_twin_across_the_boundary_of_two_batches(rig: Rig, talk: Talk) -> None:
+async def test_duplicate_across_the_boundary_of_two_batches(rig: Rig, talk: Talk) -> None:
     await rig.say(talk, 3)
     await rig.push(talk.chunks[-1])
     await rig.say(talk, 1)
@@ -34,7 +34,7 @@ async def test_twin_across_the_boundary_of_two_batches(rig: Rig, talk: Talk) -> 
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_twin_while_its_batch_is_being_uploaded(rig: Rig, talk: Talk) -> None:
+async def test_duplicate_while_its_batch_is_being_uploaded(rig: Rig, talk: Talk) -> None:
     gate = rig.server.hold()
     async with rig.worker(**EXACT) as running:
         await rig.say(talk, 3)
@@ -46,7 +46,7 @@ async def test_twin_while_its_batch_is_being_uploaded(rig: Rig, talk: Talk) -> N
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_twin_after_its_batch_was_stored(rig: Rig, talk: Talk) -> None:
+async def test_duplicate_after_its_batch_was_stored(rig: Rig, talk: Talk) -> None:
     async with rig.worker(**EXACT) as running:
         await rig.say(talk, 3)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
@@ -56,7 +56,7 @@ async def test_twin_after_its_batch_was_stored(rig: Rig, talk: Talk) -> None:
     assert len(rig.blobs()) == 1
 
 
-async def test_twin_at_another_worker(rig: Rig, talk: Talk) -> None:
+async def test_duplicate_at_another_worker(rig: Rig, talk: Talk) -> None:
     await rig.say(talk, 4)
     await rig.drain(**EXACT)
     await rig.push(*talk.chunks)
@@ -66,7 +66,7 @@ async def test_twin_at_another_worker(rig: Rig, talk: Talk) -> None:
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_twin_at_another_worker_of_a_chunk_that_is_sealed_and_not_stored(rig: Rig, talk: Talk) -> None:
+async def test_duplicate_at_another_worker_of_a_chunk_that_is_sealed_and_not_stored(rig: Rig, talk: Talk) -> None:
     gate = rig.server.hold(stage="request")
     async with rig.worker(shutdown_grace=2.1, **EXACT):
         await rig.say(talk, 3)

@@ -27,7 +27,7 @@ async def test_buried_entry_keeps_its_fields_in_order_with_three_more_at_the_end
 ) -> None:
     entry = await raw.xadd(desk.keys.stream(0), dict(fields))
     await desk.accept([entry.decode()])
-    assert await desk.entries.bury(desk.lease, {entry.decode(): "why"}) == 1
+    assert await desk.entries.dead_letter(desk.lease, {entry.decode(): "why"}) == 1
     flat = await raw.eval("return redis.call('XRANGE', KEYS[1], '-', '+')[1][2]", 1, desk.keys.dead(0))
     *original, reason_name, reason, entry_name, origin, at_name, at = flat
     if b"packed" in fields:
@@ -41,14 +41,14 @@ async def test_buried_entry_keeps_its_fields_in_order_with_three_more_at_the_end
 
 async def test_burying_is_repeated_without_harm(desk: Desk, raw: Raw) -> None:
     (entry,) = await desk.accepted(1)
-    assert [await desk.entries.bury(desk.lease, {entry: "why"}) for _ in range(2)] == [1, 0]
+    assert [await desk.entries.dead_letter(desk.lease, {entry: "why"}) for _ in range(2)] == [1, 0]
     assert await raw.xlen(desk.keys.dead(0)) == 1
 
 
 async def test_entry_with_more_fields_than_a_script_can_pass_on_is_packed(desk: Desk, raw: Raw) -> None:
     fields = {b"%d" % number: os.urandom(2) for number in range(5000)}
     entry = await raw.xadd(desk.keys.stream(0), dict(fields))
-    await desk.entries.bury(desk.lease, {entry.decode(): "too much"})
+    await desk.entries.dead_letter(desk.lease, {entry.decode(): "too much"})
     ((_, letter),) = await raw.xrange(desk.keys.dead(0))
     flat = await raw.eval("return {#cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[1])[10000]}", 0, letter[b"packed"])
     assert flat == [10_000, fields[b"4999"]]
