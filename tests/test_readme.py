@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 MAKEFILE = (TOP / "Makefile").read_text()
-MOST_BYTES, MOST_WORDS = 12_000, 2_000
+MOST_BYTES, MOST_WORDS = 12 * 1024, 2_000
 FOREIGN_VARIABLES = {"GOOGLE_APPLICATION_CREDENTIALS", "MALLOC_ARENA_MAX"}
 SHELL = 'set -euo pipefail\nredis-cli() {{ command redis-cli -p {port} "$@"; }}\n'
 PATIENCE = 60
