@@ -75,7 +75,7 @@ prove-image: ## carry out deploy/Dockerfile in a debootstrapped root (needs root
 	@deploy/prove_image.py
 
 .PHONY: readme
-readme: setup ## write the README's tables of settings and commands anew
+readme: setup ## write the tables of settings, commands and metrics into worker/README.md
 	@$(BIN)/python -m tests.readme
 
 .PHONY: clean

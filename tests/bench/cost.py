@@ -55,7 +55,7 @@ class Measured:
 
 
 TYPICAL = Measured(worker_cpu=0.291, redis_cpu=0.0023, redis_bytes=1.97e6, worker_bytes=193e3, blob_bytes=147e3)
-"""Of the machine in the README, for the table alone without measuring again."""
+"""Of the machine in tests/bench/README.md, for the table alone without measuring again."""
 
 SESSIONS = (200, 20_000, 2_000_000)
 PREDECESSOR = (("5-second PCM objects", 518.0), ("60-second batches", 43.0), ("60-second batches with spool", 92.0))

@@ -15,7 +15,7 @@ from tests.deploy.metric_names import series, unknown_labels, used
 pytestmark = [pytest.mark.helm, pytest.mark.promtool]
 
 CASES = Path(__file__).parent / "alerts.test.yaml"
-README = (CHART / "README.md").read_text()
+RUNBOOKS = (CHART / "RUNBOOKS.md").read_text()
 SPOOL = {"spool": {"mode": "outage", "existingClaim": "filestore"}}
 
 
@@ -84,14 +84,14 @@ def _selectors(expression: str) -> list[str]:
 
 
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
-    headings = {line.removeprefix("#### ") for line in README.splitlines() if line.startswith("#### AudioBatch")}
+    headings = {line.removeprefix("## ") for line in RUNBOOKS.splitlines() if line.startswith("## ")}
 
     assert headings == {alert["alert"] for alert in alerts()}
 
 
 def test_runbook_links_lead_to_the_headings() -> None:
-    for alert in rules({"runbookURL": "https://example.com/README.md"})["groups"][0]["rules"]:
-        assert alert["annotations"]["runbook_url"] == f"https://example.com/README.md#{alert['alert'].lower()}"
+    for alert in rules({"runbookURL": "https://example.com/RUNBOOKS.md"})["groups"][0]["rules"]:
+        assert alert["annotations"]["runbook_url"] == f"https://example.com/RUNBOOKS.md#{alert['alert'].lower()}"
 
 
 def test_an_alert_can_be_left_out_and_all_can_be_labelled() -> None:

@@ -1,4 +1,4 @@
-"""A pusher's Redis user may do what the README says it needs, and nothing else."""
+"""A pusher's Redis user may do what SECURITY.md says it needs, and nothing else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import redis.asyncio
 
 from tests.producer.pushing import PARTITIONS, producing, push, stored_seqs
-from tests.readme import README
+from tests.readme import CHART
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.redis_server import RedisServer
 
 
-async def test_the_permissions_in_the_readme_suffice(own_redis: Callable[..., RedisServer]) -> None:
-    rules = re.search(r"`worker\.producer` and `push` need `(~pcm:\* [^`]+)`", README.read_text())
+async def test_the_documented_permissions_suffice(own_redis: Callable[..., RedisServer]) -> None:
+    rules = re.search(r"`worker\.producer` and `push` need `(~pcm:\* [^`]+)`", (CHART / "SECURITY.md").read_text())
     assert rules
     server = own_redis()
     async with redis.asyncio.Redis.from_url(server.url) as admin:
