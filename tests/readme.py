@@ -13,7 +13,7 @@ import typer.main
 from prometheus_client.metrics import MetricWrapperBase
 
 from worker.cli import app
-from worker.metrics import PREFIX, Metrics
+from worker.runtime.metrics import PREFIX, Metrics
 from worker.settings import Settings, shown_default_and_choices
 
 TOP = Path(__file__).parent.parent

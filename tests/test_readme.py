@@ -32,9 +32,9 @@ from tests.readme import (
     written,
 )
 from tests.speech import speech
-from worker.batch import Trigger
-from worker.metrics import Metrics
-from worker.recovery import TRIGGER_UNKNOWN
+from worker.delivery.recovery import TRIGGER_UNKNOWN
+from worker.model.states import Trigger
+from worker.runtime.metrics import Metrics
 from worker.settings import Settings
 
 if TYPE_CHECKING:

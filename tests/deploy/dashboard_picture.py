@@ -1,4 +1,4 @@
-"""`make dashboard-picture`: the dashboard of a run in which everything happens, as an SVG for OPERATIONS.md of the chart."""
+"""`make dashboard-picture`: the dashboard of a run in which everything happens, as an SVG for the chart."""
 
 from __future__ import annotations
 
