@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from tests.oracle import Talk
 from worker.batching.batch import BatchLimits
 from worker.batching.batcher import IDLE_SECONDS, Batcher, BatchRules
 from worker.batching.closed_batch import ClosedBatch
+from worker.batching.decisions import Decisions
 from worker.batching.encoder import EncoderPool
 from worker.batching.memory import MemoryBudget
 from worker.batching.resumed_batch import ParsedEntry, grouped
@@ -30,12 +31,19 @@ RULES = BatchRules(LIMITS, "pcm", "start", partitions=1)
 
 @dataclass
 class Desk:
-    """An batcher, and what a partition does with it in Redis."""
+    """A batcher, and what a partition does with it in Redis."""
 
     batcher: Batcher
     metrics: Metrics
     budget: MemoryBudget
     now: float = 100.0
+    _decided: Decisions = field(default_factory=Decisions)
+
+    @property
+    def decided(self) -> Decisions:
+        """All that was decided so far."""
+        self._decided.add(self.batcher.decisions())
+        return self._decided
 
     def route(self, *entries: tuple[str, Chunk | End]) -> None:
         for entry, content in entries:
@@ -49,12 +57,12 @@ class Desk:
 
     @property
     def closed(self) -> list[Seal]:
-        return [closed.seal for closed in self.batcher.closing]
+        return [closed.seal for closed in self.decided.closed]
 
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., Desk]]:
-    """`make(max_age=1.0)`: an batcher with other limits."""
+    """`make(max_age=1.0)`: a batcher with other limits."""
     with ThreadPoolExecutor(1) as pool:
 
         def make(**changes: Any) -> Desk:  # noqa: ANN401 -- fields of Limits
@@ -83,7 +91,7 @@ async def content(closed: ClosedBatch) -> bytes:
 
 async def test_chunks_of_one_conversation_become_one_batch(desk: Desk, talk: Talk) -> None:
     desk.route(("1-0", talk.say(1)), ("1-1", talk.say(1)), ("2-0", talk.say(1)))
-    (closed,) = desk.batcher.closing
+    (closed,) = desk.decided.closed
     assert (closed.partition, closed.closed_at) == (7, 100.0)
     assert (closed.seal.trigger, closed.seal.entries) == ("audio", ("1-0", "1-1", "2-0"))
     assert await content(closed) == talk.pcm
@@ -101,10 +109,8 @@ async def test_conversations_are_kept_apart(desk: Desk) -> None:
 async def test_duplicate_is_void(desk: Desk, talk: Talk) -> None:
     chunk = talk.say(1)
     desk.route(("1-0", chunk), ("1-1", chunk))
-    desk.batcher.confirm_duplicates()
-    assert desk.batcher.void == ["1-1"]
-    assert desk.batcher.duplicates == {}
-    assert desk.count("duplicates_total") == 1
+    assert list(desk.decided.duplicates) == ["1-1"]
+    assert desk.decided.discarded == []
     assert desk.count("chunks_total") == 1
 
 
@@ -112,7 +118,7 @@ async def test_duplicate_of_what_is_stored_is_void(desk: Desk, talk: Talk) -> No
     chunk = talk.say(1)
     desk.batcher.remember(Conversation("u", "c"), chunk.identity())
     desk.route(("1-0", chunk))
-    assert desk.batcher.duplicates == {"1-0": Conversation("u", "c")}
+    assert desk.decided.duplicates == {"1-0": Conversation("u", "c")}
     assert desk.batcher.open == {}
 
 
@@ -120,14 +126,14 @@ async def test_duplicate_after_its_batch_was_closed_is_void(desk: Desk, talk: Ta
     chunk = talk.say(3)
     desk.route(("1-0", chunk), ("1-1", chunk))
     assert len(desk.closed) == 1
-    assert list(desk.batcher.duplicates) == ["1-1"]
+    assert list(desk.decided.duplicates) == ["1-1"]
 
 
 async def test_end_closes_and_goes_with_the_batch(desk: Desk, talk: Talk) -> None:
     desk.route(("1-0", talk.say(1)), ("1-1", talk.end()), ("1-2", talk.end()))
     (seal,) = desk.closed
     assert (seal.trigger, seal.entries, seal.markers) == ("end", ("1-0",), ("1-1",))
-    assert desk.batcher.void == ["1-2"]
+    assert desk.decided.discarded == ["1-2"]
 
 
 async def test_numbers_that_are_missing_are_counted_by_session(desk: Desk) -> None:
@@ -148,7 +154,7 @@ async def test_filled_gap_is_in_the_audio_and_in_the_seal(make: Callable[..., De
     first, second = talk.say(0.5), talk.say(0.5, late=3.0)
     desk.route(("1-0", first), ("1-1", second))
     desk.batcher.close_all()
-    (closed,) = desk.batcher.closing
+    (closed,) = desk.decided.closed
     assert closed.seal.silences == {"1-1": 48000}
     assert await content(closed) == first.pcm + bytes(96000) + second.pcm
     assert desk.count("gaps_total", handling="silence") == 1
@@ -193,9 +199,9 @@ async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Des
     desk = make(max_seconds=0.1)
     desk.batcher.reset([seal])
     desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
-    assert desk.batcher.completed == []
+    assert desk.decided.completed == []
     desk.route(("1-2", talk.end()))
-    (closed,) = desk.batcher.completed
+    (closed,) = desk.decided.completed
     assert closed.seal == seal
     assert await content(closed) == talk.chunks[0].pcm + bytes(96000) + talk.chunks[1].pcm
     assert desk.batcher.resuming() == []
@@ -216,14 +222,14 @@ async def test_duplicate_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[...
     desk, seal = make(), await sealed(make, talk)
     desk.batcher.reset([seal])
     desk.route(("1-0", talk.chunks[0]), ("2-0", talk.chunks[0]))
-    assert list(desk.batcher.duplicates) == ["2-0"]
+    assert list(desk.decided.duplicates) == ["2-0"]
 
 
 async def test_what_repeats_a_deleted_chunk_of_a_sealed_batch_is_new(make: Callable[..., Desk], talk: Talk) -> None:
     desk, seal = make(), await sealed(make, talk)
     desk.batcher.reset([seal], {"u/c": "1000-0"})
     desk.route(("1-0", talk.chunks[0]), ("2000-0", talk.chunks[0]))
-    assert desk.batcher.duplicates == {}
+    assert desk.decided.duplicates == {}
     assert next(iter(desk.batcher.held(Conversation("u", "c")))) == "2000-0"
 
 
@@ -243,7 +249,7 @@ async def test_sealed_batch_of_which_something_is_missing_can_be_given_up(
     (resumed,) = desk.batcher.resuming()
     assert list(resumed.missing) == ["1-0", "1-2"]
     desk.batcher.complete_resumed(resumed)
-    (closed,) = desk.batcher.completed
+    (closed,) = desk.decided.completed
     assert await content(closed) == bytes(96000) + talk.chunks[1].pcm
     assert desk.batcher.resuming() == []
 
@@ -279,14 +285,14 @@ async def test_forsaken_batch_gives_its_memory_back(make: Callable[..., Desk], t
 async def test_what_was_read_before_the_takeover_may_be_in_the_bucket_already(desk: Desk, talk: Talk) -> None:
     desk.batcher.reset([], {}, StreamIdentity("5d" * 16, read_to="1000-0"))
     desk.route(("1000-0", talk.say(3)), ("1001-0", talk.say(3)))
-    assert [closed.recovered for closed in desk.batcher.closing] == [True, False]
+    assert [closed.recovered for closed in desk.decided.closed] == [True, False]
 
 
 @pytest.mark.parametrize("tombstone", ["u/", "u/c"])
 async def test_audio_deleted_after_it_was_pushed_is_void(desk: Desk, talk: Talk, tombstone: str) -> None:
     desk.batcher.reset([], {tombstone: "1000-1"})
     desk.route(("1000-0", talk.say(1)), ("1000-1", talk.end()), ("1000-2", talk.say(1)))
-    assert desk.batcher.void == ["1000-0", "1000-1"]
+    assert desk.decided.discarded == ["1000-0", "1000-1"]
     assert desk.count("deleted_entries_total") == 2
     assert list(desk.batcher.held(Conversation("u", "c"))) == ["1000-2"]
 
@@ -294,12 +300,7 @@ async def test_audio_deleted_after_it_was_pushed_is_void(desk: Desk, talk: Talk,
 async def test_deletion_of_others_deletes_nothing(desk: Desk, talk: Talk) -> None:
     desk.batcher.reset([], {"v/": "9000-0", "u/d": "9000-0"})
     desk.route(("1-0", talk.say(1)))
-    assert desk.batcher.void == []
-
-
-async def test_bad_entry_is_kept_with_its_reason(desk: Desk) -> None:
-    assert desk.batcher.parse("1-0", {b"hello": b"world"}) is None
-    assert desk.batcher.bad == {"1-0": "uid is missing"}
+    assert desk.decided.discarded == []
 
 
 async def test_dropping_forgets_everything_and_gives_the_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
@@ -307,26 +308,22 @@ async def test_dropping_forgets_everything_and_gives_the_memory_back(make: Calla
     desk = make()
     desk.batcher.reset([seal])
     desk.route(("3-0", talk.say(3)), ("3-1", talk.say(1)), ("3-2", talk.chunks[0]))
-    desk.batcher.parse("3-3", {})
     for recording in desk.batcher.encoders(Conversation("u", "c")):
         await recording.idle()
     desk.batcher.drop()
-    kept = (desk.batcher.open, desk.batcher.resuming(), desk.batcher.closing, desk.batcher.completed, desk.batcher.void)
-    assert not any(kept)
-    assert not desk.batcher.bad
-    assert not desk.batcher.duplicates
+    assert not any((desk.batcher.open, desk.batcher.resuming()))
+    assert desk.batcher.decisions() == Decisions()
     assert (desk.budget.used, desk.budget.queued) == (0, 0)
     assert desk.batcher.unknown([ParsedEntry("3-0", talk.chunks[0])]) == [Conversation("u", "c")]
 
 
-async def test_held_entries_are_those_of_open_closing_and_resumed_batches(
-    make: Callable[..., Desk], talk: Talk
-) -> None:
+async def test_held_entries_are_those_of_open_and_resumed_batches(make: Callable[..., Desk], talk: Talk) -> None:
     desk, seal = make(), await sealed(make, talk)
     desk.batcher.reset([seal])
     desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
     desk.route(("2-0", talk.say(3)), ("2-1", talk.say(1)), ("2-2", Talk("other").say(1)))
-    assert sorted(desk.batcher.held(Conversation("u", "c"))) == ["1-0", "1-1", "2-0", "2-1"]
+    held = desk.batcher.held(Conversation("u", "c")) | desk.decided.identities(Conversation("u", "c"))
+    assert sorted(held) == ["1-0", "1-1", "2-0", "2-1"]
 
 
 async def test_history_of_a_silent_conversation_is_left_to_redis_once_its_batch_is_on_its_way(
@@ -334,10 +331,6 @@ async def test_history_of_a_silent_conversation_is_left_to_redis_once_its_batch_
 ) -> None:
     item = ParsedEntry("1000-0", talk.say(3))
     desk.route((item.id, item.content))
-    desk.now += IDLE_SECONDS + 1
-    desk.batcher.close_aged(1000)
-    assert desk.batcher.unknown([item]) == []
-    desk.batcher.closing.clear()
     desk.now += IDLE_SECONDS + 1
     desk.batcher.close_aged(1000)
     assert desk.batcher.unknown([item]) == [item.conversation]
@@ -366,9 +359,9 @@ async def test_chunk_that_the_store_was_found_to_hold_is_in_no_batch(desk: Desk,
     conversation, chunk, other = Conversation("u", "c"), talk.say(1), talk.say(1)
     desk.batcher.reset([], found={conversation: {chunk.identity(): Holding()}})
     desk.route(("1-0", chunk), ("1-1", other), ("1-2", chunk))
-    assert desk.batcher.stored == {conversation: {"1-0": chunk.identity()}}
+    assert desk.decided.stored == {conversation: {"1-0": chunk.identity()}}
     assert list(desk.batcher.held(conversation)) == ["1-1"]
-    assert list(desk.batcher.duplicates) == ["1-2"]
+    assert list(desk.decided.duplicates) == ["1-2"]
 
 
 async def test_chunk_of_another_stream_is_not_the_one_that_was_found(desk: Desk, talk: Talk) -> None:
@@ -390,7 +383,7 @@ async def test_batch_never_reaches_across_what_is_on_its_way(desk: Desk, talk: T
 async def test_what_an_end_says_of_its_session_goes_with_the_batch(desk: Desk) -> None:
     chunk = Chunk("u", "c", 1.0, bytes(32000), seq=0, session=b"life")
     desk.route(("1-0", chunk), ("1-1", End("u", "c", seq=2, session=b"life")))
-    (closed,) = desk.batcher.closing
+    (closed,) = desk.decided.closed
     assert (to_text(closed.seqs), to_text(closed.ends)) == ("life:0", "life:2")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import cast
 
-from codec.entry import Chunk
+from codec.entry import Chunk, parse
+from codec.errors import BadEntry
 from codec.names import parse_name
 from worker.batching.batch import BatchLimits
 from worker.batching.batcher import Batcher, BatchRules
@@ -55,31 +56,35 @@ def batches(data: bytes) -> None:
     rules = BatchRules(LIMITS, "opus", "range", partitions=1)
     batcher = Batcher(0, rules, cast("EncoderPool", Counting()), Metrics(), lambda: 0.0)
     batcher.reset([], {}, StreamIdentity("5d" * 16), {})
-    items = route(batcher, data)
-    batcher.confirm_duplicates()
-    void = set(batcher.void)
+    items, bad = route(batcher, data)
     batcher.close_all()
-    seals = [closed.seal for closed in batcher.closing]
-    ids = [*batcher.bad, *batcher.void, *chain.from_iterable(seal.all_ids for seal in seals)]
+    decided = batcher.decisions()
+    void = {*decided.discarded, *decided.duplicates}
+    seals = [closed.seal for closed in decided.closed]
+    ids = [*bad, *void, *chain.from_iterable(seal.all_ids for seal in seals)]
     assert len(ids) == len(set(ids)) == len(list(entries_of(data)))
     heard = sum(item.content.samples for item in items if isinstance(item.content, Chunk) and item.id not in void)
     assert sum(seal.samples - sum(seal.silences.values()) for seal in seals) == heard
-    for closed in batcher.closing:
+    for closed in decided.closed:
         check(closed.seal, cast("Counted", closed.encoder))
 
 
-def route(batcher: Batcher, data: bytes) -> list[ParsedEntry]:
+def route(batcher: Batcher, data: bytes) -> tuple[list[ParsedEntry], list[EntryId]]:
     """What the partition does with a page, entry by entry; time passes."""
-    items = []
+    items, bad = [], []
     for number, fields in enumerate(entries_of(data)):
         entry: EntryId = f"{1 + number * STEP_MS}-0"
-        if item := batcher.parse(entry, fields):
+        try:
+            item = ParsedEntry(entry, parse(fields))
+        except BadEntry:
+            bad.append(entry)
+        else:
             for conversation in batcher.unknown([item]):
                 batcher.remember(conversation, b"")
             batcher.route(item)
             items.append(item)
         batcher.close_aged(1 + number * STEP_MS)
-    return items
+    return items, bad
 
 
 def check(seal: Seal, recording: Counted) -> None:

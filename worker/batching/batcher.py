@@ -1,4 +1,4 @@
-"""Entries of one partition become chunks, chunks become batches: decided here, without a word to Redis or the store."""
+"""Entries of one partition become batches. Everything is decided here; nothing is asked of Redis or the store."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from codec.entry import Chunk, End, parse, partition_of
-from codec.errors import BadEntry
+from codec.entry import Chunk, End, partition_of
 from codec.names import Codec, Naming
 from worker.batching.batch import Batch, BatchLimits, seal_of
 from worker.batching.closed_batch import ClosedBatch
+from worker.batching.decisions import Decisions
 from worker.batching.encoder import BatchEncoder, EncoderPool
 from worker.batching.resumed_batch import ParsedEntry, ResumedBatch
 from worker.model.ids import Conversation, EntryId, StreamIdentity, entry_ms, entry_order
@@ -55,12 +55,9 @@ class Holder(Protocol):
 
 
 class Batcher:
-    """The open batches of one partition, and what became of the entries that were routed.
+    """The open batches of one partition, and the sealed ones whose audio is read again.
 
-    `closing` are batches to be sealed, `completed` resumed ones to be delivered; `void` are entries without audio to
-    store, `duplicates` those that repeat a chunk, unless that was deleted before, `stored` those whose chunks the store
-    was found to hold, with these chunks' identities, and `bad` ones that can't be processed, with the reason: whoever
-    owns the partition empties these.
+    What becomes of the entries that were routed is told by `decisions`.
     """
 
     def __init__(
@@ -79,12 +76,7 @@ class Batcher:
         self.open: dict[Conversation, OpenBatch] = {}
         self._resumed: dict[EntryId, ResumedBatch] = {}
         self._resuming: dict[EntryId, ResumedBatch] = {}
-        self.closing: list[ClosedBatch] = []
-        self.completed: list[ClosedBatch] = []
-        self.void: list[EntryId] = []
-        self.duplicates: dict[EntryId, Conversation] = {}
-        self.stored: dict[Conversation, dict[EntryId, bytes]] = {}
-        self.bad: dict[EntryId, str] = {}
+        self._decided = Decisions()
 
     def reset(
         self,
@@ -110,28 +102,21 @@ class Batcher:
 
     def drop(self) -> None:
         """Forget everything: nothing here is on its way to the store, so all of it can be read again."""
-        batches: list[OpenBatch | ClosedBatch | ResumedBatch] = [*self.open.values(), *self._sealed()]
+        batches: list[OpenBatch | ResumedBatch] = [*self.open.values(), *self.resuming()]
         for batch in batches:
             batch.encoder.release()
-        for held in (self.open, self._resumed, self._resuming, self.closing, self.completed, self._histories):
+        self.decisions().release()
+        for held in (self.open, self._resumed, self._resuming, self._histories):
             held.clear()
-        for decided in (self.void, self.duplicates, self.stored, self.bad):
-            decided.clear()
+
+    def decisions(self) -> Decisions:
+        """What was decided since the last call. It is no longer held here."""
+        decided, self._decided = self._decided, Decisions()
+        return decided
 
     def resuming(self) -> list[ResumedBatch]:
         """Sealed batches that are not whole yet."""
         return list(self._resuming.values())
-
-    def parse(self, entry: EntryId, fields: Mapping[bytes, bytes], oversize: int = 0) -> ParsedEntry | None:
-        """Read an entry; None if it goes to the dead letters. One of `oversize` bytes comes without its fields."""
-        if oversize:
-            self.bad[entry] = f"the entry has {oversize} bytes, more than any chunk"
-            return None
-        try:
-            return ParsedEntry(entry, parse(fields))
-        except BadEntry as error:
-            self.bad[entry] = error.reason
-            return None
 
     def unknown(self, items: Iterable[ParsedEntry]) -> list[Conversation]:
         """Conversations whose history must be loaded before their chunks are routed."""
@@ -163,7 +148,7 @@ class Batcher:
             self._resume(resumed, item)
         elif self.is_deleted(item.conversation, item.id):
             self._metrics.deleted.inc()
-            self.void.append(item.id)
+            self._decided.discarded.append(item.id)
         elif isinstance(item.content, Chunk):
             self._add(item.id, item.content)
         else:
@@ -189,12 +174,6 @@ class Batcher:
         """Whether Redis may have forgotten what became of an entry."""
         return entry_order(entry) <= entry_order(self._identity.changed)
 
-    def confirm_duplicates(self) -> None:
-        """What they repeat is held or stored: they are void."""
-        self._metrics.duplicates.inc(len(self.duplicates))
-        self.void += self.duplicates
-        self.duplicates.clear()
-
     def close_aged(self, now_ms: int) -> None:
         """Close batches that are too old at Redis' time `now_ms`; they are held oldest first."""
         now = self.clock()
@@ -216,12 +195,9 @@ class Batcher:
             self._close(conversation, Trigger.SHUTDOWN)
 
     def held(self, conversation: Conversation) -> dict[EntryId, bytes]:
-        """Entries of a conversation's open, closing and resumed batches, and the identities of their chunks."""
+        """Entries of a conversation's open and resumed batches, and the identities of their chunks."""
         held = self.open.get(conversation)
         found = held.batch.held if held else {}
-        for closed in self.closing:
-            if closed.seal.conversation == conversation:
-                found |= closed.chunks
         for resumed in self.resuming():
             if resumed.seal.conversation == conversation:
                 found |= resumed.held
@@ -230,12 +206,12 @@ class Batcher:
     def all_held(self) -> set[EntryId]:
         """Entries of all batches here."""
         growing = [entry for held in self.open.values() for entry in held.batch.entries]
-        return {*growing, *(entry for batch in self._sealed() for entry in batch.seal.entries)}
+        return {*growing, *(entry for resumed in self.resuming() for entry in resumed.seal.entries)}
 
     def encoders(self, conversation: Conversation) -> list[BatchEncoder]:
         """Where audio of a conversation is being encoded."""
         held = self.open.get(conversation)
-        found = [batch.encoder for batch in self._sealed() if batch.seal.conversation == conversation]
+        found = [resumed.encoder for resumed in self.resuming() if resumed.seal.conversation == conversation]
         return [held.encoder, *found] if held else found
 
     def close_found(self, seal: Seal, chunks: Mapping[EntryId, bytes], found: StoredBlob) -> None:
@@ -243,12 +219,12 @@ class Batcher:
         encoder = self._encoders.start(seal.codec, seal.sample_rate)
         server = self._identity.server
         closed = ClosedBatch(self._partition, seal, encoder, chunks, self.clock(), server=server, found=found)
-        self.closing.append(closed)
+        self._decided.closed.append(closed)
 
     def complete_resumed(self, resumed: ResumedBatch) -> None:
         """Wait for nothing more of a sealed batch, and deliver what came."""
         self._leave(resumed)
-        self.completed.append(self._closed(resumed.seal, resumed.encoder, resumed))
+        self._decided.completed.append(self._closed(resumed.seal, resumed.encoder, resumed))
 
     def drop_resumed(self, resumed: ResumedBatch) -> None:
         """Forget a sealed batch: somebody else finished it, or its entries go to the dead letters."""
@@ -259,10 +235,6 @@ class Batcher:
         self._resuming.pop(resumed.seal.id, None)
         for entry in resumed.missing:
             self._resumed.pop(entry, None)
-
-    def _sealed(self) -> list[ClosedBatch | ResumedBatch]:
-        """Batches here whose composition is decided."""
-        return [*self.closing, *self.completed, *self.resuming()]
 
     def _resume(self, resumed: ResumedBatch, item: ParsedEntry) -> None:
         resumed.strike(item.id)
@@ -280,13 +252,13 @@ class Batcher:
         history.touched_at = self.clock()
         identity = chunk.identity()
         if history.holds(identity):
-            self.duplicates[entry] = conversation
+            self._decided.duplicates[entry] = conversation
             return
         history.note(identity)
         blob = self._found.get(conversation, {}).get(identity)
         if blob is not None and blob.may_hold(entry):
             self.interrupt(conversation)
-            self.stored.setdefault(conversation, {})[entry] = identity
+            self._decided.stored.setdefault(conversation, {})[entry] = identity
             return
         self._count(chunk, history)
         held, silence = self._place(entry, chunk)
@@ -317,7 +289,7 @@ class Batcher:
         self._metrics.seq_missing.inc(missing)
         held = self.open.get(item.conversation)
         if held is None or not isinstance(item.content, End):
-            self.void.append(item.id)
+            self._decided.discarded.append(item.id)
             return
         held.batch.end(item.id, item.content)
         self._close(item.conversation, Trigger.END)
@@ -325,7 +297,7 @@ class Batcher:
     def _close(self, conversation: Conversation, trigger: Trigger) -> None:
         held = self.open.pop(conversation)
         seal = seal_of(held.batch, trigger, self._rules.codec, self._rules.naming, self._identity.stream)
-        self.closing.append(self._closed(seal, held.encoder, held.batch))
+        self._decided.closed.append(self._closed(seal, held.encoder, held.batch))
 
     def _closed(self, seal: Seal, encoder: BatchEncoder, contents: Batch | ResumedBatch) -> ClosedBatch:
         return ClosedBatch(
@@ -370,7 +342,7 @@ class Batcher:
         if now < self._next_sweep:
             return
         self._next_sweep = now + IDLE_SECONDS
-        busy = {*self.open, *(batch.seal.conversation for batch in self._sealed())}
+        busy = {*self.open, *(resumed.seal.conversation for resumed in self.resuming())}
         for conversation, history in list(self._histories.items()):
             if conversation not in busy and now - history.touched_at > IDLE_SECONDS:
                 del self._histories[conversation]

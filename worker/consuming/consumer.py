@@ -98,7 +98,7 @@ class Consumer:
     def close_all(self) -> None:
         """Close every open batch because the worker stops, now or when all is stored."""
         for partition in self.taken_over():
-            partition.batcher.close_all()
+            partition.close_all()
 
     async def stored(self, within: float) -> bool:
         """Whether all that is sealed is stored, or will be within so many seconds."""
@@ -140,7 +140,7 @@ class Consumer:
         for number, partition in list(self.partitions.items()):
             if self._ownership.leases.get(number) is not partition.lease or partition.lease.lost:
                 del self.partitions[number]
-                self._held_before[number] = partition.lease.generation, partition.batcher.all_held()
+                self._held_before[number] = partition.lease.generation, partition.held()
                 partition.abandon()
                 self.abandoned.append(partition)
         for number, lease in self._ownership.leases.items():
@@ -155,7 +155,7 @@ class Consumer:
         for partition in self._usable():
             if partition.rewind_cause is not None and partition.number not in self._ownership.surplus:
                 with self._guarded(partition):
-                    await partition.take_over(self._client.now_ms())
+                    await partition.take_over()
 
     async def _read(self) -> bool:
         for partitions in self._round_trips():
@@ -181,9 +181,7 @@ class Consumer:
 
     def _must_wait(self) -> bool:
         """Whether reading more would only fill memory. Batches that wait for entries need them to end."""
-        room_will_come = any(
-            partition.in_flight or partition.batcher.open for partition in [*self.partitions.values(), *self.abandoned]
-        )
+        room_will_come = any(partition.frees_memory for partition in [*self.partitions.values(), *self.abandoned])
         paused = self._budget.exhausted and room_will_come
         if paused != self._paused:
             log.warning("reading.paused" if paused else "reading.resumed", held=self._budget.used)
@@ -231,7 +229,7 @@ class Consumer:
         for number in self._ownership.surplus & self.partitions.keys():
             partition = self.partitions[number]
             partition.rewind("handover")
-            partition.batcher.drop()
+            partition.drop()
             patience_ends = self._surplus_since.setdefault(number, now) + HANDOVER_SECONDS
             if partition.deliveries and now < patience_ends:
                 continue

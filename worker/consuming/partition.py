@@ -1,4 +1,4 @@
-"""One partition in the hands of its owner: what its batcher decides is done in Redis and handed to delivery.
+"""One partition in the hands of its owner: from taking it over to giving it back.
 
 The stream holds exactly what is not stored yet, because entries leave it only when they are done. So there is one way
 to begin, and the same way out of every doubt: take over what is pending and read the stream from its start again.
@@ -7,28 +7,29 @@ to begin, and the same way out of every doubt: take over what is pending and rea
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
 from worker.batching.batcher import Batcher
 from worker.batching.closed_batch import ClosedBatch
+from worker.batching.decisions import Decisions
+from worker.batching.encoder import BatchEncoder
 from worker.batching.resumed_batch import ParsedEntry, ResumedBatch
+from worker.consuming.in_flight import InFlight
 from worker.consuming.quarantine import Quarantine
 from worker.consuming.read_size import LOOK, ReadSize
+from worker.consuming.sealing_order import in_question, next_to_seal
 from worker.delivery.delivery import Delivery
 from worker.delivery.loss_account import LossAccount
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
 from worker.model.ids import START, Conversation, EntryId, entry_ms
+from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import Entries, Entry, ReadRequest, size_of
 from worker.stream.leases import Lease
-
-FIRST_REST, LONGEST_REST = 1.0, 30.0
-"""Seconds before a batch that failed is tried again, doubling. There is no other limit: its audio is in Redis."""
 
 EXPECTED_REWINDS = frozenset({"handover", "recovered"})
 """Causes that are no trouble: every roll-out hands over everything."""
@@ -39,8 +40,9 @@ log = structlog.get_logger()
 class Partition:
     """All that its owner knows of a partition. One task calls its methods; deliveries run beside it.
 
-    `doubt` says why the partition must be taken over before anything is read; None while all is well. `read_size` tells
-    how much to read at once, `losses` what left Redis without being stored.
+    `rewind_cause` says why the partition must be taken over before anything is read; None while all is well.
+    `read_size` tells how much to read at once, `losses` what left Redis without being stored, `in_flight` what is being
+    delivered.
     """
 
     def __init__(
@@ -53,25 +55,22 @@ class Partition:
         metrics: Metrics,
     ) -> None:
         self.lease = lease
-        self.batcher = batcher
         self.cursor: EntryId = START
         self.caught_up = False
         self.rewind_cause: str | None = "new"
         self.read_size = ReadSize()
         self.losses = LossAccount(lease.partition, metrics)
-        self.in_flight: dict[EntryId, ClosedBatch] = {}
-        self.deliveries: set[asyncio.Task[None]] = set()
-        self._last_of_name: dict[str, asyncio.Task[None]] = {}
+        self.in_flight = InFlight(delivery, self._identities, self._delivered, metrics)
+        self._batcher = batcher
+        self._decided = Decisions()
         self._entries = entries
-        self._delivery = delivery
         self._recoveries = recoveries
         self._metrics = metrics
         self._log = log.bind(partition=lease.partition)
-        self._quarantine = Quarantine(lease, batcher, entries, self._dead_letter)
-        self._failures: Counter[EntryId] = Counter()
-        self._in_question: set[EntryId] = set()
-        self._taken_ms = 0
-        self._taken_at = 0.0
+        self._seal_timer = partial(delivery.timed, "seal")
+        self._quarantine = Quarantine(lease, batcher, entries, metrics)
+        self._sealed_before: set[EntryId] = set()
+        self._taken_at = batcher.clock()
         self._first_ms = 0
 
     @property
@@ -79,19 +78,49 @@ class Partition:
         """Which partition it is."""
         return self.lease.partition
 
-    async def take_over(self, now_ms: int) -> None:
-        """Begin, or begin again, at Redis' time `now_ms`."""
+    @property
+    def open_batches(self) -> int:
+        """Batches that grow."""
+        return len(self._batcher.open)
+
+    @property
+    def resumed_batches(self) -> int:
+        """Sealed batches whose audio is being read again."""
+        return len(self._batcher.resuming())
+
+    @property
+    def unsealed(self) -> int:
+        """Closed batches that wait for their seal."""
+        return len(self._decided.closed)
+
+    @property
+    def deliveries(self) -> Collection[asyncio.Task[None]]:
+        """What is on its way to the store."""
+        return self.in_flight.tasks
+
+    @property
+    def frees_memory(self) -> bool:
+        """Whether memory becomes free here without reading more."""
+        return bool(self.in_flight.batches or self._batcher.open)
+
+    def held(self) -> set[EntryId]:
+        """Entries of the batches here that are not being delivered."""
+        return self._batcher.all_held() | set(self._decided.entries())
+
+    async def take_over(self) -> None:
+        """Begin, or begin again."""
         found = await self._entries.take_over(self.lease)
-        self._taken_ms, self._taken_at = now_ms, self.batcher.clock()
+        self._taken_at = self._batcher.clock()
         self._first_ms = entry_ms(found.identity.first)
         self.lease.clean = True  # the death of the owner before us is counted, and once is enough
-        waiting = [seal for seal in found.seals if seal.id not in self.in_flight]
-        self._in_question = {*self.in_flight, *(seal.id for seal in waiting)}
+        waiting = [seal for seal in found.seals if seal.id not in self.in_flight.batches]
+        self._sealed_before = {*self.in_flight.batches, *(seal.id for seal in waiting)}
         self.losses.sealed(entry for seal in found.seals for entry in seal.all_ids)
         self.losses.vanished(found.vanished)
-        self.losses.expect(self.batcher.all_held())
+        self.losses.expect(self.held())
+        self.drop()
         self._recoveries.begin(found.identity)
-        self.batcher.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
+        self._batcher.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
         self._quarantine.begin(found.survivors)
         self.cursor, self.caught_up, self.rewind_cause = START, False, None
         self._log.debug("partition.taken", seals=len(waiting), survivors=len(found.survivors))
@@ -104,11 +133,17 @@ class Partition:
             say("partition.rewound", cause=cause)
         self.rewind_cause = cause
 
+    def drop(self) -> None:
+        """Forget every batch that is not being delivered: all of it can be read again."""
+        self._batcher.drop()
+        self._decided.release()
+        self._decided = Decisions()
+
     def abandon(self) -> None:
         """The partition is no longer ours: forget it; what is on its way may end by itself."""
         self.lease.lost = True
         self.rewind_cause = "abandoned"
-        self.batcher.drop()
+        self.drop()
         self._recoveries.stop()
 
     def reached_end(self) -> None:
@@ -133,13 +168,13 @@ class Partition:
         Between the first routed entry and the new cursor nothing may fail: entries that came twice would look like
         duplicates.
         """
-        on_their_way = self._on_their_way()
+        on_their_way = self.in_flight.conversations()
         ours = accepted - on_their_way.keys()
-        items = self._recoverable([self.batcher.parse(*entry) for entry in page if entry.id in ours])
-        await self._remember([*self.batcher.unknown(items), *self.batcher.finished_elsewhere(page[-1].id, ours)])
+        items = self._recoverable([self._quarantine.parse(entry) for entry in page if entry.id in ours])
+        await self._remember([*self._batcher.unknown(items), *self._batcher.finished_elsewhere(page[-1].id, ours)])
         suspects = [item for item in items if self._quarantine.suspects(item)]
         try:
-            await self._quarantine.hold(suspects, partial(self._route_one, page, items, on_their_way))
+            await self._quarantine.process(suspects, partial(self._route_one, page, items, on_their_way))
         except StreamError:
             self.rewind("suspect")
             raise
@@ -157,16 +192,10 @@ class Partition:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
         if self.rewind_cause is None and self._recoveries.finished():
             self.rewind("recovered")
-        if self.rewind_cause is None:
-            await self._quarantine.settle(self.cursor)
-            await self._settle_duplicates()
-        if self.rewind_cause is None:
-            await self._remove_refuse()
-        if self.rewind_cause is None:
-            await self._settle_incomplete()
-        if (
-            self.rewind_cause is None
-        ):  # a delivery may have ended meanwhile, and what was found may not be true any more
+        for step in (self._settle_suspects, self._settle_duplicates, self._discard, self._settle_incomplete):
+            if self.rewind_cause is None:
+                await step()
+        if self.rewind_cause is None:  # a delivery may have ended meanwhile: what was found may be out of date
             self._adopt_stored()
             await self._seal_closed()
 
@@ -176,25 +205,26 @@ class Partition:
         While there is more to read, the time is what the stream says, so that a backlog is cut as it would have been
         live; `hurry` takes the real time all the same, when nothing may be read until memory is free.
         """
-        self.batcher.close_aged(now_ms if self.caught_up or hurry else entry_ms(self.cursor))
+        self._decide(partial(self._batcher.close_aged, now_ms if self.caught_up or hurry else entry_ms(self.cursor)))
 
-    async def stored(self) -> None:
-        """Wait until everything on its way is done."""
-        while self.deliveries:
-            await asyncio.wait(self.deliveries)
+    def close_all(self) -> None:
+        """Close every open batch because the worker stops."""
+        self._decide(self._batcher.close_all)
 
     def oldest_age(self, now_ms: int, now: float) -> float:
         """Seconds for which the oldest entry that is known and not stored has waited; times as in `Batch.age`.
 
         Of a partition that was only taken over, not read yet, it is known since when it waits with us.
         """
-        oldest = next(iter(self.batcher.open.values()), None)
+        oldest = next(iter(self._batcher.open.values()), None)
         batches = [] if oldest is None else [oldest.batch.age(now_ms, now)]
         sent = [
-            self._age(entry_ms(closed.seal.id), now_ms, now - closed.closed_at) for closed in self.in_flight.values()
+            self._age(entry_ms(closed.seal.id), now_ms, now - closed.closed_at)
+            for closed in self.in_flight.batches.values()
         ]
         here = now - self._taken_at
-        unread = [] if self.caught_up else [self._age(entry_ms(self.cursor) or self._taken_ms, now_ms, here)]
+        reached = here if self.cursor == START else self._age(entry_ms(self.cursor), now_ms, here)
+        unread = [] if self.caught_up else [reached]
         looked_up = [self._age(self._first_ms, now_ms, here)] if self._recoveries.are_waiting else []
         return max([0.0, *batches, *sent, *unread, *looked_up])
 
@@ -204,17 +234,19 @@ class Partition:
         return (now_ms - pushed_ms) / 1000 if pushed_ms <= now_ms else here
 
     async def count_unread_losses(self) -> None:
-        """Count entries that somebody removed from the stream before any owner had read them."""
+        """Count entries that were removed from the stream before any owner had read them."""
         self.losses.count_unread(await self._entries.count_unread_losses(self.lease))
 
-    def _on_their_way(self) -> dict[EntryId, Conversation]:
-        return {entry: closed.seal.conversation for closed in self.in_flight.values() for entry in closed.seal.all_ids}
+    def _decide(self, step: Callable[[], None]) -> None:
+        """Let the batcher do something, and take what it decides."""
+        step()
+        self._decided.add(self._batcher.decisions())
 
     def _recoverable(self, parsed: Iterable[ParsedEntry | None]) -> list[ParsedEntry]:
         """Without those whose conversation must be looked for in the store first: they are read again after that."""
         items = [item for item in parsed if item is not None]
         for item in items:
-            if self.batcher.is_doubtful(item.id):
+            if self._batcher.is_doubtful(item.id):
                 self._recoveries.ask(item.conversation)
         return [item for item in items if not self._recoveries.is_waiting(item.conversation)]
 
@@ -225,10 +257,11 @@ class Partition:
         elsewhere: Mapping[EntryId, Conversation],
         conversation: Conversation,
         left_out: Collection[EntryId],
-    ) -> None:
-        """Route what a page holds of one conversation."""
+    ) -> list[BatchEncoder]:
+        """Route what a page holds of one conversation; gives the encoders at work on it."""
         ours = [item for item in items if item.conversation == conversation and item.id not in left_out]
         self._route(page, ours, {entry: whose for entry, whose in elsewhere.items() if whose == conversation})
+        return [*self._batcher.encoders(conversation), *self._decided.encoders(conversation)]
 
     def _route(
         self, page: Sequence[Entry], items: Iterable[ParsedEntry], elsewhere: Mapping[EntryId, Conversation]
@@ -237,179 +270,127 @@ class Partition:
         found = {item.id: item for item in items}
         for entry in page:
             if entry.id in found:
-                self.batcher.route(found[entry.id])
+                self._decide(partial(self._batcher.route, found[entry.id]))
             elif entry.id in elsewhere:
-                self.batcher.interrupt(elsewhere[entry.id])
-
-    def _adopt_stored(self) -> None:
-        """Finish what the store was found to hold: its done step was forgotten, perhaps with its event."""
-        for conversation, entries in list(self.batcher.stored.items()):
-            for blob, chunks in self._recoveries.by_blob(conversation, entries):
-                if len(chunks) < blob.manifest.chunks and not self.caught_up:
-                    continue  # the others of them are about to come, and one event is enough
-                seal = blob.seal(conversation, list(chunks))
-                self.batcher.close_found(seal, chunks, blob.stored(seal.all_ids))
-                for entry in chunks:
-                    del entries[entry]
-            if not entries:
-                del self.batcher.stored[conversation]
-
-    async def _seal_closed(self) -> None:
-        """Seal what is closed: a conversation's batches one by one, and none while an earlier one is in question.
-
-        Should that turn out not to be stored as it was sealed, its rest is read again: if later audio were sealed by
-        then, the rest would come after it, or be joined with what follows it.
-        """
-        while self.rewind_cause is None and (wave := self._next_to_seal()):
-            await self._seal(wave)
-        for closed in self.batcher.completed:
-            self._send(closed)
-        self.batcher.completed = []
-
-    def _next_to_seal(self) -> list[ClosedBatch]:
-        """The first closed batch of each conversation that may be sealed."""
-        held_back = self._conversations_in_question()
-        ready = [closed for closed in self.batcher.closing if closed.seal.conversation not in held_back]
-        return list({closed.seal.conversation: closed for closed in reversed(ready)}.values())
-
-    async def _seal(self, wave: Sequence[ClosedBatch]) -> None:
-        with self._delivery.timed("seal"):
-            refusals = await self._entries.seal(self.lease, [closed.seal for closed in wave])
-        for closed, refused in zip(wave, refusals, strict=True):
-            self.batcher.closing.remove(closed)
-            if refused is None:
-                self._send(closed)
-            else:
-                closed.encoder.release()
-                self.losses.expect(refused.vanished or closed.seal.all_ids)
-                self.rewind(refused.cause)
-
-    def _conversations_in_question(self) -> set[Conversation]:
-        """Those with a sealed batch of which it is not known yet whether it is stored just so.
-
-        That is of each that was sealed before, or may have been: Redis can forget a seal, and nothing tells.
-        """
-        sent = {
-            closed.seal.conversation
-            for entry, closed in self.in_flight.items()
-            if closed.recovered or entry in self._in_question
-        }
-        resumed = {resumed.seal.conversation for resumed in self.batcher.resuming()}
-        return sent | resumed | {closed.seal.conversation for closed in self.batcher.completed}
-
-    def _send(self, closed: ClosedBatch) -> None:
-        self.in_flight[closed.seal.id] = closed
-        name = closed.seal.object
-        before = self._last_of_name.get(name)
-        task = asyncio.create_task(self._deliver(closed, before), name=f"deliver {closed.seal.id}")
-        self._last_of_name[name] = task
-        self.deliveries.add(task)
-        task.add_done_callback(partial(self._forget, name))
-
-    def _forget(self, name: str, task: asyncio.Task[None]) -> None:
-        self.deliveries.discard(task)
-        if self._last_of_name.get(name) is task:
-            del self._last_of_name[name]
-
-    async def _deliver(self, closed: ClosedBatch, before: asyncio.Task[None] | None) -> None:
-        """Store a batch, after the one `before` that would have the same name: the later audio gets the later name."""
-        pending = partial(self._pending, closed.seal.conversation)
-        try:
-            if before is not None:
-                await asyncio.wait([before])
-            stored = await self._delivery.deliver(closed, pending)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it must not stop the other conversations
-            await self._rest_after(error, closed)
-            self.losses.expect(closed.seal.all_ids)
-            self.rewind("failed")
-        else:
-            self._failures.pop(closed.seal.id, None)
-            if not stored.complete:
-                self._recoveries.forget(closed.seal.conversation)
-                self.losses.expect(closed.seal.all_ids)
-                self.losses.stored_beside(stored.covered)
-                if stored.orphan is not None:
-                    self.losses.orphaned(stored.orphan)
-                self.rewind("part")
-        finally:
-            del self.in_flight[closed.seal.id]
-            closed.encoder.release()
-
-    async def _rest_after(self, error: Exception, closed: ClosedBatch) -> None:
-        """Report a failure that nobody foresaw, and wait: the entries are in Redis, and are tried again."""
-        self._failures[closed.seal.id] += 1
-        failures = self._failures[closed.seal.id]
-        self._metrics.failures.labels(type(error).__name__).inc()
-        self._log.error("batch.failed", object=closed.seal.object, failures=failures, exc_info=error)
-        await asyncio.sleep(min(LONGEST_REST, FIRST_REST * 2 ** min(failures - 1, 10)))
-
-    def _pending(self, conversation: Conversation) -> dict[EntryId, bytes]:
-        on_their_way = [closed for closed in self.in_flight.values() if closed.seal.conversation == conversation]
-        sealed = {entry: identity for closed in on_their_way for entry, identity in closed.chunks.items()}
-        return sealed | self.batcher.held(conversation)
+                self._decide(partial(self._batcher.interrupt, elsewhere[entry.id]))
 
     async def _remember(self, conversations: Collection[Conversation]) -> None:
         if not conversations:
             return
         asked = list(dict.fromkeys(conversations))
-        in_flight = list(self.in_flight.values())  # before asking: what ends meanwhile may not be in the answer
+        here = [*self._decided.closed, *self.in_flight.batches.values()]  # before asking: the answer may not have them
         stored = await self._entries.seen(self.lease.partition, asked)
         for conversation, identities in zip(asked, stored, strict=True):
             on_their_way = [
                 closed.identities
-                for closed in in_flight
+                for closed in here
                 if closed.seal.conversation == conversation
-                and not self.batcher.is_deleted(conversation, closed.seal.id)
+                and not self._batcher.is_deleted(conversation, closed.seal.id)
             ]
-            self.batcher.remember(conversation, identities + b"".join(on_their_way))
+            self._batcher.remember(conversation, identities + b"".join(on_their_way))
+
+    async def _settle_suspects(self) -> None:
+        await self._quarantine.settle(self.cursor)
 
     async def _settle_duplicates(self) -> None:
-        """Twins are void, unless what they repeat was deleted before they were pushed.
+        """Discard duplicates, unless what they repeat was deleted before they were pushed.
 
-        Nobody told us of a deletion; then all that we remember is from before it, and we begin again.
+        A deletion that we did not know of changes everything that we remember: then we begin again.
         """
-        duplicates = self.batcher.duplicates
+        duplicates = self._decided.duplicates
         if not duplicates:
             return
-        if self.batcher.knows(await self._entries.deletions(self.lease.partition, set(duplicates.values()))):
-            self.batcher.confirm_duplicates()
+        if self._batcher.knows(await self._entries.deletions(self.lease.partition, set(duplicates.values()))):
+            self._metrics.duplicates.inc(len(duplicates))
+            self._decided.discarded += duplicates
+            self._decided.duplicates = {}
         else:
             self.rewind("deleted")
 
-    async def _remove_refuse(self) -> None:
-        """Take out of Redis what holds no audio to store: bad entries with their reasons, and void ones."""
-        if self.batcher.bad:
-            await self._dead_letter(self.batcher.bad, "invalid")
-            self.batcher.bad = {}
-        if self.batcher.void:
-            if await self._entries.discard(self.lease, self.batcher.void):
-                self.batcher.void = []
-            else:
-                self.rewind("redis_changed")
-
-    async def _dead_letter(self, reasons: dict[EntryId, str], kind: str) -> None:
-        buried = await self._entries.dead_letter(self.lease, reasons)
-        self._metrics.dead_letters.labels(kind).inc(buried)
-        self._log.warning("entries.dead_lettered", kind=kind, entries=buried, reason=next(iter(reasons.values())))
+    async def _discard(self) -> None:
+        """Take out of Redis what holds no audio to store."""
+        if not self._decided.discarded:
+            return
+        if await self._entries.discard(self.lease, self._decided.discarded):
+            self._decided.discarded = []
+        else:
+            self.rewind("redis_changed")
 
     async def _settle_incomplete(self) -> None:
         """Decide on sealed batches of which not all entries came, though the stream was read beyond them."""
-        behind = [resumed for resumed in self.batcher.resuming() if self._is_behind(resumed)]
+        behind = [resumed for resumed in self._batcher.resuming() if self._is_behind(resumed)]
         if not behind:
             return
         still_sealed = {seal.id for seal in await self._entries.seals(self.lease.partition)}
         for resumed in behind:
             if resumed.seal.id not in still_sealed:  # a former owner finished it meanwhile
-                self.batcher.drop_resumed(resumed)
+                self._batcher.drop_resumed(resumed)
                 continue
             self.losses.count(resumed.missing)
             if resumed.held:
-                self.batcher.complete_resumed(resumed)
+                self._decide(partial(self._batcher.complete_resumed, resumed))
             else:
                 await self._entries.unseal(self.lease, resumed.seal)
-                self.batcher.drop_resumed(resumed)
+                self._batcher.drop_resumed(resumed)
 
     def _is_behind(self, resumed: ResumedBatch) -> bool:
         if self._recoveries.is_waiting(resumed.seal.conversation):  # then its entries are left out for now
             return False
         return self.caught_up or resumed.all_overdue(self.cursor)
+
+    def _adopt_stored(self) -> None:
+        """Finish what the store was found to hold: its done step was forgotten, perhaps with its event."""
+        for conversation, entries in list(self._decided.stored.items()):
+            for blob, chunks in self._recoveries.by_blob(conversation, entries):
+                if len(chunks) < blob.manifest.chunks and not self.caught_up:
+                    continue  # the others of them are about to come, and one event is enough
+                seal = blob.seal(conversation, list(chunks))
+                self._decide(partial(self._batcher.close_found, seal, chunks, blob.stored(seal.all_ids)))
+                for entry in chunks:
+                    del entries[entry]
+            if not entries:
+                del self._decided.stored[conversation]
+
+    async def _seal_closed(self) -> None:
+        """Seal what may be sealed, wave after wave, and deliver it."""
+        while self.rewind_cause is None and (wave := next_to_seal(self._decided.closed, self._held_back())):
+            await self._seal(wave)
+        for closed in self._decided.completed:
+            self.in_flight.send(closed)
+        self._decided.completed = []
+
+    def _held_back(self) -> set[Conversation]:
+        """Conversations of which an earlier batch is in question."""
+        sent = in_question(self.in_flight.batches.values(), self._sealed_before)
+        resumed = {resumed.seal.conversation for resumed in self._batcher.resuming()}
+        return sent | resumed | {closed.seal.conversation for closed in self._decided.completed}
+
+    async def _seal(self, wave: Sequence[ClosedBatch]) -> None:
+        with self._seal_timer():
+            refusals = await self._entries.seal(self.lease, [closed.seal for closed in wave])
+        for closed, refused in zip(wave, refusals, strict=True):
+            self._decided.closed.remove(closed)
+            if refused is None:
+                self.in_flight.send(closed)
+            else:
+                closed.encoder.release()
+                self.losses.expect(refused.vanished or closed.seal.all_ids)
+                self.rewind(refused.cause)
+
+    def _delivered(self, closed: ClosedBatch, stored: StoredBlob | None) -> None:
+        """A delivery has ended: if it failed, or if not exactly this batch is stored, all is read again."""
+        if stored is None:
+            self.losses.expect(closed.seal.all_ids)
+            self.rewind("failed")
+        elif not stored.complete:
+            self._recoveries.forget(closed.seal.conversation)
+            self.losses.expect(closed.seal.all_ids)
+            self.losses.stored_beside(stored.covered)
+            if stored.orphan is not None:
+                self.losses.orphaned(stored.orphan)
+            self.rewind("part")
+
+    def _identities(self, conversation: Conversation) -> dict[EntryId, bytes]:
+        """Entries of a conversation that are pending with us, and the identities of their chunks."""
+        waiting = self._batcher.held(conversation) | self._decided.identities(conversation)
+        return self.in_flight.identities(conversation) | waiting

@@ -1,39 +1,45 @@
-"""Entries that an owner had in hand when it died: processed under a mark, and quarantined if they go on killing."""
+"""Which entries go to the dead letters: those that can't be read, and those that kill the workers that process them."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
+from codec.entry import parse
+from codec.errors import BadEntry
 from worker.batching.batcher import Batcher
+from worker.batching.encoder import BatchEncoder
 from worker.batching.resumed_batch import ParsedEntry, grouped
 from worker.model.ids import Conversation, EntryId, entry_order
-from worker.stream.entries import Entries
+from worker.runtime.metrics import Metrics
+from worker.stream.entries import Entries, Entry
 from worker.stream.leases import Lease
 
 QUARANTINE_AFTER = 3
 """Owners that died while they processed a conversation, in a row, before its entries go to the dead letters."""
 
-DeadLetter = Callable[[dict[EntryId, str], str], Awaitable[None]]
-"""Moves entries to the dead letters: each with its reason, and the kind of all."""
-
-Route = Callable[[Conversation, Collection[EntryId]], None]
-"""Routes what a page holds of a conversation, in its order and without some entries."""
+Route = Callable[[Conversation, Collection[EntryId]], list[BatchEncoder]]
+"""Routes what a page holds of a conversation, in its order and without some entries; gives the encoders at work."""
 
 log = structlog.get_logger()
 
 
 class Quarantine:
-    """Which entries of one partition are suspects, and what becomes of them."""
+    """Decides on the dead letters of one partition, and moves them.
 
-    def __init__(self, lease: Lease, batcher: Batcher, entries: Entries, dead_letter: DeadLetter) -> None:
+    Entries that an owner had in hand when it died are suspects: they are processed one conversation at a time, under a
+    mark in Redis that outlives this worker.
+    """
+
+    def __init__(self, lease: Lease, batcher: Batcher, entries: Entries, metrics: Metrics) -> None:
         self._lease = lease
         self._batcher = batcher
         self._entries = entries
-        self._dead_letter = dead_letter
+        self._metrics = metrics
         self._log = log.bind(partition=lease.partition)
+        self._invalid: dict[EntryId, str] = {}
         self._suspects: set[EntryId] = set()
         self._in_order: deque[EntryId] = deque()
         self._quarantined: set[Conversation] = set()
@@ -41,23 +47,35 @@ class Quarantine:
 
     def begin(self, survivors: set[EntryId]) -> None:
         """Suspect the entries that have survived an owner, and no others."""
+        self._invalid = {}
         self._suspects = survivors
         self._in_order = deque(sorted(survivors, key=entry_order))
 
+    def parse(self, entry: Entry) -> ParsedEntry | None:
+        """Read an entry; None if it can't be read and will go to the dead letters."""
+        if entry.oversize:
+            self._invalid[entry.id] = f"the entry has {entry.oversize} bytes, more than any chunk"
+            return None
+        try:
+            return ParsedEntry(entry.id, parse(entry.fields))
+        except BadEntry as error:
+            self._invalid[entry.id] = error.reason
+            return None
+
     def suspects(self, item: ParsedEntry) -> bool:
-        """Whether an entry is to be processed by `hold`."""
+        """Whether an entry is to be processed by `process`."""
         return item.id in self._suspects
 
-    async def hold(self, suspects: Sequence[ParsedEntry], route: Route) -> None:
+    async def process(self, suspects: Sequence[ParsedEntry], route: Route) -> None:
         """Process the suspects of a page, one conversation at a time, under a mark and with its other entries between.
 
         A batch that kills its worker is so told from its neighbours, which were only near it.
 
         Raises:
-            StreamError: Redis did not answer; what was not held yet is still to be.
+            StreamError: Redis did not answer; what was not processed yet is still to be.
         """
         for conversation, items in grouped(suspects).items():
-            # Earlier tries of our own ended otherwise, say with a lost connection, and have killed nobody.
+            # Earlier tries of this worker ended otherwise, say with a lost connection, and have killed no worker.
             survived = self._tried[conversation]
             self._tried[conversation] += 1
             tries = await self._entries.mark_suspect(self._lease, conversation) - survived
@@ -65,18 +83,22 @@ class Quarantine:
                 await self._quarantine(conversation, {item.id for item in items}, tries)
                 route(conversation, {item.id for item in items})
                 continue
-            route(conversation, ())
-            for encoder in self._batcher.encoders(conversation):
+            for encoder in route(conversation, ()):
                 await encoder.idle()
             await self._entries.clear_suspect(self._lease, conversation)
             del self._tried[conversation]
 
     async def settle(self, cursor: EntryId) -> None:
-        """Forget suspects up to `cursor`; when all have been held, the marks of what was quarantined go too.
+        """Move what can't be read to the dead letters, and forget suspects up to `cursor`.
+
+        When all suspects have been processed, the marks of what was quarantined go too.
 
         Raises:
             StreamError: Redis did not do it; it may be repeated.
         """
+        if self._invalid:
+            await self._dead_letter(self._invalid, "invalid")
+            self._invalid = {}
         if not self._suspects and not self._quarantined:
             return
         reached = entry_order(cursor)
@@ -97,3 +119,8 @@ class Quarantine:
         reason = f"poison: {deaths} workers in a row ended while they processed it"
         self._log.error("batch.quarantined", conversation=str(conversation), entries=len(entries), deaths=deaths)
         await self._dead_letter(dict.fromkeys(entries, reason), "poison")
+
+    async def _dead_letter(self, reasons: dict[EntryId, str], kind: str) -> None:
+        moved = await self._entries.dead_letter(self._lease, reasons)
+        self._metrics.dead_letters.labels(kind).inc(moved)
+        self._log.warning("entries.dead_lettered", kind=kind, entries=moved, reason=next(iter(reasons.values())))

@@ -65,9 +65,9 @@ class Monitor:
         self._metrics.memory.set(self._budget.used)
         self._metrics.memory_limit.set(self._budget.limit)
         states = self._metrics.batch_states
-        states.labels("open").set(sum(len(partition.batcher.open) for partition in partitions))
-        states.labels("ready").set(sum(len(partition.batcher.resuming()) for partition in partitions))
-        states.labels("uploading").set(sum(len(partition.in_flight) for partition in partitions))
+        states.labels("open").set(sum(partition.open_batches for partition in partitions))
+        states.labels("ready").set(sum(partition.resumed_batches for partition in partitions))
+        states.labels("uploading").set(sum(len(partition.in_flight.batches) for partition in partitions))
         now_ms, now = self._client.now_ms(), self._client.clock()
         ages = [partition.oldest_age(now_ms, now) for partition in partitions]
         self._metrics.oldest_unstored.set(max(ages, default=0.0))

@@ -37,7 +37,7 @@ async def shut_down(consumer: Consumer, ownership: Ownership, *, flush: bool, gr
 async def _seal_everything(consumer: Consumer, deadline: float) -> None:
     """Batches that are held back behind earlier ones follow these; what can't be sealed is left to the next owner."""
     consumer.close_all()
-    while closing := [partition for partition in consumer.taken_over() if partition.batcher.closing]:
+    while closing := [partition for partition in consumer.taken_over() if partition.unsealed]:
         if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out
             raise TimeoutError
         try:
@@ -45,7 +45,7 @@ async def _seal_everything(consumer: Consumer, deadline: float) -> None:
         except StreamError as error:
             await consumer.rest(error)
             continue
-        held_back = [partition for partition in closing if partition.batcher.closing]
+        held_back = [partition for partition in closing if partition.unsealed]
         before_them = [delivery for partition in held_back for delivery in partition.deliveries]
         if held_back and not before_them:
             return
@@ -56,7 +56,7 @@ async def _seal_everything(consumer: Consumer, deadline: float) -> None:
 async def _release_when_stored(consumer: Consumer, partition: Partition, deadline: float) -> None:
     try:
         async with asyncio.timeout_at(deadline):
-            await partition.stored()
+            await partition.in_flight.finished()
     except TimeoutError:
-        log.warning("partition.left", partition=partition.number, batches=len(partition.in_flight))
+        log.warning("partition.left", partition=partition.number, batches=len(partition.in_flight.batches))
     await consumer.release(partition)

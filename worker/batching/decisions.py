@@ -1,0 +1,61 @@
+"""What a batcher has decided, as one value: it is carried out by whoever owns the partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+from worker.batching.closed_batch import ClosedBatch
+from worker.batching.encoder import BatchEncoder
+from worker.model.ids import Conversation, EntryId
+
+
+@dataclass(slots=True)
+class Decisions:
+    """What is to be done with entries and batches.
+
+    `closed` batches are to be sealed and delivered, `completed` ones were sealed before and are to be delivered.
+    `discarded` entries hold no audio to store. `duplicates` repeat a chunk, unless that chunk was deleted before they
+    came. `stored` are entries whose chunks the store was found to hold, with the identities of these chunks.
+    """
+
+    closed: list[ClosedBatch] = field(default_factory=list)
+    completed: list[ClosedBatch] = field(default_factory=list)
+    discarded: list[EntryId] = field(default_factory=list)
+    duplicates: dict[EntryId, Conversation] = field(default_factory=dict)
+    stored: dict[Conversation, dict[EntryId, bytes]] = field(default_factory=dict)
+
+    def add(self, later: Decisions) -> None:
+        """Append what was decided later."""
+        self.closed += later.closed
+        self.completed += later.completed
+        self.discarded += later.discarded
+        self.duplicates |= later.duplicates
+        for conversation, entries in later.stored.items():
+            self.stored.setdefault(conversation, {}).update(entries)
+
+    def batches(self) -> Iterator[ClosedBatch]:
+        """All batches that wait here."""
+        return chain(self.closed, self.completed)
+
+    def entries(self) -> Iterator[EntryId]:
+        """The chunks of these batches."""
+        return chain.from_iterable(batch.seal.entries for batch in self.batches())
+
+    def encoders(self, conversation: Conversation) -> list[BatchEncoder]:
+        """Where audio of a conversation is being encoded."""
+        return [batch.encoder for batch in self.batches() if batch.seal.conversation == conversation]
+
+    def identities(self, conversation: Conversation) -> dict[EntryId, bytes]:
+        """The entries of a conversation's closed batches, and the identities of their chunks."""
+        found: dict[EntryId, bytes] = {}
+        for batch in self.closed:
+            if batch.seal.conversation == conversation:
+                found |= batch.chunks
+        return found
+
+    def release(self) -> None:
+        """Give the memory of the batches back; all of them are read again."""
+        for batch in self.batches():
+            batch.encoder.release()
