@@ -15,7 +15,7 @@ from tests.harness import EXACT, Rig, Running, eventually
 from tests.oracle import T0, Talk, assert_plays
 from tests.spool.blobs import states
 from worker.batching.encoder import PcmEncoder
-from worker.consuming import partition
+from worker.consuming import in_flight
 from worker.delivery.sink import NAMES_TRIED
 from worker.operations import health
 from worker.spool import drainer
@@ -34,8 +34,8 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.4)
     monkeypatch.setattr(retrying, "JITTER", 0.0)
     monkeypatch.setattr(retrying, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(partition, "FIRST_REST", 0.1)
-    monkeypatch.setattr(partition, "LONGEST_REST", 0.4)
+    monkeypatch.setattr(in_flight, "FIRST_REST", 0.1)
+    monkeypatch.setattr(in_flight, "LONGEST_REST", 0.4)
     monkeypatch.setattr(spool_placement, "REST_SECONDS", 0.1)
     monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.2)
     monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.2)
