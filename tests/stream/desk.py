@@ -8,6 +8,7 @@ from typing import Any, Self, TypeAlias
 
 from codec.entry import Chunk
 from tests.seals import SEAL
+from worker.model.done_event import DoneEvent
 from worker.model.ids import EntryId, StreamIdentity
 from worker.model.seal import Seal
 from worker.stream.client import Client
@@ -25,7 +26,7 @@ TTL = 60.0
 
 UPLOAD = "0123456789abcdef"
 
-EVENT = {"object": "chunks/u/c/1000.000.opus.enc", "bytes": "7"}
+EVENT = DoneEvent("u", "c", "chunks/u/c/1000.000.opus.enc", bytes=7)
 """What a done step tells backends."""
 
 
@@ -62,11 +63,11 @@ class Desk:
         ids: Sequence[EntryId] = (),
         upload: str = UPLOAD,
         server: str | None = None,
-        told: str = EVENT["object"],
+        told: str = EVENT.object,
     ) -> str:
         """The done step of a batch; its event tells of the object `told`."""
         expected = self.identity.server if server is None else server
-        event = {**EVENT, "object": told}
+        event = replace(EVENT, object=told)
         return await self.entries.done(DoneStep(0, seal, ids or seal.all_ids, upload, identities, event, expected))
 
     async def push(self, count: int, *, pcm: bytes = b"\0\0") -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from worker.batching.closed_batch import ClosedBatch
 from worker.delivery.orphans import Orphans
 from worker.delivery.sink import BlobSink, EncodedBatch, Pending
 from worker.errors import StreamError
+from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId
 from worker.model.seal import Seal
 from worker.model.stored_blob import Orphan, StoredBlob
@@ -217,23 +218,24 @@ def _done_step(closed: ClosedBatch, stored: StoredBlob) -> DoneStep:
     )
 
 
-def _event(seal: Seal, stored: StoredBlob) -> Mapping[str, str]:
+def _event(seal: Seal, stored: StoredBlob) -> DoneEvent:
     """What a backend needs to update the conversation's record."""
-    name, facts = parse_name(stored.name), stored.metadata
-    told = {"seqs": facts.seqs, "stream": facts.stream, "chunks_digest": facts.chunks_digest}
-    return {
-        "uid": seal.uid,
-        "conversation_id": seal.conversation_id,
-        "object": stored.name,
-        "start": f"{name.start:.3f}",
-        "samples": str(facts.samples or 0),
-        "sample_rate": str(facts.sample_rate or seal.sample_rate),
-        "bytes": str(stored.size),
-        "trigger": seal.trigger,
-        "chunks": str(facts.chunks or len(stored.covered)),
-        "codec": facts.codec or seal.codec,
-        "protection": seal.protection,
-        "first_entry": facts.first_entry or seal.entries[0],
-        "last_entry": facts.last_entry or seal.entries[-1],
-        **{name: value for name, value in told.items() if value is not None},
-    }
+    facts = stored.metadata
+    return DoneEvent(
+        uid=seal.uid,
+        conversation_id=seal.conversation_id,
+        object=stored.name,
+        start=parse_name(stored.name).start,
+        samples=facts.samples or 0,
+        sample_rate=facts.sample_rate or seal.sample_rate,
+        bytes=stored.size,
+        trigger=seal.trigger,
+        chunks=facts.chunks or len(stored.covered),
+        codec=facts.codec or seal.codec,
+        protection=seal.protection,
+        first_entry=facts.first_entry or seal.entries[0],
+        last_entry=facts.last_entry or seal.entries[-1],
+        seqs=facts.seqs,
+        stream=facts.stream,
+        chunks_digest=facts.chunks_digest,
+    )

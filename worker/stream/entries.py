@@ -13,6 +13,7 @@ from redis.asyncio.client import Pipeline
 from codec.entry import MAX_CHUNK_BYTES, Chunk, parse
 from codec.errors import BadEntry
 from worker.errors import StreamError
+from worker.model.done_event import DoneEvent
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
 from worker.model.recent_chunks import MAX_BYTES
 from worker.model.seal import Seal
@@ -111,7 +112,7 @@ class DoneStep:
     ids: Sequence[EntryId]
     upload: str
     identities: bytes
-    event: Mapping[str, str]
+    event: DoneEvent
     server: str
 
 
@@ -329,7 +330,7 @@ class Entries:
             self._keys.deleted(partition),
             self._keys.withdrawn(partition, step.upload),
         ]
-        flat_event = [part for field in step.event.items() for part in field]
+        flat_event = [part for field in step.event.to_fields().items() for part in field]
         args: list[str | bytes | int] = [GROUP, seal.id, seal.to_json(), *seal.conversation.tombstones]
         args += [step.identities, max(step.ids, key=entry_order), step.server]
         args += [MAX_BYTES, int(SEEN_TTL * 1000), DONE_LENGTH]
