@@ -8,6 +8,7 @@ from typing import Any, Self, TypeAlias
 
 from codec.entry import Chunk
 from tests.seals import SEAL
+from worker.model.causes import DoneOutcome
 from worker.model.done_event import DoneEvent
 from worker.model.ids import EntryId, StreamIdentity
 from worker.model.seal import Seal
@@ -44,6 +45,8 @@ class Desk:
     leases: Leases
     lease: Lease
     identity: StreamIdentity
+    server: str = ""
+    """The one that answered the last done step, if it was not the expected one."""
 
     @classmethod
     async def open(cls, client: Client, keys: Keys, worker: str) -> Self:
@@ -64,11 +67,13 @@ class Desk:
         upload: str = UPLOAD,
         server: str | None = None,
         told: str = EVENT.object,
-    ) -> str:
+    ) -> DoneOutcome:
         """The done step of a batch; its event tells of the object `told`."""
         expected = self.identity.server if server is None else server
         event = replace(EVENT, object=told)
-        return await self.entries.done(DoneStep(0, seal, ids or seal.all_ids, upload, identities, event, expected))
+        step = DoneStep(0, seal, ids or seal.all_ids, upload, identities, event, expected)
+        outcome, self.server = await self.entries.done(step)
+        return outcome
 
     async def push(self, count: int, *, pcm: bytes = b"\0\0") -> list[str]:
         """Append so many chunks."""

@@ -22,6 +22,7 @@ from worker.delivery.delivery import Delivery
 from worker.delivery.loss_account import LossAccount
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
+from worker.model.causes import DeadLetterKind, RewindCause
 from worker.model.ids import START, Conversation, EntryId, entry_ms
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import Entries, Entry, ReadRequest, size_of
@@ -30,7 +31,7 @@ from worker.stream.leases import Lease
 FIRST_REST, LONGEST_REST = 1.0, 30.0
 """Seconds before a batch that failed is tried again, doubling. There is no other limit: its audio is in Redis."""
 
-EXPECTED_REWINDS = frozenset({"handover", "recovered"})
+EXPECTED_REWINDS = frozenset({RewindCause.HANDOVER, RewindCause.RECOVERED})
 """Causes that are no trouble: every roll-out hands over everything."""
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class Partition:
         self.batcher = batcher
         self.cursor: EntryId = START
         self.caught_up = False
-        self.rewind_cause: str | None = "new"
+        self.rewind_cause: RewindCause | None = RewindCause.NEW
         self.read_size = ReadSize()
         self.losses = LossAccount(lease.partition, metrics)
         self.in_flight: dict[EntryId, ClosedBatch] = {}
@@ -96,7 +97,7 @@ class Partition:
         self.cursor, self.caught_up, self.rewind_cause = START, False, None
         self._log.debug("partition.taken", seals=len(waiting), survivors=len(found.survivors))
 
-    def rewind(self, cause: str) -> None:
+    def rewind(self, cause: RewindCause) -> None:
         """Something is not as we believed: take over again before anything else is read or sealed."""
         if self.rewind_cause is None:
             self._metrics.rewinds.labels(cause).inc()
@@ -107,7 +108,7 @@ class Partition:
     def abandon(self) -> None:
         """The partition is no longer ours: forget it; what is on its way may end by itself."""
         self.lease.lost = True
-        self.rewind_cause = "abandoned"
+        self.rewind_cause = RewindCause.ABANDONED
         self.batcher.drop()
         self._recoveries.stop()
 
@@ -141,7 +142,7 @@ class Partition:
         try:
             await self._quarantine.hold(suspects, partial(self._route_one, page, items, on_their_way))
         except StreamError:
-            self.rewind("suspect")
+            self.rewind(RewindCause.SUSPECT)
             raise
         tried = {item.conversation for item in suspects}
         others = {entry: whose for entry, whose in on_their_way.items() if whose not in tried}
@@ -156,7 +157,7 @@ class Partition:
     async def settle(self) -> None:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
         if self.rewind_cause is None and self._recoveries.finished():
-            self.rewind("recovered")
+            self.rewind(RewindCause.RECOVERED)
         if self.rewind_cause is None:
             await self._quarantine.settle(self.cursor)
             await self._settle_duplicates()
@@ -321,7 +322,7 @@ class Partition:
         except Exception as error:  # noqa: BLE001 -- whatever it is, it must not stop the other conversations
             await self._rest_after(error, closed)
             self.losses.expect(closed.seal.all_ids)
-            self.rewind("failed")
+            self.rewind(RewindCause.FAILED)
         else:
             self._failures.pop(closed.seal.id, None)
             if not stored.complete:
@@ -330,7 +331,7 @@ class Partition:
                 self.losses.stored_beside(stored.covered)
                 if stored.orphan is not None:
                     self.losses.orphaned(stored.orphan)
-                self.rewind("part")
+                self.rewind(RewindCause.PART)
         finally:
             del self.in_flight[closed.seal.id]
             closed.encoder.release()
@@ -374,20 +375,20 @@ class Partition:
         if self.batcher.knows(await self._entries.deletions(self.lease.partition, set(duplicates.values()))):
             self.batcher.confirm_duplicates()
         else:
-            self.rewind("deleted")
+            self.rewind(RewindCause.DELETED)
 
     async def _remove_refuse(self) -> None:
         """Take out of Redis what holds no audio to store: bad entries with their reasons, and void ones."""
         if self.batcher.bad:
-            await self._dead_letter(self.batcher.bad, "invalid")
+            await self._dead_letter(self.batcher.bad, DeadLetterKind.INVALID)
             self.batcher.bad = {}
         if self.batcher.void:
             if await self._entries.discard(self.lease, self.batcher.void):
                 self.batcher.void = []
             else:
-                self.rewind("redis_changed")
+                self.rewind(RewindCause.REDIS_CHANGED)
 
-    async def _dead_letter(self, reasons: dict[EntryId, str], kind: str) -> None:
+    async def _dead_letter(self, reasons: dict[EntryId, str], kind: DeadLetterKind) -> None:
         buried = await self._entries.dead_letter(self.lease, reasons)
         self._metrics.dead_letters.labels(kind).inc(buried)
         self._log.warning("entries.dead_lettered", kind=kind, entries=buried, reason=next(iter(reasons.values())))

@@ -9,6 +9,7 @@ import structlog
 
 from worker.batching.batcher import Batcher
 from worker.batching.resumed_batch import ParsedEntry, grouped
+from worker.model.causes import DeadLetterKind
 from worker.model.ids import Conversation, EntryId, entry_order
 from worker.stream.entries import Entries
 from worker.stream.leases import Lease
@@ -16,7 +17,7 @@ from worker.stream.leases import Lease
 QUARANTINE_AFTER = 3
 """Owners that died while they processed a conversation, in a row, before its entries go to the dead letters."""
 
-DeadLetter = Callable[[dict[EntryId, str], str], Awaitable[None]]
+DeadLetter = Callable[[dict[EntryId, str], DeadLetterKind], Awaitable[None]]
 """Moves entries to the dead letters: each with its reason, and the kind of all."""
 
 Route = Callable[[Conversation, Collection[EntryId]], None]
@@ -96,4 +97,4 @@ class Quarantine:
                 self._batcher.drop_resumed(resumed)
         reason = f"poison: {deaths} workers in a row ended while they processed it"
         self._log.error("batch.quarantined", conversation=str(conversation), entries=len(entries), deaths=deaths)
-        await self._dead_letter(dict.fromkeys(entries, reason), "poison")
+        await self._dead_letter(dict.fromkeys(entries, reason), DeadLetterKind.POISON)

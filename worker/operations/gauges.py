@@ -66,7 +66,7 @@ class Monitor:
         self._metrics.memory_limit.set(self._budget.limit)
         states = self._metrics.batch_states
         states.labels("open").set(sum(len(partition.batcher.open) for partition in partitions))
-        states.labels("ready").set(sum(len(partition.batcher.resuming()) for partition in partitions))
+        states.labels("sealed").set(sum(len(partition.batcher.resuming()) for partition in partitions))
         states.labels("uploading").set(sum(len(partition.in_flight) for partition in partitions))
         now_ms, now = self._client.now_ms(), self._client.clock()
         ages = [partition.oldest_age(now_ms, now) for partition in partitions]

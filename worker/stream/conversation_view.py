@@ -10,6 +10,7 @@ from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES, Chu
 from codec.errors import BadEntry
 from codec.sessions import session_name
 from worker.errors import StreamError
+from worker.model.causes import StreamCause
 from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client
@@ -111,7 +112,7 @@ async def deletion(client: Client, keys: Keys, partition: int, conversation: Con
         return max(positions, key=entry_order, default=None)
     except ValueError as error:
         raise StreamError(
-            f"{keys.deleted(partition)} holds no position of a stream: {error}", cause="refused"
+            f"{keys.deleted(partition)} holds no position of a stream: {error}", cause=StreamCause.REFUSED
         ) from error
 
 
