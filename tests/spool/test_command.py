@@ -115,7 +115,7 @@ def test_without_a_directory_the_setting_is_named(name: str, settings: Callable[
 def test_status_counts_what_waits(chosen: Settings) -> None:
     shown = command(chosen, "status").stdout
     assert "in the spool" in shown
-    assert "blobs that wait for the store 2" in shown
+    assert "spooled 2, uploading 0" in shown
     assert json.loads(command(chosen, "status", "--json").stdout)["spool"]["blobs"]["spooled"] == 2
 
 

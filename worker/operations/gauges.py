@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import suppress
 
 from worker.batching.memory import MemoryBudget
 from worker.consuming.consumer import Consumer
+from worker.consuming.partition import Partition
 from worker.errors import LeaseLost, StreamError
+from worker.model.states import HELD_STATES, BatchState
 from worker.runtime.metrics import Metrics
 from worker.stores.monitored import StoreHealth
 from worker.stream.client import Client
@@ -64,10 +67,9 @@ class Monitor:
         partitions = self._consumer.partitions.values()
         self._metrics.memory.set(self._budget.used)
         self._metrics.memory_limit.set(self._budget.limit)
-        states = self._metrics.batch_states
-        states.labels("open").set(sum(len(partition.batcher.open) for partition in partitions))
-        states.labels("sealed").set(sum(len(partition.batcher.resuming()) for partition in partitions))
-        states.labels("uploading").set(sum(len(partition.in_flight) for partition in partitions))
+        counts = sum(map(_states, [*partitions, *self._consumer.abandoned]), Counter[BatchState]())
+        for state in HELD_STATES:
+            self._metrics.batch_states.labels(state).set(counts[state])
         now_ms, now = self._client.now_ms(), self._client.clock()
         ages = [partition.oldest_age(now_ms, now) for partition in partitions]
         self._metrics.oldest_unstored.set(max(ages, default=0.0))
@@ -94,3 +96,12 @@ class Monitor:
                 self._accounted[partition.number] = now
                 with suppress(LeaseLost):
                     await partition.count_unread_losses()
+
+
+def _states(partition: Partition) -> Counter[BatchState]:
+    """How many of a partition's batches are in which state."""
+    batcher = partition.batcher
+    counts = Counter(closed.state for closed in partition.in_flight.values())
+    counts[BatchState.OPEN] += len(batcher.open) + len(batcher.closing)
+    counts[BatchState.SEALED] += len(batcher.resuming()) + len(batcher.completed)
+    return counts
