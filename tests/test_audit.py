@@ -21,13 +21,14 @@ from tests.harness import Rig
 from tests.letters import cemetery_of
 from worker.archive.audit import AuditReport, Evidence, audit_conversation
 from worker.archive.blobs.listing import Blob
+from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stores.base import BlobInfo
 from worker.stream import conversation_view as facts_of_entries
 from worker.stream.client import Call, Client, connect
-from worker.stream.conversation_view import Announced, ChunkFacts, HeldChunk
+from worker.stream.conversation_view import ChunkFacts, HeldChunk
 from worker.stream.dead_letters import DeadLetter
 from worker.stream.reply_limit import at_most
 
@@ -168,18 +169,22 @@ def test_numbers_that_are_only_counted_prove_nothing() -> None:
     assert list(report.problems()) == ["not provable: of 1 blobs, 1 don't tell which seq they hold"]
 
 
+def event_of(name: str, stream: str | None = None, digest: str | None = None) -> DoneEvent:
+    return DoneEvent("u", "c", name, first_entry="1-0", stream=stream, chunks_digest=digest)
+
+
 def test_blob_that_got_another_name_is_not_absent() -> None:
     stored = blob(0, "0-4", entry="1-0", more={"stream": "5d" * 16, "chunks-digest": "0b" * 16})
-    renamed = Announced("chunks/u/c/0.001.opus", "1-0", "5d" * 16, "0b" * 16)
-    of_an_older_version = Announced("chunks/u/c/0.002.opus", "1-0")
-    other = Announced("chunks/u/c/5.000.opus", "1-0", "1c" * 16, "0b" * 16)
+    renamed = event_of("chunks/u/c/0.001.opus", "5d" * 16, "0b" * 16)
+    of_an_older_version = event_of("chunks/u/c/0.002.opus")
+    other = event_of("chunks/u/c/5.000.opus", "1c" * 16, "0b" * 16)
 
     assert Evidence([stored], announced=[renamed, of_an_older_version, other]).absent == [other.object]
 
 
 def test_renamed_blob_that_nobody_authenticates_does_not_stand_for_an_announced_one() -> None:
     proven, forged = holding(b"the one."), holding(b"the one.", secret="somebody else's secret of 32 bytes")
-    event = Announced("chunks/u/c/0.001.opus", "1-0", proven["stream"], proven["chunks-digest"])
+    event = event_of("chunks/u/c/0.001.opus", proven["stream"], proven["chunks-digest"])
 
     def absent(more: Mapping[str, str], *secrets: str) -> list[str]:
         return Evidence([blob(0, "0-0", chunks=1, more=more)], announced=[event], secrets=secrets).absent

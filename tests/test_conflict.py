@@ -11,7 +11,8 @@ from codec.entry import Chunk
 from codec.manifest import MAX_LISTED, Manifest
 from tests.conftest import TEST_SECRET
 from tests.seals import SEAL
-from worker.delivery.conflict import Judgement, Verdict, judge
+from worker.delivery.conflict import Judgement, judge
+from worker.model.causes import Verdict
 from worker.model.ids import EntryId, entry_order
 from worker.stores.base import BlobInfo
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.clock import Clock
 from tests.harness import Running
+from worker.model.causes import StoreCause
 from worker.operations.health import STORE_PATIENCE_SECONDS, WEDGED_SECONDS, WorkerHealth
 from worker.settings import Settings
 
@@ -64,7 +65,7 @@ def test_store_that_refuses_for_long_makes_it_unready_and_needs_no_restart(
 ) -> None:
     store = running.health._store
     assert store is not None
-    store.failing_since, store.cause = clock.now, "permission"
+    store.failing_since, store.cause = clock.now, StoreCause.PERMISSION
     assert health.ready() == []
     clock.now += STORE_PATIENCE_SECONDS + 1
     assert health.live() == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
 import subprocess
 import sys
+import textwrap
 import wave
 from typing import TYPE_CHECKING
 
@@ -33,7 +35,8 @@ from tests.readme import (
 )
 from tests.speech import speech
 from worker.delivery.recovery import TRIGGER_UNKNOWN
-from worker.model.states import Trigger
+from worker.model import states
+from worker.model.states import BatchState, Trigger
 from worker.runtime.metrics import Metrics
 from worker.settings import Settings
 
@@ -131,6 +134,16 @@ def test_the_contract_names_all_fields_of_entries() -> None:
 def test_the_contract_names_all_triggers() -> None:
     triggers = set(Trigger) | {TRIGGER_UNKNOWN}
     assert triggers <= set(cells(CONTRACT.read_text(), "## Done events"))
+
+
+def test_the_architecture_draws_the_states_of_a_batch_as_the_code_does() -> None:
+    text = ARCHITECTURE.read_text()
+    drawing, _, table = inspect.cleandoc(states.__doc__ or "").partition("| state")
+    drawn = textwrap.dedent(drawing[drawing.index("\n") :]).strip("\n").rstrip()
+    assert f"```text\n{drawn}\n```" in text
+    in_the_code = list(re.findall(r"^ *\| +([a-z]+) +\|", table, re.MULTILINE))
+    told = cells(text, "## The states of a batch")
+    assert told[: len(BatchState)] == in_the_code == list(BatchState)
 
 
 def test_the_contract_names_all_metadata() -> None:

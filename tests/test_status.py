@@ -74,7 +74,7 @@ async def test_every_entry_is_counted_where_it_is(cemetery: Cemetery) -> None:
 
     view = (await look(cemetery)).partitions[0]
 
-    assert (view.entries, view.unread, view.open_entries, view.sealed_entries, view.sealed) == (5, 2, 1, 2, 1)
+    assert (view.entries, view.states, view.sealed_batches) == (5, {"unread": 2, "open": 1, "sealed": 2}, 1)
     assert (view.owner, view.generation, view.dead, view.stored) == ("anna", 2, 1, 0)
     assert 0 < view.lease_left_ms <= 30_000
     assert view.oldest == (await cemetery.ids())[0]
@@ -131,7 +131,7 @@ async def test_seal_of_another_version_does_not_hide_the_rest(cemetery: Cemetery
 
     view = (await look(cemetery)).partitions[0]
 
-    assert (view.sealed, view.sealed_entries) == (2, 2)
+    assert (view.sealed_batches, view.sealed_entries) == (2, 2)
 
 
 async def test_full_redis_can_be_looked_at(own_redis: Callable[..., RedisServer], settings: MakeSettings) -> None:
@@ -170,7 +170,7 @@ async def test_recorded_number_of_partitions_wins_over_the_setting(cemetery: Cem
 NOW = 10_000_000
 IDLE = PartitionView(0, "anna", 9000, 1, 0, 0, None, 0, 0, 0, 0, 7, 5)
 WAITING = replace(IDLE, entries=3, oldest=f"{NOW - 5000}-0")
-LATE = replace(IDLE, entries=3, oldest=f"{NOW - 121_000}-0", sealed=2)
+LATE = replace(IDLE, entries=3, oldest=f"{NOW - 121_000}-0", sealed_batches=2)
 SERVER = ServerView("7.0.15", "master", 10, 100, "noeviction", "on", 0)
 ANNA = WorkerView("anna", "r1", 0, 9000)
 REFUSED = WorkerView("berta", "r1", 0, 9000, trouble="the store refuses (permission) for 31 s")
@@ -197,7 +197,7 @@ def test_nothing_is_said_of_a_healthy_system() -> None:
         (replace(HEALTHY, refusals=("Redis: WRONGTYPE",)), "danger", "can't be read: Redis: WRONGTYPE"),
         (replace(HEALTHY, workers=(), partitions=(IDLE,)), "warning", "no worker is alive"),
         (replace(HEALTHY, partitions=(replace(WAITING, owner=None),)), "warning", "without an owner: 1"),
-        (replace(HEALTHY, partitions=(LATE,)), "danger", "waited 121 s and is not stored; batches on their way: 2"),
+        (replace(HEALTHY, partitions=(LATE,)), "danger", "waited 121 s and is not stored; sealed batches: 2"),
         (replace(HEALTHY, partitions=(replace(IDLE, dead=4),)), "warning", "could not be processed: 4"),
     ],
 )
@@ -245,7 +245,7 @@ def test_page_begins_with_what_matters(busy: Settings) -> None:
 
     assert result.exit_code == 0
     assert result.stdout.startswith(("danger:", "warning:"))
-    for told in ("entries 5, memory", "unread 2, in open batches 1, in sealed batches 2 (batches: 1)", "owned 1"):
+    for told in ("entries 5, memory", "unread 2, open 1, sealed 2 (batches: 1)", "owned 1"):
         assert told in result.stdout
     assert library().version in result.stdout
     for remaining in ("expires in", "lease left"):  # a bare "heartbeat 14.3 s" would look like a silent worker
@@ -265,6 +265,8 @@ def test_json_has_all_that_the_page_tells_and_more(busy: Settings) -> None:
 
     assert facts["totals"] | {"bytes": 0, "oldest_age_ms": 0} == {
         "entries": 5,
+        "states": {"unread": 2, "open": 1, "sealed": 2},
+        "sealed_batches": 1,
         "bytes": 0,
         "oldest_age_ms": 0,
         "dead": 1,

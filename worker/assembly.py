@@ -8,6 +8,7 @@ from pathlib import Path
 from worker.delivery.recovery import Recovery
 from worker.delivery.sink import BlobSink, StoreSink
 from worker.errors import SettingsError, SpoolRefused
+from worker.model.causes import SpoolCause
 from worker.runtime.metrics import Metrics
 from worker.settings import Settings
 from worker.spool.drainer import Drainer, Pace
@@ -63,7 +64,7 @@ class Spooling:
             await self.spool.open()
         except SpoolRefused as error:
             wrong = (FileNotFoundError, NotADirectoryError, FileExistsError)  # the last if it is a file itself
-            if error.cause == "permission" or isinstance(error.__cause__, wrong):
+            if error.cause is SpoolCause.PERMISSION or isinstance(error.__cause__, wrong):
                 raise SettingsError(f"{error}; name a directory that this user can write to") from error
 
     async def run(self) -> None:

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.model.causes import SpoolCause, StoreCause, StreamCause
+
 if TYPE_CHECKING:
     from codec.entry import Chunk, End
 
@@ -58,13 +60,9 @@ class NothingStored(WorkerError):
 
 
 class StreamError(WorkerError):
-    """Redis is unreachable or refused a command; what was asked for may or may not have happened.
+    """Redis is unreachable or refused a command; what was asked for may or may not have happened."""
 
-    `cause` is a short constant label: "connection", "readonly", "refused", "large" (the reply, which was given up) or,
-    of `LeaseLost`, "lease".
-    """
-
-    def __init__(self, message: str, cause: str = "connection") -> None:
+    def __init__(self, message: str, cause: StreamCause = StreamCause.CONNECTION) -> None:
         super().__init__(message)
         self.cause = cause
 
@@ -73,7 +71,7 @@ class LeaseLost(StreamError):
     """The partition's lease is no longer held with our token."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"{key} is held by another worker or has expired", cause="lease")
+        super().__init__(f"{key} is held by another worker or has expired", cause=StreamCause.LEASE)
         self.key = key
 
 
@@ -102,12 +100,11 @@ class NotSent(WorkerError):
 class StoreError(WorkerError):
     """The store is unreachable or refused a request.
 
-    `cause` is a short constant label for metrics and logs ("permission", "throttled", "timeout", "network", "corrupt",
-    "server", …), `status` the HTTP status if there was one, `retry_after` the seconds the store asked us to wait.
+    `status` is the HTTP status if there was one, `retry_after` the seconds that the store asked us to wait.
     """
 
     def __init__(
-        self, message: str, *, cause: str, status: int | None = None, retry_after: float | None = None
+        self, message: str, *, cause: StoreCause, status: int | None = None, retry_after: float | None = None
     ) -> None:
         super().__init__(message)
         self.cause = cause
@@ -119,7 +116,7 @@ class ObjectExists(StoreError):
     """A create-only write found the name taken."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} exists already", cause="exists", status=412)
+        super().__init__(f"{name} exists already", cause=StoreCause.EXISTS, status=412)
         self.name = name
 
 
@@ -127,24 +124,21 @@ class ObjectMissing(StoreError):
     """A read, copy or stat found no object of that name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} does not exist", cause="missing", status=404)
+        super().__init__(f"{name} does not exist", cause=StoreCause.MISSING, status=404)
         self.name = name
 
 
 class Outage(StoreError):
     """The store has refused everything for SPOOL_AFTER seconds; `cause` is that of the last refusal."""
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: StoreCause) -> None:
         super().__init__(f"the store has been refusing everything ({cause})", cause=cause)
 
 
 class SpoolRefused(WorkerError):
-    """The spool is full or its volume fails; nothing is lost, for the caller still has the blob.
+    """The spool is full or its volume fails; nothing is lost, for the caller still has the blob."""
 
-    `cause` is a short constant label ("full", "no_space", "permission", "timeout", "disk").
-    """
-
-    def __init__(self, message: str, cause: str) -> None:
+    def __init__(self, message: str, cause: SpoolCause) -> None:
         super().__init__(f"SPOOL_DIR: {message}")
         self.cause = cause
 

@@ -15,6 +15,8 @@ from tests.harness import Rig, eventually
 from tests.oracle import Talk
 from tests.redis_server import RedisServer
 from worker.archive import Archive, Deletion
+from worker.model.causes import DoneOutcome
+from worker.model.done_event import DoneEvent
 from worker.model.seal import Seal
 from worker.settings import Settings
 from worker.stores import open_store
@@ -206,10 +208,11 @@ async def test_an_upload_that_ends_after_all_others_is_told_to_remove_its_object
     seal = seal_of(entry, "doomed")
     entries = Entries(client, rig.keys, "a worker that was paused")
 
-    step = DoneStep(rig.partition("doomed"), seal, [entry], "0123456789abcdef", b"", {"a": "b"}, "a server")
-    assert await entries.done(step) == "gone"
+    event = DoneEvent("user", "doomed", seal.object)
+    step = DoneStep(rig.partition("doomed"), seal, [entry], "0123456789abcdef", b"", event, "a server")
+    assert await entries.done(step) == (DoneOutcome.GONE, "")
     await tombstones.record_deletion("user", "doomed")
-    assert await entries.done(step) == "deleted"
+    assert await entries.done(step) == (DoneOutcome.DELETED, "")
 
 
 async def test_dead_letters_of_the_deleted_go_and_others_stay(rig: Rig, delete: Delete) -> None:

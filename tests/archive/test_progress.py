@@ -14,6 +14,7 @@ from tests.speech import speech
 from worker.archive import Archive
 from worker.cli import options
 from worker.errors import StoreError
+from worker.model.causes import StoreCause
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ async def test_total_is_shown_as_soon_as_it_is_known(shown: list[tuple[int, int]
 
 async def test_store_that_can_not_be_counted_ends_nothing(shown: list[tuple[int, int]]) -> None:
     async def failing() -> int:
-        raise StoreError("away", cause="network")
+        raise StoreError("away", cause=StoreCause.NETWORK)
 
     async with options.counted_progress("working", failing) as progress:
         await asyncio.sleep(0)

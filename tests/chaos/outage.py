@@ -97,4 +97,4 @@ async def emptied(spool: Path) -> None:
 
 
 def _waiting(spool: Path) -> bool:
-    return any(spool.rglob("*.ready")) or any(spool.rglob("*.uploading"))
+    return any(spool.rglob("*.spooled")) or any(spool.rglob("*.uploading"))

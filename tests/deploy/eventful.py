@@ -135,7 +135,7 @@ class Run:
         """Blobs go to the spool; then its volume is away for a while, too."""
         self.store.fail("insert.*", times=10_000)
         await self._seen("store_retries_total")
-        await self.prometheus.until('audio_batch_spool_blobs{state="ready"} > 0')
+        await self.prometheus.until('audio_batch_spool_blobs{state="spooled"} > 0')
         away = self.spool.with_name("away")
         self.spool.rename(away)
         await self._seen("spool_refusals_total")

@@ -10,6 +10,7 @@ import google_crc32c
 from tests.simulation.faults import Edge
 from tests.simulation.node import Node
 from worker.errors import ObjectExists, ObjectMissing, StoreError
+from worker.model.causes import StoreCause
 from worker.stores.base import BlobInfo
 
 
@@ -123,7 +124,7 @@ class ModelStore:
 
 
 def _error(fate: str) -> Exception:
-    return StoreError(f"the store: {fate}", cause="network")
+    return StoreError(f"the store: {fate}", cause=StoreCause.NETWORK)
 
 
 def _name(info: BlobInfo) -> str:

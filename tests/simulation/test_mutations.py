@@ -16,9 +16,10 @@ from tests.simulation.redis_scripts import SCRIPTS
 from tests.simulation.runner import play
 from tests.simulation.world import Run, World
 from worker.delivery import conflict, sink
-from worker.delivery.conflict import Judgement, Verdict
+from worker.delivery.conflict import Judgement
 from worker.delivery.recovery import Recoveries
 from worker.delivery.sink import Attempt
+from worker.model.causes import Verdict
 from worker.model.ids import EntryId, entry_order
 from worker.model.seal import Seal
 from worker.stores.base import BlobInfo

@@ -14,7 +14,7 @@ from codec.metadata import BlobMetadata
 from codec.names import object_name
 from tests.conftest import TEST_SECRET
 from worker.model.seal import Seal
-from worker.spool.names import SpoolOwner, State, parse_spool_name
+from worker.spool.names import FileState, SpoolOwner, parse_spool_name
 from worker.spool.record import Record, make_record, stem_of
 from worker.spool.volume import Volume
 
@@ -76,5 +76,5 @@ def states(directory: Path) -> list[str]:
     return [str(file.state) for file in listing.files]
 
 
-def in_state(directory: Path, state: State) -> list[Path]:
+def in_state(directory: Path, state: FileState) -> list[Path]:
     return [path for path in directory.iterdir() if (file := parse_spool_name(path.name)) and file.state is state]

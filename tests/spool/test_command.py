@@ -13,7 +13,7 @@ from tests.spool.blobs import in_state, record_of, seal_of, spool, states
 from worker.errors import SettingsError
 from worker.settings import Settings
 from worker.spool import summary
-from worker.spool.names import SpoolOwner, State
+from worker.spool.names import FileState, SpoolOwner
 from worker.spool.volume import Volume
 
 SEALS = [seal_of("1000-0", "2000-0"), seal_of("3000-0", conversation_id="other")]
@@ -33,7 +33,7 @@ def filled(chosen: Settings, directory: Path) -> Path:
 
 
 def damage(directory: Path) -> Path:
-    path = min(in_state(directory, State.READY))
+    path = min(in_state(directory, FileState.SPOOLED))
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -44,14 +44,14 @@ def damage(directory: Path) -> Path:
 def test_ls_names_the_objects_oldest_first(chosen: Settings) -> None:
     result = command(chosen, "spool", "ls")
     assert [line.split()[-1] for line in result.stdout.splitlines()] == [seal.object for seal in SEALS]
-    assert "1970-01-01 00:00:01  ready" in result.stdout
-    assert "ready 2" in result.stderr
+    assert "1970-01-01 00:00:01  spooled" in result.stdout
+    assert "spooled 2" in result.stderr
 
 
 @pytest.mark.usefixtures("filled")
 def test_ls_tells_programs_where_each_blob_belongs(chosen: Settings) -> None:
     first, _ = json.loads(command(chosen, "spool", "ls", "--json").stdout)
-    assert (first["object"], first["first_entry"], first["state"]) == (SEALS[0].object, "1000-0", "ready")
+    assert (first["object"], first["first_entry"], first["state"]) == (SEALS[0].object, "1000-0", "spooled")
     assert (first["store"], first["prefix"]) == (chosen.store_url, chosen.stream_prefix)
 
 
@@ -62,11 +62,11 @@ def test_verify_finds_what_is_damaged_and_changes_nothing(chosen: Settings, fill
     assert result.exit_code == 3
     report = json.loads(result.stdout)
     assert (report["intact"], [item["file"] for item in report["damaged"]]) == (1, [path.name])
-    assert states(filled) == ["ready", "ready"]
+    assert states(filled) == ["spooled", "spooled"]
 
 
 def test_verify_names_a_torn_file_whose_header_is_lost(chosen: Settings, filled: Path) -> None:
-    path = min(in_state(filled, State.READY))
+    path = min(in_state(filled, FileState.SPOOLED))
     path.write_bytes(b"")
     assert path.name in command(chosen, "spool", "verify").stdout
     assert path.name in command(chosen, "spool", "ls").stdout
@@ -90,7 +90,7 @@ def test_drain_leaves_blobs_in_the_spool_while_the_stores_volume_is_gone(
     result = command(chosen, "spool", "drain")
     assert isinstance(result.exception, SettingsError)
     assert "the volume may not be mounted" in str(result.exception)
-    assert states(filled) == ["ready"]
+    assert states(filled) == ["spooled"]
     assert list((tmp_path / "store").iterdir()) == []
 
 
@@ -115,8 +115,8 @@ def test_without_a_directory_the_setting_is_named(name: str, settings: Callable[
 def test_status_counts_what_waits(chosen: Settings) -> None:
     shown = command(chosen, "status").stdout
     assert "in the spool" in shown
-    assert "blobs that wait for the store 2" in shown
-    assert json.loads(command(chosen, "status", "--json").stdout)["spool"]["blobs"]["ready"] == 2
+    assert "spooled 2, uploading 0" in shown
+    assert json.loads(command(chosen, "status", "--json").stdout)["spool"]["blobs"]["spooled"] == 2
 
 
 def test_a_summary_of_nothing_is_empty(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from codec.entry import partition_of
 from tests.harness import Rig, eventually
@@ -17,9 +18,10 @@ from tests.redis_server import RedisServer
 from tests.spool.blobs import in_state, metadata_of, nonsense, record_of, seal_of, spool, states
 from worker.assembly import Spooling, monitored
 from worker.errors import StoreError, StreamError
+from worker.model.causes import StoreCause
 from worker.model.seal import Seal
 from worker.runtime.metrics import PREFIX, Metrics
-from worker.spool.names import SpoolFile, SpoolOwner, State
+from worker.spool.names import FileState, SpoolFile, SpoolOwner
 from worker.spool.record import Record
 from worker.spool.spool import THREADS
 from worker.spool.uploader import Uploader
@@ -163,12 +165,12 @@ async def test_a_renamed_blob_is_recognised_when_its_worker_died_before_it_remov
     assert states(directory) == []
 
 
-async def test_a_refusal_leaves_everything_ready(bench: Bench, rig: Rig, directory: Path) -> None:
+async def test_a_refusal_leaves_everything_spooled(bench: Bench, rig: Rig, directory: Path) -> None:
     rig.server.fail("insert.*", times=100)
     bench.add(*(bench.record(seal_of(f"{number}-0")) for number in range(1, 30)))
     with pytest.raises(StoreError):
         await bench.drainer.round()
-    assert states(directory) == ["ready"] * 29
+    assert states(directory) == ["spooled"] * 29
 
 
 async def test_one_blob_finds_out_whether_an_outage_is_over(bench: Bench, rig: Rig) -> None:
@@ -242,7 +244,7 @@ async def test_nothing_is_uploaded_while_redis_can_not_say_what_was_deleted(
         with pytest.raises(StreamError):
             await bench.drainer.round()
     assert rig.server.requests == []
-    assert states(directory) == ["ready"]
+    assert states(directory) == ["spooled"]
 
 
 async def test_two_workers_on_one_volume_upload_every_blob_once(rig: Rig, directory: Path) -> None:
@@ -265,7 +267,7 @@ async def test_the_claim_of_a_dead_worker_lapses_and_that_of_a_live_one_does_not
     long_ago = (directory / live.name).stat().st_mtime - bench.drainer.lease - 1
     os.utime(directory / dead.name, (long_ago, long_ago))
     await bench.drainer.round()
-    assert states(directory) == ["ready", "uploading"]
+    assert states(directory) == ["spooled", "uploading"]
     await bench.drainer.round()
     assert [blob.name.split("/")[2] for blob in rig.blobs()] == ["dead"]
 
@@ -279,11 +281,11 @@ async def test_a_long_upload_keeps_its_claim(bench: Bench, rig: Rig, directory: 
         claims = group.create_task(bench.drainer.keep_claims())
         upload = group.create_task(bench.drainer.round())
         await gate.reached()
-        (path,) = in_state(directory, State.UPLOADING)
+        (path,) = in_state(directory, FileState.UPLOADING)
         began = path.stat().st_mtime
         await eventually(lambda: path.stat().st_mtime > began + 2 * bench.drainer.lease)
         await other.drainer.round()
-        assert in_state(directory, State.UPLOADING) == [path]
+        assert in_state(directory, FileState.UPLOADING) == [path]
         gate.open()
         await upload
         claims.cancel()
@@ -312,7 +314,7 @@ async def test_a_worker_that_is_stopped_over_a_claim_gives_the_blob_back(
     with pytest.raises(asyncio.CancelledError):
         await draining
     await asyncio.to_thread(claimed.wait)
-    assert states(directory) == [State.READY]
+    assert states(directory) == [FileState.SPOOLED]
 
 
 async def test_a_worker_that_is_stopped_over_a_refusal_gives_the_blob_back(
@@ -325,7 +327,7 @@ async def test_a_worker_that_is_stopped_over_a_refusal_gives_the_blob_back(
         busy.extend(asyncio.create_task(bench.spooling.spool.run(goes_on.wait)) for _ in range(THREADS))
         await asyncio.wait(busy, timeout=0)
         refused.set()
-        raise StoreError("busy", cause="server")
+        raise StoreError("busy", cause=StoreCause.SERVER)
 
     busy: list[asyncio.Task[bool]] = []
     monkeypatch.setattr(Uploader, "upload", refuse_while_all_threads_are_busy)
@@ -336,7 +338,7 @@ async def test_a_worker_that_is_stopped_over_a_refusal_gives_the_blob_back(
     goes_on.set()
     with pytest.raises(asyncio.CancelledError):
         await draining
-    assert states(directory) == [State.READY]
+    assert states(directory) == [FileState.SPOOLED]
 
 
 async def test_a_worker_that_wakes_up_after_its_claim_had_lapsed_does_no_harm(
@@ -347,7 +349,7 @@ async def test_a_worker_that_wakes_up_after_its_claim_had_lapsed_does_no_harm(
     async with opened(rig, directory) as other, asyncio.TaskGroup() as group:
         group.create_task(bench.drainer.round())
         await gate.reached()
-        (path,) = in_state(directory, State.UPLOADING)
+        (path,) = in_state(directory, FileState.UPLOADING)
         os.utime(path, (1000, 1000))
         await other.drainer.round()
         second = group.create_task(other.drainer.round())
@@ -362,7 +364,7 @@ async def test_a_blob_that_is_stored_and_was_not_removed_goes_without_an_upload(
     bench: Bench, rig: Rig, directory: Path
 ) -> None:
     bench.add(bench.record())
-    (path,) = in_state(directory, State.READY)
+    (path,) = in_state(directory, FileState.SPOOLED)
     path.rename(path.with_suffix(".done"))
     await bench.drainer.round()
     assert states(directory) == []
@@ -371,7 +373,7 @@ async def test_a_blob_that_is_stored_and_was_not_removed_goes_without_an_upload(
 
 async def test_a_damaged_blob_is_kept_and_reported_and_stops_no_other(bench: Bench, rig: Rig, directory: Path) -> None:
     bench.add(bench.record(seal_of("1-0", conversation_id="bad")), bench.record(seal_of("2-0", conversation_id="good")))
-    path = next(path for path in in_state(directory, State.READY) if path.name.startswith("1-0"))
+    path = next(path for path in in_state(directory, FileState.SPOOLED) if path.name.startswith("1-0"))
     damaged = bytearray(path.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
@@ -390,7 +392,7 @@ async def test_blobs_of_another_store_or_prefix_are_left_to_their_workers(
     bench.add(*(record_of(SEAL, origin=origin) for origin in origins))
     await bench.drainer.round()
     assert rig.blobs() == []
-    assert states(directory) == ["ready", "ready"]
+    assert states(directory) == ["spooled", "spooled"]
 
 
 async def test_blobs_reach_a_store_of_files_too(rig: Rig, directory: Path, tmp_path: Path) -> None:
@@ -405,6 +407,18 @@ async def test_ages_and_sizes_are_told(bench: Bench, directory: Path) -> None:
     bench.client.sync_clock(61_000)
     bench.add(bench.record(seal_of("1000-0")))
     assert await bench.drainer.left() == 1
-    assert bench.count("spool_blobs", state="ready") == 1
-    assert bench.count("spool_bytes") == sum(path.stat().st_size for path in in_state(directory, State.READY))
+    assert bench.count("spool_blobs", state="spooled") == 1
+    assert bench.count("spool_bytes") == sum(path.stat().st_size for path in in_state(directory, FileState.SPOOLED))
     assert bench.count("spool_oldest_seconds") == pytest.approx(60, abs=5)
+
+
+async def test_files_that_are_not_the_spools_are_told_of_once(bench: Bench, directory: Path) -> None:
+    left_by_another_version = directory / "1-0_2-0_0_00000000_0000000000000000_5.ready"
+    left_by_another_version.write_bytes(b"audio")
+    with capture_logs() as logged:
+        for _ in range(2):
+            await bench.drainer.round()
+    assert [(entry["files"], entry["first"]) for entry in logged if entry["event"] == "spool.strangers"] == [
+        (1, left_by_another_version.name)
+    ]
+    assert left_by_another_version.read_bytes() == b"audio"

@@ -14,7 +14,7 @@ from tests.spool.blobs import states
 from tests.spool.processes import process
 from worker.spool import drainer
 
-RENAMES = {1: "open to ready", 2: "ready to uploading", 3: "uploading to done"}
+RENAMES = {1: "writing to spooled", 2: "spooled to uploading", 3: "uploading to done"}
 DEATHS = [("rename", number, moment) for number in RENAMES for moment in ("before", "after")]
 DEATHS += [("fsync", number, "after") for number in (1, 2, 3)] + [("unlink", 1, "before")]
 

@@ -15,7 +15,7 @@ from tests.oracle import Talk
 from tests.spool.blobs import in_state, seal_of, states
 from tests.spool.test_drainer import Bench, opened
 from worker.model.seal import Seal
-from worker.spool.names import SpoolFile, State
+from worker.spool.names import FileState, SpoolFile
 from worker.spool.record import stem_of
 
 
@@ -29,7 +29,7 @@ def left(bench: Bench, directory: Path, seal: Seal, *, cut: int = 0, age: float 
     """An open file without its last `cut` bytes, untouched since `age` seconds, by default since long ago."""
     record = bench.record(seal)
     content = record.to_bytes()
-    file = SpoolFile(stem_of(record.header, len(content)), State.OPEN, secrets.token_hex(8))
+    file = SpoolFile(stem_of(record.header, len(content)), FileState.WRITING, secrets.token_hex(8))
     path = directory / file.name
     path.write_bytes(content[: len(content) - cut])
     written = path.stat().st_mtime - (bench.drainer.lease + 1 if age is None else age)
@@ -62,7 +62,7 @@ async def test_a_torn_one_whose_audio_is_not_in_redis_is_kept_and_reported(
     path = left(bench, directory, seal_of("1000-0", "2000-0"), cut=cut)
     for _ in range(2):
         await bench.drainer.round()
-    assert in_state(directory, State.OPEN) == [path]
+    assert in_state(directory, FileState.WRITING) == [path]
     await bench.drainer.left()
     assert bench.count("spool_blobs", state="torn") == 1
     assert rig.blobs() == []
@@ -73,7 +73,7 @@ async def test_one_of_which_only_a_part_is_in_redis_is_kept(bench: Bench, rig: R
     path = left(bench, directory, seal_of("1-0", entries[-1]), cut=10)
     other = left(bench, directory, seal_of(entries[0], "99999999999999-0"), cut=10)
     await bench.drainer.round()
-    assert set(in_state(directory, State.OPEN)) == {path, other}
+    assert set(in_state(directory, FileState.WRITING)) == {path, other}
 
 
 async def test_a_whole_one_whose_audio_is_not_in_redis_is_uploaded(bench: Bench, rig: Rig, directory: Path) -> None:
@@ -88,4 +88,4 @@ async def test_one_that_is_being_written_is_left_alone(bench: Bench, rig: Rig, d
     entries = await rig.push(Talk("talk").say(0.5))
     path = left(bench, directory, seal_of(*entries), cut=10, age=1.0)
     await bench.drainer.round()
-    assert in_state(directory, State.OPEN) == [path]
+    assert in_state(directory, FileState.WRITING) == [path]

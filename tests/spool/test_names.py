@@ -4,23 +4,23 @@ import pytest
 
 from tests.spool.blobs import ORIGIN, record_of, seal_of
 from worker.model.ids import Conversation
-from worker.spool.names import SpoolFile, SpoolOwner, State, Stem, conversation_digest, parse_spool_name
+from worker.spool.names import FileState, SpoolFile, SpoolOwner, Stem, conversation_digest, parse_spool_name
 from worker.spool.record import stem_of
 
 LONG = "ü" * 128
 
 
-@pytest.mark.parametrize("state", State)
-def test_a_file_is_named_and_read_back(state: State) -> None:
+@pytest.mark.parametrize("state", FileState)
+def test_a_file_is_named_and_read_back(state: FileState) -> None:
     stem = stem_of(record_of(seal_of("12-0", "30-7")).header, 99)
-    file = SpoolFile(stem, state, "0a1b" if state is State.OPEN else "")
+    file = SpoolFile(stem, state, "0a1b" if state is FileState.WRITING else "")
     assert parse_spool_name(file.name) == file
 
 
 def test_ids_of_any_length_fit_into_a_file_name() -> None:
     seal = seal_of("1" * 19 + "-0", "9" * 19 + "-" + "9" * 19, conversation_id=LONG, uid=LONG)
     stem = stem_of(record_of(seal, partition=4095).header, 10**11)
-    assert len(SpoolFile(stem, State.UPLOADING).name) < 255
+    assert len(SpoolFile(stem, FileState.UPLOADING).name) < 255
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,9 @@ def test_ids_of_any_length_fit_into_a_file_name() -> None:
     [
         "",
         "lost+found",
-        "x.ready",
+        "x.spooled",
         "1-0_2-0_0_00000000_0000000000000000_5.torn",
+        "1-0_2-0_0_00000000_0000000000000000_5.ready",
         ".clock",
         ".nfs0000000100000001",
     ],
@@ -38,10 +39,10 @@ def test_other_files_are_none_of_the_spool(name: str) -> None:
     assert parse_spool_name(name) is None
 
 
-def test_only_open_files_have_a_token() -> None:
+def test_only_files_that_are_being_written_have_a_token() -> None:
     stem = Stem("1-0", "2-0", 0, "0" * 8, "0" * 16, 5)
-    assert parse_spool_name(f"{stem}.open") is None
-    assert parse_spool_name(f"{stem}.abcd.ready") is None
+    assert parse_spool_name(f"{stem}.writing") is None
+    assert parse_spool_name(f"{stem}.abcd.spooled") is None
 
 
 def test_conversations_users_and_origins_are_told_apart() -> None:
@@ -52,5 +53,7 @@ def test_conversations_users_and_origins_are_told_apart() -> None:
 
 
 def test_ids_sort_as_numbers() -> None:
-    early, late = (SpoolFile(stem_of(record_of(seal_of(entry)).header, 1), State.READY) for entry in ("9-10", "10-9"))
+    early, late = (
+        SpoolFile(stem_of(record_of(seal_of(entry)).header, 1), FileState.SPOOLED) for entry in ("9-10", "10-9")
+    )
     assert early.order < late.order

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.spool.blobs import in_state, nonsense, record_of, seal_of, spool, states
-from worker.spool.names import SpoolFile, State
+from worker.spool.names import FileState, SpoolFile
 from worker.spool.record import read_record, stem_of
 from worker.spool.volume import Volume
 
@@ -41,7 +41,7 @@ def life(volume: Volume, reached: list[str]) -> None:
     """A blob's whole life, with what Redis and the store know of it."""
     volume.write(STEM, CONTENT)
     reached.append("done in Redis")
-    claim = volume.claim(SpoolFile(STEM, State.READY))
+    claim = volume.claim(SpoolFile(STEM, FileState.SPOOLED))
     assert claim is not None
     assert read_record(volume.read(claim), STEM) == RECORD
     reached.append("stored")
@@ -80,7 +80,9 @@ def test_killed_at_any_step_the_blob_is_somewhere(
         die_at(patched, number, after=after)
         with suppress(Killed):
             life(Volume(directory), reached)
-    complete = [file for file in Volume(directory).scan().files if file.state in (State.READY, State.UPLOADING)]
+    complete = [
+        file for file in Volume(directory).scan().files if file.state in (FileState.SPOOLED, FileState.UPLOADING)
+    ]
     for file in complete:
         assert read_record(Volume(directory).read(file), STEM) == RECORD
     if "done in Redis" in reached and "stored" not in reached:
@@ -156,7 +158,7 @@ def test_losing_a_race_is_no_error(volume: Volume, directory: Path) -> None:
 
 def test_the_same_blob_twice_is_there_once(volume: Volume, directory: Path) -> None:
     spool(volume, RECORD, RECORD)
-    assert states(directory) == ["ready"]
+    assert states(directory) == ["spooled"]
 
 
 def test_the_oldest_audio_comes_first(volume: Volume) -> None:
@@ -167,7 +169,7 @@ def test_the_oldest_audio_comes_first(volume: Volume) -> None:
 
 def test_others_can_not_read_it(volume: Volume, directory: Path) -> None:
     spool(volume, RECORD)
-    (path,) = in_state(directory, State.READY)
+    (path,) = in_state(directory, FileState.SPOOLED)
     assert path.stat().st_mode & 0o077 == 0
 
 

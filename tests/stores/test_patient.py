@@ -13,6 +13,7 @@ from tests.clock import Clock
 from tests.gcs_server import GcsServer
 from tests.harness import eventually
 from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
+from worker.model.causes import StoreCause
 from worker.runtime.metrics import PREFIX, Metrics
 from worker.runtime.tasks import end
 from worker.stores import retrying
@@ -126,7 +127,7 @@ async def test_a_deletion_is_never_given_up(watched: MonitoredStore, gcs_server:
 
 
 async def test_waiting_as_long_as_the_store_asks_does_not_delay_the_spool(watched: MonitoredStore) -> None:
-    asked = StoreError("slow down", cause="throttled", retry_after=3600.0)
+    asked = StoreError("slow down", cause=StoreCause.THROTTLED, retry_after=3600.0)
     assert RetryingStore(watched)._wait_for(asked) == 3600.0
     assert RetryingStore(watched, PATIENCE)._wait_for(asked) == retrying.LONGEST_WAIT
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from worker.errors import StoreError
+from worker.model.causes import StoreCause
 from worker.stores.base import Store
 from worker.stores.gcs import GcsStore
 from worker.stores.tombstones import FOLDER, SPARE, find_tombstones, record_tombstone, tombstone_name
@@ -67,7 +68,7 @@ async def test_a_deletion_that_was_interrupted_loses_nothing_of_former_ones(
 
     async def dying(created: str, data: bytes, metadata: Mapping[str, str]) -> None:
         if created == name:
-            raise StoreError("the process ends here", cause="network")
+            raise StoreError("the process ends here", cause=StoreCause.NETWORK)
         await create(created, data, metadata)
 
     with monkeypatch.context() as patch:

@@ -8,6 +8,8 @@ from typing import Any, Self, TypeAlias
 
 from codec.entry import Chunk
 from tests.seals import SEAL
+from worker.model.causes import DoneOutcome
+from worker.model.done_event import DoneEvent
 from worker.model.ids import EntryId, StreamIdentity
 from worker.model.seal import Seal
 from worker.stream.client import Client
@@ -25,7 +27,7 @@ TTL = 60.0
 
 UPLOAD = "0123456789abcdef"
 
-EVENT = {"object": "chunks/u/c/1000.000.opus.enc", "bytes": "7"}
+EVENT = DoneEvent("u", "c", "chunks/u/c/1000.000.opus.enc", bytes=7)
 """What a done step tells backends."""
 
 
@@ -43,6 +45,8 @@ class Desk:
     leases: Leases
     lease: Lease
     identity: StreamIdentity
+    server: str = ""
+    """The one that answered the last done step, if it was not the expected one."""
 
     @classmethod
     async def open(cls, client: Client, keys: Keys, worker: str) -> Self:
@@ -62,12 +66,14 @@ class Desk:
         ids: Sequence[EntryId] = (),
         upload: str = UPLOAD,
         server: str | None = None,
-        told: str = EVENT["object"],
-    ) -> str:
+        told: str = EVENT.object,
+    ) -> DoneOutcome:
         """The done step of a batch; its event tells of the object `told`."""
         expected = self.identity.server if server is None else server
-        event = {**EVENT, "object": told}
-        return await self.entries.done(DoneStep(0, seal, ids or seal.all_ids, upload, identities, event, expected))
+        event = replace(EVENT, object=told)
+        step = DoneStep(0, seal, ids or seal.all_ids, upload, identities, event, expected)
+        outcome, self.server = await self.entries.done(step)
+        return outcome
 
     async def push(self, count: int, *, pcm: bytes = b"\0\0") -> list[str]:
         """Append so many chunks."""

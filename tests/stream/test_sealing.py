@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.stream.desk import Desk, Raw, sealed
+from worker.model.causes import RewindCause
 from worker.stream.entries import Refused
 from worker.stream.keys import GROUP
 
@@ -19,7 +20,7 @@ async def test_seal_is_set_once_and_may_be_repeated(desk: Desk, raw: Raw) -> Non
 async def test_seal_of_another_composition_is_refused(desk: Desk) -> None:
     ids = await desk.accepted(3)
     await desk.entries.seal(desk.lease, [sealed(ids[:2])])
-    assert await desk.entries.seal(desk.lease, [sealed(ids)]) == [Refused("other", [])]
+    assert await desk.entries.seal(desk.lease, [sealed(ids)]) == [Refused(RewindCause.OTHER, [])]
     assert await desk.entries.seals(0) == [sealed(ids[:2])]
 
 
@@ -27,7 +28,7 @@ async def test_seal_is_refused_while_somebody_else_has_pending_entries(desk: Des
     ids = await desk.accepted(1)
     await desk.push(1)
     await raw.xreadgroup(GROUP, "paused", {desk.keys.stream(0): ">"})
-    assert await desk.entries.seal(desk.lease, [sealed(ids)]) == [Refused("foreign", [])]
+    assert await desk.entries.seal(desk.lease, [sealed(ids)]) == [Refused(RewindCause.FOREIGN, [])]
 
 
 @pytest.mark.parametrize("tombstone", ["u/", "u/c"])
@@ -41,13 +42,13 @@ async def test_seal_is_refused_when_its_audio_was_deleted_after_it_was_pushed(
     await raw.hset(desk.keys.deleted(0), tombstone, pushed - 1)
     assert await desk.entries.seal(desk.lease, [sealed(ids)]) == [None]
     await raw.hset(desk.keys.deleted(0), tombstone, pushed)
-    assert await desk.entries.seal(desk.lease, [sealed(ids)]) == [Refused("deleted", [])]
+    assert await desk.entries.seal(desk.lease, [sealed(ids)]) == [Refused(RewindCause.DELETED, [])]
 
 
 async def test_seal_over_vanished_entries_is_refused_and_names_them(desk: Desk, raw: Raw) -> None:
     ids = await desk.accepted(3)
     await raw.xdel(desk.keys.stream(0), ids[1])
-    assert await desk.entries.seal(desk.lease, [sealed(ids[:2], ids[2])]) == [Refused("vanished", [ids[1]])]
+    assert await desk.entries.seal(desk.lease, [sealed(ids[:2], ids[2])]) == [Refused(RewindCause.VANISHED, [ids[1]])]
     assert await desk.entries.seals(0) == []
 
 
@@ -55,6 +56,6 @@ async def test_one_refusal_does_not_keep_other_batches_from_being_sealed(desk: D
     ids = await desk.accepted(2)
     await raw.xdel(desk.keys.stream(0), ids[0])
     assert await desk.entries.seal(desk.lease, [sealed(ids[:1]), sealed(ids[1:])]) == [
-        Refused("vanished", [ids[0]]),
+        Refused(RewindCause.VANISHED, [ids[0]]),
         None,
     ]

@@ -22,10 +22,11 @@ from worker.archive.blobs.alternatives import AudioAlternatives, group_alternati
 from worker.archive.blobs.listing import Blob, list_blobs
 from worker.archive.blobs.provenance import COPIED
 from worker.archive.upkeep.continuity import Discontinuity, Interval, discontinuities_in
+from worker.model.done_event import DoneEvent
 from worker.model.ids import START, Conversation, EntryId
 from worker.stores.base import Store
 from worker.stream.client import Client
-from worker.stream.conversation_view import Announced, ChunkFacts, HeldChunk, announcements, deletion, held_chunks
+from worker.stream.conversation_view import ChunkFacts, HeldChunk, announcements, deletion, held_chunks
 from worker.stream.dead_letters import DeadLetter, DeadLetters
 from worker.stream.keys import Keys
 
@@ -42,7 +43,7 @@ class Evidence:
     held: Sequence[HeldChunk] = ()
     letters: Sequence[DeadLetter] = ()
     deleted: EntryId | None = None
-    announced: Sequence[Announced] = ()
+    announced: Sequence[DoneEvent] = ()
     secrets: Sequence[str] = ()
 
     @property
@@ -55,7 +56,7 @@ class Evidence:
             event.object
             for event in self.announced
             if event.object not in names
-            and (event.stream, event.chunks_digest) not in held
+            and (event.stream or "", event.chunks_digest or "") not in held
             and (event.stream or event.first_entry not in entries)  # events of older versions tell no more
         ]
 

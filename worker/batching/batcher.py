@@ -15,6 +15,7 @@ from worker.batching.closed_batch import ClosedBatch
 from worker.batching.decisions import Decisions
 from worker.batching.encoder import BatchEncoder, EncoderPool
 from worker.batching.resumed_batch import ParsedEntry, ResumedBatch
+from worker.model.causes import GapHandling
 from worker.model.ids import Conversation, EntryId, StreamIdentity, entry_ms, entry_order
 from worker.model.recent_chunks import RecentChunks
 from worker.model.seal import Seal
@@ -330,12 +331,12 @@ class Batcher:
 
     def _count_silence(self, samples: int, sample_rate: int) -> None:
         if samples:
-            self._metrics.gaps.labels("silence").inc()
+            self._metrics.gaps.labels(GapHandling.SILENCE).inc()
             self._metrics.silence_seconds.inc(samples / sample_rate)
 
     def _count_gap(self, trigger: Trigger) -> None:
         if trigger is Trigger.GAP:
-            self._metrics.gaps.labels("closed").inc()
+            self._metrics.gaps.labels(GapHandling.CLOSED).inc()
 
     def _forget_idle(self, now: float) -> None:
         """Histories of conversations without a batch wait in Redis, where the done step has put them."""

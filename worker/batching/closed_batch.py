@@ -9,19 +9,21 @@ from codec.sessions import Numbers
 from worker.batching.encoder import BatchEncoder
 from worker.model.ids import START, EntryId
 from worker.model.seal import Seal
+from worker.model.states import BatchState
 from worker.model.stored_blob import StoredBlob
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class ClosedBatch:
-    """A batch that will not change any more, with its audio on the way through the encoder.
+    """A batch whose composition will not change any more, with its audio on the way through the encoder.
 
     `chunks` are its entries that have come, in their order, with the identities of their chunks: all that the seal
     names, unless some have vanished. `closed_at` is monotonic seconds. `recovered` says that the entries may have been
     in a batch whose seal is forgotten, `doubtful` that Redis has indeed lost writes since. `seqs` are the numbers that
     the pusher gave to the chunks, `ends` what ends of the conversation say of these. `server` is the one that the seal
     was set on, `born` up to where entries are older than the stream's id, see `StreamIdentity`. `found` is where the
-    audio was found to be stored already: the encoder has none.
+    audio was found to be stored already: the encoder has none. `state` is how far it is once it is sealed: only its
+    delivery changes it.
     """
 
     partition: int
@@ -36,6 +38,7 @@ class ClosedBatch:
     server: str = ""
     born: EntryId = START
     found: StoredBlob | None = None
+    state: BatchState = BatchState.SEALED
 
     @property
     def identities(self) -> bytes:

@@ -18,7 +18,7 @@ from worker.cli.text import foreign, printable, shown_bytes, shown_seconds
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from worker.stream.dead_letters import DeadLetter, DeadLetters
+    from worker.stream.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
     from worker.stream.overview import Inspector
 
 T = TypeVar("T")
@@ -108,17 +108,19 @@ def list_letters(wanted: Filter, as_json: options.Json = False) -> None:
 @filtered
 def replay_letters(wanted: Filter, everything: All = False, as_json: options.Json = False) -> None:
     """Push them again, exactly as they were, the oldest first."""
+    from worker.stream.dead_letters import ReplayOutcome
+
     _require(wanted, everything=everything)
     outcomes = _with_redis(lambda tools: _replay(tools, wanted))
     counts = Counter(outcome for _, outcome in outcomes)
     if as_json:
         options.print_json([{"letter": letter.name, "outcome": outcome} for letter, outcome in outcomes])
     else:
-        typer.echo(f"replayed {counts['replayed']} of {len(outcomes)}")
+        typer.echo(f"replayed {counts[ReplayOutcome.REPLAYED]} of {len(outcomes)}")
     for letter, outcome in outcomes:
-        if outcome != "replayed":
+        if outcome is not ReplayOutcome.REPLAYED:
             typer.echo(f"{letter.name} stays: {UNMOVED[outcome]}", err=True)
-    if counts["replayed"] < len(outcomes):
+    if counts[ReplayOutcome.REPLAYED] < len(outcomes):
         raise typer.Exit(1)
     _miss(wanted, [letter for letter, _ in outcomes])
 
@@ -181,11 +183,11 @@ async def _select(tools: Tools, wanted: Filter) -> tuple[list[DeadLetter], int]:
     return found, await tools.inspector.now_ms()
 
 
-async def _replay(tools: Tools, wanted: Filter) -> list[tuple[DeadLetter, str]]:
+async def _replay(tools: Tools, wanted: Filter) -> list[tuple[DeadLetter, ReplayOutcome]]:
     from worker.errors import StreamError
 
     letters, _ = await _select(tools, wanted)
-    outcomes: list[tuple[DeadLetter, str]] = []
+    outcomes: list[tuple[DeadLetter, ReplayOutcome]] = []
     for letter in letters:
         try:
             outcomes.append((letter, await tools.letters.replay(letter)))

@@ -88,6 +88,7 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
         WorkerError: with one sentence, whatever else can't be done.
     """
     from codec.errors import CodecError, LibopusMissing
+    from worker.model.causes import StoreCause
     from worker.runtime import logs
 
     logs.configure("warning", "console")
@@ -102,7 +103,7 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
     except (CodecError, LibopusMissing) as error:
         raise WorkerError(str(error)) from error
     except StoreError as error:
-        if error.cause in ("permission", "missing-bucket"):
+        if error.cause in (StoreCause.PERMISSION, StoreCause.MISSING_BUCKET):
             raise SettingsError(f"STORE_URL: {error}") from error
         raise
 

@@ -13,6 +13,7 @@ import typer
 from worker.cli import options
 from worker.cli.text import shown_bytes
 from worker.errors import SettingsError, SpoolRefused
+from worker.model.causes import SpoolCause, SpoolOutcome
 
 if TYPE_CHECKING:
     from worker.assembly import Spooling
@@ -99,10 +100,10 @@ def _read(look: Callable[[Path], Iterable[SpoolItem]]) -> list[SpoolItem]:
     try:
         return list(look(directory))
     except OSError as error:
-        raise SpoolRefused(f"{directory}: {error.strerror or error}", "disk") from error
+        raise SpoolRefused(f"{directory}: {error.strerror or error}", SpoolCause.DISK) from error
 
 
-async def _drain(settings: Settings) -> tuple[dict[str, int], int]:
+async def _drain(settings: Settings) -> tuple[dict[SpoolOutcome, int], int]:
     from worker.assembly import monitored, open_spooling
     from worker.runtime.metrics import Metrics
     from worker.stores import open_store
@@ -128,7 +129,7 @@ async def _drain(settings: Settings) -> tuple[dict[str, int], int]:
         await store.close()
 
 
-async def _emptied(spooling: Spooling, directory: Path) -> tuple[dict[str, int], int]:
+async def _emptied(spooling: Spooling, directory: Path) -> tuple[dict[SpoolOutcome, int], int]:
     from worker.spool import summary
 
     drainer = spooling.drainer
@@ -139,7 +140,7 @@ async def _emptied(spooling: Spooling, directory: Path) -> tuple[dict[str, int],
             await asyncio.sleep(POLL_SECONDS)
             await drainer.round()
     except OSError as error:
-        raise SpoolRefused(f"{directory}: {error.strerror or error}", "disk") from error
+        raise SpoolRefused(f"{directory}: {error.strerror or error}", SpoolCause.DISK) from error
     finally:
         claims.cancel()
         spooling.spool.close()

@@ -142,6 +142,8 @@ def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
     found = concerns(overview, settings.batch_max_age)
     totals = {
         "entries": overview.entries,
+        "states": overview.states,
+        "sealed_batches": overview.sealed_batches,
         "bytes": overview.bytes,
         "oldest_age_ms": overview.oldest_age_ms,
         "dead": sum(view.dead for view in overview.partitions),
@@ -154,6 +156,7 @@ def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
         "libopus": _libopus(),
         "spool": asdict(spooled) if (spooled := _spooled(settings)) else None,
         **asdict(overview),
+        "partitions": [asdict(view) | {"states": view.states} for view in overview.partitions],
     }
 
 

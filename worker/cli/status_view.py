@@ -14,7 +14,8 @@ from worker.cli.text import foreign, shown_bytes, shown_seconds
 from worker.model.ids import entry_ms
 from worker.operations.diagnosis import Concern
 from worker.spool import Summary
-from worker.stream.overview import Overview, PartitionView, WorkerView
+from worker.spool.names import WAITING
+from worker.stream.overview import STATES_IN_REDIS, Overview, PartitionView, WorkerView
 
 STYLES = {"danger": "bold red", "warning": "yellow"}
 NOTHING = "[dim]-[/]"
@@ -56,7 +57,7 @@ def _totals(overview: Overview, libopus: str, spool: Summary | None) -> Renderab
     grid = Table.grid(padding=(0, 2))
     grid.add_row("not stored yet", f"entries {overview.entries:,}, memory {shown_bytes(overview.bytes)}")
     grid.add_row("oldest of them", "none" if overview.oldest_age_ms is None else _age(overview.oldest_age_ms))
-    grid.add_row("on their way", _stages(partitions))
+    grid.add_row("on their way", _states(overview))
     grid.add_row("stored", _stored(sum(view.stored for view in partitions), overview.now_ms, stored))
     if spool is not None:
         grid.add_row("in the spool", _spooled(spool, overview.now_ms))
@@ -71,11 +72,9 @@ def _totals(overview: Overview, libopus: str, spool: Summary | None) -> Renderab
     return grid
 
 
-def _stages(partitions: Sequence[PartitionView]) -> str:
-    unread = sum(view.unread for view in partitions)
-    growing = sum(view.open_entries for view in partitions)
-    sealed, in_sealed = sum(view.sealed for view in partitions), sum(view.sealed_entries for view in partitions)
-    return f"unread {unread:,}, in open batches {growing:,}, in sealed batches {in_sealed:,} (batches: {sealed:,})"
+def _states(overview: Overview) -> str:
+    entries = ", ".join(f"{state} {count:,}" for state, count in overview.states.items())
+    return f"{entries} (batches: {overview.sealed_batches:,})"
 
 
 def _stored(blobs: int, now_ms: int, last: Sequence[int]) -> str:
@@ -84,7 +83,8 @@ def _stored(blobs: int, now_ms: int, last: Sequence[int]) -> str:
 
 def _spooled(spool: Summary, now_ms: int) -> str:
     age = "" if spool.oldest_ms is None else f", the oldest {_age(now_ms - spool.oldest_ms)} old"
-    return f"blobs that wait for the store {spool.waiting:,}, {shown_bytes(spool.bytes)}{age}"
+    blobs = ", ".join(f"{state} {spool.blobs.get(state, 0):,}" for state in WAITING)
+    return f"{blobs}, {shown_bytes(spool.bytes)}{age}"
 
 
 def _workers(overview: Overview) -> Table:
@@ -104,15 +104,16 @@ def _worker_row(worker: WorkerView, now_ms: int, partitions: int) -> list[Render
 
 
 def _partitions(overview: Overview, shown: Iterable[PartitionView]) -> RenderableType:
-    table = _table("#", "owner", "lease left", "gen", "entries", "memory", "oldest", "open", "sealed", "dead", "blobs")
+    held = ("entries", "memory", "oldest", *STATES_IN_REDIS)
+    table = _table("#", "owner", "lease left", "gen", *held, "dead", "blobs")
     for view in shown:
         owner = "[red]none[/]" if view.owner is None else foreign(view.owner)
         lease = NOTHING if view.owner is None else _age(view.lease_left_ms)
         oldest = NOTHING if view.oldest is None else _age(overview.now_ms - entry_ms(view.oldest))
         dead = f"[yellow]{view.dead}[/]" if view.dead else NOTHING
         numbers = [_count(view.entries), shown_bytes(view.bytes) if view.bytes else NOTHING, oldest]
-        batches = [_count(view.open_entries), _count(view.sealed), dead, _count(view.stored)]
-        table.add_row(str(view.number), owner, lease, str(view.generation), *numbers, *batches)
+        counts = [*map(_count, view.states.values()), dead, _count(view.stored)]
+        table.add_row(str(view.number), owner, lease, str(view.generation), *numbers, *counts)
     return table
 
 

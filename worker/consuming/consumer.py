@@ -13,6 +13,7 @@ from worker.batching.memory import MemoryBudget
 from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.errors import LeaseLost, StreamError
+from worker.model.causes import RewindCause, StreamCause
 from worker.model.ids import EntryId
 from worker.runtime.metrics import Metrics
 from worker.runtime.tasks import end
@@ -119,9 +120,9 @@ class Consumer:
         """Report a failure of Redis, and wait before the next try."""
         self._metrics.redis_errors.labels(error.cause).inc()
         log.warning("consumer.redis_failed", error=str(error))
-        if error.cause == "readonly":
+        if error.cause is StreamCause.READONLY:
             await self._client.reconnect()
-        if error.cause != "large":  # then Redis is well, and the next pages are small
+        if error.cause is not StreamCause.LARGE:  # then Redis is well, and the next pages are small
             await asyncio.sleep(REST_SECONDS)
 
     async def _check_server(self) -> None:
@@ -133,7 +134,7 @@ class Consumer:
         if self._server_id not in (None, server_id):
             log.warning("redis.changed", before=self._server_id, now=server_id)
             for partition in self.partitions.values():
-                partition.rewind("redis_changed")
+                partition.rewind(RewindCause.REDIS_CHANGED)
         self._server_id = server_id
 
     def _follow_leases(self) -> None:
@@ -228,7 +229,7 @@ class Consumer:
         now = self._client.clock()
         for number in self._ownership.surplus & self.partitions.keys():
             partition = self.partitions[number]
-            partition.rewind("handover")
+            partition.rewind(RewindCause.HANDOVER)
             partition.drop()
             patience_ends = self._surplus_since.setdefault(number, now) + HANDOVER_SECONDS
             if partition.deliveries and now < patience_ends:
@@ -257,9 +258,9 @@ class Consumer:
         except LeaseLost:
             partition.lease.lost = True
         except StreamError as error:
-            if error.cause != "refused":
+            if error.cause is not StreamCause.REFUSED:
                 raise
-            partition.rewind("refused")
+            partition.rewind(RewindCause.REFUSED)
             self._resting_until[partition.number] = self._client.clock() + REST_SECONDS
             self._metrics.redis_errors.labels(error.cause).inc()
             log.warning("partition.refused", partition=partition.number, error=str(error))

@@ -7,6 +7,7 @@ to begin, and the same way out of every doubt: take over what is pending and rea
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -25,13 +26,15 @@ from worker.delivery.delivery import Delivery
 from worker.delivery.loss_account import LossAccount
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
+from worker.model.causes import RewindCause
 from worker.model.ids import START, Conversation, EntryId, entry_ms
+from worker.model.states import BatchState
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import Entries, Entry, ReadRequest, size_of
 from worker.stream.leases import Lease
 
-EXPECTED_REWINDS = frozenset({"handover", "recovered"})
+EXPECTED_REWINDS = frozenset({RewindCause.HANDOVER, RewindCause.RECOVERED})
 """Causes that are no trouble: every roll-out hands over everything."""
 
 log = structlog.get_logger()
@@ -57,7 +60,7 @@ class Partition:
         self.lease = lease
         self.cursor: EntryId = START
         self.caught_up = False
-        self.rewind_cause: str | None = "new"
+        self.rewind_cause: RewindCause | None = RewindCause.NEW
         self.read_size = ReadSize()
         self.losses = LossAccount(lease.partition, metrics)
         self.in_flight = InFlight(delivery, self._identities, self._delivered, metrics)
@@ -78,15 +81,12 @@ class Partition:
         """Which partition it is."""
         return self.lease.partition
 
-    @property
-    def open_batches(self) -> int:
-        """Batches that grow."""
-        return len(self._batcher.open)
-
-    @property
-    def resumed_batches(self) -> int:
-        """Sealed batches whose audio is being read again."""
-        return len(self._batcher.resuming())
+    def states(self) -> Counter[BatchState]:
+        """How many batches are in which state; closed ones that wait for their seal are still open."""
+        counts = Counter(closed.state for closed in self.in_flight.batches.values())
+        counts[BatchState.OPEN] += len(self._batcher.open) + len(self._decided.closed)
+        counts[BatchState.SEALED] += len(self._batcher.resuming()) + len(self._decided.completed)
+        return counts
 
     @property
     def unsealed(self) -> int:
@@ -125,7 +125,7 @@ class Partition:
         self.cursor, self.caught_up, self.rewind_cause = START, False, None
         self._log.debug("partition.taken", seals=len(waiting), survivors=len(found.survivors))
 
-    def rewind(self, cause: str) -> None:
+    def rewind(self, cause: RewindCause) -> None:
         """Something is not as we believed: take over again before anything else is read or sealed."""
         if self.rewind_cause is None:
             self._metrics.rewinds.labels(cause).inc()
@@ -142,7 +142,7 @@ class Partition:
     def abandon(self) -> None:
         """The partition is no longer ours: forget it; what is on its way may end by itself."""
         self.lease.lost = True
-        self.rewind_cause = "abandoned"
+        self.rewind_cause = RewindCause.ABANDONED
         self.drop()
         self._recoveries.stop()
 
@@ -176,7 +176,7 @@ class Partition:
         try:
             await self._quarantine.process(suspects, partial(self._route_one, page, items, on_their_way))
         except StreamError:
-            self.rewind("suspect")
+            self.rewind(RewindCause.SUSPECT)
             raise
         tried = {item.conversation for item in suspects}
         others = {entry: whose for entry, whose in on_their_way.items() if whose not in tried}
@@ -191,7 +191,7 @@ class Partition:
     async def settle(self) -> None:
         """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
         if self.rewind_cause is None and self._recoveries.finished():
-            self.rewind("recovered")
+            self.rewind(RewindCause.RECOVERED)
         for step in (self._settle_suspects, self._settle_duplicates, self._discard, self._settle_incomplete):
             if self.rewind_cause is None:
                 await step()
@@ -305,7 +305,7 @@ class Partition:
             self._decided.discarded += duplicates
             self._decided.duplicates = {}
         else:
-            self.rewind("deleted")
+            self.rewind(RewindCause.DELETED)
 
     async def _discard(self) -> None:
         """Take out of Redis what holds no audio to store."""
@@ -314,7 +314,7 @@ class Partition:
         if await self._entries.discard(self.lease, self._decided.discarded):
             self._decided.discarded = []
         else:
-            self.rewind("redis_changed")
+            self.rewind(RewindCause.REDIS_CHANGED)
 
     async def _settle_incomplete(self) -> None:
         """Decide on sealed batches of which not all entries came, though the stream was read beyond them."""
@@ -381,14 +381,14 @@ class Partition:
         """A delivery has ended: if it failed, or if not exactly this batch is stored, all is read again."""
         if stored is None:
             self.losses.expect(closed.seal.all_ids)
-            self.rewind("failed")
+            self.rewind(RewindCause.FAILED)
         elif not stored.complete:
             self._recoveries.forget(closed.seal.conversation)
             self.losses.expect(closed.seal.all_ids)
             self.losses.stored_beside(stored.covered)
             if stored.orphan is not None:
                 self.losses.orphaned(stored.orphan)
-            self.rewind("part")
+            self.rewind(RewindCause.PART)
 
     def _identities(self, conversation: Conversation) -> dict[EntryId, bytes]:
         """Entries of a conversation that are pending with us, and the identities of their chunks."""

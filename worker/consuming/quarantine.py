@@ -12,6 +12,7 @@ from codec.errors import BadEntry
 from worker.batching.batcher import Batcher
 from worker.batching.encoder import BatchEncoder
 from worker.batching.resumed_batch import ParsedEntry, grouped
+from worker.model.causes import DeadLetterKind
 from worker.model.ids import Conversation, EntryId, entry_order
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import Entries, Entry
@@ -97,7 +98,7 @@ class Quarantine:
             StreamError: Redis did not do it; it may be repeated.
         """
         if self._invalid:
-            await self._dead_letter(self._invalid, "invalid")
+            await self._dead_letter(self._invalid, DeadLetterKind.INVALID)
             self._invalid = {}
         if not self._suspects and not self._quarantined:
             return
@@ -118,9 +119,9 @@ class Quarantine:
                 self._batcher.drop_resumed(resumed)
         reason = f"poison: {deaths} workers in a row ended while they processed it"
         self._log.error("batch.quarantined", conversation=str(conversation), entries=len(entries), deaths=deaths)
-        await self._dead_letter(dict.fromkeys(entries, reason), "poison")
+        await self._dead_letter(dict.fromkeys(entries, reason), DeadLetterKind.POISON)
 
-    async def _dead_letter(self, reasons: dict[EntryId, str], kind: str) -> None:
+    async def _dead_letter(self, reasons: dict[EntryId, str], kind: DeadLetterKind) -> None:
         moved = await self._entries.dead_letter(self._lease, reasons)
         self._metrics.dead_letters.labels(kind).inc(moved)
         self._log.warning("entries.dead_lettered", kind=kind, entries=moved, reason=next(iter(reasons.values())))

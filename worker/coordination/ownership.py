@@ -10,6 +10,7 @@ import structlog
 
 from worker.coordination.assignment import assign
 from worker.errors import StreamError
+from worker.model.causes import LastOwner, StreamCause
 from worker.runtime.metrics import Metrics
 from worker.stream.client import Client
 from worker.stream.leases import Lease, Leases, Member
@@ -71,7 +72,7 @@ class Ownership:
                 self._metrics.redis_errors.labels(error.cause).inc()
                 log.warning("ownership.redis_failed", error=str(error))
                 self._count_owned()
-                if error.cause == "readonly":
+                if error.cause is StreamCause.READONLY:
                     await self._client.reconnect()
             await asyncio.sleep(self._tick_seconds)
 
@@ -151,7 +152,7 @@ class Ownership:
     def _report(self, refused: Sequence[StreamError]) -> None:
         """Say what keeps a partition without an owner. Raises what has nothing to do with one partition."""
         for error in refused:
-            if error.cause != "refused":
+            if error.cause is not StreamCause.REFUSED:
                 raise error
             self._metrics.redis_errors.labels(error.cause).inc()
             log.warning("partition.refused", error=str(error))
@@ -168,7 +169,7 @@ class Ownership:
     def _compare(self) -> None:
         """Say it loudly when others are configured otherwise; those who push as we read are still served."""
         if self._leases.difference:
-            self._metrics.redis_errors.labels("config").inc()
+            self._metrics.redis_errors.labels(StreamCause.CONFIG).inc()
             if self._leases.difference != self.difference:
                 log.error("config.differs", error=self._leases.difference)
         self.difference = self._leases.difference
@@ -179,4 +180,4 @@ class Ownership:
             log.error("redis.data_lost", partition=lease.partition, generation=lease.generation, known=known)
         self._generations[lease.partition] = lease.generation
         self.leases[lease.partition] = lease
-        self._metrics.takeovers.labels("released" if lease.clean else "died").inc()
+        self._metrics.takeovers.labels(LastOwner.RELEASED if lease.clean else LastOwner.DIED).inc()

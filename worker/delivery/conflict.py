@@ -7,22 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from codec.manifest import Manifest, digest_of, verified
 from codec.metadata import BlobMetadata
+from worker.model.causes import Verdict
 from worker.model.ids import START, EntryId, entry_order
 from worker.model.seal import Seal
 from worker.stores.base import BlobInfo
-
-
-class Verdict(StrEnum):
-    """What the object that was found is to the batch at hand."""
-
-    SAME = "same"  # this very batch: our own upload whose reply was lost, or another owner's
-    PART = "part"  # it holds other chunks than the seal says, ours among them: what it holds is stored
-    DAMAGED = "damaged"  # it claims to be such a blob, but its bytes are not those that were uploaded
-    FOREIGN = "foreign"  # nothing proves that it has anything to do with our chunks
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,11 +24,14 @@ from worker.batching.closed_batch import ClosedBatch
 from worker.delivery.orphans import Orphans
 from worker.delivery.sink import BlobSink, EncodedBatch, Pending
 from worker.errors import StreamError
+from worker.model.causes import DoneOutcome
+from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId
 from worker.model.seal import Seal
+from worker.model.states import BatchState
 from worker.model.stored_blob import Orphan, StoredBlob
 from worker.runtime.metrics import Metrics
-from worker.stream.entries import DoneStep, Entries
+from worker.stream.entries import DoneReply, DoneStep, Entries
 
 DONE_AT_ONCE = 16
 """Done steps under way at once: each takes a connection to Redis, and a slow Redis must not be given thousands."""
@@ -79,17 +82,17 @@ class Delivery:
             return await self._adopted(closed, closed.found)
         encoded = await self._encoded(closed)
         stored, outcome = await self._placed(closed, encoded, pending)
-        while outcome == "withdrawn":  # whoever made the object removes it: it lost its seal before we came
+        while outcome is DoneOutcome.WITHDRAWN:  # whoever made the object removes it: it lost its seal before we came
             await self._sink.withdraw(stored)
             stored, outcome = await self._placed(closed, encoded, pending)
-        if outcome == "gone" and stored.created:
+        if outcome is DoneOutcome.GONE and stored.created:
             orphan = Orphan(closed.partition, closed.seal, stored)
             self._orphans.add(orphan)
             stored = replace(stored, covered=(), orphan=orphan)
-        elif outcome == "deleted":
+        elif outcome is DoneOutcome.DELETED:
             await self._sink.withdraw(stored)
         self._report(closed, stored, outcome)
-        exact = outcome != "gone" and set(stored.covered) <= set(closed.seal.all_ids)
+        exact = outcome is not DoneOutcome.GONE and set(stored.covered) <= set(closed.seal.all_ids)
         return replace(stored, complete=stored.complete and exact)
 
     @contextmanager
@@ -105,19 +108,23 @@ class Delivery:
         It must on another server than the one of the search: what its maker has given up since may not be known there.
         """
         with self.timed("done"):
-            outcome = await self._patiently(partial(self._entries.done, _done_step(closed, found)))
-        if outcome in ("withdrawn", "deleted"):
+            outcome, _ = await self._patiently(partial(self._entries.done, _done_step(closed, found)))
+        if outcome in (DoneOutcome.WITHDRAWN, DoneOutcome.DELETED):
             await self._sink.withdraw(found)
-        self._report(closed, found, "adopted" if outcome == "done" else outcome)
-        return replace(found, complete=outcome in ("done", "deleted"))
+        self._report(closed, found, DoneOutcome.ADOPTED if outcome is DoneOutcome.DONE else outcome)
+        return replace(found, complete=outcome in (DoneOutcome.DONE, DoneOutcome.DELETED))
 
-    async def _placed(self, closed: ClosedBatch, encoded: EncodedBatch, pending: Pending) -> tuple[StoredBlob, str]:
+    async def _placed(
+        self, closed: ClosedBatch, encoded: EncodedBatch, pending: Pending
+    ) -> tuple[StoredBlob, DoneOutcome]:
+        closed.state = BatchState.UPLOADING
         stored = await self._sink.place(encoded, pending)
         with self.timed("done"):
             outcome = await self._done(closed, stored)
         return stored, outcome
 
     async def _encoded(self, closed: ClosedBatch) -> EncodedBatch:
+        closed.state = BatchState.ENCODING
         with self.timed("encode"):
             content = await closed.encoder.finish()
         seal = closed.seal
@@ -142,18 +149,18 @@ class Delivery:
             return content
         return encrypt(derive_key(self._secret, seal.uid), content)
 
-    async def _done(self, closed: ClosedBatch, stored: StoredBlob) -> str:
+    async def _done(self, closed: ClosedBatch, stored: StoredBlob) -> DoneOutcome:
         step = _done_step(closed, stored)
-        outcome = await self._patiently(partial(self._entries.done, step))
-        while outcome.startswith("changed"):  # a failover may have forgotten a deletion that the bucket knows
+        outcome, server = await self._patiently(partial(self._entries.done, step))
+        while outcome is DoneOutcome.CHANGED:  # a failover may have forgotten a deletion that the bucket knows
             await self._deletions.restore_deletions(
                 closed.partition, closed.seal.conversation, closed.seal.stream, closed.born
             )
-            step = replace(step, server=outcome.removeprefix("changed "))
-            outcome = await self._patiently(partial(self._entries.done, step))
+            step = replace(step, server=server)
+            outcome, server = await self._patiently(partial(self._entries.done, step))
         return outcome
 
-    async def _patiently(self, step: Callable[[], Awaitable[str]]) -> str:
+    async def _patiently(self, step: Callable[[], Awaitable[DoneReply]]) -> DoneReply:
         """Repeat a step until Redis has taken it."""
         async for attempt in stamina.retry_context(self._again, attempts=None, timeout=None, wait_max=LONGEST_WAIT):
             with attempt:
@@ -168,7 +175,7 @@ class Delivery:
         log.warning("done.redis_failed", error=str(error))
         return True
 
-    def _report(self, closed: ClosedBatch, stored: StoredBlob, outcome: str) -> None:
+    def _report(self, closed: ClosedBatch, stored: StoredBlob, outcome: DoneOutcome) -> None:
         took = self._clock() - closed.closed_at
         log.info(
             "batch.finished",
@@ -180,7 +187,7 @@ class Delivery:
             took_s=round(took, 3),
             spooled=stored.spooled,
         )
-        if outcome != "done":
+        if outcome is not DoneOutcome.DONE:
             return
         seconds = closed.seal.samples / closed.seal.sample_rate
         self._metrics.batches.labels(closed.seal.trigger).inc()
@@ -217,23 +224,24 @@ def _done_step(closed: ClosedBatch, stored: StoredBlob) -> DoneStep:
     )
 
 
-def _event(seal: Seal, stored: StoredBlob) -> Mapping[str, str]:
+def _event(seal: Seal, stored: StoredBlob) -> DoneEvent:
     """What a backend needs to update the conversation's record."""
-    name, facts = parse_name(stored.name), stored.metadata
-    told = {"seqs": facts.seqs, "stream": facts.stream, "chunks_digest": facts.chunks_digest}
-    return {
-        "uid": seal.uid,
-        "conversation_id": seal.conversation_id,
-        "object": stored.name,
-        "start": f"{name.start:.3f}",
-        "samples": str(facts.samples or 0),
-        "sample_rate": str(facts.sample_rate or seal.sample_rate),
-        "bytes": str(stored.size),
-        "trigger": seal.trigger,
-        "chunks": str(facts.chunks or len(stored.covered)),
-        "codec": facts.codec or seal.codec,
-        "protection": seal.protection,
-        "first_entry": facts.first_entry or seal.entries[0],
-        "last_entry": facts.last_entry or seal.entries[-1],
-        **{name: value for name, value in told.items() if value is not None},
-    }
+    facts = stored.metadata
+    return DoneEvent(
+        uid=seal.uid,
+        conversation_id=seal.conversation_id,
+        object=stored.name,
+        start=parse_name(stored.name).start,
+        samples=facts.samples or 0,
+        sample_rate=facts.sample_rate or seal.sample_rate,
+        bytes=stored.size,
+        trigger=seal.trigger,
+        chunks=facts.chunks or len(stored.covered),
+        codec=facts.codec or seal.codec,
+        protection=seal.protection,
+        first_entry=facts.first_entry or seal.entries[0],
+        last_entry=facts.last_entry or seal.entries[-1],
+        seqs=facts.seqs,
+        stream=facts.stream,
+        chunks_digest=facts.chunks_digest,
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from worker.model.causes import OrphanFate
 from worker.model.ids import EntryId, entry_order
 from worker.model.stored_blob import Orphan
 from worker.runtime.metrics import Metrics
@@ -57,7 +58,7 @@ class LossAccount:
 
     def _lose(self, gone: set[EntryId]) -> None:
         for orphan in self._orphans:
-            if orphan.fate != "uncounted":
+            if orphan.fate is not OrphanFate.UNCOUNTED:
                 held = gone.intersection(orphan.seal.all_ids)
                 orphan.missing |= held
                 gone = gone - held

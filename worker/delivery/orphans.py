@@ -15,6 +15,7 @@ import structlog
 from worker.delivery.loss_account import LossAccount
 from worker.delivery.sink import BlobSink
 from worker.errors import StreamError
+from worker.model.causes import OrphanFate
 from worker.model.stored_blob import Orphan
 from worker.runtime.metrics import Metrics
 from worker.stream.entries import Entries
@@ -50,9 +51,9 @@ class Orphans:
         for orphan in list(self._waiting):
             stored = orphan.stored
             fate = await self._entries.abandon(orphan.partition, orphan.seal, stored.name, stored.upload)
-            if fate == "waiting":
+            if fate is OrphanFate.WAITING:
                 continue
-            if fate == "uncounted":
+            if fate is OrphanFate.UNCOUNTED:
                 await self._sink.erase(stored)
                 LossAccount(orphan.partition, self._metrics).count(orphan.missing)
             orphan.fate = fate
@@ -66,7 +67,7 @@ class Orphans:
             async with asyncio.timeout(grace):
                 await self.settle()
         for orphan in self._waiting:
-            log.warning("delivery.abandoned", object=orphan.stored.name, fate="waiting")
+            log.warning("delivery.abandoned", object=orphan.stored.name, fate=OrphanFate.WAITING)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

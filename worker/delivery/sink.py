@@ -14,8 +14,9 @@ from codec.errors import BadName
 from codec.manifest import Manifest
 from codec.metadata import BlobMetadata
 from codec.names import format_timestamp, parse_name
-from worker.delivery.conflict import Judgement, Verdict, judge
+from worker.delivery.conflict import Judgement, judge
 from worker.errors import StoreError
+from worker.model.causes import StoreCause, Verdict
 from worker.model.ids import START, EntryId
 from worker.model.seal import Seal, later_name
 from worker.model.stored_blob import StoredBlob
@@ -30,7 +31,7 @@ Pending = Callable[[], Mapping[EntryId, bytes]]
 NAMES_TRIED = 8
 """Names that one try may find taken. Then the store is asked again later: it may be one that always says so."""
 
-UNANSWERED = ("network", "timeout", "unexpected")
+UNANSWERED = (StoreCause.NETWORK, StoreCause.TIMEOUT, StoreCause.UNEXPECTED)
 """Causes of failures after which the store may have done what it was asked."""
 
 log = structlog.get_logger()
@@ -132,7 +133,9 @@ class Attempt:
                 return known
             name = next_free_name(encoded.seal.object, others)
         raise store.refused(
-            StoreError(f"{encoded.seal.object} and {NAMES_TRIED} names after it are taken", cause="names-taken")
+            StoreError(
+                f"{encoded.seal.object} and {NAMES_TRIED} names after it are taken", cause=StoreCause.NAMES_TAKEN
+            )
         )
 
     async def _put(self, store: MonitoredStore, name: str) -> BlobInfo | None:
@@ -200,8 +203,8 @@ def stored_as_sealed(encoded: EncodedBatch, name: str) -> StoredBlob:
 
 def report_conflict(info: BlobInfo, judgement: Judgement, metrics: Metrics) -> None:
     """Count and log what was found instead of a free name."""
-    metrics.conflicts.labels(judgement.verdict.value).inc()
-    log.warning("store.conflict", object=info.name, verdict=judgement.verdict.value)
+    metrics.conflicts.labels(judgement.verdict).inc()
+    log.warning("store.conflict", object=info.name, verdict=judgement.verdict)
 
 
 def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judgement: Judgement) -> StoredBlob | None:

@@ -1,1 +1,1 @@
-"""The words that all rooms share: ids, seals, chunks, events. Values and pure functions: no I/O, no clock, no task."""
+"""What all rooms share: ids, seals, events, states, causes. Values and pure functions: no I/O, no clock, no task."""

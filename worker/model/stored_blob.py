@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from codec.metadata import BlobMetadata
+from worker.model.causes import OrphanFate
 from worker.model.ids import EntryId
 from worker.model.seal import Seal
 
@@ -35,11 +36,11 @@ class StoredBlob:
 class Orphan:
     """An object that its maker's seal does not stand for any more.
 
-    `fate` is "waiting" until it is known. `missing` are its entries that Redis has lost: they are only in this object.
+    `missing` are its entries that Redis has lost: they are only in this object.
     """
 
     partition: int
     seal: Seal
     stored: StoredBlob
-    fate: str = "waiting"
+    fate: OrphanFate = OrphanFate.WAITING
     missing: set[EntryId] = field(default_factory=set)

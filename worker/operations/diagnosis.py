@@ -75,8 +75,8 @@ def _flow(overview: Overview, batch_max_age: float) -> Iterator[Concern]:
         yield Concern("danger" if len(troubled) == len(overview.workers) else "warning", several)
     age_ms = overview.oldest_age_ms
     if age_ms is not None and age_ms > LATE_AGES * batch_max_age * 1000:
-        sealed = sum(view.sealed for view in overview.partitions)
-        hint = f"; batches on their way: {sealed}; does the store refuse?" if sealed else ""
+        sealed = overview.sealed_batches
+        hint = f"; sealed batches: {sealed}; does the store refuse?" if sealed else ""
         yield Concern("danger", f"audio has waited {age_ms / 1000:.0f} s and is not stored{hint}")
     if overview.ahead_ms > CLOCK_TOLERANCE_MS:
         yield Concern(

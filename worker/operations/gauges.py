@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import suppress
 
 from worker.batching.memory import MemoryBudget
 from worker.consuming.consumer import Consumer
 from worker.errors import LeaseLost, StreamError
+from worker.model.states import HELD_STATES, BatchState
 from worker.runtime.metrics import Metrics
 from worker.stores.monitored import StoreHealth
 from worker.stream.client import Client
@@ -64,10 +66,10 @@ class Monitor:
         partitions = self._consumer.partitions.values()
         self._metrics.memory.set(self._budget.used)
         self._metrics.memory_limit.set(self._budget.limit)
-        states = self._metrics.batch_states
-        states.labels("open").set(sum(partition.open_batches for partition in partitions))
-        states.labels("ready").set(sum(partition.resumed_batches for partition in partitions))
-        states.labels("uploading").set(sum(len(partition.in_flight.batches) for partition in partitions))
+        here = [*partitions, *self._consumer.abandoned]
+        counts = sum((partition.states() for partition in here), Counter[BatchState]())
+        for state in HELD_STATES:
+            self._metrics.batch_states.labels(state).set(counts[state])
         now_ms, now = self._client.now_ms(), self._client.clock()
         ages = [partition.oldest_age(now_ms, now) for partition in partitions]
         self._metrics.oldest_unstored.set(max(ages, default=0.0))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 from redis import exceptions
 
 from worker.errors import StreamError
+from worker.model.causes import StreamCause
 from worker.producer.buffer import ENTRY_OVERHEAD
 from worker.stream.client import stream_error
 from worker.stream.config import record_or_check
@@ -24,20 +26,33 @@ if TYPE_CHECKING:
     from worker.stream.client import Client
     from worker.stream.keys import Keys
 
-Cause = Literal["full", "readonly", "loading", "timeout", "connection", "refused"]
+
+class Cause(StrEnum):
+    """Why Redis does not take audio now."""
+
+    FULL = "full"  # it has no memory left
+    READONLY = "readonly"  # it is a replica
+    LOADING = "loading"  # it starts, and reads its data
+    TIMEOUT = "timeout"  # it does not answer in time
+    CONNECTION = "connection"  # it can't be reached
+    REFUSED = "refused"  # it refuses the user, or this command
+
 
 CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
-    (exceptions.OutOfMemoryError, "full"),
-    (exceptions.ReadOnlyError, "readonly"),
-    (exceptions.BusyLoadingError, "loading"),
-    (exceptions.AuthenticationError, "refused"),
-    (exceptions.TimeoutError, "timeout"),
-    (TimeoutError, "timeout"),
-    (exceptions.ConnectionError, "connection"),
-    (OSError, "connection"),
+    (exceptions.OutOfMemoryError, Cause.FULL),
+    (exceptions.ReadOnlyError, Cause.READONLY),
+    (exceptions.BusyLoadingError, Cause.LOADING),
+    (exceptions.AuthenticationError, Cause.REFUSED),
+    (exceptions.TimeoutError, Cause.TIMEOUT),
+    (TimeoutError, Cause.TIMEOUT),
+    (exceptions.ConnectionError, Cause.CONNECTION),
+    (OSError, Cause.CONNECTION),
 )
 """First match counts: the library's "loading" and "authentication" are connection errors to it, a TimeoutError is an
 OSError to Python."""
+
+BY_STREAM_CAUSE = {StreamCause.READONLY: Cause.READONLY, StreamCause.REFUSED: Cause.REFUSED}
+"""Of errors that the library did not raise. All others mean that the connection is of no use."""
 
 ROUND_BYTES = 2 * 1024 * 1024
 """Bytes per round trip, unless one entry is larger: a slow network must carry it before the reply is given up."""
@@ -147,7 +162,7 @@ class Sender:
         delay = self._backoff.compute(min(failures, MAX_EXPONENT))
         self._report(Trouble(cause, str(error), failures, delay))
         self.retries += 1
-        if cause != "full":
+        if cause is not Cause.FULL:
             await self._reconnect()
         await asyncio.sleep(delay)
 
@@ -188,4 +203,4 @@ def cause_of(error: StreamError) -> Cause:
     for kind, cause in CAUSES:
         if isinstance(error.__cause__, kind):
             return cause
-    return cast("Cause", error.cause)
+    return BY_STREAM_CAUSE.get(error.cause, Cause.CONNECTION)

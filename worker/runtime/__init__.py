@@ -1,1 +1,1 @@
-"""What any asyncio program needs: metrics, logs, signals, tasks, the CPU limit. Nothing here knows audio or Redis."""
+"""What any asyncio program needs: metrics, logs, signals, tasks, the CPU limit. Nothing here handles audio."""

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import chain
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from worker.model.causes import (
+    COUNTED_REWINDS,
+    SETTLED_FATES,
+    DeadLetterKind,
+    GapHandling,
+    LastOwner,
+    SpoolCause,
+    SpoolOutcome,
+    StoreCause,
+    StreamCause,
+    Verdict,
+)
+from worker.model.states import HELD_STATES, Trigger
 
 PREFIX = "audio_batch"
 STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -33,7 +47,7 @@ class Metrics:
         self.received_seconds = self._counter("received_seconds", "Seconds of audio accepted from the streams")
         self.stored_bytes = self._counter("stored_bytes", "Bytes of finished blobs that are stored and done")
         self.stored_seconds = self._counter("stored_seconds", "Seconds of audio stored and done, filled gaps included")
-        self.batches = self._counter("batches", "Batches done, by what closed them", trigger=())
+        self.batches = self._counter("batches", "Batches done, by what closed them", trigger=Trigger)
         self.batch_audio = self._histogram("batch_audio_seconds", "Audio per stored blob", BLOB_SECONDS_BUCKETS)
         self.stage = self._histogram(
             "stage_seconds", "Wall time of encode, seal, upload, done per batch", STAGE_BUCKETS, "stage"
@@ -46,38 +60,31 @@ class Metrics:
         self.oldest_unstored = self._gauge("oldest_unstored_seconds", "Age of the oldest entry not stored yet")
         self.backlog_entries = self._gauge("backlog_entries", "Entries in the owned streams, stored ones are gone")
         self.backlog_bytes = self._gauge("backlog_bytes", "Redis memory of the owned streams, estimated from samples")
-        self.batch_states = self._gauge("batches_in_state", "Batches now open, ready or uploading", "state")
+        self.batch_states = self._gauge("batches_in_state", "Batches that this worker holds, by state", "state")
+        for state in HELD_STATES:
+            self.batch_states.labels(state)
         self.partitions_owned = self._gauge("partitions_owned", "Partitions whose lease this worker holds")
         self.unowned = self._gauge("partitions_unowned", "Partitions without a live lease, as this worker sees it")
         self.workers = self._gauge("workers", "Live workers, as this worker sees it")
         self.takeovers = self._counter(
-            "takeovers", "Partitions taken over, by how the last owner left", previous=("released", "died")
+            "takeovers", "Partitions taken over, by how the last owner left", previous=LastOwner
         )
         self.leases_lost = self._counter("leases_lost", "Leases lost without releasing them")
         self.rewinds = self._counter(
-            "rewinds",
-            "Partitions read again from their start, by cause",
-            cause=("handover", "redis_changed", "refused", "failed", "part", "suspect", "deleted", "recovered"),
+            "rewinds", "Partitions read again from their start, by cause", cause=COUNTED_REWINDS
         )
 
     def _add_refusals(self) -> None:
-        self.retries = self._counter(
-            "store_retries",
-            "Store requests repeated, by cause",
-            cause=(
-                *("network", "timeout", "server", "throttled", "permission", "missing-bucket"),
-                *("corrupt", "unexpected", "inconsistent", "unmounted"),
-            ),
-        )
+        self.retries = self._counter("store_retries", "Store requests repeated, by cause", cause=StoreCause)
         self.conflicts = self._counter(
             "store_conflicts",
             "Uploads that found their name taken, by what has it",
-            outcome=("same", "part", "foreign", "damaged"),
+            outcome=Verdict,
         )
         self.abandoned = self._counter(
             "abandoned_uploads",
             "Objects whose upload lost its seal, by what became of them; only uncounted ones are removed",
-            fate=("counted", "uncounted", "unknown"),
+            fate=SETTLED_FATES,
         )
         self.store_failing = self._gauge(
             "store_failing_seconds", "Seconds for which the store has refused everything; 0 while it is asked nothing"
@@ -85,19 +92,19 @@ class Metrics:
         self.redis_errors = self._counter(
             "redis_errors",
             "Failed Redis requests, by cause; config: others are configured otherwise",
-            cause=("connection", "readonly", "refused", "large", "config"),
+            cause=StreamCause,
         )
 
     def _add_oddities(self) -> None:
         self.duplicates = self._counter("duplicates", "Chunks left out because a producer sent them twice")
-        self.gaps = self._counter("gaps", "Timestamp gaps, by what became of them", handling=("silence", "closed"))
+        self.gaps = self._counter("gaps", "Timestamp gaps, by what became of them", handling=GapHandling)
         self.silence_seconds = self._counter("silence_seconds", "Seconds of silence encoded to fill gaps")
         self.seq_missing = self._counter("seq_missing", "Chunk numbers that were skipped")
         self.seq_reordered = self._counter("seq_reordered", "Chunks that came after a higher number")
         self.trimmed = self._counter("trimmed_chunks", "Chunks with half a sample at the end, cut off")
         self.misplaced = self._counter("misplaced_chunks", "Chunks in another stream than that of their conversation")
         self.dead_letters = self._counter(
-            "dead_letters", "Entries moved to the dead letters, by kind", kind=("invalid", "poison")
+            "dead_letters", "Entries moved to the dead letters, by kind", kind=DeadLetterKind
         )
         self.failures = self._counter("batch_failures", "Batches that failed and are tried again, by error", error=())
         self.recoveries = self._counter(
@@ -125,12 +132,14 @@ class Metrics:
         self.spool_refusals = self._counter(
             "spool_refusals",
             "Blobs that the spool did not take, by cause",
-            cause=("full", "no_space", "permission", "timeout", "disk"),
+            cause=SpoolCause,
         )
-        self.spool_uploads = self._counter("spool_uploads", "Blobs that left the spool, by outcome", outcome=())
+        self.spool_uploads = self._counter(
+            "spool_uploads", "Blobs that left the spool, by outcome", outcome=SpoolOutcome
+        )
         self.spool_blobs = self._gauge("spool_blobs", "Blobs in the spool, by state", "state")
 
-    def _counter(self, name: str, text: str, **labels: Sequence[str]) -> Counter:
+    def _counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
         """With one label or none; its usual values count from 0, for rate() can't see the first value of a series."""
         counter = Counter(f"{PREFIX}_{name}", text, list(labels), registry=self.registry)
         for value in chain.from_iterable(labels.values()):

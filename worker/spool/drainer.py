@@ -14,10 +14,11 @@ from typing import NamedTuple
 import structlog
 
 from worker.errors import SpoolDamaged, StoreError, StreamError
+from worker.model.causes import SpoolOutcome
 from worker.model.ids import entry_ms
 from worker.runtime.metrics import Metrics
 from worker.spool.leftovers import Leftovers
-from worker.spool.names import SpoolFile, State
+from worker.spool.names import WAITING, FileState, Flaw, SpoolFile
 from worker.spool.record import read_record
 from worker.spool.spool import Spool
 from worker.spool.uploader import Uploader
@@ -49,7 +50,7 @@ class Pace(NamedTuple):
 class Drainer:
     """Uploads what any worker on the volume has spooled for this origin.
 
-    `outcomes` counts what became of the blobs: "stored", "renamed" or "deleted". A claim that was not touched for
+    `outcomes` counts what became of the blobs. A claim that was not touched for
     `lease` seconds, by the volume's clock, is a dead worker's. Should it live, two do the same work, which is harmless.
     """
 
@@ -72,9 +73,10 @@ class Drainer:
         self._metrics = metrics
         self._now_ms = now_ms
         self._concurrency = pace.concurrency
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes: Counter[SpoolOutcome] = Counter()
         self._claims: set[SpoolFile] = set()
         self._damaged: set[str] = set()
+        self._strangers: set[str] = set()
         self._scan_wait = SCAN_SECONDS
 
     async def run(self) -> None:
@@ -84,17 +86,17 @@ class Drainer:
             group.create_task(self._repeat(), name="spool rounds")
 
     async def round(self) -> None:
-        """Settle what dead workers left, then upload what is ready.
+        """Settle what dead workers left, then upload what waits.
 
         Raises:
             StoreError, StreamError, OSError: the first refusal, which ends the round.
         """
         ours = await self._scan()
         await self._settle([file for file in ours if file not in self._claims])
-        ready = [file for file in ours if file.state is State.READY and file.name not in self._damaged]
-        if len(ready) > ROUND_FILES:
+        waiting = [file for file in ours if file.state is FileState.SPOOLED and file.name not in self._damaged]
+        if len(waiting) > ROUND_FILES:
             self._spool.arrived.set()
-        await self._upload_all(ready[:ROUND_FILES])
+        await self._upload_all(waiting[:ROUND_FILES])
         if not any(map(self._waits, ours)) and self._spool.trouble is None:
             self._health.nothing_waits()
 
@@ -134,22 +136,29 @@ class Drainer:
         ours = [file for file in listing.files if file.stem.origin == self._spool.origin.digest]
         self._damaged &= {file.name for file in ours}
         self._metrics.spool_bytes.set(listing.bytes)
+        self._report_strangers(set(listing.strangers))
         self._observe(ours)
         await self._observe_age(ours)
         return ours
 
+    def _report_strangers(self, names: set[str]) -> None:
+        """Say once of each file that it is left alone: a program with other names may have put audio there."""
+        if new := names - self._strangers:
+            log.warning("spool.strangers", files=len(new), first=min(new))
+        self._strangers = names
+
     async def _settle(self, files: Sequence[SpoolFile]) -> None:
         """Finish removals, give back what dead workers had claimed, and look at what they left half-written."""
-        for file in [file for file in files if file.state is State.DONE]:
+        for file in [file for file in files if file.state is FileState.DONE]:
             await self._spool.run(partial(self._volume.remove, file))
-        held = [file for file in files if file.state in (State.OPEN, State.UPLOADING)]
+        held = [file for file in files if file.state in (FileState.WRITING, FileState.UPLOADING)]
         ages = await self._spool.run(partial(self._volume.ages, held))
         lapsed = [file for file, age in ages.items() if age > self.lease]
-        for file in [file for file in lapsed if file.state is State.UPLOADING]:
+        for file in [file for file in lapsed if file.state is FileState.UPLOADING]:
             log.warning("spool.claim_lapsed", file=file.name, age_s=round(ages[file]))
             await self._spool.run(partial(self._volume.release, file))
             self._spool.arrived.set()
-        await self._leftovers.settle([file for file in lapsed if file.state is State.OPEN])
+        await self._leftovers.settle([file for file in lapsed if file.state is FileState.WRITING])
 
     async def _upload_all(self, files: Sequence[SpoolFile]) -> None:
         queue = iter(files)
@@ -200,10 +209,13 @@ class Drainer:
             self._claims.discard(claim)
 
     def _waits(self, file: SpoolFile) -> bool:
-        return file.state in (State.READY, State.UPLOADING) and file.name not in self._damaged
+        return file.state in WAITING and file.name not in self._damaged
 
     def _report(self, wanted: str, name: str | None, file: SpoolFile) -> None:
-        outcome = "deleted" if name is None else "stored" if name == wanted else "renamed"
+        if name is None:
+            outcome = SpoolOutcome.DELETED
+        else:
+            outcome = SpoolOutcome.STORED if name == wanted else SpoolOutcome.RENAMED
         self.outcomes[outcome] += 1
         self._metrics.spool_uploads.labels(outcome).inc()
         age = (self._now_ms() - entry_ms(file.stem.first)) / 1000
@@ -217,15 +229,16 @@ class Drainer:
         )
 
     def _observe(self, files: Sequence[SpoolFile]) -> None:
-        states = {file.name: str(file.state) for file in files}
-        states |= dict.fromkeys(self._damaged, "damaged") | dict.fromkeys(self._leftovers.torn, "torn")
-        for state in (*State, "damaged", "torn"):
-            self._metrics.spool_blobs.labels(str(state)).set(list(states.values()).count(str(state)))
+        states: dict[str, FileState | Flaw] = {file.name: file.state for file in files}
+        states |= dict.fromkeys(self._damaged, Flaw.DAMAGED) | dict.fromkeys(self._leftovers.torn, Flaw.TORN)
+        counts = Counter(states.values())
+        for state in (*FileState, *Flaw):
+            self._metrics.spool_blobs.labels(state).set(counts[state])
         self._spool.unreadable = len(self._damaged | self._leftovers.torn)
 
     async def _observe_age(self, files: Sequence[SpoolFile]) -> None:
         """Of audio whose id is from the future, the file's age is the best that can be told."""
-        oldest = next((file for file in files if file.state in (State.READY, State.UPLOADING)), None)
+        oldest = next((file for file in files if file.state in WAITING), None)
         age = 0.0 if oldest is None else (self._now_ms() - entry_ms(oldest.stem.first)) / 1000
         if oldest is not None and age < 0:
             age = (await self._spool.run(partial(self._volume.ages, [oldest]))).get(oldest, 0.0)

@@ -1,4 +1,4 @@
-"""Open files that nobody writes any more: a worker died over them, or its volume did not answer."""
+"""Files that no worker writes any more: a worker died over them, or its volume did not answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Leftovers:
         self.torn: set[str] = set()
 
     async def settle(self, files: Sequence[SpoolFile]) -> None:
-        """Remove those whose audio is still in Redis, make the complete ones ready, keep and report the others.
+        """Remove those whose audio is still in Redis, make the complete ones spooled, keep and report the others.
 
         Raises:
             StreamError: Redis can't say what it holds.

@@ -1,6 +1,6 @@
 """Names of the files in a spool: all that is decided about a blob without opening it, and its state.
 
-`{first entry}_{last entry}_{partition}_{origin}_{conversation}_{bytes}.ready`, origin and conversation as digests.
+`{first entry}_{last entry}_{partition}_{origin}_{conversation}_{bytes}.spooled`, origin and conversation as digests.
 One name is always the same audio, so that whatever is renamed onto it is a duplicate.
 """
 
@@ -12,6 +12,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from worker.model.ids import Conversation, EntryId, entry_order
+from worker.model.states import BatchState
 
 _ENTRY = r"[0-9]{1,19}-[0-9]{1,19}"
 _NAME = re.compile(
@@ -20,13 +21,24 @@ _NAME = re.compile(
 )
 
 
-class State(StrEnum):
-    """What may be done with a file; its name's extension."""
+class FileState(StrEnum):
+    """What may be done with a file; its name's extension. A complete file says the state of its batch."""
 
-    OPEN = "open"  # being written, its audio is still in Redis
-    READY = "ready"  # complete and synced, anybody may upload it
-    UPLOADING = "uploading"  # somebody uploads it, who is alive as long as the file is touched
-    DONE = "done"  # it is in the store and may be removed
+    WRITING = "writing"  # it is being written, its audio is still in Redis
+    SPOOLED = BatchState.SPOOLED.value  # it is complete and synced, any worker may upload it
+    UPLOADING = BatchState.UPLOADING.value  # a worker uploads it, which is alive as long as the file is touched
+    DONE = BatchState.DONE.value  # it is in the store and may be removed
+
+
+class Flaw(StrEnum):
+    """Why a person must look at a file."""
+
+    DAMAGED = "damaged"  # it is complete, and not what was written
+    TORN = "torn"  # its worker died while it wrote, and its audio has left Redis
+
+
+WAITING = (FileState.SPOOLED, FileState.UPLOADING)
+"""Those of complete files that are not in the store yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class SpoolFile:
     """One file; `token` tells apart writers of the same blob, and only open files have one."""
 
     stem: Stem
-    state: State
+    state: FileState
     token: str = ""
 
     @property
@@ -84,10 +96,10 @@ def conversation_digest(conversation: Conversation) -> str:
 def parse_spool_name(name: str) -> SpoolFile | None:
     """Read a file's name; None if it is not one of the spool's."""
     found = _NAME.fullmatch(name)
-    if found is None or found["state"] not in list(State):
+    if found is None or found["state"] not in list(FileState):
         return None
-    state = State(found["state"])
-    if bool(found["token"]) is not (state is State.OPEN):
+    state = FileState(found["state"])
+    if bool(found["token"]) is not (state is FileState.WRITING):
         return None
     stem = Stem(
         found["first"],

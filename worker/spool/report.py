@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker.errors import SpoolDamaged
 from worker.model.ids import entry_ms
-from worker.spool.names import SpoolFile, State
+from worker.spool.names import WAITING, FileState, SpoolFile
 from worker.spool.record import HEAD, RecordHeader, header_bytes, read_record, read_record_header
 from worker.spool.volume import Volume
 
@@ -24,7 +24,7 @@ class Summary:
     @property
     def waiting(self) -> int:
         """Blobs that are not in the store yet."""
-        return self.blobs.get(State.READY, 0) + self.blobs.get(State.UPLOADING, 0)
+        return sum(self.blobs.get(state, 0) for state in WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class SpoolItem:
 def summary(directory: Path) -> Summary:
     """Count what is there, by file names alone; an absent directory is empty. Blocks. Raises OSError."""
     if not directory.is_dir():
-        return Summary(dict.fromkeys(map(str, State), 0))
+        return Summary(dict.fromkeys(map(str, FileState), 0))
     listing = Volume(directory).scan()
-    blobs = {str(state): sum(file.state is state for file in listing.files) for state in State}
-    waiting = [entry_ms(file.stem.first) for file in listing.files if file.state in (State.READY, State.UPLOADING)]
+    blobs = {str(state): sum(file.state is state for file in listing.files) for state in FileState}
+    waiting = [entry_ms(file.stem.first) for file in listing.files if file.state in WAITING]
     return Summary(blobs, listing.bytes, min(waiting, default=None))
 
 

@@ -13,9 +13,10 @@ from typing import TypeVar
 import structlog
 
 from worker.errors import SpoolDamaged, SpoolRefused
+from worker.model.causes import SpoolCause
 from worker.model.ids import Conversation
 from worker.runtime.metrics import Metrics
-from worker.spool.names import SpoolOwner, State, Stem, conversation_digest
+from worker.spool.names import WAITING, FileState, SpoolOwner, Stem, conversation_digest
 from worker.spool.record import Record, RecordHeader, read_record, stem_of
 from worker.spool.volume import Volume, VolumeListing
 from worker.stores.base import BlobInfo
@@ -35,12 +36,12 @@ ROOM_AGAIN = 0.9
 """Part of its bound at which a spool that was full takes blobs again, lest it be full and not by turns."""
 
 CAUSES = {
-    errno.ENOSPC: "no_space",
-    errno.EDQUOT: "no_space",
-    errno.EFBIG: "no_space",
-    errno.EACCES: "permission",
-    errno.EPERM: "permission",
-    errno.EROFS: "permission",
+    errno.ENOSPC: SpoolCause.NO_SPACE,
+    errno.EDQUOT: SpoolCause.NO_SPACE,
+    errno.EFBIG: SpoolCause.NO_SPACE,
+    errno.EACCES: SpoolCause.PERMISSION,
+    errno.EPERM: SpoolCause.PERMISSION,
+    errno.EROFS: SpoolCause.PERMISSION,
 }
 
 log = structlog.get_logger()
@@ -49,9 +50,8 @@ log = structlog.get_logger()
 class Spool:
     """Holds blobs that are done in Redis and not in the store yet.
 
-    `trouble` is a short constant label for why it takes nothing: "full" by its own bound, "no_space", "permission",
-    "timeout", "disk" by the volume; None while it does. `unreadable` counts torn and damaged blobs. `arrived` is set
-    whenever there is something new.
+    `trouble` says why it takes nothing, None while it does. `unreadable` counts torn and damaged blobs. `arrived` is
+    set whenever there is something new.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Spool:
     ) -> None:
         self.volume = volume
         self.origin = origin
-        self.trouble: str | None = None
+        self.trouble: SpoolCause | None = None
         self.unreadable = 0
         self.arrived = asyncio.Event()
         self._limit = limit
@@ -120,7 +120,9 @@ class Spool:
         finally:
             self._writing -= len(content)
         self._landed.add(stem)
-        if self.trouble != "full":  # that is for the next scan to say; this one may have been on its way before
+        if (
+            self.trouble is not SpoolCause.FULL
+        ):  # that is for the next scan to say; this one may have been on its way before
             self._recovered()
         self.arrived.set()
 
@@ -148,10 +150,10 @@ class Spool:
         """All files, of other origins too. Raises OSError."""
         before = set(self._landed)
         listing = await self.run(self.volume.scan)
-        complete = {file.stem for file in listing.files if file.state is not State.OPEN}
+        complete = {file.stem for file in listing.files if file.state is not FileState.WRITING}
         self._listed = sum(stem.size for stem in complete)
         self._landed -= before | complete  # what had landed before and is not listed has gone again
-        if self.trouble == "full" and self._used <= self._ceiling:
+        if self.trouble is SpoolCause.FULL and self._used <= self._ceiling:
             self._recovered()
         return listing
 
@@ -162,12 +164,12 @@ class Spool:
 
     @property
     def _ceiling(self) -> float:
-        return self._limit * ROOM_AGAIN if self.trouble == "full" else self._limit
+        return self._limit * ROOM_AGAIN if self.trouble is SpoolCause.FULL else self._limit
 
     def _held(self, digest: str) -> list[RecordHeader]:
         headers = []
         for file in self.volume.scan().files:
-            complete = file.state in (State.READY, State.UPLOADING)
+            complete = file.state in WAITING
             if complete and (file.stem.origin, file.stem.conversation) == (self.origin.digest, digest):
                 with suppress(FileNotFoundError, SpoolDamaged):  # uploaded meanwhile; the drainer reports damage
                     headers.append(read_record(self.volume.read(file), file.stem).header)
@@ -177,17 +179,19 @@ class Spool:
 
     def _check_room(self, size: int) -> None:
         if self._used + size > self._ceiling:
-            raise self._troubled("full", f"it holds {self._used} of SPOOL_MAX_BYTES={self._limit} bytes")
+            raise self._troubled(SpoolCause.FULL, f"it holds {self._used} of SPOOL_MAX_BYTES={self._limit} bytes")
         if self.trouble is not None and self._clock() < self._resting_until:
             raise SpoolRefused("it has just refused a blob", self.trouble)
 
     def _refused(self, error: OSError) -> SpoolRefused:
         if isinstance(error, TimeoutError):
-            return self._troubled("timeout", f"{self.volume.directory} has not answered for {PATIENCE_SECONDS:.0f} s")
-        cause = CAUSES.get(error.errno or 0, "disk")
+            return self._troubled(
+                SpoolCause.TIMEOUT, f"{self.volume.directory} has not answered for {PATIENCE_SECONDS:.0f} s"
+            )
+        cause = CAUSES.get(error.errno or 0, SpoolCause.DISK)
         return self._troubled(cause, f"{self.volume.directory}: {error.strerror or error}")
 
-    def _troubled(self, cause: str, message: str) -> SpoolRefused:
+    def _troubled(self, cause: SpoolCause, message: str) -> SpoolRefused:
         self._metrics.spool_refusals.labels(cause).inc()
         if cause != self.trouble:
             log.error("spool.refuses", cause=cause, error=message)

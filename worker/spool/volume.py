@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from worker.spool.names import SpoolFile, State, Stem, parse_spool_name
+from worker.spool.names import FileState, SpoolFile, Stem, parse_spool_name
 
 CLOCK = ".clock"
 """File that is touched to learn the volume's time; shared by all workers."""
@@ -58,8 +58,8 @@ class Volume:
         return VolumeListing(sorted(files.values(), key=lambda file: file.order), strangers)
 
     def write(self, stem: Stem, content: bytes) -> None:
-        """Store a blob; on return it is durable and ready. What can't be written whole leaves nothing behind."""
-        file = SpoolFile(stem, State.OPEN, secrets.token_hex(8))
+        """Store a blob; on return it is durable and spooled. What can't be written whole leaves nothing behind."""
+        file = SpoolFile(stem, FileState.WRITING, secrets.token_hex(8))
         path = self._path(file)
         try:
             with open(path, "xb", opener=_private) as opened:
@@ -73,15 +73,15 @@ class Volume:
             raise
 
     def publish(self, file: SpoolFile) -> None:
-        """Make a complete open file ready, durably."""
-        self._rename(file, State.READY)
+        """Make a complete file spooled, durably."""
+        self._rename(file, FileState.SPOOLED)
         self._sync()
 
     def claim(self, file: SpoolFile) -> SpoolFile | None:
-        """Take a ready blob to upload it; None if somebody else was faster."""
+        """Take a spooled blob to upload it; None if another worker was faster."""
         with suppress(FileNotFoundError):
             os.utime(self._path(file))  # before it is claimed, or others would find a claim as old as the blob
-            return self._rename(file, State.UPLOADING)
+            return self._rename(file, FileState.UPLOADING)
         return None
 
     def touch(self, file: SpoolFile) -> None:
@@ -92,12 +92,12 @@ class Volume:
     def release(self, file: SpoolFile) -> None:
         """Give a claimed blob back, or one whose worker is dead."""
         with suppress(FileNotFoundError):
-            self._rename(file, State.READY)
+            self._rename(file, FileState.SPOOLED)
 
     def finish(self, file: SpoolFile) -> None:
         """Remove a claimed blob that is in the store."""
         with suppress(FileNotFoundError):
-            done = self._rename(file, State.DONE)
+            done = self._rename(file, FileState.DONE)
             self._sync()
             self.remove(done)
 
@@ -122,7 +122,7 @@ class Volume:
         dated = {file: self._touched(file) for file in files}
         return {file: now - touched for file, touched in dated.items() if touched is not None}
 
-    def _rename(self, file: SpoolFile, state: State) -> SpoolFile:
+    def _rename(self, file: SpoolFile, state: FileState) -> SpoolFile:
         renamed = replace(file, state=state, token="")
         self._path(file).rename(self._path(renamed))
         return renamed

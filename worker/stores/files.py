@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import google_crc32c
 
 from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
+from worker.model.causes import StoreCause
 from worker.stores.base import BlobInfo
 from worker.stores.tree import METADATA, Found, Tree, blob_names
 
@@ -24,16 +25,16 @@ T = TypeVar("T")
 
 LIST_PAGE = 500  # objects described per trip to a thread
 CAUSES = {
-    errno.ENOSPC: "full",
-    errno.EDQUOT: "full",
-    errno.EACCES: "permission",
-    errno.EPERM: "permission",
-    errno.EROFS: "permission",
-    errno.EEXIST: "name",
-    errno.ENAMETOOLONG: "name",
-    errno.ENOTDIR: "name",
-    errno.EISDIR: "name",
-    errno.ELOOP: "name",
+    errno.ENOSPC: StoreCause.FULL,
+    errno.EDQUOT: StoreCause.FULL,
+    errno.EACCES: StoreCause.PERMISSION,
+    errno.EPERM: StoreCause.PERMISSION,
+    errno.EROFS: StoreCause.PERMISSION,
+    errno.EEXIST: StoreCause.NAME,
+    errno.ENAMETOOLONG: StoreCause.NAME,
+    errno.ENOTDIR: StoreCause.NAME,
+    errno.EISDIR: StoreCause.NAME,
+    errno.ELOOP: StoreCause.NAME,
 }
 
 
@@ -88,7 +89,7 @@ class FileStore:
         try:
             await self._run(f"opening {self._root}", self._tree.prepare, mark=True)
         except StoreError as error:
-            if error.cause in ("full", "unmounted"):
+            if error.cause in (StoreCause.FULL, StoreCause.UNMOUNTED):
                 raise
             raise SettingsError(f"STORE_URL: {error}; name a directory that this user can write to") from error
 
@@ -103,7 +104,7 @@ class FileStore:
         def recognised() -> T:
             if not self._recognised(mark=mark):
                 text = f"{doing}: {self._root} is not the directory that it was: is the volume mounted?"
-                raise StoreError(text, cause="unmounted")
+                raise StoreError(text, cause=StoreCause.UNMOUNTED)
             return work()
 
         with _translated(doing):
@@ -136,7 +137,7 @@ class FileStore:
             return self._describe(name)
         except StoreError as error:
             found = self._tree.found(name)
-            if error.cause != "corrupt" or found is None:
+            if error.cause is not StoreCause.CORRUPT or found is None:
                 raise
             # One damaged description hides no other object; reading the blob tells.
             return BlobInfo(name, found.size, generation=found.generation)
@@ -147,7 +148,7 @@ class FileStore:
             raise ObjectMissing(name)
         expected = _info(name, Found(len(data), ""), self._tree.read_metadata(name)).crc32c
         if expected not in (None, google_crc32c.value(data)):
-            raise StoreError(f"reading {name}: its bytes do not fit its CRC32C", cause="corrupt")
+            raise StoreError(f"reading {name}: its bytes do not fit its CRC32C", cause=StoreCause.CORRUPT)
         return data
 
     def _copy(self, source: str, target: str, metadata: Mapping[str, str] | None) -> None:
@@ -165,7 +166,7 @@ def _info(name: str, found: Found, described: bytes | None) -> BlobInfo:
         metadata = dict(fields.get("metadata", {}))
         return BlobInfo(name, found.size, metadata, None if crc32c is None else int(crc32c), found.generation)
     except (ValueError, AttributeError, TypeError) as error:
-        raise StoreError(f"{METADATA}/{name}.json is not what this program writes", cause="corrupt") from error
+        raise StoreError(f"{METADATA}/{name}.json is not what this program writes", cause=StoreCause.CORRUPT) from error
 
 
 @contextmanager
@@ -173,5 +174,5 @@ def _translated(doing: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        cause = CAUSES.get(error.errno or 0, "disk")
+        cause = CAUSES.get(error.errno or 0, StoreCause.DISK)
         raise StoreError(f"{doing}: {error.strerror or error}", cause=cause) from error

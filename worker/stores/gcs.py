@@ -12,6 +12,7 @@ import google_crc32c
 from gcloud.aio.storage import Storage
 
 from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
+from worker.model.causes import StoreCause
 from worker.stores.gcs_answers import copy_in, crc32c_in, encode_crc32c, object_in, page_in, unexpected
 from worker.stores.gcs_credentials import Credentials
 from worker.stores.gcs_errors import translated
@@ -28,7 +29,7 @@ CONNECT_TIMEOUT = 10.0  # seconds for TCP and TLS
 REQUEST_TIMEOUT = 60.0  # seconds for a whole request: 8 MiB of PCM at 150 kB/s
 CREATE_ONLY = {"ifGenerationMatch": "0"}
 LIST_FIELDS = "kind,nextPageToken,items(name,size,crc32c,generation,metadata)"
-CHECK_REFUSED = ("permission", "missing-bucket", "request")
+CHECK_REFUSED = (StoreCause.PERMISSION, StoreCause.MISSING_BUCKET, StoreCause.REQUEST)
 
 
 class GcsStore:
@@ -120,7 +121,7 @@ class GcsStore:
             info = await self.stat(name)
             expected = info.crc32c if info else None
         if expected not in (None, google_crc32c.value(data)):
-            raise StoreError(f"reading {name}: its bytes do not fit its CRC32C", cause="corrupt")
+            raise StoreError(f"reading {name}: its bytes do not fit its CRC32C", cause=StoreCause.CORRUPT)
         return data
 
     async def copy(self, source: str, target: str, metadata: Mapping[str, str] | None = None) -> None:
@@ -179,7 +180,7 @@ class GcsStore:
 
     def _client(self) -> Storage:
         if self._closed:
-            raise StoreError("the store is closed", cause="closed")
+            raise StoreError("the store is closed", cause=StoreCause.CLOSED)
         if self._storage is None:
             self._storage = self._connect()
         return self._storage
@@ -223,7 +224,7 @@ class GcsStore:
             await self.delete(name, generation)
         except Exception as error:  # noqa: BLE001 -- whatever it is, what counts is that the audio is not stored
             left = f" and they are still there ({type(error).__name__}: {error})"
-        raise StoreError(f"storing {name}: the store kept other bytes than it was sent{left}", cause="corrupt")
+        raise StoreError(f"storing {name}: the store kept other bytes than it was sent{left}", cause=StoreCause.CORRUPT)
 
 
 def _api_root(host: str) -> str:

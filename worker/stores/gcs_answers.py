@@ -11,6 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from worker.errors import StoreError
+from worker.model.causes import StoreCause
 from worker.stores.base import BlobInfo
 from worker.stores.gcs_errors import MAX_DETAIL
 
@@ -71,7 +72,7 @@ def unexpected(doing: str, answer: object) -> StoreError:
     """The error that says what the store answered."""
     named = {key: answer[key] for key in IDENTIFYING if key in answer} if isinstance(answer, dict) else {}
     words = json.dumps(named or answer)[:MAX_DETAIL]
-    return StoreError(f"{doing}: the store answered {words}, which does not fit", cause="unexpected")
+    return StoreError(f"{doing}: the store answered {words}, which does not fit", cause=StoreCause.UNEXPECTED)
 
 
 def _described(resource: object, bucket: str, doing: str) -> BlobInfo:

@@ -11,6 +11,7 @@ from gcloud.aio.auth import Token
 from tenacity import stop_after_attempt
 
 from worker.errors import SettingsError, StoreError
+from worker.model.causes import StoreCause
 from worker.stores.gcs_errors import FOREIGN
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
@@ -54,7 +55,7 @@ class Credentials(Token):
                 raise StoreError(
                     f"no access token for Google Cloud Storage: {type(error).__name__}; "
                     f"set {VARIABLE} or bind the pod's service account by Workload Identity",
-                    cause="credentials",
+                    cause=StoreCause.CREDENTIALS,
                 ) from error
 
     def forget(self) -> None:

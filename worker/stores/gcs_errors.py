@@ -12,6 +12,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from worker.errors import ObjectExists, ObjectMissing, StoreError
+from worker.model.causes import StoreCause
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,10 +22,17 @@ MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 # Everything a request can raise: the transport's errors, and those.
 FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, *MALFORMED)
 
-CAUSES = {401: "permission", 403: "permission", 404: "missing-bucket", 408: "timeout", 412: "exists", 429: "throttled"}
+CAUSES = {
+    401: StoreCause.PERMISSION,
+    403: StoreCause.PERMISSION,
+    404: StoreCause.MISSING_BUCKET,
+    408: StoreCause.TIMEOUT,
+    412: StoreCause.EXISTS,
+    429: StoreCause.THROTTLED,
+}
 ADVICE = {
-    "permission": "; grant the service account roles/storage.objectUser on the bucket",
-    "missing-bucket": "; correct the bucket in STORE_URL or create it",
+    StoreCause.PERMISSION: "; grant the service account roles/storage.objectUser on the bucket",
+    StoreCause.MISSING_BUCKET: "; correct the bucket in STORE_URL or create it",
 }
 # 403 has two families: "you may not" and "not so fast".
 THROTTLED_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")
@@ -59,11 +67,12 @@ def _ours(error: Exception, doing: str, missing: str | None, exists: str | None)
     return _refusal(error, doing)
 
 
-def _transport_cause(error: Exception) -> str:
+def _transport_cause(error: Exception) -> StoreCause:
     if isinstance(error, TimeoutError):
-        return "timeout"
+        return StoreCause.TIMEOUT
     # Asked in this order, because a certificate that does not count is an OSError and a ValueError too.
-    return "network" if isinstance(error, (aiohttp.ClientError, OSError)) else "unexpected"
+    is_transport = isinstance(error, (aiohttp.ClientError, OSError))
+    return StoreCause.NETWORK if is_transport else StoreCause.UNEXPECTED
 
 
 def _refusal(error: aiohttp.ClientResponseError, doing: str) -> StoreError:
@@ -76,14 +85,14 @@ def _refusal(error: aiohttp.ClientResponseError, doing: str) -> StoreError:
     )
 
 
-def _refusal_cause(error: aiohttp.ClientResponseError) -> str:
+def _refusal_cause(error: aiohttp.ClientResponseError) -> StoreCause:
     if error.status >= 500:
-        return "server"
+        return StoreCause.SERVER
     if error.status == 403 and any(reason in error.message for reason in THROTTLED_REASONS):
-        return "throttled"
+        return StoreCause.THROTTLED
     if error.status == 400:
-        return "corrupt" if "doesn't match calculated" in error.message else "request"
-    return CAUSES.get(error.status, "unexpected")
+        return StoreCause.CORRUPT if "doesn't match calculated" in error.message else StoreCause.REQUEST
+    return CAUSES.get(error.status, StoreCause.UNEXPECTED)
 
 
 def _detail(message: str) -> str:

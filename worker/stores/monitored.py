@@ -12,6 +12,7 @@ from typing import TypeVar
 import structlog
 
 from worker.errors import ObjectExists, ObjectMissing, StoreError
+from worker.model.causes import StoreCause
 from worker.runtime.metrics import Metrics
 from worker.stores.base import BlobInfo, Store
 
@@ -28,7 +29,7 @@ class StoreHealth:
     """Since when (monotonic seconds) the store has refused everything, and why; None while it accepts."""
 
     failing_since: float | None = None
-    cause: str = ""
+    cause: StoreCause = StoreCause.UNEXPECTED
     _refuses_audio: bool = field(default=False, repr=False)
     _wanted: int = field(default=0, repr=False)
 
@@ -36,7 +37,7 @@ class StoreHealth:
         """Seconds at monotonic time `now`."""
         return 0.0 if self.failing_since is None else now - self.failing_since
 
-    def refused(self, now: float, cause: str, *, audio: bool) -> None:
+    def refused(self, now: float, cause: StoreCause, *, audio: bool) -> None:
         """The store has refused something, perhaps audio."""
         if self.failing_since is None:
             self.failing_since = now
@@ -136,7 +137,7 @@ class MonitoredStore:
             found = await self._store.stat(name)
             if found is None:
                 text = f"the store says that {name} exists, and shows no such object"
-                raise StoreError(text, cause="inconsistent") from None
+                raise StoreError(text, cause=StoreCause.INCONSISTENT) from None
             return found
         return None
 
@@ -153,7 +154,7 @@ class MonitoredStore:
             raise
         except Exception as error:  # whatever it is, the audio is not stored
             text = f"the store failed with {type(error).__name__}: {str(error)[:MAX_DETAIL]}"
-            unknown = StoreError(text, cause="unexpected")
+            unknown = StoreError(text, cause=StoreCause.UNEXPECTED)
             self._refused(unknown, audio=audio)
             raise unknown from error
         self.health.answered(audio=False)

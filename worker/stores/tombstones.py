@@ -19,6 +19,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
 from worker.errors import ObjectExists, ObjectMissing, StoreError
+from worker.model.causes import StoreCause
 from worker.model.ids import entry_order
 
 if TYPE_CHECKING:
@@ -84,7 +85,9 @@ async def record_tombstone(
         except ObjectExists:
             continue
         return tombstone
-    raise StoreError(f"{name} changes all the time: other deletions of the same audio are under way", cause="exists")
+    raise StoreError(
+        f"{name} changes all the time: other deletions of the same audio are under way", cause=StoreCause.EXISTS
+    )
 
 
 async def _replace(
@@ -137,4 +140,4 @@ async def _read(store: TombstoneReader, name: str) -> Tombstone | None:
             entry_order(last)
         return Tombstone(str(facts["id"]), streams)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StoreError(f"{name} is no record of a deletion; a person must look", cause="corrupt") from error
+        raise StoreError(f"{name} is no record of a deletion; a person must look", cause=StoreCause.CORRUPT) from error

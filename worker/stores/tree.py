@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
 from worker.errors import StoreError
+from worker.model.causes import StoreCause
 from worker.stores.paths import JOINT, name_of, path_of
 
 if TYPE_CHECKING:
@@ -115,11 +116,11 @@ class Tree:
         parts = name.split("/")
         wrong = any(part in ("", ".", "..") for part in parts) or parts[0] in RESERVED or JOINT in name
         if wrong or not _encodable(name):
-            raise StoreError(f"{name!r} cannot be a file's name", cause="name")
+            raise StoreError(f"{name!r} cannot be a file's name", cause=StoreCause.NAME)
         root = self.root
         paths = root / path_of(name), root / METADATA / path_of(f"{name}.json")
         if any(path.parent.resolve() != path.parent for path in paths):
-            raise StoreError(f"{name!r} leads through a symbolic link", cause="name")
+            raise StoreError(f"{name!r} leads through a symbolic link", cause=StoreCause.NAME)
         return paths
 
     @contextmanager
@@ -218,7 +219,7 @@ def _is_blob(path: Path) -> bool:
     """Whether the name is taken by a blob; what else may have it is no answer that anybody could go on with."""
     found = _status(path)
     if found is not None and not stat.S_ISREG(found.st_mode):
-        raise StoreError(f"{path} is no file but has a blob's name: move it away", cause="name")
+        raise StoreError(f"{path} is no file but has a blob's name: move it away", cause=StoreCause.NAME)
     return found is not None
 
 

@@ -23,6 +23,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from worker import __version__
 from worker.errors import LeaseLost, SettingsError, StreamError
+from worker.model.causes import StreamCause
 from worker.stream.reply_limit import BoundedParser, ReplyTooLarge
 
 T = TypeVar("T")
@@ -257,10 +258,11 @@ def stream_error(error: Exception) -> StreamError:
     """One sentence on what Redis or the network said; the text is cut, it may repeat untrusted input."""
     text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
     if isinstance(error, ReplyTooLarge):
-        return StreamError(text, cause="large")
+        return StreamError(text, cause=StreamCause.LARGE)
     if isinstance(error, ReadOnlyError):
-        return StreamError(text, cause="readonly")
-    return StreamError(text, cause="refused" if isinstance(error, ResponseError) else "connection")
+        return StreamError(text, cause=StreamCause.READONLY)
+    is_refusal = isinstance(error, ResponseError)
+    return StreamError(text, cause=StreamCause.REFUSED if is_refusal else StreamCause.CONNECTION)
 
 
 def translate(reply: Any, call: Call) -> Any:

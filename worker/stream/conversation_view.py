@@ -10,6 +10,8 @@ from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES, Chu
 from codec.errors import BadEntry
 from codec.sessions import session_name
 from worker.errors import StreamError
+from worker.model.causes import StreamCause
+from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client
 from worker.stream.entries import MAX_ENTRY_BYTES, tombstone_position
@@ -110,33 +112,21 @@ async def deletion(client: Client, keys: Keys, partition: int, conversation: Con
         return max(positions, key=entry_order, default=None)
     except ValueError as error:
         raise StreamError(
-            f"{keys.deleted(partition)} holds no position of a stream: {error}", cause="refused"
+            f"{keys.deleted(partition)} holds no position of a stream: {error}", cause=StreamCause.REFUSED
         ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What a done event says: the object, its first chunk's entry, and which chunks of which stream it holds."""
-
-    object: str
-    first_entry: str
-    stream: str = ""
-    chunks_digest: str = ""
 
 
 async def announcements(
     client: Client, keys: Keys, partition: int, conversation: Conversation, *, after: EntryId
-) -> list[Announced]:
+) -> list[DoneEvent]:
     """A conversation's done events about audio after the entry `after`. Raises `StreamError`."""
-    events = await client.command(lambda redis: redis.xrange(keys.done(partition)))
-    wanted = tuple(name.encode() for name in conversation)
-    names = (b"object", b"first_entry", b"stream", b"chunks_digest")
-    told = [
-        (event.decode(), Announced(*(facts.get(name, b"").decode(errors="replace") for name in names)))
-        for event, facts in events
-        if (facts.get(b"uid"), facts.get(b"conversation_id")) == wanted
+    found = await client.command(lambda redis: redis.xrange(keys.done(partition)))
+    events = [(entry.decode(), DoneEvent.from_fields(told)) for entry, told in found]
+    return [
+        event
+        for entry, event in events
+        if (event.uid, event.conversation_id) == conversation and _is_after(entry, event.first_entry or "", after)
     ]
-    return [announced for event, announced in told if _is_after(event, announced.first_entry, after)]
 
 
 def _is_after(event: EntryId, first_entry: str, position: EntryId) -> bool:

@@ -13,6 +13,8 @@ from redis.asyncio.client import Pipeline
 from codec.entry import MAX_CHUNK_BYTES, Chunk, parse
 from codec.errors import BadEntry
 from worker.errors import StreamError
+from worker.model.causes import DoneOutcome, OrphanFate, RewindCause, StreamCause
+from worker.model.done_event import DoneEvent
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
 from worker.model.recent_chunks import MAX_BYTES
 from worker.model.seal import Seal
@@ -45,6 +47,10 @@ MAX_PAGES_BYTES = 64 * 1024 * 1024
 STREAMS_TOGETHER = 8
 """Streams that one command reads at most. A worker asks all of its streams all the time, and commands are what costs it
 most; but what one command brings must come within the connection's timeout."""
+
+
+SEALED = "sealed"
+"""What seal.lua says when it has set a seal."""
 
 
 class Entry(NamedTuple):
@@ -111,15 +117,22 @@ class DoneStep:
     ids: Sequence[EntryId]
     upload: str
     identities: bytes
-    event: Mapping[str, str]
+    event: DoneEvent
     server: str
+
+
+class DoneReply(NamedTuple):
+    """What Redis says to a done step; `server` is the one that answers, if it is another one than the step expects."""
+
+    outcome: DoneOutcome
+    server: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Why a seal was not set; `vanished` are the entries that are gone."""
 
-    cause: str
+    cause: RewindCause
     vanished: list[EntryId]
 
 
@@ -306,20 +319,15 @@ class Entries:
             for seal in seals
         ]
         replies = map(texts, await self._client.run_all(calls))
-        return [None if reply[0] == "sealed" else Refused(reply[0], reply[1:]) for reply in replies]
+        return [None if reply[0] == SEALED else Refused(RewindCause(reply[0]), reply[1:]) for reply in replies]
 
     async def unseal(self, lease: Lease, seal: Seal) -> None:
         """Take a seal back before its batch goes to the dead letters."""
         keys = [self._keys.lease(lease.partition), self._keys.ready(lease.partition)]
         await self._client.run(Call("unseal", keys, [lease.token, seal.id]))
 
-    async def done(self, step: DoneStep) -> str:
-        """Remove a batch's entries and its seal, and append the event, in one step.
-
-        Returns "done"; "gone" if the seal is: another owner finished it, or Redis forgot it; "deleted" if the stored
-        object must go; "withdrawn" if whoever made that object has given it up; or "changed" and which server it is
-        now, if that is another one than the step expects, which may have forgotten a deletion.
-        """
+    async def done(self, step: DoneStep) -> DoneReply:
+        """Remove a batch's entries and its seal, and append the event, in one step."""
         partition, seal = step.partition, step.seal
         keys = [
             self._keys.stream(partition),
@@ -329,21 +337,17 @@ class Entries:
             self._keys.deleted(partition),
             self._keys.withdrawn(partition, step.upload),
         ]
-        flat_event = [part for field in step.event.items() for part in field]
+        flat_event = [part for field in step.event.to_fields().items() for part in field]
         args: list[str | bytes | int] = [GROUP, seal.id, seal.to_json(), *seal.conversation.tombstones]
         args += [step.identities, max(step.ids, key=entry_order), step.server]
         args += [MAX_BYTES, int(SEEN_TTL * 1000), DONE_LENGTH]
         args += [len(flat_event), *flat_event, *step.ids]
-        outcome: bytes = await self._client.run(Call("done", keys, args))
-        return outcome.decode()
+        reply: bytes = await self._client.run(Call("done", keys, args))
+        outcome, _, server = reply.decode().partition(" ")
+        return DoneReply(DoneOutcome(outcome), server)
 
-    async def abandon(self, partition: int, seal: Seal, name: str, upload: str) -> str:
-        """Give up an object that was made for a seal which is gone.
-
-        Returns "counted" if an event tells of the object, so that it must stay; "waiting" while entries are in the
-        stream, so that somebody may still count it; "uncounted" if it stands for nothing, and no done step can count it
-        any more; "unknown" if older events are gone, so that it must stay.
-        """
+    async def abandon(self, partition: int, seal: Seal, name: str, upload: str) -> OrphanFate:
+        """Give up an object that was made for a seal which is gone; if it is uncounted, no done step can count it."""
         keys = [
             self._keys.stream(partition),
             self._keys.done(partition),
@@ -351,7 +355,7 @@ class Entries:
         ]
         args: list[str | int] = [name, int(WITHDRAWN_TTL * 1000), *seal.entries]
         fate: bytes = await self._client.run(Call("abandon", keys, args))
-        return fate.decode()
+        return OrphanFate(fate.decode())
 
     async def count_unread_losses(self, lease: Lease) -> int:
         """How many more entries have left the stream, since it was last asked, before any owner had read them."""
@@ -414,7 +418,7 @@ def _seal(field: bytes, value: bytes) -> Seal:
             entry_order(entry)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         # Perhaps a newer version wrote it: leave the partition to that, and do not stop the others.
-        raise StreamError(f"the seal {field!r} can't be read: {error}", cause="refused") from error
+        raise StreamError(f"the seal {field!r} can't be read: {error}", cause=StreamCause.REFUSED) from error
     return seal
 
 

@@ -9,9 +9,12 @@ from typing import Any, Literal
 
 from worker.errors import StreamError
 from worker.model.ids import EntryId, entry_ms, entry_order
+from worker.model.states import BatchState
 from worker.stream.client import Call, Client
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import member_of, owner_of
+
+STATES_IN_REDIS = (BatchState.UNREAD, BatchState.OPEN, BatchState.SEALED)
 
 PAGE = 256
 """Partitions per round trip."""
@@ -21,8 +24,8 @@ PAGE = 256
 class PartitionView:
     """One partition at one moment. Times are Redis' own in ms, sizes in bytes of Redis' memory (estimated).
 
-    Of `entries` none is stored yet: `sealed_entries` are in `sealed` batches on their way to the store (closed, or
-    uploading already), other `pending` ones in open batches, the rest nobody has read. `stored` counts blobs ever.
+    Of `entries` none is stored yet: `sealed_entries` are in `sealed_batches`, perhaps on their way to the store
+    already, other `pending` ones in open batches, and no worker has read the rest. `stored` counts blobs ever.
     """
 
     number: int
@@ -33,26 +36,25 @@ class PartitionView:
     bytes: int
     oldest: EntryId | None
     pending: int
-    sealed: int
+    sealed_batches: int
     sealed_entries: int
     dead: int
     stored: int
     last_stored_ms: int | None
 
     @property
-    def open_entries(self) -> int:
-        """Entries in batches that still grow."""
-        return max(0, self.pending - self.sealed_entries)
-
-    @property
-    def unread(self) -> int:
-        """Entries that no worker has read."""
-        return max(0, self.entries - self.pending)
+    def states(self) -> dict[BatchState, int]:
+        """Entries by the state of their batch, as far as Redis knows it: what is sealed may be further."""
+        return {
+            BatchState.UNREAD: max(0, self.entries - self.pending),
+            BatchState.OPEN: max(0, self.pending - self.sealed_entries),
+            BatchState.SEALED: self.sealed_entries,
+        }
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing in it that a person could look at."""
-        return not (self.entries or self.sealed or self.dead)
+        return not (self.entries or self.sealed_batches or self.dead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,16 @@ class Overview:
     def entries(self) -> int:
         """Entries that are not stored yet."""
         return sum(view.entries for view in self.partitions)
+
+    @property
+    def states(self) -> dict[BatchState, int]:
+        """Them by state, see `PartitionView.states`."""
+        return {state: sum(view.states[state] for view in self.partitions) for state in STATES_IN_REDIS}
+
+    @property
+    def sealed_batches(self) -> int:
+        """Batches that are sealed and not done."""
+        return sum(view.sealed_batches for view in self.partitions)
 
     @property
     def bytes(self) -> int:
@@ -175,7 +187,7 @@ def _partition(number: int, reply: Sequence[Any]) -> PartitionView:
         bytes=size if size and entries else 0,
         oldest=oldest.decode() if oldest else None,
         pending=pending,
-        sealed=len(seals),
+        sealed_batches=len(seals),
         sealed_entries=sum(map(_sealed_entries, seals)),
         dead=dead,
         stored=stored,

@@ -15,6 +15,7 @@ from codec.errors import BadBlob, DecryptionFailed
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.retrying import retry
 from worker.errors import ObjectMissing, StoreError, Unreadable
+from worker.model.causes import StoreCause
 from worker.runtime.cpu import cpu_limit
 from worker.stores.base import Store
 
@@ -65,7 +66,7 @@ class Reader:
         except ObjectMissing as error:
             raise Unreadable("it has been deleted meanwhile") from error
         except StoreError as error:
-            if error.cause != "corrupt":
+            if error.cause is not StoreCause.CORRUPT:
                 raise
             raise Unreadable(str(error)) from error
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import stamina
 
 from worker.errors import StoreError
+from worker.model.causes import StoreCause
 from worker.stores.base import BlobInfo, Store
 
 T = TypeVar("T")
@@ -16,8 +17,17 @@ ATTEMPTS = 5
 LONGEST_WAIT = 5.0
 """Seconds between two tries at most."""
 
-PASSING = frozenset({"network", "timeout", "server", "throttled", "unexpected", "corrupt"})
-"""Causes that may be gone at the next try; `corrupt` because bytes also get damaged on their way."""
+PASSING = frozenset(
+    {
+        StoreCause.NETWORK,
+        StoreCause.TIMEOUT,
+        StoreCause.SERVER,
+        StoreCause.THROTTLED,
+        StoreCause.UNEXPECTED,
+        StoreCause.CORRUPT,  # bytes also get damaged on their way
+    }
+)
+"""Causes that may be gone at the next try."""
 
 
 async def retry(request: Callable[[], Awaitable[T]]) -> T:

@@ -19,6 +19,7 @@ from worker.archive.blobs.provenance import Provenance, copy_metadata
 from worker.archive.blobs.reading import Problem
 from worker.archive.blobs.retrying import retry
 from worker.errors import NothingStored, ObjectExists, ObjectMissing, StoreError
+from worker.model.causes import StoreCause
 from worker.model.seal import later_name
 from worker.stores.base import Store
 
@@ -162,7 +163,7 @@ async def _copied(store: Store, copy: BlobCopy) -> Problem | None:
         if found is None or (found.size, found.crc32c) != (info.size, info.crc32c):
             return Problem(copy.blob.path, f"{target} was taken by another writer meanwhile: copy again")
     except StoreError as error:
-        if error.cause != "corrupt":
+        if error.cause is not StoreCause.CORRUPT:
             raise
         return Problem(copy.blob.path, str(error))
     return None
@@ -183,7 +184,7 @@ async def _candidate(store: Store, blob: Blob) -> Candidate:
         try:
             crc32c = google_crc32c.value(await retry(lambda: store.read(blob.path)))
         except StoreError as error:
-            if error.cause != "corrupt":
+            if error.cause is not StoreCause.CORRUPT:
                 raise
     contents = {Content(blob.name.kind.extension, blob.path if crc32c is None else crc32c)}
     if origin := Provenance.noted(blob.info):
