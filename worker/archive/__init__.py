@@ -16,11 +16,15 @@ from worker.archive.reading import Problem
 from worker.archive.selection import Selection
 from worker.archive.timeline import Rules
 from worker.archive.verification import Fingerprint, Verdict
+from worker.errors import AudioFileError, BadSelection, NothingStored, SettingsError, StoreError
+from worker.stores import Store, open_store
 
 __all__ = [
     "Archive",
     "AudioFile",
+    "AudioFileError",
     "AudioFiles",
+    "BadSelection",
     "Blob",
     "Conversion",
     "Copy",
@@ -31,11 +35,16 @@ __all__ = [
     "Fingerprint",
     "Left",
     "Listing",
+    "NothingStored",
     "Outcome",
     "Problem",
     "Report",
     "Rules",
     "Selection",
+    "SettingsError",
+    "Store",
+    "StoreError",
     "Stranger",
     "Verdict",
+    "open_store",
 ]
