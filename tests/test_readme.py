@@ -81,7 +81,7 @@ def test_metrics_exist() -> None:
     families = list(Metrics().registry.collect())  # one with labels has no samples yet
     named = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
     known = {sample.name for family in families for sample in family.samples} | named
-    assert set(re.findall(r"\baudio_batch_\w+", TEXT)) <= known
+    assert set(re.findall(r"\baudio_batch_(?!worker\b)\w+", TEXT)) <= known
 
 
 def test_make_targets_and_commands_exist() -> None:
