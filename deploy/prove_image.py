@@ -174,7 +174,7 @@ CHECKS = (
         "the root can't be written",
         ["/bin/sh", "-c", "! touch /opt/venv/x /etc/x 2>/dev/null && touch /tmp/x && echo ok"],
     ),
-    ("libopus is 1.5 or newer", ["python3", "-c", "import codec.libopus as l; print(l.VERSION)"]),
+    ("libopus is 1.5 or newer", ["python3", "-c", "import audio_batch_worker.codec.libopus as l; print(l.VERSION)"]),
     ("no pip, no compiler", ["/bin/sh", "-c", "! command -v pip && ! command -v cc && echo ok"]),
     ("the helm test's tools are there", ["/bin/sh", "-c", "command -v python3 date grep mktemp sleep"]),
 )

@@ -16,11 +16,16 @@ from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Enco
 from worker.archive.upkeep.copying import BlobCopy, CopyReport
 from worker.archive.upkeep.deletion import Deletion, Undeleted
 from worker.archive.upkeep.verification import BlobVerdict, Fingerprint
+from worker.errors import AudioFileError, BadSelection, NothingStored, SettingsError, StoreError
+from worker.stores import open_store
+from worker.stores.base import Store
 
 __all__ = [
     "Archive",
     "AudioFile",
+    "AudioFileError",
     "AudioFiles",
+    "BadSelection",
     "Blob",
     "BlobCopy",
     "BlobVerdict",
@@ -34,8 +39,13 @@ __all__ = [
     "Fingerprint",
     "Listing",
     "MergeRules",
+    "NothingStored",
     "Problem",
     "Selection",
+    "SettingsError",
+    "Store",
+    "StoreError",
     "Undeleted",
     "UnknownObject",
+    "open_store",
 ]

@@ -34,6 +34,9 @@ SECRET = "this secret of the demo is no secret"  # noqa: S105 -- it is printed f
 PATIENCE_SECONDS = 120.0
 """For the worker, besides a tenth of the audio's length: it is many times faster."""
 
+PACKAGE = __name__.partition(".")[0]
+"""`worker` in the repository, `audio_batch_worker` where a wheel is installed."""
+
 Say = Callable[[str], object]
 
 
@@ -113,7 +116,7 @@ async def _push(recordings: Sequence[DemoRecording], redis_url: str) -> None:
 async def _work(redis_url: str, store_url: str, recordings: Sequence[DemoRecording], log: Path) -> None:
     """Run a worker until Redis is empty."""
     patience = PATIENCE_SECONDS + sum(recording.seconds for recording in recordings) / 10
-    command = sys.executable, "-m", "worker", "run", "--drain"
+    command = sys.executable, "-m", PACKAGE, "run", "--drain"
     async with child(*command, log=log, environment=_environment(redis_url, store_url)) as worker:
         try:
             async with asyncio.timeout(patience):

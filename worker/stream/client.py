@@ -59,7 +59,7 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
 @cache
 def script(name: str) -> str:
     """Source of a script as Redis gets it."""
-    folder = files("worker.stream") / "scripts"
+    folder = files(__package__) / "scripts"
     parts = [*BEGINNINGS.get(name, FENCED), name]
     return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
 

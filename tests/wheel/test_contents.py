@@ -1,0 +1,74 @@
+"""What a wheel and a source distribution hold."""
+
+from __future__ import annotations
+
+import runpy
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.wheel.conftest import TOP, build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMPORTS = runpy.run_path(str(TOP / "deploy/wheel/imports.py"))
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_nothing_generic_is_at_the_top_of_the_wheel(wheel: Path) -> None:
+    tops = {name.partition("/")[0] for name in contents(wheel)}
+
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"audio_batch_worker"}
+
+
+def test_every_file_of_both_packages_is_in_the_wheel_which_is_marked_as_typed(wheel: Path) -> None:
+    files = {
+        f"{target}/{file.relative_to(TOP / package).as_posix()}"
+        for package, target in (("worker", "audio_batch_worker"), ("codec", "audio_batch_worker/codec"))
+        for file in (TOP / package).rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+
+    assert {name for name in contents(wheel) if ".dist-info/" not in name} == files
+    assert {"audio_batch_worker/py.typed", "audio_batch_worker/codec/py.typed"} <= files
+
+
+def test_a_source_distribution_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(build("sdist", tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.glob("audio_batch_worker-*")
+
+    assert contents(build("wheel", tmp_path / "wheel", source)) == contents(wheel)
+    assert all((source / package / "py.typed").exists() for package in ("worker", "codec"))
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("from worker import app", "from audio_batch_worker import app"),
+        ("from worker.errors import X", "from audio_batch_worker.errors import X"),
+        ("if x:\n    from codec.blob import (\n        y,\n    )", None),
+        ("from codec import blob", "from audio_batch_worker.codec import blob"),
+        ("from workers import x", "from workers import x"),
+        ("from codecs import lookup", "from codecs import lookup"),
+        ("from .worker import x", "from .worker import x"),
+        ("worker = codec = 'worker.errors'", "worker = codec = 'worker.errors'"),
+    ],
+)
+def test_imports_follow_the_name_and_nothing_else_changes(source: str, expected: str | None) -> None:
+    wanted = source.replace("codec.", "audio_batch_worker.codec.") if expected is None else expected
+
+    assert IMPORTS["renamed"](source, "module.py") == wanted
+
+
+@pytest.mark.parametrize("statement", ["import worker.errors", "import codec", "import os, codec.blob as blob"])
+def test_an_import_that_binds_the_name_of_the_repository_stops_the_build(statement: str) -> None:
+    with pytest.raises(ValueError, match=r"module\.py:2: write `from (worker|codec)\S* import …`"):
+        IMPORTS["renamed"](f"x = 1\n{statement}\n", "module.py")
