@@ -15,8 +15,8 @@ from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, read_header, 
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
 from codec.libopus import library
-from codec.repacketizer import MAX_FRAMES, MAX_PACKET_BYTES, repacketized
-from codec.scratch import Scratch
+from codec.libopus.repacketizer import MAX_FRAMES, MAX_PACKET_BYTES, repacketized
+from codec.libopus.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ from tests.command import command
 from tests.letters import Cemetery, cemetery_of
 from tests.redis_server import RedisServer
 from worker.batching.batch import Batch, seal_of
-from worker.cli.status_view import view
+from worker.cli.operating.status_view import view
 from worker.cli.text import shown_bytes, shown_seconds
 from worker.model.states import Trigger
 from worker.operations.diagnosis import concerns

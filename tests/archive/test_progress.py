@@ -12,7 +12,7 @@ import pytest
 from tests.archive.blobs import T0, Shelf
 from tests.speech import speech
 from worker.archive import Archive
-from worker.cli import options
+from worker.cli import printing
 from worker.errors import StoreError
 from worker.model.causes import StoreCause
 
@@ -26,7 +26,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     def progress(_: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: told.append((done, total))
 
-    monkeypatch.setattr(options, "progress", progress)
+    monkeypatch.setattr(printing, "progress", progress)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     return told
 
@@ -35,7 +35,7 @@ async def test_total_is_shown_as_soon_as_it_is_known(shown: list[tuple[int, int]
     async def three() -> int:
         return 3
 
-    async with options.counted_progress("working", three) as progress:
+    async with printing.counted_progress("working", three) as progress:
         progress(1)
         await asyncio.sleep(0)
         progress(2)
@@ -48,7 +48,7 @@ async def test_store_that_can_not_be_counted_ends_nothing(shown: list[tuple[int,
     async def failing() -> int:
         raise StoreError("away", cause=StoreCause.NETWORK)
 
-    async with options.counted_progress("working", failing) as progress:
+    async with printing.counted_progress("working", failing) as progress:
         await asyncio.sleep(0)
         progress(1)
 

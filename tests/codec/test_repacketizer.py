@@ -17,8 +17,8 @@ from codec.container import HEADER, PACKET_LENGTH, packets
 from codec.entry import SAMPLE_RATES
 from codec.errors import BadBlob
 from codec.libopus import library
+from codec.libopus.repacketizer import MAX_PACKET_BYTES, repacketized
 from codec.opus import Encoder, decode
-from codec.repacketizer import MAX_PACKET_BYTES, repacketized
 from tests.speech import speech, speech_array
 
 CONFIGURATIONS_OF_20_MS = (1, 5, 9, 13, 15, 19, 23, 27, 31)

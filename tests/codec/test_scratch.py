@@ -5,13 +5,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from codec.scratch import Scratch
+from codec.libopus.scratch import Scratch
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 FORKED = """
 import os
-from codec.scratch import Scratch
+from codec.libopus.scratch import Scratch
 
 scratch = Scratch(8)
 if child := os.fork():
@@ -24,7 +24,7 @@ else:
 
 UNTOUCHED = """
 from pathlib import Path
-from codec.scratch import Scratch
+from codec.libopus.scratch import Scratch
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1])

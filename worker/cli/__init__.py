@@ -8,23 +8,9 @@ import typer
 
 from codec.errors import LibopusMissing
 from worker import __version__
-from worker.cli import (
-    audit,
-    bench,
-    convert,
-    copy,
-    dead_letters,
-    demo,
-    export,
-    files,
-    ls,
-    push,
-    rm,
-    run,
-    spool,
-    status,
-    verify,
-)
+from worker.cli import bench, demo, push
+from worker.cli.operating import dead_letters, run, spool, status
+from worker.cli.recordings import audit, convert, copy, export, files, ls, rm, verify
 from worker.errors import SettingsError, WorkerError
 
 INTERRUPTED = 130

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import options
+from worker.cli import options, printing
 
 if TYPE_CHECKING:
     from worker.demo.play import Played, Result
@@ -38,7 +38,7 @@ def demo(
     recordings = own(wav) if wav else recorded()
     result = asyncio.run(play(recordings, out, lambda step: typer.echo(step, err=True)))
     if as_json:
-        options.print_json(_facts(result))
+        printing.print_json(_facts(result))
     else:
         from worker.cli.demo_view import show
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Chunk, End, Protection, partition_of
-from worker.cli import options
+from worker.cli import options, printing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -98,7 +98,7 @@ def push(
     except BadEntry as error:
         raise WorkerError(f"{file} can't be pushed so: {error}") from error
     if as_json:
-        options.print_json(asdict(pushed))
+        printing.print_json(asdict(pushed))
     else:
         typer.echo(_sentence(pushed))
 
@@ -118,7 +118,7 @@ async def _push(source: PushedFile, settings: Settings) -> Pushed:
         on_trouble=_Reporter(),
     )
     try:
-        with options.progress("pushing chunks") as progress:
+        with printing.progress("pushing chunks") as progress:
             async with producer:
                 await producer.check()
                 size, chunks = await _push_audio(producer, source, info.sample_rate, lambda done: progress(done, total))

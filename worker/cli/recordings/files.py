@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import options
+from worker.cli import archives, options, printing
 from worker.cli.text import counted
 
 if TYPE_CHECKING:
@@ -31,23 +31,23 @@ def files(
     """
 
     async def work(archive: Archive, settings: Settings) -> AudioFiles:
-        with options.progress("measuring") as progress:
+        with printing.progress("measuring") as progress:
             return await archive.audio_files(
                 uid, conversation, gap=gap, gap_tolerance=settings.gap_tolerance, progress=progress
             )
 
-    found = options.run_with_archive(work)
-    options.describe_problems(found.problems, without="listed without its exact length:")
+    found = archives.run_with_archive(work)
+    printing.describe_problems(found.problems, without="listed without its exact length:")
     if as_json:
-        options.print_json({"files": [file_facts(file) for file in found.files]})
+        printing.print_json({"files": [file_facts(file) for file in found.files]})
     else:
         for file in found.files:
             typer.echo(
-                f"{options.format_time(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}"
+                f"{printing.format_time(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}"
             )
         seconds = sum(file.duration for file in found.files)
         typer.echo(f"{counted(len(found.files), 'file')}, {seconds:.1f} s")
-    options.finish(complete=not found.problems)
+    printing.finish(complete=not found.problems)
 
 
 def file_facts(file: AudioFile) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import options
+from worker.cli import options, printing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def status(
         return
     overview = asyncio.run(_look_once(loaded))
     if as_json:
-        options.print_json(_facts(overview, loaded))
+        printing.print_json(_facts(overview, loaded))
     else:
         _console().print(_view(overview, loaded, everything=everything))
 
@@ -129,7 +129,7 @@ def _lines() -> Iterator[Show]:
 
 
 def _view(overview: Overview, settings: Settings, *, everything: bool) -> RenderableType:
-    from worker.cli.status_view import view
+    from worker.cli.operating.status_view import view
     from worker.operations.diagnosis import concerns
 
     found = concerns(overview, settings.batch_max_age)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import options
+from worker.cli import archives, options, printing
 from worker.cli.text import foreign, shown_bytes, shown_seconds
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def audit(
 
     logs.configure("warning", "console")
     try:
-        with options.retries_told():
+        with archives.retries_told():
             report = asyncio.run(_audit(settings.load(), uid, conversation, last_seq))
     except (WorkerError, CodecError) as error:
         typer.echo(f"audio-batch-worker: {error}", err=True)
@@ -64,7 +64,7 @@ def audit(
         traceback.print_exc()  # Python's own exit code, 1, would say that the conversation is not complete
         raise typer.Exit(FAILED) from error
     if as_json:
-        options.print_json(_facts(report))
+        printing.print_json(_facts(report))
     else:
         _print(report)
     raise typer.Exit(0 if report.complete else 1)
@@ -77,7 +77,7 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     from worker.stream.keys import Keys
     from worker.stream.overview import Inspector
 
-    store = options.configured_store(settings)
+    store = archives.configured_store(settings)
     keys = Keys(settings.stream_prefix)
     try:
         async with Client(connect(settings.redis_url)) as client:
@@ -185,7 +185,7 @@ def _table(report: AuditReport) -> Table:
             what = "no audio" if discontinuity.seconds > 0 else "audio over audio"
             table.add_row(f"[yellow]{what} for {shown_seconds(abs(discontinuity.seconds))}[/]")
         table.add_row(
-            options.format_time(blob.start),
+            printing.format_time(blob.start),
             "?" if blob.duration is None else shown_seconds(blob.duration),
             "?" if blob.facts.chunks is None else str(blob.facts.chunks),
             shown_bytes(blob.info.size),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import options
+from worker.cli import archives, options, printing
 from worker.cli.text import counted
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def export(
         rules = MergeRules(fill_gaps, trim_overlaps, settings.gap_tolerance)
         return await _saved(archive, (uid, conversation), output, selection, rules, rate)
 
-    report = options.run_with_archive(work)
+    report = archives.run_with_archive(work)
     if as_json:
-        options.print_json({"file": str(output), **report_facts(report)})
+        printing.print_json({"file": str(output), **report_facts(report)})
     else:
         typer.echo(f"{output}: {report.seconds:.2f} s at {report.sample_rate} Hz from {counted(report.blobs, 'blob')}")
-    options.finish(complete=report.complete)
+    printing.finish(complete=report.complete)
 
 
 async def _saved(
@@ -73,12 +73,12 @@ async def _saved(
     rules: MergeRules,
     rate: int | None,
 ) -> DownloadReport:
-    with options.progress("exporting") as progress:
+    with printing.progress("exporting") as progress:
         download = await archive.download(*whose, selection=selection, rules=rules, sample_rate=rate, progress=progress)
         try:
             return await archive.save(download, output)
         finally:
-            options.describe_problems(download.report.problems)
+            printing.describe_problems(download.report.problems)
             for timestamp in download.report.missing:
                 typer.echo(f"nothing is stored for the timestamp {timestamp:.3f}", err=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import options
+from worker.cli import archives, options, printing
 
 if TYPE_CHECKING:
     from worker.archive import Archive, Conversion
@@ -44,7 +44,7 @@ def convert(
             settings.require_storage()
         encoding = Encoding(settings.secret, settings.opus_complexity, settings.opus_bitrate)
         tally = ConversionTally()
-        async with options.counted_progress(
+        async with printing.counted_progress(
             "converting", lambda: archive.count(uid, conversation, codec="pcm")
         ) as progress:
             async for conversion in archive.convert(encoding, uid, conversation, dry_run=not do_it):
@@ -53,10 +53,10 @@ def convert(
                 progress(tally.changed + tally.kept)
         return tally
 
-    tally = options.run_with_archive(work)
+    tally = archives.run_with_archive(work)
     if not as_json:
         typer.echo(tally.summary(do_it=do_it))
-    options.finish(complete=not tally.kept)
+    printing.finish(complete=not tally.kept)
 
 
 @dataclass(slots=True)
@@ -88,9 +88,9 @@ def _tell(conversion: Conversion, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_described(conversion)))
     elif conversion.reason:
-        options.say(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
+        printing.say(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
     else:
-        options.say(f"{conversion.blob.path} → {conversion.target}")
+        printing.say(f"{conversion.blob.path} → {conversion.target}")
 
 
 def _described(conversion: Conversion) -> dict[str, object]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from worker.cli import options
+from worker.cli import options, printing
 from worker.cli.text import foreign, printable, shown_bytes, shown_seconds
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def list_letters(wanted: Filter, as_json: options.Json = False) -> None:
     """List them, the oldest of each partition first. Their audio stays in Redis."""
     letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
     if as_json:
-        options.print_json([_facts(letter, now_ms) for letter in letters])
+        printing.print_json([_facts(letter, now_ms) for letter in letters])
     else:
         _print_table(letters, now_ms)
     _miss(wanted, letters)
@@ -114,7 +114,7 @@ def replay_letters(wanted: Filter, everything: All = False, as_json: options.Jso
     outcomes = _with_redis(lambda tools: _replay(tools, wanted))
     counts = Counter(outcome for _, outcome in outcomes)
     if as_json:
-        options.print_json([{"letter": letter.name, "outcome": outcome} for letter, outcome in outcomes])
+        printing.print_json([{"letter": letter.name, "outcome": outcome} for letter, outcome in outcomes])
     else:
         typer.echo(f"replayed {counts[ReplayOutcome.REPLAYED]} of {len(outcomes)}")
     for letter, outcome in outcomes:
@@ -136,7 +136,7 @@ def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_j
         typer.confirm("Remove these for good?", abort=True, err=True)
     dropped = _with_redis(lambda tools: tools.letters.drop(letters))
     if as_json:
-        options.print_json({"dropped": dropped})
+        printing.print_json({"dropped": dropped})
     else:
         typer.echo(f"dropped {dropped}")
     _miss(wanted, letters)
@@ -152,7 +152,7 @@ def _miss(wanted: Filter, letters: Sequence[DeadLetter]) -> None:
     known = {name for letter in letters for name in (letter.id, letter.name)}
     if missing := [name for name in wanted.ids or () if name not in known]:
         typer.echo(f"no such dead letter: {', '.join(map(printable, missing))}", err=True)
-        raise typer.Exit(options.INCOMPLETE)
+        raise typer.Exit(printing.INCOMPLETE)
 
 
 def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from worker.cli import options
+from worker.cli import archives, options, printing
 from worker.cli.text import counted, foreign
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ def register(app: typer.Typer) -> None:
 
 def ls(uid: options.Uid, conversation: options.AnyConversation = None, as_json: options.Json = False) -> None:
     """List the blobs of a user or of one conversation, in time order."""
-    with options.progress("listing"):
-        listing = options.run_with_archive(lambda archive, _: archive.list(uid, conversation))
+    with printing.progress("listing"):
+        listing = archives.run_with_archive(lambda archive, _: archive.list(uid, conversation))
     if as_json:
-        options.print_json(
+        printing.print_json(
             {
                 "blobs": [blob_facts(blob) for blob in listing.blobs],
                 "others": [{"name": o.name, "size": o.size, "reason": o.reason} for o in listing.strangers],
@@ -35,7 +35,7 @@ def ls(uid: options.Uid, conversation: options.AnyConversation = None, as_json: 
         return
     _print_table(listing)
     for other in listing.strangers:
-        options.say(f"no blob: {other.name}: {other.reason}", err=True)
+        printing.say(f"no blob: {other.name}: {other.reason}", err=True)
 
 
 def blob_facts(blob: Blob) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _print_table(listing: Listing) -> None:
     for blob in listing.blobs:
         table.add_row(
             foreign(blob.name.conversation_id),
-            options.format_time(blob.start),
+            printing.format_time(blob.start),
             "?" if blob.duration is None else f"{blob.duration:.2f}",
             f"{blob.info.size:,}",
             blob.codec,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import options
+from worker.cli import archives, options, printing
 from worker.errors import StreamError
 
 if TYPE_CHECKING:
@@ -53,18 +53,18 @@ def rm(
             there = _is_there(settings)
             return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run, recorded=there)
         async with _tombstones(settings, needed=needed) as tombstones:
-            with options.progress("deleting") as progress:
+            with printing.progress("deleting") as progress:
                 there = _is_there(settings)
                 return await archive.delete(
                     uid, conversation, tombstones=tombstones, dry_run=dry_run, recorded=there, progress=progress
                 )
 
-    deletion = options.run_with_archive(work)
+    deletion = archives.run_with_archive(work)
     if as_json:
-        options.print_json(_described(deletion, dry_run=dry_run))
+        printing.print_json(_described(deletion, dry_run=dry_run))
     else:
         _print(deletion, dry_run=dry_run)
-    options.finish(complete=deletion.complete and (not needed or deletion.partitions is not None))
+    printing.finish(complete=deletion.complete and (not needed or deletion.partitions is not None))
 
 
 @asynccontextmanager
@@ -108,11 +108,11 @@ def _described(deletion: Deletion, *, dry_run: bool) -> dict[str, object]:
 
 def _print(deletion: Deletion, *, dry_run: bool) -> None:
     for name in deletion.names:
-        options.say(name)
+        printing.say(name)
     for timestamp in deletion.absent:
         typer.echo(f"no blob starts at {timestamp:.3f}", err=True)
     for left in deletion.left:
-        options.say(f"not deleted: {left.name}: {left.reason}", err=True)
+        printing.say(f"not deleted: {left.name}: {left.reason}", err=True)
     if deletion.unconfirmed_replicas:
         typer.echo(_unconfirmed(deletion), err=True)
     did = "would be deleted" if dry_run else "deleted"

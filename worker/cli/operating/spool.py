@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from worker.cli import options
+from worker.cli import options, printing
 from worker.cli.text import shown_bytes
 from worker.errors import SettingsError, SpoolRefused
 from worker.model.causes import SpoolCause, SpoolOutcome
@@ -38,7 +38,7 @@ def list_spooled(as_json: options.Json = False) -> None:
 
     found = _read(items)
     if as_json:
-        options.print_json([_facts(item) for item in found])
+        printing.print_json([_facts(item) for item in found])
         return
     for item in found:
         typer.echo(_line(item))
@@ -56,12 +56,12 @@ def verify_spooled(as_json: options.Json = False) -> None:
     found = _read(verified_items)
     damaged = [item for item in found if item.damage is not None]
     if as_json:
-        options.print_json({"intact": len(found) - len(damaged), "damaged": [_facts(item) for item in damaged]})
+        printing.print_json({"intact": len(found) - len(damaged), "damaged": [_facts(item) for item in damaged]})
     else:
         for item in damaged:
             typer.echo(_line(item))
         typer.echo(f"intact {len(found) - len(damaged)}, damaged {len(damaged)}", err=True)
-    options.finish(complete=not damaged)
+    printing.finish(complete=not damaged)
 
 
 @commands.command("drain")
@@ -72,11 +72,11 @@ def drain_spooled(as_json: options.Json = False) -> None:
     logs.configure("warning", "console")
     outcomes, left = asyncio.run(_drain(_settings()))
     if as_json:
-        options.print_json({"outcomes": outcomes, "left": left})
+        printing.print_json({"outcomes": outcomes, "left": left})
     else:
         done = ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())) or "nothing to do"
         typer.echo(f"{done}; left {left}")
-    options.finish(complete=left == 0)
+    printing.finish(complete=left == 0)
 
 
 def _settings() -> Settings:
@@ -166,6 +166,6 @@ def _facts(item: SpoolItem) -> dict[str, object]:
 def _line(item: SpoolItem) -> str:
     from worker.model.ids import entry_ms
 
-    pushed = options.format_time(entry_ms(item.file.stem.first) / 1000)
+    pushed = printing.format_time(entry_ms(item.file.stem.first) / 1000)
     what = item.header.seal.object if item.header else f"{item.file.name}: {item.damage}"
     return f"{pushed}  {item.file.state:<9}  {shown_bytes(item.file.stem.size):>8}  {what}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import options
+from worker.cli import archives, options, printing
 
 if TYPE_CHECKING:
     from worker.archive import Archive, CopyReport
@@ -35,18 +35,18 @@ def copy(
     """
 
     async def work(archive: Archive, _: Settings) -> CopyReport:
-        with options.progress("copying") as progress:
+        with printing.progress("copying") as progress:
             return await archive.copy(uid, sources, target, dry_run=dry_run, progress=progress)
 
-    report = options.run_with_archive(work)
-    options.describe_problems(report.problems)
+    report = archives.run_with_archive(work)
+    printing.describe_problems(report.problems)
     for other in report.strangers:
-        options.say(f"not copied, no blob: {other.name}", err=True)
+        printing.say(f"not copied, no blob: {other.name}", err=True)
     if as_json:
-        options.print_json(_described(report, dry_run=dry_run))
+        printing.print_json(_described(report, dry_run=dry_run))
     else:
         _print(report, dry_run=dry_run)
-    options.finish(complete=not report.problems)
+    printing.finish(complete=not report.problems)
 
 
 def _described(report: CopyReport, *, dry_run: bool) -> dict[str, object]:
@@ -64,7 +64,7 @@ def _described(report: CopyReport, *, dry_run: bool) -> dict[str, object]:
 def _print(report: CopyReport, *, dry_run: bool) -> None:
     for copy in report.copies:
         if copy.renamed:
-            options.say(f"{copy.blob.path} becomes {copy.target}: its place is taken")
+            printing.say(f"{copy.blob.path} becomes {copy.target}: its place is taken")
     present = sum(copy.exists for copy in report.copies)
     did = "would be copied" if dry_run else "copied"
     typer.echo(f"{len(report.copies) - present - len(report.problems)} blobs {did}, {present} were there already")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import options
+from worker.cli import archives, options, printing
 
 if TYPE_CHECKING:
     from worker.archive import Archive, BlobVerdict
@@ -36,7 +36,7 @@ class VerificationTally:
         """Take note of an object."""
         if verdict.reason is not None:
             self.damaged.append(verdict)
-            options.say(f"{verdict.name}: {verdict.reason}", err=True)
+            printing.say(f"{verdict.name}: {verdict.reason}", err=True)
             return
         self.intact += 1
         self.known += verdict.known
@@ -69,16 +69,16 @@ def verify(
     async def work(archive: Archive, _: Settings) -> VerificationTally:
         return await _verified(archive, uid, conversation, report)
 
-    tally = options.run_with_archive(work)
+    tally = archives.run_with_archive(work)
     if as_json:
-        options.print_json(_described(tally))
+        printing.print_json(_described(tally))
     else:
         for discontinuity in tally.discontinuities:
             kind = "gap" if discontinuity.seconds > 0 else "overlap"
-            options.say(f"{discontinuity.name}: {kind} of {abs(discontinuity.seconds):.1f} s before it")
+            printing.say(f"{discontinuity.name}: {kind} of {abs(discontinuity.seconds):.1f} s before it")
         again = f" ({tally.known} of them in an earlier run)" if tally.known else ""
         typer.echo(f"{tally.intact} objects are intact{again}, {tally.seconds:,.0f} s; {len(tally.damaged)} are not")
-    options.finish(complete=not tally.damaged)
+    printing.finish(complete=not tally.damaged)
 
 
 async def _verified(
@@ -89,7 +89,7 @@ async def _verified(
 
     tally, continuity = VerificationTally(), Continuity()
     known = verification_report.intact(report) if report is not None else {}
-    async with options.counted_progress("verifying", lambda: archive.count(uid, conversation)) as progress:
+    async with printing.counted_progress("verifying", lambda: archive.count(uid, conversation)) as progress:
         with verification_report.appending(report) if report else nullcontext() as note:
             async for verdict in archive.verify(uid, conversation, known=known):
                 if note is not None and not verdict.known:

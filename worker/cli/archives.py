@@ -1,0 +1,90 @@
+"""How commands open the archive that the environment describes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from worker.cli.printing import say
+from worker.errors import SettingsError, StoreError, WorkerError
+
+if TYPE_CHECKING:
+    from stamina.instrumentation import RetryDetails
+
+    from worker.archive import Archive
+    from worker.settings import Settings
+    from worker.stores.base import Store
+
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_archive() -> AsyncIterator[tuple[Archive, Settings]]:
+    """The archive that the environment describes."""
+    from worker import settings
+    from worker.archive import Archive
+
+    loaded = settings.load()
+    store = configured_store(loaded)
+    try:
+        yield Archive(store, loaded.secrets), loaded
+    finally:
+        await store.close()
+
+
+def configured_store(loaded: Settings) -> Store:
+    """The store that STORE_URL names. Raises `SettingsError`."""
+    from worker.stores import missing_directory, open_store
+
+    loaded.require_store()
+    if directory := missing_directory(loaded.store_url):
+        say(f"STORE_URL: there is no directory {directory}; it is taken for an empty store", err=True)
+    return open_store(loaded.store_url, emulator_host=loaded.storage_emulator_host)
+
+
+def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
+    """Do something with the archive.
+
+    Raises:
+        SettingsError: STORE_URL is missing or wrong, or names what this account may not use.
+        WorkerError: with one sentence, whatever else can't be done.
+    """
+    from codec.errors import CodecError, LibopusMissing
+    from worker.model.causes import StoreCause
+    from worker.runtime import logs
+
+    logs.configure("warning", "console")
+
+    async def working() -> T:
+        async with open_archive() as (archive, loaded):
+            return await work(archive, loaded)
+
+    try:
+        with retries_told():
+            return asyncio.run(working())
+    except (CodecError, LibopusMissing) as error:
+        raise WorkerError(str(error)) from error
+    except StoreError as error:
+        if error.cause in (StoreCause.PERMISSION, StoreCause.MISSING_BUCKET):
+            raise SettingsError(f"STORE_URL: {error}") from error
+        raise
+
+
+@contextmanager
+def retries_told() -> Iterator[None]:
+    """Say in a sentence, instead of in the library's own way, that the store is asked again."""
+    from stamina import instrumentation
+
+    def tell(details: RetryDetails) -> None:
+        typer.echo(f"trying again in {details.wait_for:.1f} s: {details.caused_by}", err=True)
+
+    instrumentation.set_on_retry_hooks([tell])
+    try:
+        yield
+    finally:
+        instrumentation.set_on_retry_hooks(None)

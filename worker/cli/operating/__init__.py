@@ -1,0 +1,1 @@
+"""Commands that run a worker, and show or repair what it works on."""

@@ -1,0 +1,1 @@
+"""Commands that read and change recordings: they need the store, and Redis only where audio may still be there."""
