@@ -10,7 +10,6 @@ from codec.errors import LibopusMissing
 from worker import __version__
 from worker.cli import (
     audit,
-    bench,
     convert,
     copy,
     dead_letters,
@@ -66,7 +65,6 @@ rm.register(app)
 verify.register(app)
 convert.register(app)
 demo.register(app)
-bench.register(app)
 
 
 def main() -> None:
