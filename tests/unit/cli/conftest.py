@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.archive_fixtures import environment, local_folder, no_waiting_between_tries
+from tests.support.archive_fixtures import environment, gcs, local_folder, no_waiting_between_tries
 from tests.support.spool_fixtures import directory, volume
 
-__all__ = ["directory", "environment", "local_folder", "no_waiting_between_tries", "volume"]
+__all__ = ["directory", "environment", "gcs", "local_folder", "no_waiting_between_tries", "volume"]
