@@ -16,8 +16,12 @@ demo: ## push recorded speech (or WAV=file) through the whole system and listen 
 	@.ci/setup run
 	@$(BIN)/audio-batch-worker demo --out demo-out $(if $(WAV),--wav "$(WAV)")
 
+.PHONY: check
+check: lint ## for every save: the linters and the quick tests (ARGS=... goes to pytest)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" tests/unit $(ARGS)
+
 .PHONY: test
-test: setup ## run the tests (ARGS=... goes to pytest)
+test: setup ## run all tests (ARGS=... goes to pytest)
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 .PHONY: lint
@@ -38,17 +42,17 @@ audit: setup ## look up known vulnerabilities of what the worker is pinned to (a
 	else cat "$$tmp/report"; fi; exit $$status; }
 
 .PHONY: bench
-bench: ## measure on this machine (ARGS=... goes to audio-batch-worker bench)
+bench: ## measure on this machine (ARGS=... goes to tests.tools.bench)
 	@.ci/setup bench
-	@$(BIN)/audio-batch-worker bench $(ARGS)
+	@$(BIN)/python -m tests.tools.bench $(ARGS)
 
 .PHONY: chaos
 chaos: setup ## kill, pause and disconnect real workers at random, and account for every sample
-	@$(BIN)/python -m tests.chaos $(ARGS)
+	@$(BIN)/python -m tests.tools.chaos $(ARGS)
 
 .PHONY: fuzz
 fuzz: setup ## feed hostile bytes to all parsers, guided by coverage (ARGS="--seconds 3600 blobs")
-	@$(BIN)/python -m tests.fuzz $(ARGS)
+	@$(BIN)/python -m tests.tools.fuzz $(ARGS)
 
 PIN = $$tmp/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade)
@@ -59,7 +63,7 @@ requirements: setup ## pin what pyproject.toml asks for (UPGRADE=1 moves all pin
 	&& $(BIN)/python -m venv "$$tmp" && "$$tmp/bin/pip" install --quiet --disable-pip-version-check uv \
 	&& $(PIN) --output-file deploy/requirements.txt \
 	&& $(PIN) --extra dev --constraint deploy/requirements.txt --output-file tests/requirements.txt \
-	&& $(PIN) --extra bench --constraint tests/requirements.txt --output-file tests/bench/requirements.txt \
+	&& $(PIN) --extra bench --constraint tests/requirements.txt --output-file tests/tools/bench/requirements.txt \
 	&& printf 'hatchling>=1.26\nsetuptools>=77\n' | $(subst pyproject.toml,-,$(PIN)) --output-file deploy/build-requirements.txt
 
 .PHONY: chart-readme
@@ -76,7 +80,7 @@ prove-image: ## carry out deploy/Dockerfile in a debootstrapped root (needs root
 
 .PHONY: readme
 readme: setup ## write the tables of settings, commands and metrics into worker/README.md
-	@$(BIN)/python -m tests.readme
+	@$(BIN)/python -m tests.tools.readme
 
 .PHONY: clean
 clean: ## remove what the other targets made

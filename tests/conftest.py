@@ -10,8 +10,10 @@ import pytest
 import redis.asyncio
 import structlog
 
-from tests.proxy import Proxy
-from tests.redis_server import RedisServer
+from tests.support.harness import Rig
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from tests.support.secret import TEST_SECRET
 from worker import app
 from worker.settings import Settings
 
@@ -19,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-pytest_plugins = ("tests.fixtures_gcs",)
+    from tests.support.gcs.server import GcsServer
 
-TEST_SECRET = "a test's secret of thirty-two bytes or more"
+pytest_plugins = ("tests.support.gcs.fixtures",)
+
 FOREIGN_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT")
 
 
@@ -124,3 +127,9 @@ def settings(redis_url: str, prefix: str, tmp_path: Path) -> Callable[..., Setti
         )
 
     return make
+
+
+@pytest.fixture
+def rig(settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gcs_server: GcsServer) -> Rig:
+    """On the shared Redis, with an empty bucket of its own."""
+    return Rig(settings, redis_client, gcs_server)

@@ -12,14 +12,14 @@ from pathlib import Path
 import redis.asyncio
 
 from codec.entry import End, partition_of
-from tests.conftest import TEST_SECRET
 from tests.deploy.chart import Rendered, render
 from tests.deploy.pods import Deployment, template_hash
 from tests.deploy.prometheus import RATE_WINDOW, SCRAPE_SECONDS, Prometheus
-from tests.gcs_server import GcsServer
-from tests.oracle import Talk
-from tests.redis_server import RedisServer
-from tests.waiting import beside
+from tests.support.gcs.server import GcsServer
+from tests.support.oracle import Talk
+from tests.support.redis_server import RedisServer
+from tests.support.secret import TEST_SECRET
+from tests.support.waiting import beside
 from worker.stream.keys import Keys
 
 PREFIX = "eventful"

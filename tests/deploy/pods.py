@@ -18,8 +18,8 @@ from typing import Any, Self
 import aiohttp
 
 from tests.deploy.chart import Rendered
-from tests.process import Process
-from tests.waiting import within
+from tests.support.process import Process
+from tests.support.waiting import within
 
 LOOK_SECONDS = 0.05
 PROBE_SECONDS = 5.0

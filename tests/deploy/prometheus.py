@@ -15,8 +15,8 @@ import yaml
 
 from tests.deploy.chart import NAMESPACE, RELEASE, find_tool
 from tests.deploy.pods import Pod
-from tests.redis_server import _free_port
-from tests.waiting import within
+from tests.support.redis_server import _free_port
+from tests.support.waiting import within
 
 SCRAPE_SECONDS = 1
 RATE_WINDOW = f"{4 * SCRAPE_SECONDS}s"

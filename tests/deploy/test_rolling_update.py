@@ -15,13 +15,13 @@ import pytest
 import redis.asyncio
 
 from codec.entry import Chunk, End, partition_of
-from tests.chaos.account import findings, left
-from tests.chaos.talks import CHUNK_SECONDS, PROTECTIONS, Talk
-from tests.conftest import TEST_SECRET
 from tests.deploy.chart import Rendered, render
 from tests.deploy.pods import Deployment, template_hash
-from tests.gcs_control import GcsClient
-from tests.redis_server import RedisServer
+from tests.support.gcs.control import GcsClient
+from tests.support.redis_server import RedisServer
+from tests.support.secret import TEST_SECRET
+from tests.tools.chaos.account import findings, left
+from tests.tools.chaos.talks import CHUNK_SECONDS, PROTECTIONS, Talk
 from worker.stream.keys import Keys
 
 pytestmark = pytest.mark.helm

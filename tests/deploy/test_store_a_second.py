@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.deploy.chart import CHART
-from tests.process import Process, environment
+from tests.support.process import Process, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable

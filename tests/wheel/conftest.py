@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.readme import README
+from tests.tools.readme import README
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import typer
 
 from codec.errors import LibopusMissing
 from worker import __version__
-from worker.cli import bench, demo, push
+from worker.cli import demo, push
 from worker.cli.operating import dead_letters, run, spool, status
 from worker.cli.recordings import audit, convert, copy, export, files, ls, rm, verify
 from worker.errors import SettingsError, WorkerError
@@ -52,7 +52,6 @@ rm.register(app)
 verify.register(app)
 convert.register(app)
 demo.register(app)
-bench.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,149 @@
+"""What comes again after a loss is stored in its place: nothing later of a conversation gets before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.failover import Pair
+from tests.support.harness import EXACT, Rig, RigMaker, Running, eventually, forgotten_seal
+from tests.support.oracle import Talk, assert_plays, played
+from tests.support.redis_server import RedisServer
+from worker.stream.keys import GROUP
+
+pytestmark = pytest.mark.usefixtures("short_rests")
+
+JOINING: dict[str, Any] = {"gap_tolerance": 60.0, **EXACT}
+"""Settings with which chunks are joined across any hole that is left."""
+
+SHORT: dict[str, Any] = {"lease_ttl": 1.0, **JOINING}
+FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
+"""Setting with which a batch has five chunks of half a second, and not six."""
+
+
+@pytest.fixture
+async def forgetful(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> tuple[Rig, RedisServer]:
+    """On a server that, when it is killed, goes back to its latest snapshot."""
+    server = own_redis()
+    return await rig_at(server, server), server
+
+
+async def all_read(running: Running, talk: Talk) -> None:
+    await eventually(lambda: running.count("chunks_total") >= len(talk.chunks))
+
+
+async def go_back(rig: Rig, server: RedisServer) -> None:
+    """Lose everything since the latest snapshot."""
+    server.kill()
+    await rig.restarted(server)
+
+
+async def assert_all_announced(rig: Rig) -> None:
+    assert {event["object"] for event in await rig.events()} == {blob.name for blob in rig.blobs()}
+
+
+@pytest.mark.parametrize("clear", [(), (5, 6), (2,)], ids=str)
+@pytest.mark.parametrize("same_worker", [True, False])
+async def test_old_snapshot_comes_back(
+    forgetful: tuple[Rig, RedisServer], clear: tuple[int, ...], same_worker: bool
+) -> None:
+    """The first chunks are stored. Chunks that are `clear` have another protection, which closes batches."""
+    rig, server = forgetful
+    talk = Talk("c")
+    for number in range(7):
+        talk.protection = "standard" if number in clear else "enhanced"
+        await rig.say(talk, 0.5)
+    await rig.redis.save()
+    async with rig.worker(**SHORT, **FIVE, shutdown="handoff") as running:
+        await eventually(lambda: sum(blob.samples for blob in rig.blobs()) >= 3 * 8000)
+        await all_read(running, talk)
+        if same_worker:
+            await go_back(rig, server)
+            await rig.say(talk, 2.5)
+            await eventually(lambda: running.count("recoveries_total") >= 1)
+    if not same_worker:
+        await go_back(rig, server)
+        await rig.say(talk, 2.5)
+    await rig.drain(**JOINING)
+    assert_plays(talk, rig.blobs())
+    await assert_all_announced(rig)
+
+
+async def test_batch_that_is_stored_in_part_though_nothing_tells_that_redis_has_lost_it(rig: Rig) -> None:
+    """While the upload that finds this out is on its way, later chunks fill another batch."""
+    talk = Talk("c")
+    await forgotten_seal(rig, talk, 1.5)
+    gate = rig.server.hold("*", stage="request")
+    await rig.say(talk, 6)
+    async with rig.worker(**JOINING) as running:
+        await all_read(running, talk)
+        await gate.reached()
+        gate.open()
+        await eventually(lambda: running.count("rewinds_total", cause="part") == 1)
+    await rig.drain(**JOINING)
+    assert_plays(talk, rig.blobs())
+
+
+async def test_consumer_is_deleted_with_all_that_it_held(rig: Rig) -> None:
+    talk = Talk("c")
+    gate = rig.server.hold()
+    stream = rig.keys.stream(rig.partition("c"))
+    async with rig.worker(**SHORT) as running:
+        await rig.say(talk, 4)
+        await gate.reached()
+        await all_read(running, talk)
+        for consumer in await rig.redis.xinfo_consumers(stream, GROUP):
+            await rig.redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
+        await rig.say(talk, 3)
+        gate.open()
+        await eventually(lambda: running.count("batches_total", trigger="audio") == 2)
+    await rig.drain(**JOINING)
+    assert_plays(talk, rig.blobs())
+    await assert_all_announced(rig)
+
+
+async def test_seal_that_is_refused_because_somebody_else_holds_entries(rig: Rig) -> None:
+    talk = Talk("c")
+    gate = rig.server.hold()
+    stream = rig.keys.stream(rig.partition("c"))
+    async with rig.worker(**SHORT) as running:
+        await rig.say(talk, 3)
+        await gate.reached()
+        ids = await rig.say(talk, 1)
+        await all_read(running, talk)
+        await rig.redis.xclaim(stream, GROUP, "a paused owner", 0, ids[:1])
+        await rig.say(talk, 5)
+        await eventually(lambda: running.count("rewinds_total", cause="foreign") >= 1)
+        gate.open()
+        await eventually(lambda: running.count("batches_total", trigger="audio") == 3)
+    assert_plays(talk, rig.blobs())
+    await assert_all_announced(rig)
+
+
+@pytest.mark.parametrize("known", [1, 3, 5, 7, 8])
+async def test_failover_to_a_lagging_replica_while_batches_are_on_their_way(
+    paired: Rig, pair: Pair, known: int
+) -> None:
+    """The replica knows the first `known` of eight chunks. What is nowhere else is lost, and counted.
+
+    Six of all are in an object by then, which is found by those that Redis holds: none of the six is lost.
+    """
+    talk, lost = Talk("c"), range(max(known, 6), 8)
+    gate = paired.server.hold(stage="reply")
+    async with paired.worker(**SHORT) as running:
+        await paired.say(talk, known / 2)
+        await all_read(running, talk)
+        await pair.lag()
+        await paired.say(talk, 4 - known / 2)
+        await all_read(running, talk)
+        await gate.reached()
+        await pair.fail_over(paired)
+        await paired.say(talk, 4)
+        gate.open()
+        await eventually(lambda: running.count("batches_total", trigger="audio") >= 1)
+        await eventually(lambda: running.count("lost_entries_total") >= len(lost))
+    await paired.drain(**SHORT)
+    assert played(talk, paired.blobs()) == [number for number in range(16) if number not in lost]
+    assert running.count("lost_entries_total") == len(lost)

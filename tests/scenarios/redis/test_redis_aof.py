@@ -1,0 +1,89 @@
+"""Redis with appendonly and everysec is killed under load: what reached its disk is stored once, nothing twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.harness import EXACT, Rig, RigMaker, eventually
+from tests.support.oracle import Talk, assert_stored_once, blobs_of
+from tests.support.redis_server import RedisServer
+from worker.consuming import consumer
+
+TALKS = 6
+
+
+@pytest.fixture(autouse=True)
+def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "REST_SECONDS", 0.05)
+
+
+@pytest.fixture
+def server(own_redis: Callable[..., RedisServer]) -> RedisServer:
+    return own_redis(appendonly="yes", appendfsync="everysec")
+
+
+def talks() -> list[Talk]:
+    return [Talk(f"talk-{number}") for number in range(TALKS)]
+
+
+def log_of(server: RedisServer) -> Path:
+    (path,) = server.directory.glob("appendonlydir/*.incr.aof")
+    return path
+
+
+async def say_all(rig: Rig, speakers: list[Talk], seconds: float) -> None:
+    for _ in range(round(2 * seconds)):
+        await rig.push(*(talk.say(0.5) for talk in speakers))
+
+
+async def test_process_that_is_killed_loses_nothing_that_it_has_acknowledged(
+    own_redis: Callable[..., RedisServer], rig_at: RigMaker
+) -> None:
+    """The operating system has every command that was answered; with `everysec` a slow disk may delay that."""
+    server = own_redis(appendonly="yes", appendfsync="no")
+    rig, speakers = await rig_at(server, server), talks()
+    async with rig.worker(**EXACT) as running:
+        for _ in range(2):
+            await say_all(rig, speakers, 4)
+            server.kill()
+            await rig.restarted(server)
+        await eventually(lambda: running.count("batches_total", trigger="audio") >= 2 * TALKS)
+        await eventually(lambda: not running.health.ready())
+    await rig.drain(**EXACT)
+    for talk in speakers:
+        assert_stored_once(talk, rig.blobs())
+
+
+async def test_machine_that_loses_its_last_second_loses_that_audio_alone_and_doubles_none(
+    server: RedisServer, rig_at: RigMaker
+) -> None:
+    """The log is cut to where it was a while ago: done steps, seals and leases are forgotten, and chunks come again."""
+    rig, speakers = await rig_at(server, server), talks()
+    async with rig.worker(**EXACT) as running:
+        await say_all(rig, speakers, 4)
+        kept, safe = log_of(server).stat().st_size, [len(talk.pcm) for talk in speakers]
+        await say_all(rig, speakers, 3.5)
+        await eventually(lambda: running.count("batches_total", trigger="audio") == 2 * TALKS)
+        assert log_of(server).stat().st_size > kept + TALKS * 100_000
+        server.kill()
+        os.truncate(log_of(server), kept)
+        await rig.restarted(server)
+        late = [Talk(f"late-{number}") for number in range(TALKS)]
+        await say_all(rig, late, 3)
+        await eventually(lambda: all(blobs_of(talk, rig.blobs()) for talk in late))
+    await rig.drain(**EXACT)
+    for talk, length in zip(speakers, safe, strict=True):
+        assert_beginning_stored_once(talk, length, rig)
+    for talk in late:
+        assert_stored_once(talk, rig.blobs())
+
+
+def assert_beginning_stored_once(talk: Talk, least: int, rig: Rig) -> None:
+    """At least so many bytes are stored, and all that is stored is the conversation's beginning, once."""
+    heard = b"".join(blob.pcm() for blob in blobs_of(talk, rig.blobs()))
+    assert len(heard) >= least
+    assert heard == talk.pcm[: len(heard)]

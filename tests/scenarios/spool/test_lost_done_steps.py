@@ -1,0 +1,126 @@
+"""Done steps that Redis forgot, with a spool: what it or the store holds is neither spooled nor stored again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis.asyncio
+
+from tests.support.failover import Pair
+from tests.support.gcs.server import GcsServer
+from tests.support.harness import EXACT, Rig, Running, eventually, forgotten_seal
+from tests.support.oracle import Talk, assert_plays
+from tests.support.redis_server import RedisServer
+from tests.support.spooled_blobs import states
+from worker.consuming import consumer
+from worker.delivery import recovery
+from worker.settings import Settings
+from worker.spool import drainer, sink
+from worker.stores import retrying
+
+FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
+"""Setting with which a batch has five chunks of half a second, and not six."""
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (consumer, recovery, sink):
+        monkeypatch.setattr(module, "REST_SECONDS", 0.05)
+    monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.1)
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(retrying, "JITTER", 0.0)
+    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.2)
+    monkeypatch.setattr(retrying, "PROBE_SECONDS", 0.1)
+
+
+def spooling(directory: Path, **changes: object) -> dict[str, Any]:
+    return {
+        "spool_dir": directory,
+        "spool_mode": "always",
+        "spool_after": 0.2,
+        "lease_ttl": 1.0,
+        **EXACT,
+        **changes,
+    }
+
+
+async def all_read(running: Running, talk: Talk) -> None:
+    await eventually(lambda: running.count("chunks_total") >= len(talk.chunks))
+
+
+@pytest.mark.parametrize("mode", ["always", "outage"])
+@pytest.mark.parametrize("uploaded", [True, False])
+@pytest.mark.parametrize("known", [2, 5])
+async def test_failover_to_a_replica_that_missed_the_done_step(
+    paired: Rig, pair: Pair, directory: Path, mode: str, uploaded: bool, known: int
+) -> None:
+    """The blob is in the store, or still in the spool; the replica knows the first `known` of its six chunks."""
+    talk, rig = Talk("c"), paired
+    away = None if uploaded else rig.server.fail("insert.*", times=10**9)
+    async with rig.worker(**spooling(directory, spool_mode=mode)) as running:
+        await rig.say(talk, known / 2)
+        await all_read(running, talk)
+        await pair.lag()
+        await rig.say(talk, 3 - known / 2)
+        await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
+        if uploaded:
+            await eventually(lambda: rig.blobs() and not states(directory))
+        await pair.fail_over(rig)
+        await rig.say(talk, 2)
+        await eventually(lambda: running.count("recoveries_total") >= 1)
+        if away is not None:
+            rig.server.script.faults.remove(away)
+        await all_read(running, talk)
+    await rig.drain(**spooling(directory))
+    assert states(directory) == []
+    assert_plays(talk, rig.blobs())
+    assert running.count("lost_entries_total") == running.count("duplicates_total") == 0
+
+
+@pytest.mark.parametrize("uploaded", [True, False])
+async def test_old_snapshot_with_batches_of_another_size(
+    own_redis: Callable[..., RedisServer],
+    settings: Callable[..., Settings],
+    gcs_server: GcsServer,
+    directory: Path,
+    uploaded: bool,
+) -> None:
+    """What is stored is a part of what would be the next batch."""
+    server, talk = own_redis(), Talk("c")
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        rig = Rig(partial(settings, redis_url=server.url), client, gcs_server)
+        await rig.say(talk, 3.5)
+        async with rig.worker(**spooling(directory, batch_max_seconds=60.0, shutdown="handoff")) as running:
+            await all_read(running, talk)
+        await rig.redis.save()
+        away = None if uploaded else rig.server.fail("insert.*", times=10**9)
+        async with rig.worker(**spooling(directory, shutdown="handoff"), **FIVE) as running:
+            await eventually(lambda: running.count("batches_total", trigger="bytes") == 1)
+            if uploaded:
+                await eventually(lambda: rig.blobs() and not states(directory))
+        server.kill()
+        await rig.restarted(server)
+        await rig.say(talk, 4)
+        if away is not None:
+            rig.server.script.faults.remove(away)
+        await rig.drain(**spooling(directory))
+        assert_plays(talk, rig.blobs())
+    assert states(directory) == []
+
+
+@pytest.mark.parametrize("mode", ["always", "outage"])
+async def test_part_that_is_stored_though_nothing_tells_that_redis_has_lost_it(
+    rig: Rig, directory: Path, mode: str
+) -> None:
+    """Spooling first never asks the store, and what is spooled as a whole would be stored beside the part."""
+    talk = Talk("c")
+    await forgotten_seal(rig, talk, 1.5)
+    await rig.say(talk, 6)
+    await rig.drain(**spooling(directory, spool_mode=mode))
+    assert_plays(talk, rig.blobs())
+    assert states(directory) == []

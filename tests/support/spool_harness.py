@@ -1,0 +1,72 @@
+"""A spool and its drainer, without the worker around them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from codec.entry import partition_of
+from tests.support.harness import Rig
+from tests.support.spooled_blobs import record_of, seal_of, spool
+from worker.assembly import Spooling, monitored
+from worker.model.seal import Seal
+from worker.runtime.metrics import PREFIX, Metrics
+from worker.spool.names import SpoolOwner
+from worker.spool.record import Record
+from worker.spool.volume import Volume
+from worker.stores import open_store
+from worker.stream.client import Client, connect
+from worker.stream.entries import Entries
+from worker.stream.keys import Keys
+from worker.stream.tombstones import Tombstones
+
+SEAL = seal_of("1000-0", "2000-0")
+
+
+class Bench:
+    """A spool with a drainer that runs when it is told to."""
+
+    def __init__(self, rig: Rig, directory: Path, client: Client, **settings: object) -> None:
+        self.settings = rig.settings(spool_dir=directory, **settings)
+        self.metrics = Metrics()
+        self.volume = Volume(directory)
+        self.client = client
+        self.origin = SpoolOwner(self.settings.store_url, self.settings.stream_prefix)
+        self.store = open_store(self.settings.store_url, emulator_host=self.settings.storage_emulator_host)
+        entries = Entries(client, Keys(self.settings.stream_prefix), "worker")
+        observed = monitored(self.settings, self.store, self.metrics, client)
+        self.health = observed.health
+        self.spooling = Spooling(directory, self.settings, client, entries, observed, self.metrics)
+        self.drainer = self.spooling.drainer
+
+    def add(self, *records: Record) -> None:
+        spool(self.volume, *records)
+
+    def record(self, seal: Seal = SEAL, blob: bytes = b"") -> Record:
+        partition = partition_of(seal.conversation_id, self.settings.partitions)
+        return record_of(seal, blob, origin=self.origin, partition=partition)
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"{PREFIX}_{name}", labels) or 0.0
+
+    async def delete(self, uid: str, conversation_id: str | None = None) -> None:
+        """Delete what was pushed until now, to streams that are there."""
+        keys = Keys(self.settings.stream_prefix)
+        for partition in range(self.settings.partitions):
+            await self.client.redis.xadd(keys.stream(partition), {"a": "1"})
+        await Tombstones(self.client, Keys(self.settings.stream_prefix), self.settings.partitions).record_deletion(
+            uid, conversation_id
+        )
+
+
+@asynccontextmanager
+async def opened(rig: Rig, directory: Path, **settings: object) -> AsyncIterator[Bench]:
+    client = Client(connect(rig.settings(**settings).redis_url))
+    bench = Bench(rig, directory, client, **settings)
+    try:
+        yield bench
+    finally:
+        bench.spooling.spool.close()
+        await bench.store.close()
+        await client.close()

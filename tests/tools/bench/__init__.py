@@ -1,0 +1,1 @@
+"""The bench: the worker beside a bare libopus loop and its predecessor's way; `make bench` runs it."""

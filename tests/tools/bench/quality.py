@@ -1,0 +1,142 @@
+"""What complexity, bitrate and DTX cost in CPU and bytes, and what they give in quality: wide-band PESQ of speech.
+
+Needs the package pesq. The reference is what the predecessor does: libopus 1.3.1 at its default, complexity 9.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from time import thread_time
+
+import numpy as np
+
+import codec.libopus
+from codec.opus import Encoder, decode
+from tests.support.paths import ROOT
+from tests.support.speech import speech
+from tests.tools.bench import predecessor
+from tests.tools.bench.audio import RATE
+from tests.tools.bench.cpu import COMPLEXITY
+from tests.tools.bench.figures import Figure, Grid, Section, at_least
+
+SECONDS = 24
+REPEATS = 2
+TOLERANCE = 0.02
+PREDECESSORS_COMPLEXITY = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """How to encode."""
+
+    complexity: int
+    bitrate: int | None = None
+    dtx: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """CPU seconds and bytes per audio-minute, and the score: 1 is bad, 4.64 the same as the original."""
+
+    cpu: float
+    bytes: float
+    pesq: float
+
+
+def measure(*, quick: bool) -> Section:
+    """Every setting on the same speech."""
+    section = Section("Quality")
+    if find_spec("pesq") is None:
+        section.notes.append("not measured: the package pesq is not installed (pip install -e .[dev])")
+        return section
+    found = {setting: score(setting) for setting in _settings(quick=quick)}
+    section.grids.append(_grid(found))
+    system = predecessor.system_libopus()
+    if system is None:
+        section.notes.append("there is no system libopus to compare with: apt-get install libopus0")
+        return section
+    former, ours = _score_elsewhere(system, Setting(PREDECESSORS_COMPLEXITY)), found[Setting(COMPLEXITY)]
+    section.figures += [
+        Figure("WB-PESQ at the default", ours.pesq, "", note=f"complexity {COMPLEXITY}"),
+        Figure("WB-PESQ of the predecessor's", former.pesq, "", note="the system's libopus at complexity 9"),
+        Figure("WB-PESQ: ours less the predecessor's", ours.pesq - former.pesq, "", at_least(-TOLERANCE)),
+    ]
+    return section
+
+
+def score(setting: Setting) -> Quality:
+    """Encode, decode and compare."""
+    pcm, best, container, pre_skip = speech(SECONDS, RATE), float("inf"), b"", 0
+    for _ in range(REPEATS):
+        began = thread_time()
+        encoder = Encoder(RATE, **asdict(setting))
+        encoder.encode(pcm)
+        pre_skip, container = encoder.pre_skip, encoder.finish()
+        best = min(best, thread_time() - began)
+    decoded = decode(container, pre_skip=pre_skip, samples=len(pcm) // 2)
+    per_minute = 60 / SECONDS
+    return Quality(best * per_minute, len(container) * per_minute, _pesq(pcm, decoded))
+
+
+def _pesq(original: bytes, decoded: bytes) -> float:
+    from pesq import pesq  # noqa: PLC0415 -- without it only this part is missing
+
+    return float(pesq(RATE, np.frombuffer(original, "<i2"), np.frombuffer(decoded, "<i2"), "wb"))
+
+
+def _settings(*, quick: bool) -> Iterator[Setting]:
+    for complexity in (5, COMPLEXITY) if quick else (0, 3, 5, 6, 7, 8, 9, 10):
+        yield Setting(complexity)
+    for bitrate in () if quick else (12_000, 16_000, 24_000, 32_000):
+        for complexity in (5, COMPLEXITY, 9):
+            yield Setting(complexity, bitrate)
+    for complexity in (COMPLEXITY,) if quick else (5, COMPLEXITY, 9):
+        yield Setting(complexity, dtx=True)
+    if not quick:
+        yield Setting(COMPLEXITY, 16_000, dtx=True)
+
+
+def _grid(found: dict[Setting, Quality]) -> Grid:
+    rows: list[tuple[str | float, ...]] = [
+        (
+            float(setting.complexity),
+            "libopus' choice" if setting.bitrate is None else f"{setting.bitrate / 1000:.0f} kb/s",
+            "on" if setting.dtx else "off",
+            quality.cpu,
+            quality.bytes / 1000,
+            quality.pesq,
+        )
+        for setting, quality in found.items()
+    ]
+    columns = (
+        ("complexity", ".0f"),
+        ("bitrate", ""),
+        ("DTX", ""),
+        ("CPU s/min", ".3f"),
+        ("kB/min", ".0f"),
+        ("WB-PESQ", ".3f"),
+    )
+    return Grid("Speech at 16 kHz", columns, rows)
+
+
+def _score_elsewhere(libopus: str, setting: Setting) -> Quality:
+    """The same with another library, of which a process can have only one."""
+    command = [sys.executable, "-m", "tests.tools.bench.quality", libopus, str(setting.complexity)]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True)
+    return Quality(**json.loads(done.stdout))
+
+
+def _main() -> None:
+    libopus, complexity = sys.argv[1:]
+    codec.libopus._bundled_path = lambda: libopus
+    print(json.dumps(asdict(score(Setting(int(complexity))))))  # noqa: T201 -- its interface
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,36 @@
+"""The short form of `make chaos`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.tools.chaos.company import company
+from tests.tools.chaos.conservation import conserve, scale
+from tests.tools.chaos.forgetting import forgetting
+from tests.tools.chaos.replicas import replicas
+from tests.tools.chaos.trouble import Plan
+
+
+async def test_whatever_happens_to_workers_every_sample_is_stored_once(tmp_path: Path) -> None:
+    wrong, figures = await conserve(Plan(seed=1, seconds=8, kills=6, talks=50), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_scaling_shares_evenly_and_moves_no_more_than_it_must(tmp_path: Path) -> None:
+    wrong, figures = await scale(Plan(seed=2, talks=20, codec="opus"), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_what_redis_forgets_is_neither_lost_nor_doubled(tmp_path: Path) -> None:
+    wrong, figures = await forgetting(Plan(seed=3, talks=12, kills=6, pace=0.8), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_a_replica_that_lags_and_whose_clock_is_slow_costs_only_what_it_has_not_got(tmp_path: Path) -> None:
+    wrong, figures = await replicas(Plan(seed=4, talks=12, kills=5, pace=0.8), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_streams_that_change_and_programs_beside_the_workers_break_nothing(tmp_path: Path) -> None:
+    wrong, figures = await company(Plan(seed=5, talks=12, kills=5, pace=0.6, codec="opus"), tmp_path)
+    assert wrong == [], figures

@@ -1,0 +1,393 @@
+"""Entries become batches: duplicates, ends, gaps, age, sealed batches that are read again, deleted audio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from codec.entry import Chunk, End, partition_of
+from codec.sessions import to_text
+from tests.support.oracle import Talk
+from worker.batching.batch import BatchLimits
+from worker.batching.batcher import IDLE_SECONDS, Batcher, BatchRules
+from worker.batching.closed_batch import ClosedBatch
+from worker.batching.decisions import Decisions
+from worker.batching.encoder import EncoderPool
+from worker.batching.memory import MemoryBudget
+from worker.batching.resumed_batch import ParsedEntry, grouped
+from worker.model.ids import Conversation, StreamIdentity, entry_order
+from worker.model.seal import Seal
+from worker.model.states import Trigger
+from worker.runtime.metrics import PREFIX, Metrics
+
+LIMITS = BatchLimits(max_seconds=3.0, max_age=60.0, max_bytes=10**6, gap_tolerance=2.0)
+PARTITIONS_WITH_C_IN_7 = next(number for number in range(8, 4096) if partition_of("c", number) == 7)
+RULES = BatchRules(LIMITS, "pcm", "start", partitions=1)
+
+
+@dataclass
+class Desk:
+    """A batcher, and what a partition does with it in Redis."""
+
+    batcher: Batcher
+    metrics: Metrics
+    budget: MemoryBudget
+    now: float = 100.0
+    _decided: Decisions = field(default_factory=Decisions)
+
+    @property
+    def decided(self) -> Decisions:
+        """All that was decided so far."""
+        self._decided.add(self.batcher.decisions())
+        return self._decided
+
+    def route(self, *entries: tuple[str, Chunk | End]) -> None:
+        for entry, content in entries:
+            item = ParsedEntry(entry, content)
+            for conversation in self.batcher.unknown([item]):
+                self.batcher.remember(conversation, b"")
+            self.batcher.route(item)
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(f"{PREFIX}_{name}", labels) or 0.0
+
+    @property
+    def closed(self) -> list[Seal]:
+        return [closed.seal for closed in self.decided.closed]
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Desk]]:
+    """`make(max_age=1.0)`: a batcher with other limits."""
+    with ThreadPoolExecutor(1) as pool:
+
+        def make(**changes: Any) -> Desk:  # noqa: ANN401 -- fields of Limits
+            metrics, budget = Metrics(), MemoryBudget(10**9)
+            rules = replace(RULES, limits=replace(LIMITS, **changes))
+            recorder = EncoderPool(lambda _: pytest.fail("no Opus here"), pool, budget)
+            made = Desk(Batcher(7, rules, recorder, metrics, lambda: made.now), metrics, budget)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def desk(make: Callable[..., Desk]) -> Desk:
+    return make()
+
+
+@pytest.fixture
+def talk() -> Talk:
+    return Talk("c", uid="u")
+
+
+async def content(closed: ClosedBatch) -> bytes:
+    return await closed.encoder.finish()
+
+
+async def test_chunks_of_one_conversation_become_one_batch(desk: Desk, talk: Talk) -> None:
+    desk.route(("1-0", talk.say(1)), ("1-1", talk.say(1)), ("2-0", talk.say(1)))
+    (closed,) = desk.decided.closed
+    assert (closed.partition, closed.closed_at) == (7, 100.0)
+    assert (closed.seal.trigger, closed.seal.entries) == ("audio", ("1-0", "1-1", "2-0"))
+    assert await content(closed) == talk.pcm
+    assert closed.identities == b"".join(chunk.identity() for chunk in talk.chunks)
+    assert desk.batcher.open == {}
+
+
+async def test_conversations_are_kept_apart(desk: Desk) -> None:
+    one, two, three = Talk("c", uid="u"), Talk("c", uid="v"), Talk("d", uid="u")
+    desk.route(("1-0", one.say(1)), ("1-1", two.say(1)), ("1-2", three.say(1)), ("1-3", one.say(2)))
+    assert [seal.entries for seal in desk.closed] == [("1-0", "1-3")]
+    assert list(desk.batcher.open) == [("v", "c"), ("u", "d")]
+
+
+async def test_duplicate_is_void(desk: Desk, talk: Talk) -> None:
+    chunk = talk.say(1)
+    desk.route(("1-0", chunk), ("1-1", chunk))
+    assert list(desk.decided.duplicates) == ["1-1"]
+    assert desk.decided.discarded == []
+    assert desk.count("chunks_total") == 1
+
+
+async def test_duplicate_of_what_is_stored_is_void(desk: Desk, talk: Talk) -> None:
+    chunk = talk.say(1)
+    desk.batcher.remember(Conversation("u", "c"), chunk.identity())
+    desk.route(("1-0", chunk))
+    assert desk.decided.duplicates == {"1-0": Conversation("u", "c")}
+    assert desk.batcher.open == {}
+
+
+async def test_duplicate_after_its_batch_was_closed_is_void(desk: Desk, talk: Talk) -> None:
+    chunk = talk.say(3)
+    desk.route(("1-0", chunk), ("1-1", chunk))
+    assert len(desk.closed) == 1
+    assert list(desk.decided.duplicates) == ["1-1"]
+
+
+async def test_end_closes_and_goes_with_the_batch(desk: Desk, talk: Talk) -> None:
+    desk.route(("1-0", talk.say(1)), ("1-1", talk.end()), ("1-2", talk.end()))
+    (seal,) = desk.closed
+    assert (seal.trigger, seal.entries, seal.markers) == ("end", ("1-0",), ("1-1",))
+    assert desk.decided.discarded == ["1-2"]
+
+
+async def test_numbers_that_are_missing_are_counted_by_session(desk: Desk) -> None:
+    for number, (session, seq) in enumerate([(b"a", 0), (b"b", 0), (b"a", 1), (b"b", 2), (b"b", 1)]):
+        desk.route((f"1-{number}", Chunk("u", "c", 1000.0 + number, b"12", seq=seq, session=session)))
+    assert (desk.count("seq_missing_total"), desk.count("seq_reordered_total")) == (1, 1)
+
+
+@pytest.mark.parametrize("session", [b"a", None])
+async def test_end_tells_how_many_chunks_never_came(desk: Desk, session: bytes | None) -> None:
+    end = End("u", "c", seq=5, session=session)
+    desk.route(("1-0", Chunk("u", "c", 1000.0, b"12", seq=0, session=session)), ("1-1", end), ("1-2", end))
+    assert desk.count("seq_missing_total") == 4
+
+
+async def test_filled_gap_is_in_the_audio_and_in_the_seal(make: Callable[..., Desk], talk: Talk) -> None:
+    desk = make(max_seconds=10.0)
+    first, second = talk.say(0.5), talk.say(0.5, late=3.0)
+    desk.route(("1-0", first), ("1-1", second))
+    desk.batcher.close_all()
+    (closed,) = desk.decided.closed
+    assert closed.seal.silences == {"1-1": 48000}
+    assert await content(closed) == first.pcm + bytes(96000) + second.pcm
+    assert desk.count("gaps_total", handling="silence") == 1
+    assert desk.count("silence_seconds_total") == 3.0
+
+
+async def test_gap_that_does_not_fit_closes_and_is_counted(desk: Desk, talk: Talk) -> None:
+    desk.route(("1-0", talk.say(0.5)), ("1-1", talk.say(0.5, late=100)))
+    assert [seal.trigger for seal in desk.closed] == ["gap"]
+    assert desk.count("gaps_total", handling="closed") == 1
+    assert desk.count("silence_seconds_total") == 0
+
+
+async def test_age_is_told_by_the_time_of_the_stream(desk: Desk, talk: Talk) -> None:
+    desk.route(("1000-0", talk.say(0.1)), ("60999-0", talk.say(0.1)), ("61000-0", talk.say(0.1)))
+    assert [(seal.trigger, seal.entries) for seal in desk.closed] == [("age", ("1000-0", "60999-0"))]
+
+
+async def test_aged_batches_are_closed_and_young_ones_are_not(desk: Desk) -> None:
+    old, young = Talk("old"), Talk("young")
+    desk.route(("1000-0", old.say(0.1)), ("2000-0", young.say(0.1)))
+    desk.batcher.close_aged(61_500)
+    assert [seal.conversation_id for seal in desk.closed] == ["old"]
+
+
+async def test_closing_all_closes_all(desk: Desk) -> None:
+    desk.route(*((f"1-{number}", Talk(f"c{number}").say(0.1)) for number in range(5)))
+    desk.batcher.close_all()
+    assert [seal.trigger for seal in desk.closed] == [Trigger.SHUTDOWN] * 5
+
+
+async def sealed(make: Callable[..., Desk], talk: Talk) -> Seal:
+    """What a former owner sealed: two chunks with a gap between, and an end."""
+    former = make(max_seconds=10.0)
+    former.route(("1-0", talk.say(0.5)), ("1-1", talk.say(0.5, late=3.0)), ("1-2", talk.end()))
+    return former.closed[0]
+
+
+async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Desk], talk: Talk) -> None:
+    """Under other limits too: the seal decides."""
+    seal = await sealed(make, talk)
+    desk = make(max_seconds=0.1)
+    desk.batcher.reset([seal])
+    desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
+    assert desk.decided.completed == []
+    desk.route(("1-2", talk.end()))
+    (closed,) = desk.decided.completed
+    assert closed.seal == seal
+    assert await content(closed) == talk.chunks[0].pcm + bytes(96000) + talk.chunks[1].pcm
+    assert desk.batcher.resuming() == []
+
+
+@pytest.mark.parametrize(("partitions", "misplaced"), [(64, 1), (1, 1), (PARTITIONS_WITH_C_IN_7, 0)])
+async def test_chunk_in_another_stream_than_that_of_its_conversation_is_taken_and_counted(
+    make: Callable[..., Desk], talk: Talk, partitions: int, misplaced: int
+) -> None:
+    desk = make()
+    desk.batcher._rules = replace(RULES, partitions=partitions)
+    desk.route(("1-0", talk.say(1)))
+    assert list(desk.batcher.held(Conversation("u", "c"))) == ["1-0"]
+    assert desk.count("misplaced_chunks_total") == misplaced
+
+
+async def test_duplicate_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[..., Desk], talk: Talk) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.batcher.reset([seal])
+    desk.route(("1-0", talk.chunks[0]), ("2-0", talk.chunks[0]))
+    assert list(desk.decided.duplicates) == ["2-0"]
+
+
+async def test_what_repeats_a_deleted_chunk_of_a_sealed_batch_is_new(make: Callable[..., Desk], talk: Talk) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.batcher.reset([seal], {"u/c": "1000-0"})
+    desk.route(("1-0", talk.chunks[0]), ("2000-0", talk.chunks[0]))
+    assert desk.decided.duplicates == {}
+    assert next(iter(desk.batcher.held(Conversation("u", "c")))) == "2000-0"
+
+
+async def test_only_deletions_that_came_after_we_began_are_unknown(desk: Desk) -> None:
+    desk.batcher.reset([], {"u/c": "1000-5"})
+    assert desk.batcher.knows({"u/c": "1000-5"})
+    assert not desk.batcher.knows({"u/c": "1000-10"})
+    assert not desk.batcher.knows({"u/c": "1000-5", "u/": "7-0"})
+
+
+async def test_sealed_batch_of_which_something_is_missing_can_be_given_up(
+    make: Callable[..., Desk], talk: Talk
+) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.batcher.reset([seal])
+    desk.route(("1-1", talk.chunks[1]))
+    (resumed,) = desk.batcher.resuming()
+    assert list(resumed.missing) == ["1-0", "1-2"]
+    desk.batcher.complete_resumed(resumed)
+    (closed,) = desk.decided.completed
+    assert await content(closed) == bytes(96000) + talk.chunks[1].pcm
+    assert desk.batcher.resuming() == []
+
+
+async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
+    make: Callable[..., Desk], talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    several, entries = 10, 1000
+    names = [[f"{batch}-{number}" for number in range(entries)] for batch in range(1, several + 1)]
+    desk.batcher.reset([replace(seal, entries=tuple(ids), markers=()) for ids in names])
+    parsed: list[str] = []
+
+    def counted(entry: str) -> tuple[int, int]:
+        parsed.append(entry)
+        return entry_order(entry)
+
+    monkeypatch.setattr("worker.batching.resumed_batch.entry_order", counted)
+    for page in names:
+        assert desk.batcher.finished_elsewhere(page[-1], page) == []
+        desk.route(*((entry, talk.chunks[0]) for entry in page))
+    assert len(parsed) < 2 * several * entries
+
+
+async def test_forsaken_batch_gives_its_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.batcher.reset([seal])
+    (resumed,) = desk.batcher.resuming()
+    desk.batcher.drop_resumed(resumed)
+    assert (desk.batcher.resuming(), desk.budget.used) == ([], 0)
+
+
+async def test_what_was_read_before_the_takeover_may_be_in_the_bucket_already(desk: Desk, talk: Talk) -> None:
+    desk.batcher.reset([], {}, StreamIdentity("5d" * 16, read_to="1000-0"))
+    desk.route(("1000-0", talk.say(3)), ("1001-0", talk.say(3)))
+    assert [closed.recovered for closed in desk.decided.closed] == [True, False]
+
+
+@pytest.mark.parametrize("tombstone", ["u/", "u/c"])
+async def test_audio_deleted_after_it_was_pushed_is_void(desk: Desk, talk: Talk, tombstone: str) -> None:
+    desk.batcher.reset([], {tombstone: "1000-1"})
+    desk.route(("1000-0", talk.say(1)), ("1000-1", talk.end()), ("1000-2", talk.say(1)))
+    assert desk.decided.discarded == ["1000-0", "1000-1"]
+    assert desk.count("deleted_entries_total") == 2
+    assert list(desk.batcher.held(Conversation("u", "c"))) == ["1000-2"]
+
+
+async def test_deletion_of_others_deletes_nothing(desk: Desk, talk: Talk) -> None:
+    desk.batcher.reset([], {"v/": "9000-0", "u/d": "9000-0"})
+    desk.route(("1-0", talk.say(1)))
+    assert desk.decided.discarded == []
+
+
+async def test_dropping_forgets_everything_and_gives_the_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
+    seal = await sealed(make, Talk("sealed"))
+    desk = make()
+    desk.batcher.reset([seal])
+    desk.route(("3-0", talk.say(3)), ("3-1", talk.say(1)), ("3-2", talk.chunks[0]))
+    for recording in desk.batcher.encoders(Conversation("u", "c")):
+        await recording.idle()
+    desk.batcher.drop()
+    assert not any((desk.batcher.open, desk.batcher.resuming()))
+    assert desk.batcher.decisions() == Decisions()
+    assert (desk.budget.used, desk.budget.queued) == (0, 0)
+    assert desk.batcher.unknown([ParsedEntry("3-0", talk.chunks[0])]) == [Conversation("u", "c")]
+
+
+async def test_held_entries_are_those_of_open_and_resumed_batches(make: Callable[..., Desk], talk: Talk) -> None:
+    desk, seal = make(), await sealed(make, talk)
+    desk.batcher.reset([seal])
+    desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
+    desk.route(("2-0", talk.say(3)), ("2-1", talk.say(1)), ("2-2", Talk("other").say(1)))
+    held = desk.batcher.held(Conversation("u", "c")) | desk.decided.identities(Conversation("u", "c"))
+    assert sorted(held) == ["1-0", "1-1", "2-0", "2-1"]
+
+
+async def test_history_of_a_silent_conversation_is_left_to_redis_once_its_batch_is_on_its_way(
+    desk: Desk, talk: Talk
+) -> None:
+    item = ParsedEntry("1000-0", talk.say(3))
+    desk.route((item.id, item.content))
+    desk.now += IDLE_SECONDS + 1
+    desk.batcher.close_aged(1000)
+    assert desk.batcher.unknown([item]) == [item.conversation]
+
+
+async def test_batch_whose_id_is_of_the_future_gets_old_by_the_time_it_is_here(desk: Desk, talk: Talk) -> None:
+    desk.route(("9999999999999-0", talk.say(1)))
+    desk.batcher.close_aged(1_700_000_000_000)
+    assert desk.closed == []
+    desk.now += LIMITS.max_age
+    desk.batcher.close_aged(1_700_000_000_000)
+    assert [seal.trigger for seal in desk.closed] == ["age"]
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A blob that was found, and up to where entries may be its chunks."""
+
+    last: str = "9-0"
+
+    def may_hold(self, entry: str) -> bool:
+        return entry_order(entry) <= entry_order(self.last)
+
+
+async def test_chunk_that_the_store_was_found_to_hold_is_in_no_batch(desk: Desk, talk: Talk) -> None:
+    conversation, chunk, other = Conversation("u", "c"), talk.say(1), talk.say(1)
+    desk.batcher.reset([], found={conversation: {chunk.identity(): Holding()}})
+    desk.route(("1-0", chunk), ("1-1", other), ("1-2", chunk))
+    assert desk.decided.stored == {conversation: {"1-0": chunk.identity()}}
+    assert list(desk.batcher.held(conversation)) == ["1-1"]
+    assert list(desk.decided.duplicates) == ["1-2"]
+
+
+async def test_chunk_of_another_stream_is_not_the_one_that_was_found(desk: Desk, talk: Talk) -> None:
+    conversation, chunk = Conversation("u", "c"), talk.say(1)
+    desk.batcher.reset([], found={conversation: {chunk.identity(): Holding(last="0-9")}})
+    desk.route(("1-0", chunk))
+    assert list(desk.batcher.held(conversation)) == ["1-0"]
+
+
+async def test_batch_never_reaches_across_what_is_on_its_way(desk: Desk, talk: Talk) -> None:
+    desk.route(("1-0", talk.say(1)))
+    desk.batcher.interrupt(Conversation("u", "c"))
+    desk.batcher.interrupt(Conversation("u", "c"))
+    desk.route(("3-0", talk.say(1)))
+    assert [seal.entries for seal in desk.closed] == [("1-0",)]
+    assert list(desk.batcher.open[Conversation("u", "c")].batch.entries) == ["3-0"]
+
+
+async def test_what_an_end_says_of_its_session_goes_with_the_batch(desk: Desk) -> None:
+    chunk = Chunk("u", "c", 1.0, bytes(32000), seq=0, session=b"life")
+    desk.route(("1-0", chunk), ("1-1", End("u", "c", seq=2, session=b"life")))
+    (closed,) = desk.decided.closed
+    assert (to_text(closed.seqs), to_text(closed.ends)) == ("life:0", "life:2")
+
+
+async def test_items_are_grouped_in_their_order(talk: Talk) -> None:
+    other = Talk("d", uid="u")
+    items = [ParsedEntry("1-0", talk.say(1)), ParsedEntry("1-1", other.say(1)), ParsedEntry("1-2", talk.say(1))]
+    assert grouped(items) == {Conversation("u", "c"): [items[0], items[2]], Conversation("u", "d"): [items[1]]}

@@ -1,0 +1,290 @@
+"""Dead letters: looked at without their audio, pushed again exactly once and exactly as they were, or dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from codec.entry import Chunk
+from tests.support.command import command
+from tests.support.dead_letters import Cemetery, Fields, cemetery_of
+from tests.support.redis_server import RedisServer
+from worker.errors import StreamError
+from worker.model.ids import Conversation
+from worker.settings import Settings
+from worker.stream.conversation_view import PAGE
+from worker.stream.dead_letters import ReplayOutcome
+
+MakeSettings = Callable[..., Settings]
+
+WIDE = [part for number in range(5000) for part in (b"field %d" % number, b"\x00\xff%d" % number)]
+
+
+@pytest.fixture
+async def cemetery(settings: MakeSettings) -> AsyncIterator[Cemetery]:
+    async with cemetery_of(settings()) as found:
+        yield found
+
+
+def chunk(conversation_id: str = "c", seq: int = 0, **changes: str) -> list[bytes | str]:
+    fields = Chunk("u", conversation_id, 1000.0 + seq, b"\x01\x02" * 800, seq=seq).fields() | changes
+    return [part for field in fields.items() for part in field]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param([b"pcm", bytes(range(256)), b"\x00\r\n", b"\xff\xfe"], id="binary"),
+        pytest.param([b"uid", b"a", b"uid", b"b", b"uid", b"a"], id="one name three times"),
+        pytest.param([b"z", b"1", b"a", b"2", b"m", b""], id="in its own order"),
+        pytest.param([b"reason", b"r", b"entry", b"e", b"at", b"1"], id="looks like a trailer"),
+        pytest.param([b"packed", b"not MessagePack"], id="looks packed"),
+        pytest.param(WIDE, id="more fields than a script can pass"),
+    ],
+)
+async def test_replay_restores_an_entry_exactly(cemetery: Cemetery, fields: Fields) -> None:
+    await cemetery.dead_letter(fields)
+    (letter,) = await cemetery.found()
+
+    assert await cemetery.letters.replay(letter) is ReplayOutcome.REPLAYED
+
+    assert await cemetery.raw(cemetery.keys.stream(0)) == [fields]
+    assert await cemetery.found() == []
+
+
+@pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
+async def test_replay_after_a_lost_reply_pushes_nothing_twice(cemetery: Cemetery, fields: Fields) -> None:
+    await cemetery.dead_letter(fields)
+    (letter,) = await cemetery.found()
+    await cemetery.letters.replay(letter)
+
+    assert await cemetery.letters.replay(letter) is ReplayOutcome.GONE
+
+    assert len(await cemetery.raw(cemetery.keys.stream(0))) == 1
+
+
+@pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
+async def test_of_many_replays_at_once_one_succeeds(cemetery: Cemetery, fields: Fields) -> None:
+    await cemetery.dead_letter(fields)
+    (letter,) = await cemetery.found()
+
+    outcomes = await asyncio.gather(*(cemetery.letters.replay(letter) for _ in range(8)))
+
+    assert sorted(outcomes) == [ReplayOutcome.GONE] * 7 + [ReplayOutcome.REPLAYED]
+    assert await cemetery.raw(cemetery.keys.stream(0)) == [fields]
+
+
+@pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
+async def test_full_redis_refuses_a_replay_and_keeps_the_letter(
+    own_redis: Callable[..., RedisServer], settings: MakeSettings, fields: Fields
+) -> None:
+    server = own_redis()
+    async with cemetery_of(settings(redis_url=server.url)) as cemetery:
+        await cemetery.dead_letter(fields)
+        (letter,) = await cemetery.found()
+        await cemetery.client.redis.config_set("maxmemory", "1mb")
+
+        with pytest.raises(StreamError, match="maxmemory"):
+            await cemetery.letters.replay(letter)
+
+        assert await cemetery.found() == [letter]
+        assert await cemetery.raw(cemetery.keys.stream(0)) == []
+
+
+async def test_replayed_poison_can_be_quarantined_again(cemetery: Cemetery) -> None:
+    await cemetery.dead_letter(chunk(), "poison")
+    conversation = Conversation("u", "c")
+    (letter,) = await cemetery.found()
+    await cemetery.letters.replay(letter)
+    tries = []
+    for _ in range(4):
+        async with cemetery.owned() as (lease, entries):
+            lease.clean = False  # as if the owner before had died
+            survivors = (await entries.take_over(lease)).survivors
+            await entries.accept([(lease, await cemetery.ids())])
+            if survivors:
+                tries.append(await entries.mark_suspect(lease, conversation))
+    async with cemetery.owned() as (lease, entries):
+        assert await entries.dead_letter(lease, dict.fromkeys(survivors, "poison again")) == 1
+
+    (again,) = await cemetery.found()
+    assert tries == [1, 2, 3]
+    assert again.reason == "poison again"
+    assert await cemetery.letters.replay(again) is ReplayOutcome.REPLAYED
+    assert await cemetery.raw(cemetery.keys.stream(0)) == [[_bytes(part) for part in chunk()]]
+
+
+@pytest.mark.parametrize("tombstone", ["u/", "u/c"], ids=["user", "conversation"])
+async def test_deleted_audio_does_not_come_back(cemetery: Cemetery, tombstone: str) -> None:
+    entry = await cemetery.dead_letter(chunk())
+    (letter,) = await cemetery.found()
+    await cemetery.client.redis.hset(cemetery.keys.deleted(0), tombstone, entry.partition("-")[0])
+
+    assert await cemetery.letters.replay(letter) is ReplayOutcome.DELETED
+
+    assert await cemetery.raw(cemetery.keys.stream(0)) == []
+    assert await cemetery.found() == [letter]
+
+
+async def test_letter_that_no_worker_wrote_is_shown_and_not_pushed(cemetery: Cemetery) -> None:
+    await cemetery.client.redis.xadd(cemetery.keys.dead(0), {"uid": "u", "note": "by hand"})
+    (letter,) = await cemetery.found()
+
+    assert (letter.reason, letter.uid) == ("", "u")
+    assert await cemetery.letters.replay(letter) is ReplayOutcome.FOREIGN
+
+
+async def test_letters_are_listed_in_order_over_many_pages(cemetery: Cemetery) -> None:
+    entries = [await cemetery.dead_letter(chunk(seq=seq), f"reason {seq}") for seq in range(2 * PAGE)]
+
+    letters = await cemetery.found()
+
+    assert [letter.entry for letter in letters] == entries
+    assert [letter.chunk.seq for letter in letters] == list(range(2 * PAGE))
+
+
+async def test_letter_tells_whose_it_is_and_what_it_holds(cemetery: Cemetery) -> None:
+    fields = chunk("talk", seq=7, sample_rate="8000")
+    await cemetery.dead_letter(fields, "too loud")
+
+    (letter,) = await cemetery.found()
+
+    assert (letter.uid, letter.conversation_id, letter.reason) == ("u", "talk", "too loud")
+    assert (letter.bytes, letter.fields) == (sum(len(_bytes(part)) for part in fields), len(fields) // 2)
+    assert (letter.chunk.seq, letter.chunk.start, letter.chunk.samples, letter.chunk.end) == (7, 1007.0, 800, 1007.1)
+
+
+async def test_hostile_fields_are_listed(cemetery: Cemetery) -> None:
+    await cemetery.dead_letter([b"uid", b"\xff" * 5000, b"seq", b"-1", b"timestamp", b"nan", b"sample_rate", b"0"])
+
+    (letter,) = await cemetery.found()
+
+    assert len(letter.uid or "") <= 256
+    assert (letter.chunk.seq, letter.chunk.start, letter.chunk.samples) == (None, None, None)
+
+
+def buried(settings: Settings, *letters: tuple[list[bytes | str], str, int]) -> None:
+    """Bury (fields, reason, partition)s for a command to find."""
+
+    async def dead_letter() -> None:
+        async with cemetery_of(settings) as cemetery:
+            for letter in letters:
+                await cemetery.dead_letter(*letter)
+
+    asyncio.run(dead_letter())
+
+
+@pytest.fixture
+def three(settings: MakeSettings) -> Settings:
+    """Settings of a prefix with three dead letters."""
+    made = settings()
+    buried(
+        made,
+        (chunk("c", 0, color="blue"), "field b'color'", 0),
+        (chunk("d", 1), "poison: 3 workers", 0),
+        (chunk("c", 2), "poison: 3 workers", 1),
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("options", "seqs"),
+    [
+        ([], [0, 1, 2]),
+        (["--partition", "0"], [0, 1]),
+        (["--reason", "poison"], [1, 2]),
+        (["--reason", "poison", "--partition", "1"], [2]),
+        (["--conversation", "c"], [0, 2]),
+        (["--uid", "nobody"], []),
+    ],
+)
+def test_filters_choose_letters(three: Settings, options: list[str], seqs: list[int]) -> None:
+    listed = json.loads(command(three, "dead-letters", "ls", "--json", *options).stdout)
+
+    assert [letter["chunk"]["seq"] for letter in listed] == seqs
+    assert all(0 <= letter["age_s"] < 60 for letter in listed)
+
+
+def test_id_as_listed_chooses_one_letter(three: Settings) -> None:
+    chosen = json.loads(command(three, "dead-letters", "ls", "--json").stdout)[1]["id"]
+
+    result = command(three, "dead-letters", "replay", "--id", chosen, "--json")
+
+    assert json.loads(result.stdout) == [{"letter": chosen, "outcome": "replayed"}]
+    assert len(json.loads(command(three, "dead-letters", "ls", "--json").stdout)) == 2
+
+
+@pytest.mark.parametrize("verb", [["ls"], ["replay"], ["drop", "--yes"]], ids=" ".join)
+def test_letter_that_is_named_and_not_there_is_told(three: Settings, verb: list[str]) -> None:
+    there = json.loads(command(three, "dead-letters", "ls", "--json").stdout)[1]["id"]
+
+    result = command(three, "dead-letters", *verb, "--id", there, "--id", "0/1-1", "--json")
+
+    assert (result.exit_code, result.stderr) == (3, "no such dead letter: 0/1-1\n")
+    assert json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("number", ["-1", "8"])
+def test_partition_that_does_not_exist_is_told(settings: MakeSettings, number: str) -> None:
+    result = command(settings(partitions=8), "dead-letters", "ls", "--partition", number)
+    assert result.exit_code == 2
+    assert f"there is no partition {number}, only 0 to 7" in result.stderr
+
+
+def test_table_tells_whose_how_big_and_why(three: Settings) -> None:
+    result = command(three, "dead-letters", "ls")
+
+    assert result.exit_code == 0
+    for told in ("u/c #0", "u/d #1", "1.7 kB", "field b'color'", "poison: 3 workers", "dead letters: 3"):
+        assert told in result.stdout
+
+
+@pytest.mark.parametrize("verb", ["replay", "drop"])
+def test_nothing_happens_to_letters_that_nobody_chose(three: Settings, verb: str) -> None:
+    result = command(three, "dead-letters", verb, "--yes") if verb == "drop" else command(three, "dead-letters", verb)
+
+    assert result.exit_code == 2
+    assert len(json.loads(command(three, "dead-letters", "ls", "--json").stdout)) == 3
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n\n", 3), ("", 3), ("y\n", 1)])
+def test_drop_asks_first(three: Settings, answer: str, left: int) -> None:
+    result = command(three, "dead-letters", "drop", "--reason", "poison", answer=answer)
+
+    assert result.exit_code == (0 if left == 1 else 1)
+    assert len(json.loads(command(three, "dead-letters", "ls", "--json").stdout)) == left
+
+
+def test_drop_with_yes_does_not_ask(three: Settings) -> None:
+    result = command(three, "dead-letters", "drop", "--all", "--yes", "--json")
+
+    assert json.loads(result.stdout) == {"dropped": 3}
+
+
+def test_replay_of_what_must_not_come_back_is_told_and_fails(three: Settings, redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.hset(f"{three.stream_prefix}:{{0}}:deleted", "u/c", 10**15)
+
+    result = command(three, "dead-letters", "replay", "--all")
+
+    assert result.exit_code == 1
+    assert "replayed 2 of 3" in result.stdout
+    assert "was deleted since" in result.stderr
+
+
+def test_foreign_text_cannot_steer_the_terminal(settings: MakeSettings) -> None:
+    made = settings()
+    buried(made, ([b"uid", b"\x1b[2J[red]", b"conversation_id", b"c\r\n"], "[bold]why :bell:", 0))
+
+    shown = command(made, "dead-letters", "ls").stdout
+
+    assert "\x1b" not in shown
+    assert r"\x1b[2J[red]/c\x0d\x0a" in shown
+    assert "[bold]why :bell:" in shown
+
+
+def _bytes(part: bytes | str) -> bytes:
+    return part.encode() if isinstance(part, str) else part

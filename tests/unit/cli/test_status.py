@@ -1,0 +1,382 @@
+"""The status: true numbers, harmless to what it looks at, and readable by a person."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from codec.entry import Chunk
+from codec.libopus import library
+from tests.support.command import command
+from tests.support.dead_letters import Cemetery, cemetery_of
+from tests.support.redis_server import RedisServer
+from worker.batching.batch import Batch, seal_of
+from worker.cli.operating.status_view import view
+from worker.cli.text import shown_bytes, shown_seconds
+from worker.model.states import Trigger
+from worker.operations.diagnosis import concerns
+from worker.settings import Settings
+from worker.stream.entries import Entries
+from worker.stream.leases import Leases, Member
+from worker.stream.overview import Inspector, Overview, PartitionView, ServerView, WorkerView
+
+MakeSettings = Callable[..., Settings]
+
+MAX_AGE = 60.0
+
+
+@pytest.fixture
+async def cemetery(settings: MakeSettings) -> AsyncIterator[Cemetery]:
+    async with cemetery_of(settings()) as found:
+        yield found
+
+
+def chunk(seq: int = 0) -> Chunk:
+    return Chunk("u", "c", 1000.0 + seq, bytes(32000), seq=seq)
+
+
+def fields(seq: int = 0) -> list[bytes | str]:
+    return [part for field in chunk(seq).fields().items() for part in field]
+
+
+async def busy_partition(cemetery: Cemetery, worker: str = "anna") -> tuple[Leases, Entries]:
+    """Partition 0 with a dead letter, 2 entries in a sealed batch, 1 in an open one and 2 unread."""
+    await cemetery.dead_letter(fields(), "poison")
+    ids = [await cemetery.push(fields(seq)) for seq in range(5)]
+    leases, entries = Leases(cemetery.client, cemetery.keys, 8, ttl=30), Entries(cemetery.client, cemetery.keys, worker)
+    await leases.heartbeat(Member(worker, "r1", cemetery.client.now_ms()))
+    (lease,), _ = await leases.acquire([0], worker)
+    await entries.take_over(lease)
+    await entries.accept([(lease, ids[:3])])
+    batch = Batch.of(chunk())
+    for seq, entry in enumerate(ids[:2]):
+        batch.add(entry, chunk(seq), chunk(seq).identity(), 0)
+    assert await entries.seal(lease, [seal_of(batch, Trigger.AGE, "opus", "start", "5d" * 16)]) == [None]
+    return leases, entries
+
+
+async def look(cemetery: Cemetery, partitions: int = 8) -> Overview:
+    return await Inspector(cemetery.client, cemetery.keys).overview(partitions)
+
+
+async def test_every_entry_is_counted_where_it_is(cemetery: Cemetery) -> None:
+    await busy_partition(cemetery)
+
+    view = (await look(cemetery)).partitions[0]
+
+    assert (view.entries, view.states, view.sealed_batches) == (5, {"unread": 2, "open": 1, "sealed": 2}, 1)
+    assert (view.owner, view.generation, view.dead, view.stored) == ("anna", 2, 1, 0)
+    assert 0 < view.lease_left_ms <= 30_000
+    assert view.oldest == (await cemetery.ids())[0]
+    assert view.bytes > 5 * 32000
+
+
+async def test_untouched_partition_is_empty_and_unowned(cemetery: Cemetery) -> None:
+    overview = await look(cemetery)
+
+    assert len(overview.unowned) == 8
+    assert (overview.entries, overview.bytes, overview.oldest_age_ms, overview.workers) == (0, 0, None, ())
+
+
+async def test_blobs_are_counted_beyond_the_length_of_the_event_stream(cemetery: Cemetery) -> None:
+    for number in range(3):
+        await cemetery.client.redis.xadd(
+            cemetery.keys.done(3), {"object": "x"}, id=f"{1000 + number}-0", maxlen=2, approximate=False
+        )
+
+    view = (await look(cemetery)).partitions[3]
+
+    assert (view.stored, view.last_stored_ms) == (3, 1002)
+
+
+async def test_only_workers_with_a_fresh_heartbeat_are_alive(cemetery: Cemetery) -> None:
+    leases = Leases(cemetery.client, cemetery.keys, 8, ttl=30)
+    await leases.heartbeat(Member("anna", "r2", 17))
+    await cemetery.client.redis.hset(cemetery.keys.workers, "dead", '1000 {"revision": "r1"}')
+    await cemetery.client.redis.hset(cemetery.keys.workers, "odd", "what")
+
+    (worker,) = (await look(cemetery)).workers
+
+    assert (worker.name, worker.revision, worker.started_ms) == ("anna", "r2", 17)
+    assert 0 < worker.silent_in_ms <= 30_000
+
+
+async def test_looking_changes_nothing(cemetery: Cemetery) -> None:
+    await busy_partition(cemetery)
+
+    async def everything() -> dict[bytes, bytes | None]:
+        keys = [key async for key in cemetery.client.redis.scan_iter(f"{cemetery.keys.prefix}:*")]
+        return {key: await cemetery.client.redis.dump(key) for key in keys}
+
+    before = await everything()
+
+    await look(cemetery)
+
+    assert await everything() == before
+
+
+async def test_seal_of_another_version_does_not_hide_the_rest(cemetery: Cemetery) -> None:
+    await busy_partition(cemetery)
+    await cemetery.client.redis.hset(cemetery.keys.ready(0), "9-9", "[not a seal]")
+
+    view = (await look(cemetery)).partitions[0]
+
+    assert (view.sealed_batches, view.sealed_entries) == (2, 2)
+
+
+async def test_full_redis_can_be_looked_at(own_redis: Callable[..., RedisServer], settings: MakeSettings) -> None:
+    async with cemetery_of(settings(redis_url=own_redis().url)) as cemetery:
+        await cemetery.push(fields())
+        await cemetery.client.redis.config_set("maxmemory", "1mb")
+
+        overview = await look(cemetery)
+
+        assert overview.entries == 1
+        assert any("is full" in concern.text for concern in concerns(overview, MAX_AGE))
+
+
+async def test_key_of_a_wrong_type_is_named_and_hides_only_its_own_partition(cemetery: Cemetery) -> None:
+    await busy_partition(cemetery)
+    await cemetery.client.redis.set(cemetery.keys.stream(3), "no stream")
+
+    overview = await look(cemetery)
+
+    assert [view.number for view in overview.partitions] == [0, 1, 2, 4, 5, 6, 7]
+    assert overview.entries == 5
+    (refusal,) = overview.refusals
+    assert "WRONGTYPE" in refusal
+    assert f"(look at {cemetery.keys.stream(3)})" in refusal
+
+
+async def test_recorded_number_of_partitions_wins_over_the_setting(cemetery: Cemetery) -> None:
+    inspector = Inspector(cemetery.client, cemetery.keys)
+    assert await inspector.partitions(64) == 64
+
+    await cemetery.client.redis.hset(cemetery.keys.config, "partitions", 8)
+
+    assert await inspector.partitions(64) == 8
+
+
+NOW = 10_000_000
+IDLE = PartitionView(0, "anna", 9000, 1, 0, 0, None, 0, 0, 0, 0, 7, 5)
+WAITING = replace(IDLE, entries=3, oldest=f"{NOW - 5000}-0")
+LATE = replace(IDLE, entries=3, oldest=f"{NOW - 121_000}-0", sealed_batches=2)
+SERVER = ServerView("7.0.15", "master", 10, 100, "noeviction", "on", 0)
+ANNA = WorkerView("anna", "r1", 0, 9000)
+REFUSED = WorkerView("berta", "r1", 0, 9000, trouble="the store refuses (permission) for 31 s")
+HEALTHY = Overview(NOW, SERVER, (ANNA,), (IDLE, WAITING))
+
+
+def test_nothing_is_said_of_a_healthy_system() -> None:
+    assert concerns(HEALTHY, MAX_AGE) == []
+
+
+@pytest.mark.parametrize(
+    ("overview", "severity", "told"),
+    [
+        (replace(HEALTHY, server=replace(SERVER, policy="allkeys-lru")), "danger", "allkeys-lru"),
+        (replace(HEALTHY, server=replace(SERVER, policy="volatile-ttl")), "warning", "volatile-ttl; set noeviction"),
+        (replace(HEALTHY, server=replace(SERVER, role="slave")), "warning", "primary"),
+        (replace(HEALTHY, server=replace(SERVER, saving="failing")), "danger", "disk"),
+        (replace(HEALTHY, server=replace(SERVER, saving="off")), "warning", "appendonly is off"),
+        (replace(HEALTHY, server=replace(SERVER, memory=80)), "warning", "80% of maxmemory"),
+        (replace(HEALTHY, server=replace(SERVER, memory=96)), "danger", "full (96% of maxmemory)"),
+        (replace(HEALTHY, workers=()), "danger", "no worker is alive"),
+        (replace(HEALTHY, workers=(REFUSED,)), "danger", "1 of 1 workers say: the store refuses"),
+        (replace(HEALTHY, workers=(ANNA, REFUSED)), "warning", "1 of 2 workers say: the store refuses"),
+        (replace(HEALTHY, refusals=("Redis: WRONGTYPE",)), "danger", "can't be read: Redis: WRONGTYPE"),
+        (replace(HEALTHY, workers=(), partitions=(IDLE,)), "warning", "no worker is alive"),
+        (replace(HEALTHY, partitions=(replace(WAITING, owner=None),)), "warning", "without an owner: 1"),
+        (replace(HEALTHY, partitions=(LATE,)), "danger", "waited 121 s and is not stored; sealed batches: 2"),
+        (replace(HEALTHY, partitions=(replace(IDLE, dead=4),)), "warning", "could not be processed: 4"),
+    ],
+)
+def test_every_trouble_is_told_with_its_weight(overview: Overview, severity: str, told: str) -> None:
+    (concern,) = concerns(overview, MAX_AGE)
+
+    assert concern.severity == severity
+    assert told in concern.text
+
+
+@pytest.mark.parametrize(
+    "overview",
+    [
+        replace(HEALTHY, server=replace(SERVER, saving="off", replicas=1)),
+        replace(HEALTHY, server=replace(SERVER, memory_limit=0)),
+        replace(HEALTHY, partitions=(replace(IDLE, owner=None), WAITING)),
+    ],
+    ids=["replicas keep the data", "no limit", "an empty partition needs no owner"],
+)
+def test_what_is_no_trouble_is_not_told(overview: Overview) -> None:
+    assert concerns(overview, MAX_AGE) == []
+
+
+def test_the_worst_comes_first() -> None:
+    troubled = replace(HEALTHY, server=replace(SERVER, saving="off"), partitions=(replace(LATE, dead=1),))
+
+    assert [concern.severity for concern in concerns(troubled, MAX_AGE)] == ["danger", "warning", "warning"]
+
+
+@pytest.fixture
+def busy(settings: MakeSettings) -> Settings:
+    """Settings of a prefix with one busy partition of eight."""
+    made = settings()
+
+    async def prepare() -> None:
+        async with cemetery_of(made) as cemetery:
+            await busy_partition(cemetery, "worker-[1]")
+
+    asyncio.run(prepare())
+    return made
+
+
+def test_page_begins_with_what_matters(busy: Settings) -> None:
+    result = command(busy, "status")
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith(("danger:", "warning:"))
+    for told in ("entries 5, memory", "unread 2, open 1, sealed 2 (batches: 1)", "owned 1"):
+        assert told in result.stdout
+    assert library().version in result.stdout
+    for remaining in ("expires in", "lease left"):  # a bare "heartbeat 14.3 s" would look like a silent worker
+        assert remaining in result.stdout
+
+
+def test_idle_partitions_are_shown_on_demand(busy: Settings) -> None:
+    brief, full = command(busy, "status").stdout, command(busy, "status", "--all").stdout
+
+    assert "7 of 8 partitions hold nothing" in brief
+    assert brief.count("none") == 0
+    assert full.count("none") == 7
+
+
+def test_json_has_all_that_the_page_tells_and_more(busy: Settings) -> None:
+    facts = json.loads(command(busy, "status", "--json").stdout)
+
+    assert facts["totals"] | {"bytes": 0, "oldest_age_ms": 0} == {
+        "entries": 5,
+        "states": {"unread": 2, "open": 1, "sealed": 2},
+        "sealed_batches": 1,
+        "bytes": 0,
+        "oldest_age_ms": 0,
+        "dead": 1,
+        "stored": 0,
+        "unowned": 7,
+    }
+    assert (facts["partitions"][0]["owner"], facts["workers"][0]["name"]) == ("worker-[1]", "worker-[1]")
+    assert {concern["severity"] for concern in facts["concerns"]} <= {"danger", "warning"}
+    assert facts["libopus"] == library().version
+
+
+@pytest.fixture
+def watching(busy: Settings) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """`status --watch` on a terminal of its own: the process and the terminal's other end."""
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"REDIS_URL": busy.redis_url, "STREAM_PREFIX": busy.stream_prefix, "PARTITIONS": "8"}
+    environment |= {"TERM": "xterm", "COLUMNS": "120", "LINES": "50"}
+    program = "import sys; from worker.cli import main; sys.argv = sys.argv[1:]; main()"
+    arguments = [sys.executable, "-c", program, "audio-batch-worker", "status", "--watch", "--interval", "0.2"]
+    with subprocess.Popen(arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        yield process, ours
+        process.kill()
+    os.close(ours)
+
+
+@pytest.fixture
+def piped(busy: Settings) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start `status --watch` with its output in a pipe."""
+    environment = os.environ | {"REDIS_URL": busy.redis_url, "STREAM_PREFIX": busy.stream_prefix, "PARTITIONS": "8"}
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*more: str) -> subprocess.Popen[bytes]:
+        arguments = [sys.executable, "-m", "worker", "status", "--watch", "--interval", "0.2", *more]
+        started.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, env=environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+def test_names_of_workers_are_shown_letter_by_letter() -> None:
+    name = "a:bell:[red]\x1b[2J"
+    overview = replace(HEALTHY, workers=(WorkerView(name, name, 0, 9000),), partitions=(replace(IDLE, owner=name),))
+    console = Console(width=200)
+
+    with console.capture() as shown:
+        console.print(view(overview, [], "libopus 1.4", everything=True))
+
+    assert shown.get().count(r"a:bell:[red]\x1b[2J") == 3
+
+
+def test_watch_as_json_gives_a_document_per_line(piped: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = piped("--json")
+    assert process.stdout is not None
+    looks = [json.loads(process.stdout.readline()) for _ in range(2)]
+    assert [look["totals"]["entries"] for look in looks] == [5, 5]
+    assert looks[0]["now_ms"] < looks[1]["now_ms"]
+
+
+def test_watch_into_a_pipe_shows_one_look_below_the_other(piped: Callable[..., subprocess.Popen[bytes]]) -> None:
+    process = piped()
+    assert process.stdout is not None
+    seen = 0
+    while seen < 2:
+        line = process.stdout.readline()
+        assert line
+        assert b"\x1b" not in line
+        seen += b"entries 5" in line
+
+
+def read_until(terminal: int, text: bytes) -> None:
+    seen = b""
+    while text not in seen:
+        seen += os.read(terminal, 65536)
+
+
+def test_watch_follows_until_it_is_interrupted(
+    busy: Settings, redis_server: RedisServer, watching: tuple[subprocess.Popen[bytes], int]
+) -> None:
+    process, terminal = watching
+    read_until(terminal, b"entries 5")
+    with redis_server.client() as client:
+        client.xadd(f"{busy.stream_prefix}:{{1}}", {"uid": "u"})
+    read_until(terminal, b"entries 6")
+
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0 B"), (999, "999 B"), (1700, "1.7 kB"), (160_000, "160 kB"), (2.5e12, "2.5 TB")]
+)
+def test_sizes_are_short(size: float, shown: str) -> None:
+    assert shown_bytes(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0.0 s"),
+        (59.4, "59.4 s"),
+        (59.96, "1 min 00 s"),
+        (245, "4 min 05 s"),
+        (7800, "2 h 10 min"),
+        (273_600, "3 d 4 h"),
+    ],
+)
+def test_durations_are_short(seconds: float, shown: str) -> None:
+    assert shown_seconds(seconds) == shown

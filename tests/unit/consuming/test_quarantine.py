@@ -1,0 +1,96 @@
+"""Which entries go to the dead letters, and with which reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+
+from tests.support.oracle import Talk
+from worker.batching.batcher import Batcher
+from worker.batching.resumed_batch import ParsedEntry
+from worker.consuming.quarantine import QUARANTINE_AFTER, Quarantine
+from worker.model.ids import Conversation
+from worker.runtime.metrics import PREFIX, Metrics
+from worker.stream.entries import Entries, Entry
+from worker.stream.leases import Lease
+
+
+class RecordedEntries:
+    """In the place of Redis: counts tries, and keeps what became a dead letter."""
+
+    def __init__(self, tries: int = 1) -> None:
+        self.tries = tries
+        self.dead: dict[str, str] = {}
+        self.cleared: list[Conversation] = []
+
+    async def mark_suspect(self, _: Lease, __: Conversation) -> int:
+        return self.tries
+
+    async def clear_suspect(self, _: Lease, conversation: Conversation) -> None:
+        self.cleared.append(conversation)
+
+    async def dead_letter(self, _: Lease, reasons: Mapping[str, str]) -> int:
+        self.dead |= reasons
+        return len(reasons)
+
+
+class NothingResumed:
+    """In the place of a batcher without sealed batches."""
+
+    def resuming(self) -> list[object]:
+        return []
+
+
+def quarantine(entries: RecordedEntries, metrics: Metrics | None = None) -> Quarantine:
+    lease = Lease(0, "token", 1, 0.0)
+    return Quarantine(lease, cast("Batcher", NothingResumed()), cast("Entries", entries), metrics or Metrics())
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (Entry("1-0", {b"hello": b"world"}), "uid is missing"),
+        (Entry("1-0", {}, 5_000_000), "the entry has 5000000 bytes, more than any chunk"),
+    ],
+)
+async def test_entry_that_can_not_be_read_becomes_a_dead_letter_with_its_reason(entry: Entry, reason: str) -> None:
+    redis, metrics = RecordedEntries(), Metrics()
+    decides = quarantine(redis, metrics)
+    assert decides.parse(entry) is None
+    await decides.settle("1-0")
+    assert redis.dead == {"1-0": reason}
+    assert metrics.registry.get_sample_value(f"{PREFIX}_dead_letters_total", {"kind": "invalid"}) == 1
+    await decides.settle("1-0")
+    assert len(redis.dead) == 1
+
+
+async def test_invalid_entries_of_before_are_forgotten_when_all_is_read_again() -> None:
+    redis = RecordedEntries()
+    decides = quarantine(redis)
+    decides.parse(Entry("1-0", {}))
+    decides.begin(set())
+    await decides.settle("1-0")
+    assert redis.dead == {}
+
+
+@pytest.mark.parametrize(("tries", "dies"), [(QUARANTINE_AFTER - 1, False), (QUARANTINE_AFTER, True)])
+async def test_conversation_is_quarantined_after_it_has_killed_enough_workers(tries: int, dies: bool) -> None:
+    redis, talk = RecordedEntries(tries), Talk("c", uid="u")
+    decides, routed = quarantine(redis), []
+    suspect = ParsedEntry("1-0", talk.say(1))
+    decides.begin({"1-0"})
+    assert decides.suspects(suspect)
+
+    def route(conversation: Conversation, left_out: Any) -> list[Any]:  # noqa: ANN401 -- no encoder is at work
+        routed.append((conversation, set(left_out)))
+        return []
+
+    await decides.process([suspect], route)
+    assert routed == [(Conversation("u", "c"), {"1-0"} if dies else set())]
+    assert bool(redis.dead) is dies
+    assert bool(redis.cleared) is not dies
+    await decides.settle("1-0")
+    assert redis.cleared == [Conversation("u", "c")]
+    assert not decides.suspects(suspect)

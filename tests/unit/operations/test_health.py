@@ -1,0 +1,74 @@
+"""What the probes say, on a worker that is wired as in production."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from tests.support.clock import Clock
+from tests.support.harness import Running
+from worker.model.causes import StoreCause
+from worker.operations.health import STORE_PATIENCE_SECONDS, WEDGED_SECONDS, WorkerHealth
+from worker.settings import Settings
+
+
+@pytest.fixture
+async def running(settings: Callable[..., Settings]) -> AsyncIterator[Running]:
+    """A worker that has been wired and does not run."""
+    running = Running(settings(encode_threads=1))
+    yield running
+    await running.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(running: Running, clock: Clock) -> WorkerHealth:
+    """Its health, as if the last turn and the last answer of Redis were of this moment."""
+    health = WorkerHealth(clock)
+    worker = running.worker
+    worker._consumer.last_turn = worker._ownership.last_success = worker._ownership._client.clock()
+    health.began(worker._consumer, worker._ownership, running.health._store)  # type: ignore[arg-type]
+    clock.now = worker._consumer.last_turn
+    return health
+
+
+def test_starting_worker_is_live_and_not_ready() -> None:
+    health = WorkerHealth()
+    assert (health.live(), health.ready()) == ([], ["starting"])
+
+
+def test_worker_that_waits_for_partitions_is_ready(health: WorkerHealth) -> None:
+    assert (health.live(), health.ready()) == ([], [])
+
+
+def test_worker_whose_turns_do_not_end_needs_a_restart(health: WorkerHealth, clock: Clock) -> None:
+    clock.now += WEDGED_SECONDS
+    assert health.live() == []
+    clock.now += 1
+    assert health.live() == ["no turn was finished for 61 s"]
+    assert "no turn was finished for 61 s" in health.ready()
+
+
+def test_outage_of_redis_makes_it_unready_and_needs_no_restart(health: WorkerHealth, running: Running) -> None:
+    running.worker._ownership.last_success -= 16
+    assert health.live() == []
+    assert health.ready() == ["Redis does not answer"]
+
+
+def test_store_that_refuses_for_long_makes_it_unready_and_needs_no_restart(
+    health: WorkerHealth, running: Running, clock: Clock
+) -> None:
+    store = running.health._store
+    assert store is not None
+    store.failing_since, store.cause = clock.now, StoreCause.PERMISSION
+    assert health.ready() == []
+    clock.now += STORE_PATIENCE_SECONDS + 1
+    assert health.live() == []
+    assert health.ready() == ["the store refuses (permission) for 31 s"]
+    store.failing_since = None
+    assert health.ready() == []

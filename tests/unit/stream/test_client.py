@@ -1,0 +1,235 @@
+"""The connection: scripts by name, errors translated, nothing repeated in silence."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import pytest
+import redis.exceptions
+from redis.asyncio.client import Pipeline
+from structlog.testing import capture_logs
+
+from tests.support.partition_owner import Raw
+from tests.support.proxy import Proxy
+from tests.support.redis_server import RedisServer
+from worker.errors import LeaseLost, SettingsError, StreamError
+from worker.stream.client import Call, Client, connect, script, stream_error
+from worker.stream.config import record_or_check
+from worker.stream.keys import Keys
+from worker.stream.reply_limit import at_most
+from worker.stream.server import check_server, memory_use
+
+OWNERS = {"accept", "dead_letter", "claim", "discard", "release", "seal", "sweep", "suspect", "unseal"}
+
+
+@pytest.mark.parametrize("name", sorted(OWNERS))
+def test_script_that_only_an_owner_runs_checks_the_lease_first(name: str) -> None:
+    assert script(name).index("LEASELOST") < script(name).rindex("redis.call")
+
+
+@pytest.mark.parametrize("name", sorted(OWNERS | {"done", "heartbeat", "acquire", "renew", "seen"}))
+def test_script_that_drains_may_write_when_redis_is_full(name: str) -> None:
+    assert script(name).startswith("#!lua flags=allow-oom\n")
+
+
+async def test_scripts_survive_a_flush_of_the_script_cache(client: Client, keys: Keys, raw: Raw) -> None:
+    call = Call("config", [keys.config], [8, "1"])
+    for _ in range(2):
+        await raw.script_flush()
+        assert await client.run(call) == [b"8", b"1"]
+
+
+async def test_missing_scripts_are_repeated_in_their_places(client: Client, keys: Keys, raw: Raw) -> None:
+    await client.run(Call("config", [keys.config], [8, "1"]))
+    await raw.script_flush()
+    await client.run(Call("config", [keys.config], [8, "1"]))
+    replies = await client.gather(
+        [
+            Call("config", [keys.config], [8, "1"]),
+            Call("sweep", [keys.lease(0), keys.stream(0)], ["no token", "group", "one"]),
+            Call("config", [f"{keys.prefix}:other"], [9, "1"]),
+        ]
+    )
+    assert replies[0] == [b"8", b"1"]
+    assert isinstance(replies[1], LeaseLost)
+    assert replies[2] == [b"9", b"1"]
+
+
+async def test_refusal_of_one_script_is_told_as_such(client: Client, keys: Keys, raw: Raw) -> None:
+    await raw.set(keys.config, "no hash")
+    with pytest.raises(StreamError, match="WRONGTYPE") as caught:
+        await client.run(Call("config", [keys.config], [8, "1"]))
+    assert caught.value.cause == "refused"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (redis.exceptions.ConnectionError("gone"), "connection"),
+        (redis.exceptions.TimeoutError("slow"), "connection"),
+        (OSError("network"), "connection"),
+        (TimeoutError(), "connection"),
+        (redis.exceptions.ReadOnlyError("replica"), "readonly"),
+        (redis.exceptions.ResponseError("WRONGTYPE"), "refused"),
+    ],
+)
+def test_cause_tells_what_can_be_done(error: Exception, cause: str) -> None:
+    assert stream_error(error).cause == cause
+
+
+def test_untrusted_text_in_an_error_is_cut() -> None:
+    assert len(str(stream_error(redis.exceptions.ResponseError("x" * 100_000)))) < 300
+
+
+async def test_silent_server_is_given_up_in_time(proxy: Proxy, keys: Keys) -> None:
+    client = Client(connect(proxy.url, timeout=0.1))
+    proxy.stall()
+    with pytest.raises(StreamError) as caught:
+        await client.run(Call("config", [keys.config], [8, "1"]))
+    assert caught.value.cause == "connection"
+    assert client.must_recheck_server
+    await client.close()
+
+
+async def test_lost_reply_is_an_error_and_the_command_is_not_repeated(proxy: Proxy, keys: Keys, raw: Raw) -> None:
+    client = Client(connect(proxy.url))
+    await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
+    proxy.drop_reply(b"INCR")
+    with pytest.raises(StreamError):
+        await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
+    assert await raw.get(f"{keys.prefix}:n") == b"2"
+    await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
+    assert await raw.get(f"{keys.prefix}:n") == b"3"
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://localhost:port/0",
+        "redis://:pa/ss@host:6379",
+        "redis://:pa/ss@host:6379/0",
+        "redis://localhost/0?no_such_option=1",
+        "redis://localhost/zero",
+        "redis://localhost:6379/0/1",
+        "http://localhost",
+    ],
+)
+def test_url_that_is_not_understood_is_a_wrong_setting_and_not_quoted(url: str) -> None:
+    with pytest.raises(SettingsError, match="REDIS_URL can't be understood") as caught:
+        connect(url)
+    assert "pa" not in str(caught.value).replace("password", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "database"),
+    [
+        ("redis://h", 0),
+        ("redis://h/", 0),
+        ("redis://h:1/3", 3),
+        ("rediss://u:p@[::1]:1/3?health_check_interval=5", 3),
+        ("redis://h?db=4", 4),
+        ("unix:///run/redis?db=2", 2),
+    ],
+)
+def test_address_of_redis_may_leave_out_what_has_a_default(url: str, database: int) -> None:
+    assert connect(url).connection_pool.connection_kwargs.get("db", 0) == database
+
+
+async def test_another_server_process_is_another_incarnation(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    client = Client(connect(server.url))
+    first = await client.server_id()
+    assert await client.server_id() == first
+    server.restart()
+    await client.reconnect()
+    assert await client.server_id() != first
+    await client.close()
+
+
+async def test_clock_is_that_of_redis(redis_url: str) -> None:
+    now = 100.0
+    client = Client(connect(redis_url), clock=lambda: now)
+    client.sync_clock(5_000_000)
+    now = 101.5
+    assert client.now_ms() == 5_001_500
+    await client.close()
+
+
+async def test_config_is_recorded_by_the_first_and_compared_by_the_others(client: Client, keys: Keys, raw: Raw) -> None:
+    await record_or_check(client, keys, 64)
+    assert await raw.hgetall(keys.config) == {b"partitions": b"64", b"contract": b"1"}
+    await record_or_check(client, keys, 64)
+    with pytest.raises(SettingsError, match=r"PARTITIONS is 32, but .* records 64: set PARTITIONS=64"):
+        await record_or_check(client, keys, 32)
+
+
+async def test_other_contract_version_is_refused(client: Client, keys: Keys, raw: Raw) -> None:
+    await raw.hset(keys.config, mapping={"partitions": "64", "contract": "2"})
+    with pytest.raises(SettingsError, match=r"STREAM_PREFIX .* records contract version 2, this program speaks 1"):
+        await record_or_check(client, keys, 64)
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
+async def test_server_that_evicts_streams_is_refused(own_redis: Callable[..., RedisServer], policy: str) -> None:
+    client = Client(connect(own_redis(maxmemory_policy=policy).url))
+    with pytest.raises(SettingsError, match=f"REDIS_URL: Redis evicts pending audio with maxmemory-policy {policy}"):
+        await check_server(client)
+    await client.close()
+
+
+@pytest.mark.parametrize(("policy", "warnings"), [("noeviction", []), ("volatile-lru", ["redis.may_forget"])])
+async def test_server_that_keeps_streams_is_accepted(
+    own_redis: Callable[..., RedisServer], policy: str, warnings: list[str]
+) -> None:
+    client = Client(connect(own_redis(maxmemory_policy=policy, maxmemory="50mb").url))
+    with capture_logs() as events:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", await check_server(client))
+    assert [event["event"] for event in events] == warnings
+    used, limit = await memory_use(client)
+    assert 0 < used < limit == 50 * 1024 * 1024
+    await client.close()
+
+
+async def test_wrong_password_is_a_wrong_setting(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    with server.client() as admin:
+        admin.config_set("requirepass", "right")
+    for url in (server.url, server.url.replace("redis://", "redis://:wrong@")):
+        client = Client(connect(url))
+        with pytest.raises(SettingsError, match="REDIS_URL: Redis refuses the user or password"):
+            await check_server(client)
+        await client.close()
+
+
+async def test_a_cancelled_task_ends_whatever_its_command_is_doing(client: Client) -> None:
+    """Python 3.11 swallows a cancellation that comes just when the library has sent its command."""
+
+    async def busy() -> None:
+        while True:
+            await client.command(lambda redis: redis.ping())
+
+    for turns in range(200):
+        task = asyncio.create_task(busy())
+        for _ in range(turns % 50):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=5)
+        assert done == {task}
+
+
+async def test_reply_that_is_too_large_is_given_up_with_its_connection(client: Client, keys: Keys, raw: Raw) -> None:
+    await raw.set(keys.config, bytes(1_000_000))
+
+    def ask_thrice(pipe: Pipeline) -> None:
+        for _ in range(3):
+            pipe.get(keys.config)
+
+    with at_most(2_000_000), pytest.raises(StreamError, match="over 2000000 bytes") as caught:
+        await client.pipeline(ask_thrice)
+    assert caught.value.cause == "large"
+    with at_most(4_000_000):
+        assert len(await client.pipeline(ask_thrice)) == 3
+    assert len(await client.pipeline(ask_thrice)) == 3

@@ -1,0 +1,142 @@
+"""Heartbeats and leases: who lives, who owns what."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.support.harness import eventually
+from tests.support.partition_owner import PARTITIONS, TTL, Raw
+from worker.stream.client import Client
+from worker.stream.keys import Keys
+from worker.stream.leases import USABLE_SHARE, Lease, Leases, Member
+
+
+async def test_free_leases_are_taken_and_held_ones_are_not(leases: Leases) -> None:
+    first, refused = await leases.acquire([0, 2], "one")
+    second, _ = await leases.acquire([0, 1, 2], "two")
+    assert [lease.partition for lease in first] == [0, 2]
+    assert [lease.partition for lease in second] == [1]
+    assert refused == []
+    assert await leases.owners() == ["one", "two", "one", None]
+
+
+async def test_one_of_many_that_ask_at_once_gets_it(leases: Leases) -> None:
+    answers = await asyncio.gather(*(leases.acquire([0], f"w{number}") for number in range(10)))
+    assert sum(len(taken) for taken, _ in answers) == 1
+
+
+async def test_broken_keys_cost_only_their_own_partitions(leases: Leases, keys: Keys, raw: Raw) -> None:
+    await raw.set(keys.epoch(1), "no hash")
+    taken, (refused,) = await leases.acquire([0, 1, 2, 3], "one")
+    assert [lease.partition for lease in taken] == [0, 2, 3]
+    assert refused.cause == "refused"
+    assert keys.lease(1) in str(refused)
+    await raw.delete(keys.lease(2))
+    await raw.rpush(keys.lease(2), "no lease")
+    assert [lease.partition for lease in await leases.renew(taken)] == [2]
+    assert await leases.owners() == ["one", None, None, "one"]
+
+
+async def test_worker_id_may_hold_spaces(leases: Leases) -> None:
+    await leases.acquire([3], "my worker 1")
+    assert (await leases.owners())[3] == "my worker 1"
+
+
+async def test_generation_grows_with_every_owner(leases: Leases) -> None:
+    tokens = []
+    for number in range(3):
+        (lease,), _ = await leases.acquire([0], "one")
+        tokens.append(lease.token)
+        assert lease.generation == number + 1
+        await leases.release(lease)
+    assert len(set(tokens)) == 3
+
+
+async def test_first_owner_counts_as_coming_after_a_clean_one(leases: Leases) -> None:
+    (lease,), _ = await leases.acquire([0], "one")
+    assert lease.clean
+
+
+async def test_lease_expires_without_renewal(client: Client, keys: Keys) -> None:
+    short = Leases(client, keys, PARTITIONS, 0.05)
+    (lease,), _ = await short.acquire([0], "one")
+
+    async def expired() -> bool:
+        return (await short.owners())[0] is None
+
+    await eventually(expired)
+    assert await short.renew([lease]) == [lease]
+    assert lease.lost
+    (successor,), _ = await short.acquire([0], "two")
+    assert not successor.clean
+
+
+async def test_renewal_prolongs_and_notes_when_it_was_sent(leases: Leases, keys: Keys, raw: Raw) -> None:
+    (lease,), _ = await leases.acquire([0], "one")
+    acquired = lease.renewed
+    await raw.pexpire(keys.lease(0), 5000)
+    assert await leases.renew([lease]) == []
+    assert await raw.pttl(keys.lease(0)) > 1000 * TTL - 1000
+    assert lease.renewed > acquired
+
+
+async def test_renewal_tells_lost_leases_from_held_ones(leases: Leases, keys: Keys, raw: Raw) -> None:
+    (first, second), _ = await leases.acquire([0, 1], "one")
+    await raw.delete(keys.lease(0))
+    await leases.acquire([0], "two")
+    assert await leases.renew([first, second]) == [first]
+    assert (first.lost, second.lost) == (True, False)
+
+
+async def test_released_lease_of_another_owner_is_left_alone(leases: Leases, keys: Keys, raw: Raw) -> None:
+    (lease,), _ = await leases.acquire([0], "one")
+    await raw.delete(keys.lease(0))
+    await leases.acquire([0], "two")
+    await leases.release(lease)
+    assert (await leases.owners())[0] == "two"
+    assert await raw.hget(keys.epoch(0), "clean") == b"0"
+
+
+def test_lease_is_usable_for_a_part_of_its_time_only() -> None:
+    """Redis counts from when the renewal arrives, which is later than when it was sent: stop before it does."""
+    lease = Lease(0, "one 1 x", ttl=15.0, renewed=100.0)
+    assert lease.usable(100 + 15 * USABLE_SHARE - 0.01)
+    assert not lease.usable(100 + 15 * USABLE_SHARE)
+    lease.lost = True
+    assert not lease.usable(100)
+
+
+async def test_heartbeat_lists_all_who_live_and_sets_the_clock(leases: Leases, client: Client, raw: Raw) -> None:
+    one, two = Member("one", "a", 5, trouble="the store refuses"), Member("two", "b", 7)
+    await leases.heartbeat(one)
+    members = await leases.heartbeat(two)
+    assert sorted(members, key=lambda member: member.worker) == [one, two]
+    seconds, microseconds = await raw.time()
+    assert client.now_ms() == pytest.approx(seconds * 1000 + microseconds / 1000, abs=500)
+
+
+async def test_silent_worker_is_forgotten(client: Client, keys: Keys, raw: Raw) -> None:
+    await Leases(client, keys, PARTITIONS, 0.001).heartbeat(Member("silent"))
+    leases = Leases(client, keys, PARTITIONS, TTL)
+
+    async def alone() -> bool:
+        return [member.worker for member in await leases.heartbeat(Member("one"))] == ["one"]
+
+    await eventually(alone)
+    assert await raw.hkeys(keys.workers) == [b"one"]
+
+
+async def test_leaving_worker_is_off_the_list_at_once(leases: Leases) -> None:
+    await leases.heartbeat(Member("one"))
+    await leases.leave("one")
+    assert [member.worker for member in await leases.heartbeat(Member("two"))] == ["two"]
+
+
+def test_all_keys_of_a_partition_start_with_its_stream_key_whose_braces_come_first(keys: Keys) -> None:
+    """So that Redis Cluster hashes them alike, whatever a conversation's id holds."""
+    makers = (keys.lease, keys.epoch, keys.ready, keys.done, keys.dead, keys.trials, keys.deleted)
+    names = [make(7) for make in makers] + [keys.seen(7, "u/{c}")]
+    assert keys.stream(7) == f"{keys.prefix}:{{7}}"
+    assert all(name.startswith(f"{keys.stream(7)}:") for name in names)
