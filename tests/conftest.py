@@ -12,12 +12,14 @@ import structlog
 
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
-from worker import app
+from tests.timing import SHORT_TURNS
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
+
+    from worker.runtime.timing import Timing
 
 pytest_plugins = ("tests.fixtures_gcs",)
 
@@ -31,10 +33,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(autouse=True)
-def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers in the test's own process look into their streams more often than they have to."""
-    monkeypatch.setattr(app, "POLL_SECONDS", 0.05)
+@pytest.fixture
+def timing() -> Timing:
+    """How long workers in the test's own process wait; a module that wants another timing overrides it."""
+    return SHORT_TURNS
 
 
 @pytest.fixture

@@ -15,11 +15,13 @@ from codec.entry import Chunk, End, partition_of
 from tests.gcs_server import GcsServer
 from tests.oracle import Blob, Talk
 from tests.redis_server import RedisServer
-from worker.app import Worker
+from tests.timing import SHORT_TURNS
+from worker.app import Means, Worker
 from worker.operations.health import WorkerHealth
+from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX, Metrics
+from worker.runtime.timing import Timing
 from worker.settings import Settings
-from worker.stores import open_store
 from worker.stream.client import Client, connect
 from worker.stream.keys import Keys
 
@@ -48,14 +50,15 @@ async def _value(condition: Callable[[], object | Awaitable[object]]) -> object:
 class Running:
     """A worker at work."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timing: Timing = SHORT_TURNS) -> None:
         self.metrics = Metrics()
-        self.health = WorkerHealth()
+        self.health = WorkerHealth(timing=timing.health)
         self.stop = asyncio.Event()
-        self.store = open_store(settings.store_url, emulator_host=settings.storage_emulator_host)
-        self.client = Client(connect(settings.redis_url, timeout=min(5.0, settings.lease_ttl / 3)))
+        self.store = settings.store.open()
+        self.client = Client(connect(settings.redis_url, timeout=settings.redis.reply_timeout))
         self.pool = ThreadPoolExecutor(settings.encode_threads)
-        self.worker = Worker(settings, self.client, self.store, self.pool, self.metrics, self.health)
+        context = Context(self.metrics, timing, self.client.clock)
+        self.worker = Worker(settings, Means(self.client, self.store, self.pool), self.health, context)
 
     def count(self, name: str, **labels: str) -> float:
         """A series' value; 0 while it does not exist."""
@@ -68,10 +71,17 @@ class Running:
 
 
 class Rig:
-    """What one test works with; `make` makes its settings."""
+    """What one test works with; `make` makes its settings, `timing` is that of its workers."""
 
-    def __init__(self, make: Callable[..., Settings], client: redis.asyncio.Redis, server: GcsServer) -> None:
+    def __init__(
+        self,
+        make: Callable[..., Settings],
+        client: redis.asyncio.Redis,
+        server: GcsServer,
+        timing: Timing = SHORT_TURNS,
+    ) -> None:
         self._make = make
+        self.timing = timing
         self.redis: Any = client  # its own annotations allow every form of reply at once
         self.server = server
         self.partitions = 2
@@ -94,7 +104,7 @@ class Rig:
     @asynccontextmanager
     async def worker(self, *, drain: bool = False, **changes: object) -> AsyncIterator[Running]:
         """A worker that stops, as SETTINGS.shutdown says, when the block is left; its failure is the test's."""
-        running = Running(self.settings(**changes))
+        running = Running(self.settings(**changes), self.timing)
         try:
             async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as group:
                 group.create_task(running.worker.run(running.stop, drain=drain))

@@ -10,6 +10,7 @@ import redis.asyncio
 
 from tests.gcs_server import GcsServer
 from tests.harness import Rig
+from worker.runtime.timing import Timing
 from worker.settings import Settings
 from worker.spool.volume import Volume
 
@@ -28,6 +29,8 @@ def volume(directory: Path) -> Volume:
 
 
 @pytest.fixture
-def rig(settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gcs_server: GcsServer) -> Rig:
+def rig(
+    settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gcs_server: GcsServer, timing: Timing
+) -> Rig:
     """On the shared Redis, with an empty bucket of its own."""
-    return Rig(settings, redis_client, gcs_server)
+    return Rig(settings, redis_client, gcs_server, timing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,27 +17,22 @@ from tests.harness import EXACT, Rig, Running, eventually
 from tests.oracle import Talk, assert_plays
 from tests.redis_server import RedisServer
 from tests.spool.blobs import states
+from tests.timing import SHORT_RESTS
 from tests.worker.test_takeover import forgotten_seal
-from worker.consuming import consumer
-from worker.delivery import recovery
+from worker.runtime.timing import Backoff, SpoolTiming, Timing
 from worker.settings import Settings
-from worker.spool import drainer, sink
-from worker.stores import retrying
 
 FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
 """Setting with which a batch has five chunks of half a second, and not six."""
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (consumer, recovery, sink):
-        monkeypatch.setattr(module, "REST_SECONDS", 0.05)
-    monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.1)
-    monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.1)
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(retrying, "JITTER", 0.0)
-    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.2)
-    monkeypatch.setattr(retrying, "PROBE_SECONDS", 0.1)
+@pytest.fixture
+def timing() -> Timing:
+    return replace(
+        SHORT_RESTS,
+        store=replace(SHORT_RESTS.store, probe=0.1),
+        spool=SpoolTiming(scan=0.1, retry=Backoff(0.1, 0.1), rest=0.05),
+    )
 
 
 @pytest.fixture
@@ -46,10 +42,12 @@ async def pair(own_redis: Callable[..., RedisServer]) -> AsyncIterator[Pair]:
 
 
 @pytest.fixture
-async def paired(pair: Pair, settings: Callable[..., Settings], gcs_server: GcsServer) -> AsyncIterator[Rig]:
+async def paired(
+    pair: Pair, settings: Callable[..., Settings], gcs_server: GcsServer, timing: Timing
+) -> AsyncIterator[Rig]:
     """Workers and pushers on the pair."""
     async with redis.asyncio.Redis.from_url(pair.way.url) as client:
-        yield Rig(partial(settings, redis_url=pair.way.url), client, gcs_server)
+        yield Rig(partial(settings, redis_url=pair.way.url), client, gcs_server, timing)
 
 
 def spooling(directory: Path, **changes: object) -> dict[str, Any]:
@@ -101,13 +99,14 @@ async def test_old_snapshot_with_batches_of_another_size(
     own_redis: Callable[..., RedisServer],
     settings: Callable[..., Settings],
     gcs_server: GcsServer,
+    timing: Timing,
     directory: Path,
     uploaded: bool,
 ) -> None:
     """What is stored is a part of what would be the next batch."""
     server, talk = own_redis(), Talk("c")
     async with redis.asyncio.Redis.from_url(server.url) as client:
-        rig = Rig(partial(settings, redis_url=server.url), client, gcs_server)
+        rig = Rig(partial(settings, redis_url=server.url), client, gcs_server, timing)
         await rig.say(talk, 3.5)
         async with rig.worker(**spooling(directory, batch_max_seconds=60.0, shutdown="handoff")) as running:
             await all_read(running, talk)

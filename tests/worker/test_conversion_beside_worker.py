@@ -7,11 +7,16 @@ import pytest
 from tests.conftest import TEST_SECRET
 from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_stored_once
+from tests.timing import SHORT_RESTS
 from tests.worker.test_takeover import forgotten_seal
 from worker.archive import Archive, Conversion, ConversionOutcome, Encoding
+from worker.runtime.timing import Timing
 from worker.stores import open_store
 
-pytestmark = pytest.mark.usefixtures("short_rests")
+
+@pytest.fixture
+def timing() -> Timing:
+    return SHORT_RESTS
 
 
 async def convert(rig: Rig) -> list[Conversion]:

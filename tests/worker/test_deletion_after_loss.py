@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +14,26 @@ from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_plays
 from tests.redis_server import RedisServer
 from tests.spool.blobs import states
+from tests.timing import SHORT_RESTS
 from tests.worker.conftest import RigMaker
 from worker.archive import Archive, Deletion
-from worker.spool import drainer
+from worker.runtime.timing import Backoff, SpoolTiming, Timing
 from worker.stores import open_store
-from worker.stream import tombstones as redis_tombstones
 from worker.stream.tombstones import open_tombstones
-
-pytestmark = pytest.mark.usefixtures("short_rests")
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_tombstones, "REPLICATION_MS", 50)
-    monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.1)
-    monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.1)
+@pytest.fixture
+def timing() -> Timing:
+    return replace(SHORT_RESTS, spool=SpoolTiming(scan=0.1, retry=Backoff(0.1, 0.1)))
 
 
 async def remove(rig: Rig, conversation_id: str | None) -> Deletion:
     """`audio-batch-worker rm`, as a backend does it."""
     store, settings = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url), rig.settings()
-    async with open_tombstones(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
+    there = settings.redis
+    async with open_tombstones(there.url, there.prefix, there.partitions, replication=0.05) as tombstones:
         deletion = await Archive(store).delete("user", conversation_id, tombstones=tombstones)
     await store.close()
     return deletion

@@ -12,14 +12,14 @@ from tests.harness import EXACT, Rig, eventually
 from tests.oracle import Talk, assert_stored_once, blobs_of
 from tests.redis_server import RedisServer
 from tests.worker.conftest import RigMaker
-from worker.consuming import consumer
+from worker.runtime.timing import ReadingTiming, Timing
 
 TALKS = 6
 
 
-@pytest.fixture(autouse=True)
-def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "REST_SECONDS", 0.05)
+@pytest.fixture
+def timing() -> Timing:
+    return Timing(reading=ReadingTiming(poll=0.05, rest=0.05))
 
 
 @pytest.fixture

@@ -17,17 +17,22 @@ from tests.failover import Pair
 from tests.harness import EXACT, Rig, Running, eventually
 from tests.oracle import T0, Blob, Talk, assert_plays, assert_stored_once
 from tests.redis_server import RedisServer
+from tests.timing import SHORT_RESTS
 from tests.worker.conftest import RigMaker
 from worker.archive import Archive
+from worker.runtime.timing import Timing
 from worker.settings import Settings
 from worker.stores import open_store
-
-pytestmark = pytest.mark.usefixtures("short_rests")
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 NEVER: dict[str, Any] = {"batch_max_seconds": 60.0}
 OTHER_SECRET = "a secret of somebody else's own invention"
 WIDE = {"first-entry": "0-1", "last-entry": "9999999999999-0"}
+
+
+@pytest.fixture
+def timing() -> Timing:
+    return SHORT_RESTS
 
 
 async def merge(rig: Rig, source: str, target: str) -> None:

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 
 from codec.entry import Chunk, End, parse, partition_of
 from codec.errors import BadEntry
-from codec.names import Codec, Naming
-from worker.batching.batch import Batch, BatchLimits, seal_of
+from worker.batching.batch import Batch, BatchRules, seal_of
 from worker.batching.closed_batch import ClosedBatch
 from worker.batching.encoder import BatchEncoder, EncoderPool
 from worker.batching.resumed_batch import ParsedEntry, ResumedBatch
@@ -35,16 +34,6 @@ class OpenBatch:
 
     batch: Batch
     encoder: BatchEncoder
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRules:
-    """How batches are cut and named, and among how many partitions conversations are divided."""
-
-    limits: BatchLimits
-    codec: Codec
-    naming: Naming
-    partitions: int
 
 
 class Holder(Protocol):

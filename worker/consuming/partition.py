@@ -23,12 +23,9 @@ from worker.delivery.loss_account import LossAccount
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
 from worker.model.ids import START, Conversation, EntryId, entry_ms
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.stream.entries import Entries, Entry, ReadRequest, size_of
 from worker.stream.leases import Lease
-
-FIRST_REST, LONGEST_REST = 1.0, 30.0
-"""Seconds before a batch that failed is tried again, doubling. There is no other limit: its audio is in Redis."""
 
 EXPECTED_REWINDS = frozenset({"handover", "recovered"})
 """Causes that are no trouble: every roll-out hands over everything."""
@@ -50,7 +47,7 @@ class Partition:
         entries: Entries,
         delivery: Delivery,
         recoveries: Recoveries,
-        metrics: Metrics,
+        context: Context,
     ) -> None:
         self.lease = lease
         self.batcher = batcher
@@ -58,14 +55,15 @@ class Partition:
         self.caught_up = False
         self.rewind_cause: str | None = "new"
         self.read_size = ReadSize()
-        self.losses = LossAccount(lease.partition, metrics)
+        self.losses = LossAccount(lease.partition, context.metrics)
         self.in_flight: dict[EntryId, ClosedBatch] = {}
         self.deliveries: set[asyncio.Task[None]] = set()
         self._last_of_name: dict[str, asyncio.Task[None]] = {}
         self._entries = entries
         self._delivery = delivery
         self._recoveries = recoveries
-        self._metrics = metrics
+        self._metrics = context.metrics
+        self._timing = context.timing.reading
         self._log = log.bind(partition=lease.partition)
         self._quarantine = Quarantine(lease, batcher, entries, self._dead_letter)
         self._failures: Counter[EntryId] = Counter()
@@ -341,7 +339,7 @@ class Partition:
         failures = self._failures[closed.seal.id]
         self._metrics.failures.labels(type(error).__name__).inc()
         self._log.error("batch.failed", object=closed.seal.object, failures=failures, exc_info=error)
-        await asyncio.sleep(min(LONGEST_REST, FIRST_REST * 2 ** min(failures - 1, 10)))
+        await asyncio.sleep(self._timing.batch_retry.after(failures))
 
     def _pending(self, conversation: Conversation) -> dict[EntryId, bytes]:
         on_their_way = [closed for closed in self.in_flight.values() if closed.seal.conversation == conversation]
