@@ -76,6 +76,8 @@ async def test_redis_is_emptied_after_a_deletion_with_the_blob_in_the_spool(
     rig, directory = await rig_at(server, server), tmp_path / "spool"
     spooling: dict[str, Any] = {"spool_dir": directory, "spool_mode": "always", "spool_after": 0.2, **SHORT}
     away = rig.server.fail("insert.*", times=10**9, name="chunks/*")
+    soon = rig.timing
+    rig.timing = replace(soon, spool=replace(soon.spool, retry=Backoff(60.0, 60.0)))  # the next worker finds both blobs
     async with rig.worker(**spooling) as running:
         await rig.say(doomed, 3)
         await rig.say(kept, 3)
@@ -88,6 +90,7 @@ async def test_redis_is_emptied_after_a_deletion_with_the_blob_in_the_spool(
         server.kill()
         await rig.restarted(server)
     rig.server.script.faults.remove(away)
+    rig.timing = soon
     async with rig.worker(**spooling) as running:
         await eventually(lambda: states(directory) == [])
         assert running.count("spool_uploads_total", outcome="deleted") == 1
