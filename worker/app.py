@@ -25,7 +25,6 @@ from worker.consuming.consumer import Consumer, pause
 from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.delivery.delivery import Delivery
-from worker.delivery.orphans import Orphans
 from worker.delivery.recovery import Recoveries
 from worker.errors import StoreError, StreamError
 from worker.operations.gauges import Monitor
@@ -107,8 +106,7 @@ class Worker:
         self._spooling = open_spooling(settings, self._entries, observed, context)
         place = build_sink(settings, observed, self._spooling, context)
         self._recovery = build_recovery(settings, observed, self._spooling, self._entries, context)
-        self._orphans = Orphans(self._entries, place, context)
-        self._delivery = Delivery(self._entries, place, self._orphans, self._recovery, settings.secret, context)
+        self._delivery = Delivery(self._entries, place, self._recovery, settings.secret, context)
         self._encoders = EncoderPool(encoding.opus.encoder, means.pool, budget)
         leases = Leases(client, redis.keys, redis.partitions, redis.lease_ttl)
         self._ownership = Ownership(
@@ -128,7 +126,7 @@ class Worker:
                 group.create_task(self._ownership.run(), name="ownership"),
                 group.create_task(self._monitor.measure_delay(), name="loop delay"),
                 group.create_task(self._monitor.observe(), name="gauges"),
-                group.create_task(self._orphans.run(), name="orphans"),
+                group.create_task(self._delivery.orphans.run(), name="orphans"),
             ]
             if self._spooling:
                 background.append(group.create_task(self._spooling.run(), name="spool"))
@@ -137,7 +135,7 @@ class Worker:
             grace = max(self._ending.grace - release, 0.0)
             await shut_down(self._consumer, self._ownership, flush=self._ending.flush, grace=grace)
             await end(background)
-            await self._orphans.leave(release / 2)
+            await self._delivery.orphans.leave(release / 2)
         log.info("worker.stopped")
 
     async def _consume(self, stop: asyncio.Event, *, drain: bool) -> None:

@@ -71,9 +71,11 @@ def audit(
 
 
 async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> AuditReport:
+    from codec.entry import partition_of
     from worker.archive.audit import audit_conversation, collect
     from worker.model.ids import Conversation
     from worker.stream.client import Client, connect
+    from worker.stream.conversation_view import ConversationView
     from worker.stream.keys import Keys
     from worker.stream.overview import Inspector
 
@@ -82,8 +84,9 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     try:
         async with Client(connect(settings.redis_url)) as client:
             partitions = await Inspector(client, keys).partitions(settings.partitions)
-            conversation = Conversation(uid, conversation_id)
-            evidence = await collect(client, keys, store, conversation, partitions=partitions, secrets=settings.secrets)
+            partition = partition_of(conversation_id, partitions)
+            view = ConversationView(client, keys, partition, Conversation(uid, conversation_id))
+            evidence = await collect(view, store, settings.secrets)
     finally:
         await store.close()
     return audit_conversation(evidence, gap_tolerance=settings.gap_tolerance, last_seq=last_seq)

@@ -42,20 +42,22 @@ class Deletions(Protocol):
 
 
 class Delivery:
-    """Stores sealed batches: one object each, whatever is repeated and whoever else does the same."""
+    """Stores sealed batches: one object each, whatever is repeated and whoever else does the same.
+
+    `orphans` are the objects whose upload lost its seal; whoever runs the delivery runs them too.
+    """
 
     def __init__(
         self,
         entries: Entries,
         sink: BlobSink,
-        orphans: Orphans,
         deletions: Deletions,
         secret: str,
         context: Context,
     ) -> None:
         self._entries = entries
         self._sink = sink
-        self._orphans = orphans
+        self.orphans = Orphans(entries, sink, context)
         self._deletions = deletions
         self._secret = secret
         self._metrics = context.metrics
@@ -79,7 +81,7 @@ class Delivery:
             stored, outcome = await self._placed(closed, encoded, pending)
         if outcome == "gone" and stored.created:
             orphan = Orphan(closed.partition, closed.seal, stored)
-            self._orphans.add(orphan)
+            self.orphans.add(orphan)
             stored = replace(stored, covered=(), orphan=orphan)
         elif outcome == "deleted":
             await self._sink.withdraw(stored)

@@ -76,9 +76,7 @@ class SpoolSink:
         except SpoolRefused:  # what Redis is known to have lost was looked up before, see `worker.delivery.recovery`
             return None
         for info in found:
-            judgement = judge(
-                encoded.seal, encoded.manifest, encoded.chunks, info, pending(), self._secrets, encoded.born
-            )
+            judgement = judge(encoded.claim, info, pending(), self._secrets)
             stored = stored_by(encoded.seal, encoded.chunks, info, judgement)
             if stored is not None and stored.upload not in self._withdrawn:
                 report_conflict(info, judgement, self._metrics)

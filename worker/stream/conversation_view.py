@@ -72,18 +72,61 @@ class HeldChunk:
     identity: bytes | None = None
 
 
-async def held_chunks(client: Client, keys: Keys, partition: int, conversation: Conversation) -> list[HeldChunk]:
-    """All chunks of a conversation that its partition's stream still holds, in its order. Raises `StreamError`.
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What a done event says: the object, its first chunk's entry, and which chunks of which stream it holds."""
 
-    Of their audio no more is in memory at a time than the largest chunk has.
-    """
-    stream = [keys.stream(partition)]
-    pages = client.pages(lambda start: Call("between", stream, [*conversation, "+", start, PAGE, PAGE_BYTES]))
-    return [
-        _held(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
-        async for (page,) in pages
-        for entry, flat in page
-    ]
+    object: str
+    first_entry: str
+    stream: str = ""
+    chunks_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationView:
+    """What Redis holds of one conversation; `partition` is that of its stream. Every method raises `StreamError`."""
+
+    client: Client
+    keys: Keys
+    partition: int
+    conversation: Conversation
+
+    async def held_chunks(self) -> list[HeldChunk]:
+        """All chunks that the partition's stream still holds, in its order.
+
+        Of their audio no more is in memory at a time than the largest chunk has.
+        """
+        stream = [self.keys.stream(self.partition)]
+        pages = self.client.pages(
+            lambda start: Call("between", stream, [*self.conversation, "+", start, PAGE, PAGE_BYTES])
+        )
+        return [
+            _held(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
+            async for (page,) in pages
+            for entry, flat in page
+        ]
+
+    async def deletion(self) -> EntryId | None:
+        """The last entry that deletions of the conversation or of its user cover; None if there was none."""
+        key, names = self.keys.deleted(self.partition), list(self.conversation.tombstones)
+        found = await self.client.command(lambda redis: redis.hmget(key, names))
+        try:
+            positions = [tombstone_position(position) for position in found if position is not None]
+            return max(positions, key=entry_order, default=None)
+        except ValueError as error:
+            raise StreamError(f"{key} holds no position of a stream: {error}", cause="refused") from error
+
+    async def announcements(self, after: EntryId) -> list[Announced]:
+        """The done events about audio after the entry `after`."""
+        events = await self.client.command(lambda redis: redis.xrange(self.keys.done(self.partition)))
+        wanted = tuple(name.encode() for name in self.conversation)
+        names = (b"object", b"first_entry", b"stream", b"chunks_digest")
+        told = [
+            (event.decode(), Announced(*(facts.get(name, b"").decode(errors="replace") for name in names)))
+            for event, facts in events
+            if (facts.get(b"uid"), facts.get(b"conversation_id")) == wanted
+        ]
+        return [announced for event, announced in told if _is_after(event, announced.first_entry, after)]
 
 
 def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
@@ -95,48 +138,6 @@ def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
     except BadEntry:
         return HeldChunk(entry, facts)
     return HeldChunk(entry, facts, content.identity() if isinstance(content, Chunk) else None)
-
-
-async def deletion(client: Client, keys: Keys, partition: int, conversation: Conversation) -> EntryId | None:
-    """The last entry that deletions of the conversation or of its user cover; None if there was none.
-
-    Raises:
-        StreamError: Redis can't be read, or a recorded deletion makes no sense.
-    """
-    names = list(conversation.tombstones)
-    found = await client.command(lambda redis: redis.hmget(keys.deleted(partition), names))
-    try:
-        positions = [tombstone_position(position) for position in found if position is not None]
-        return max(positions, key=entry_order, default=None)
-    except ValueError as error:
-        raise StreamError(
-            f"{keys.deleted(partition)} holds no position of a stream: {error}", cause="refused"
-        ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What a done event says: the object, its first chunk's entry, and which chunks of which stream it holds."""
-
-    object: str
-    first_entry: str
-    stream: str = ""
-    chunks_digest: str = ""
-
-
-async def announcements(
-    client: Client, keys: Keys, partition: int, conversation: Conversation, *, after: EntryId
-) -> list[Announced]:
-    """A conversation's done events about audio after the entry `after`. Raises `StreamError`."""
-    events = await client.command(lambda redis: redis.xrange(keys.done(partition)))
-    wanted = tuple(name.encode() for name in conversation)
-    names = (b"object", b"first_entry", b"stream", b"chunks_digest")
-    told = [
-        (event.decode(), Announced(*(facts.get(name, b"").decode(errors="replace") for name in names)))
-        for event, facts in events
-        if (facts.get(b"uid"), facts.get(b"conversation_id")) == wanted
-    ]
-    return [announced for event, announced in told if _is_after(event, announced.first_entry, after)]
 
 
 def _is_after(event: EntryId, first_entry: str, position: EntryId) -> bool:
