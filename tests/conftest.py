@@ -14,7 +14,7 @@ from tests.support.harness import Rig
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.secret import TEST_SECRET
-from worker import app
+from tests.support.timing import SHORT_TURNS
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.gcs.server import GcsServer
+    from worker.runtime.timing import Timing
 
 pytest_plugins = ("tests.support.gcs.fixtures",)
 
@@ -34,10 +35,10 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(autouse=True)
-def short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers in the test's own process look into their streams more often than they have to."""
-    monkeypatch.setattr(app, "POLL_SECONDS", 0.05)
+@pytest.fixture
+def timing() -> Timing:
+    """How long workers in the test's own process wait; a module that wants another timing overrides it."""
+    return SHORT_TURNS
 
 
 @pytest.fixture
@@ -130,6 +131,8 @@ def settings(redis_url: str, prefix: str, tmp_path: Path) -> Callable[..., Setti
 
 
 @pytest.fixture
-def rig(settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gcs_server: GcsServer) -> Rig:
+def rig(
+    settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gcs_server: GcsServer, timing: Timing
+) -> Rig:
     """On the shared Redis, with an empty bucket of its own."""
-    return Rig(settings, redis_client, gcs_server)
+    return Rig(settings, redis_client, gcs_server, timing)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 from worker.delivery.recovery import Recovery
 from worker.delivery.sink import BlobSink, StoreSink
 from worker.errors import SettingsError, SpoolRefused
 from worker.model.causes import SpoolCause
-from worker.runtime.metrics import Metrics
-from worker.settings import Settings
+from worker.runtime.context import Context
+from worker.settings import Settings, SpoolSettings
 from worker.spool.drainer import Drainer, Pace
 from worker.spool.leftovers import Leftovers
 from worker.spool.names import SpoolOwner
@@ -21,7 +20,6 @@ from worker.spool.volume import Volume
 from worker.stores.base import Store
 from worker.stores.monitored import MonitoredStore
 from worker.stores.retrying import RetryingStore
-from worker.stream.client import Client
 from worker.stream.entries import Entries
 
 CLAIM_LEASES = 2.0
@@ -31,27 +29,25 @@ LEAST_CLAIM_SECONDS = 5.0
 
 
 class Spooling:
-    """A spool, what fills it and what empties it."""
+    """A spool, what fills it and what empties it.
 
-    def __init__(
-        self,
-        directory: Path,
-        settings: Settings,
-        client: Client,
-        entries: Entries,
-        store: MonitoredStore,
-        metrics: Metrics,
-    ) -> None:
+    Raises:
+        SettingsError: SPOOL_DIR is not set.
+    """
+
+    def __init__(self, settings: Settings, entries: Entries, store: MonitoredStore, context: Context) -> None:
+        if settings.spool is None:
+            raise SettingsError("SPOOL_DIR is not set")
+        self.settings: SpoolSettings = settings.spool
         origin = SpoolOwner(settings.store_url, settings.stream_prefix)
-        self.spool = Spool(Volume(directory), origin, settings.spool_max_bytes, metrics, client.clock)
+        self.spool = Spool(Volume(self.settings.directory), origin, self.settings.max_bytes, context)
+        claims = max(LEAST_CLAIM_SECONDS, CLAIM_LEASES * settings.lease_ttl)
         self.drainer = Drainer(
             self.spool,
-            Uploader(store, entries, metrics, settings.secrets),
+            Uploader(store, entries, context.metrics, settings.secrets),
             Leftovers(self.spool, entries),
-            store.health,
-            metrics,
-            client.now_ms,
-            Pace(settings.upload_concurrency, max(LEAST_CLAIM_SECONDS, CLAIM_LEASES * settings.lease_ttl)),
+            Pace(settings.upload_concurrency, claims),
+            context,
         )
 
     async def open(self) -> None:
@@ -82,31 +78,29 @@ class Spooling:
             return False
 
 
-def open_spooling(
-    settings: Settings, client: Client, entries: Entries, store: MonitoredStore, metrics: Metrics
-) -> Spooling | None:
+def open_spooling(settings: Settings, entries: Entries, store: MonitoredStore, context: Context) -> Spooling | None:
     """The spool in SPOOL_DIR, which is emptied even when SPOOL_MODE fills it no more; None without SPOOL_DIR."""
-    if settings.spool_dir is None:
-        return None
-    return Spooling(settings.spool_dir, settings, client, entries, store, metrics)
+    return None if settings.spool is None else Spooling(settings, entries, store, context)
 
 
-def build_sink(settings: Settings, store: MonitoredStore, spooling: Spooling | None, metrics: Metrics) -> BlobSink:
+def build_sink(settings: Settings, store: MonitoredStore, spooling: Spooling | None, context: Context) -> BlobSink:
     """Where finished blobs go, as SPOOL_MODE says."""
-    if spooling is None or settings.spool_mode == "off":
-        return StoreSink(RetryingStore(store), metrics, settings.secrets)
-    direct = StoreSink(RetryingStore(store, settings.spool_after), metrics, settings.secrets)
-    return SpoolSink(direct, spooling.spool, metrics, settings.secrets, first=settings.spool_mode == "always")
+    metrics, timing, secrets = context.metrics, context.timing.store, settings.secrets
+    if spooling is None or spooling.settings.mode == "off":
+        return StoreSink(RetryingStore(store, timing=timing), metrics, secrets)
+    direct = StoreSink(RetryingStore(store, spooling.settings.after, timing=timing), metrics, secrets)
+    return SpoolSink(direct, spooling.spool, metrics, secrets, first=spooling.settings.mode == "always")
 
 
 def build_recovery(
-    settings: Settings, store: MonitoredStore, spooling: Spooling | None, entries: Entries, metrics: Metrics
+    settings: Settings, store: MonitoredStore, spooling: Spooling | None, entries: Entries, context: Context
 ) -> Recovery:
     """What is asked when Redis may have forgotten what is stored."""
     spool = None if spooling is None else spooling.spool
-    return Recovery(RetryingStore(store), spool, entries, settings.secrets, metrics)
+    retrying = RetryingStore(store, timing=context.timing.store)
+    return Recovery(retrying, spool, entries, settings.secrets, context)
 
 
-def monitored(settings: Settings, store: Store, metrics: Metrics, client: Client) -> MonitoredStore:
+def monitored(settings: Settings, store: Store, context: Context) -> MonitoredStore:
     """The store as all of a worker's requests go through it."""
-    return MonitoredStore(store, asyncio.Semaphore(settings.upload_concurrency), metrics, client.clock)
+    return MonitoredStore(store, asyncio.Semaphore(settings.upload_concurrency), context.metrics, context.clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
 
@@ -13,10 +14,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
 from codec.errors import escaped
+from worker.batching.batch import BatchLimits, BatchRules
+from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
 from worker.model.jitter import GAP_TOLERANCE
 from worker.runtime.cpu import cpu_limit
-from worker.stream.keys import MAX_PARTITIONS, PREFIX
+from worker.stores import open_store
+from worker.stores.base import Store
+from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -25,12 +30,80 @@ MIB = 1024 * 1024
 DAY = 24 * 3600
 
 
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how they are divided."""
+
+    url: str
+    prefix: str
+    partitions: int
+    lease_ttl: float
+
+    @property
+    def keys(self) -> Keys:
+        """Names of everything under the prefix."""
+        return Keys(self.prefix)
+
+    @property
+    def reply_timeout(self) -> float:
+        """Seconds that a worker waits for a reply: it must be able to renew a lease after one that did not come."""
+        return min(5.0, self.lease_ttl / 3)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """STORE_URL, STORAGE_EMULATOR_HOST and UPLOAD_CONCURRENCY."""
+
+    url: str
+    emulator_host: str | None
+    upload_concurrency: int
+
+    def open(self) -> Store:
+        """The store; raises as `open_store`."""
+        return open_store(self.url, emulator_host=self.emulator_host)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingSettings:
+    """How audio is encoded, in how many threads, and MEMORY_LIMIT."""
+
+    opus: OpusSettings
+    threads: int
+    memory_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolSettings:
+    """Where blobs wait for the store, when, how many bytes of them, and after how many seconds of an outage."""
+
+    directory: Path
+    mode: Literal["off", "outage", "always"]
+    max_bytes: int
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """HTTP_HOST and HTTP_PORT: the address that is listened on; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownSettings:
+    """SHUTDOWN and SHUTDOWN_GRACE: whether open batches are stored at the end, and the seconds from SIGTERM to exit."""
+
+    flush: bool
+    grace: float
+
+
 def _own_name() -> str:
     return f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}"
 
 
 class Settings(BaseSettings):
-    """One field per environment variable of the same name in upper case.
+    """One field per environment variable of the same name in upper case; its properties group them by who needs them.
 
     Raises:
         SettingsError: by `load`, with one sentence that names the variable.
@@ -195,6 +268,45 @@ class Settings(BaseSettings):
         if self.spool_mode != "off" and self.spool_dir is None:
             raise ValueError("SPOOL_MODE needs SPOOL_DIR: name a directory, or set SPOOL_MODE=off")
         return self
+
+    @property
+    def redis(self) -> RedisSettings:
+        """For connections, keys and leases."""
+        return RedisSettings(self.redis_url, self.stream_prefix, self.partitions, self.lease_ttl)
+
+    @property
+    def store(self) -> StoreSettings:
+        """For the store and what limits its use."""
+        return StoreSettings(self.store_url, self.storage_emulator_host, self.upload_concurrency)
+
+    @property
+    def batches(self) -> BatchRules:
+        """For the batcher."""
+        limits = BatchLimits(self.batch_max_seconds, self.batch_max_age, self.batch_max_bytes, self.gap_tolerance)
+        return BatchRules(limits, self.blob_codec, self.blob_naming, self.partitions)
+
+    @property
+    def encoding(self) -> EncodingSettings:
+        """For the encoders."""
+        opus = OpusSettings(self.opus_complexity, self.opus_bitrate, self.opus_dtx)
+        return EncodingSettings(opus, self.encode_threads, self.memory_limit)
+
+    @property
+    def spool(self) -> SpoolSettings | None:
+        """For the spool; None without SPOOL_DIR."""
+        if self.spool_dir is None:
+            return None
+        return SpoolSettings(self.spool_dir, self.spool_mode, self.spool_max_bytes, self.spool_after)
+
+    @property
+    def http(self) -> HttpSettings:
+        """For the HTTP server."""
+        return HttpSettings(self.http_host, self.http_port)
+
+    @property
+    def ending(self) -> ShutdownSettings:
+        """For the shutdown, whose name SHUTDOWN has."""
+        return ShutdownSettings(flush=self.shutdown == "flush", grace=self.shutdown_grace)
 
     @property
     def secret(self) -> str:

@@ -15,20 +15,18 @@ from tests.support.gcs.server import GcsServer
 from tests.support.harness import Rig, RigMaker
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
-from worker.consuming import consumer
-from worker.delivery import recovery
+from worker.runtime.timing import Timing
 from worker.settings import Settings
-from worker.stores import retrying
 
 
 @pytest.fixture
-async def rig_at(settings: Callable[..., Settings], gcs_server: GcsServer) -> AsyncIterator[RigMaker]:
+async def rig_at(settings: Callable[..., Settings], gcs_server: GcsServer, timing: Timing) -> AsyncIterator[RigMaker]:
     """Make a rig whose workers reach Redis, say, through a proxy, and which itself looks at the server directly."""
     async with AsyncExitStack() as stack:
 
         async def make(way: RedisServer | Proxy, server: RedisServer | Proxy) -> Rig:
             client = await stack.enter_async_context(redis.asyncio.Redis.from_url(server.url))
-            return Rig(partial(settings, redis_url=way.url), client, gcs_server)
+            return Rig(partial(settings, redis_url=way.url), client, gcs_server, timing)
 
         yield make
 
@@ -38,16 +36,6 @@ def no_backoff() -> Iterator[None]:
     """Whatever is tried again is tried again at once."""
     with stamina.set_testing(True, attempts=1000):
         yield
-
-
-@pytest.fixture
-def short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever rests after trouble rests shortly."""
-    monkeypatch.setattr(consumer, "REST_SECONDS", 0.05)
-    monkeypatch.setattr(recovery, "REST_SECONDS", 0.05)
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(retrying, "JITTER", 0.0)
-    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.2)
 
 
 @pytest.fixture

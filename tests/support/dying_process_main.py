@@ -16,8 +16,9 @@ from collections.abc import Callable
 
 from worker import app, settings
 from worker.runtime import logs
-from worker.spool import sink
-from worker.stores import retrying
+from worker.runtime.timing import SpoolTiming, StoreTiming, Timing
+
+TIMING = Timing(store=StoreTiming(probe=0.2), spool=SpoolTiming(rest=0.2))
 
 
 def die_at(call: str, number: int, moment: str) -> None:
@@ -38,7 +39,6 @@ def die_at(call: str, number: int, moment: str) -> None:
 
 
 def main(*failure: str) -> None:
-    vars(sink)["REST_SECONDS"] = retrying.PROBE_SECONDS = 0.2
     match failure:
         case ("write", size):
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
@@ -46,7 +46,7 @@ def main(*failure: str) -> None:
             die_at(call, int(number), moment)
     loaded = settings.load()
     logs.configure(loaded.log_level, loaded.log_format)
-    asyncio.run(app.run(loaded, drain="DRAIN" in os.environ))
+    asyncio.run(app.run(loaded, drain="DRAIN" in os.environ, timing=TIMING))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,13 @@ from tests.support.gcs.server import GcsServer
 from tests.support.oracle import Blob, Talk
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
-from worker.app import Worker
+from tests.support.timing import SHORT_TURNS
+from worker.app import Means, Worker
 from worker.archive import Archive, Deletion
 from worker.operations.health import WorkerHealth
+from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX, Metrics
+from worker.runtime.timing import Timing
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream.client import Client, connect
@@ -54,14 +57,15 @@ async def _value(condition: Callable[[], object | Awaitable[object]]) -> object:
 class Running:
     """A worker at work."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, timing: Timing = SHORT_TURNS) -> None:
         self.metrics = Metrics()
-        self.health = WorkerHealth()
+        self.health = WorkerHealth(timing=timing.health)
         self.stop = asyncio.Event()
-        self.store = open_store(settings.store_url, emulator_host=settings.storage_emulator_host)
-        self.client = Client(connect(settings.redis_url, timeout=min(5.0, settings.lease_ttl / 3)))
+        self.store = settings.store.open()
+        self.client = Client(connect(settings.redis_url, timeout=settings.redis.reply_timeout))
         self.pool = ThreadPoolExecutor(settings.encode_threads)
-        self.worker = Worker(settings, self.client, self.store, self.pool, self.metrics, self.health)
+        context = Context(self.metrics, timing, self.client.clock)
+        self.worker = Worker(settings, Means(self.client, self.store, self.pool), self.health, context)
 
     def count(self, name: str, **labels: str) -> float:
         """A series' value; 0 while it does not exist."""
@@ -74,10 +78,17 @@ class Running:
 
 
 class Rig:
-    """What one test works with; `make` makes its settings."""
+    """What one test works with; `make` makes its settings, `timing` is that of its workers."""
 
-    def __init__(self, make: Callable[..., Settings], client: redis.asyncio.Redis, server: GcsServer) -> None:
+    def __init__(
+        self,
+        make: Callable[..., Settings],
+        client: redis.asyncio.Redis,
+        server: GcsServer,
+        timing: Timing = SHORT_TURNS,
+    ) -> None:
         self._make = make
+        self.timing = timing
         self.redis: Any = client  # its own annotations allow every form of reply at once
         self.server = server
         self.partitions = 2
@@ -100,7 +111,7 @@ class Rig:
     @asynccontextmanager
     async def worker(self, *, drain: bool = False, **changes: object) -> AsyncIterator[Running]:
         """A worker that stops, as SETTINGS.shutdown says, when the block is left; its failure is the test's."""
-        running = Running(self.settings(**changes))
+        running = Running(self.settings(**changes), self.timing)
         try:
             async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as group:
                 group.create_task(running.worker.run(running.stop, drain=drain))
@@ -197,7 +208,8 @@ async def forgotten_seal(rig: Rig, talk: Talk, seconds: float, **changes: object
 async def remove(rig: Rig, conversation_id: str | None) -> Deletion:
     """`audio-batch-worker rm`, as a backend does it."""
     store, settings = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url), rig.settings()
-    async with open_tombstones(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
+    there = settings.redis
+    async with open_tombstones(there.url, there.prefix, there.partitions, replication=0.05) as tombstones:
         deletion = await Archive(store).delete("user", conversation_id, tombstones=tombstones)
     await store.close()
     return deletion

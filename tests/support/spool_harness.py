@@ -11,11 +11,11 @@ from tests.support.harness import Rig
 from tests.support.spooled_blobs import record_of, seal_of, spool
 from worker.assembly import Spooling, monitored
 from worker.model.seal import Seal
+from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX, Metrics
 from worker.spool.names import SpoolOwner
 from worker.spool.record import Record
 from worker.spool.volume import Volume
-from worker.stores import open_store
 from worker.stream.client import Client, connect
 from worker.stream.entries import Entries
 from worker.stream.keys import Keys
@@ -33,11 +33,12 @@ class Bench:
         self.volume = Volume(directory)
         self.client = client
         self.origin = SpoolOwner(self.settings.store_url, self.settings.stream_prefix)
-        self.store = open_store(self.settings.store_url, emulator_host=self.settings.storage_emulator_host)
+        self.store = self.settings.store.open()
+        context = Context(self.metrics, clock=client.clock)
         entries = Entries(client, Keys(self.settings.stream_prefix), "worker")
-        observed = monitored(self.settings, self.store, self.metrics, client)
+        observed = monitored(self.settings, self.store, context)
         self.health = observed.health
-        self.spooling = Spooling(directory, self.settings, client, entries, observed, self.metrics)
+        self.spooling = Spooling(self.settings, entries, observed, context)
         self.drainer = self.spooling.drainer
 
     def add(self, *records: Record) -> None:

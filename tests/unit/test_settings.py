@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from worker.batching.batch import BatchLimits, BatchRules
+from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
-from worker.settings import MIB, Settings, environment_names, load
+from worker.settings import (
+    MIB,
+    EncodingSettings,
+    HttpSettings,
+    RedisSettings,
+    Settings,
+    ShutdownSettings,
+    SpoolSettings,
+    StoreSettings,
+    environment_names,
+    load,
+)
 
 DEFAULTS = {
     "redis_url": "redis://localhost:6379/0",
@@ -28,6 +42,9 @@ DEFAULTS = {
     "memory_limit": 512 * MIB,
     "spool_dir": None,
     "spool_mode": "off",
+    "spool_max_bytes": 10 * 1024 * MIB,
+    "spool_after": 30.0,
+    "http_host": "0.0.0.0",  # noqa: S104 -- nothing listens here
     "http_port": 8080,
     "log_level": "info",
     "log_format": "json",
@@ -41,6 +58,31 @@ DEFAULTS = {
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_default(name: str) -> None:
     assert getattr(load(), name) == DEFAULTS[name]
+
+
+def test_every_default_is_pinned() -> None:
+    by_machine, secrets = {"encode_threads", "worker_id"}, {"encryption_secret", "encryption_secrets_old"}
+    assert Settings.model_fields.keys() == DEFAULTS.keys() | by_machine | secrets
+
+
+def test_groups_hold_every_setting_that_the_worker_takes_from_them(tmp_path: Path) -> None:
+    settings = Settings(spool_dir=tmp_path, encode_threads=3)
+    assert settings.redis == RedisSettings("redis://localhost:6379/0", "pcm", 64, 15.0)
+    assert settings.redis.reply_timeout == 5.0
+    assert settings.store == StoreSettings("", None, 16)
+    assert settings.batches == BatchRules(BatchLimits(60.0, 60.0, 8 * MIB, 2.0), "opus", "start", 64)
+    assert settings.encoding == EncodingSettings(OpusSettings(6, None, dtx=False), 3, 512 * MIB)
+    assert settings.spool == SpoolSettings(tmp_path, "off", 10 * 1024 * MIB, 30.0)
+    assert settings.http == HttpSettings("0.0.0.0", 8080)  # noqa: S104 -- nothing listens here
+    assert settings.ending == ShutdownSettings(flush=True, grace=25.0)
+
+
+def test_without_a_directory_there_is_no_spool() -> None:
+    assert load().spool is None
+
+
+def test_reply_is_waited_for_no_longer_than_a_lease_can_spare() -> None:
+    assert Settings(lease_ttl=3.0).redis.reply_timeout == 1.0
 
 
 def test_defaults_by_machine() -> None:

@@ -18,8 +18,8 @@ from worker.archive.playback.saving import save
 from worker.archive.playback.selection import EVERYTHING, Selection, select, undecided
 from worker.archive.playback.timeline import MergeRules
 from worker.archive.upkeep.conversion import Conversion, Converter, Encoding
-from worker.archive.upkeep.copying import CopyReport, copy_conversations
-from worker.archive.upkeep.deletion import Deletion, delete_all, delete_chunks
+from worker.archive.upkeep.copying import Copier, CopyReport
+from worker.archive.upkeep.deletion import Deleter, Deletion
 from worker.archive.upkeep.verification import NOTHING_KNOWN, BlobVerdict, Fingerprint, verify_blobs
 from worker.errors import BadSelection, NothingStored
 from worker.model.jitter import GAP_TOLERANCE
@@ -79,9 +79,7 @@ class Archive:
         selected = select(found, selection, {span.blob.path: span.end async for span, _ in lengths})
         if not selected.sources:
             raise NothingStored(f"no audio of {uid}/{conversation_id} is stored{_where(selection)}")
-        return Download(
-            self._reader, selected, selection=selection, rules=rules, sample_rate=sample_rate, progress=progress
-        )
+        return Download(self._reader, selected, rules=rules, sample_rate=sample_rate, progress=progress)
 
     async def save(self, download: Download, path: Path | str) -> DownloadReport:
         """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw; see `saving.save`.
@@ -122,8 +120,8 @@ class Archive:
         dry_run: bool = False,
         progress: Progress = unseen,
     ) -> CopyReport:
-        """Merge conversations of a user into another one, by copies inside the store; see `copying.copy`."""
-        return await copy_conversations(self._store, uid, conversations, target, dry_run=dry_run, progress=progress)
+        """Merge conversations of a user into another one, by copies inside the store; see `Copier`."""
+        return await Copier(self._store, progress).copy(uid, conversations, target, dry_run=dry_run)
 
     async def delete(
         self,
@@ -135,16 +133,9 @@ class Archive:
         recorded: bool = True,
         progress: Progress = unseen,
     ) -> Deletion:
-        """Delete a conversation or a user, verified; see `deletion.delete_all`."""
-        return await delete_all(
-            self._store,
-            uid,
-            conversation_id,
-            tombstones=tombstones,
-            dry_run=dry_run,
-            recorded=recorded,
-            progress=progress,
-        )
+        """Delete a conversation or a user, verified; see `Deleter`."""
+        deleter = Deleter(self._store, dry_run=dry_run, recorded=recorded, progress=progress)
+        return await deleter.delete_all(uid, conversation_id, tombstones=tombstones)
 
     async def delete_chunks(
         self,
@@ -155,8 +146,9 @@ class Archive:
         dry_run: bool = False,
         recorded: bool = True,
     ) -> Deletion:
-        """Delete the blobs that start at given timestamps, verified; see `deletion.delete_chunks`."""
-        return await delete_chunks(self._store, uid, conversation_id, timestamps, dry_run=dry_run, recorded=recorded)
+        """Delete the blobs that start at given timestamps, verified; see `Deleter`."""
+        deleter = Deleter(self._store, dry_run=dry_run, recorded=recorded)
+        return await deleter.delete_chunks(uid, conversation_id, timestamps)
 
     async def count(
         self, uid: str | None = None, conversation_id: str | None = None, *, codec: Codec | None = None

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from codec.entry import partition_of
 from codec.manifest import Manifest, claimed, verified
 from codec.seqs import Span, count, doubled, format_spans, merged, without
 from codec.sessions import Numbers, from_text
@@ -23,12 +22,10 @@ from worker.archive.blobs.listing import Blob, list_blobs
 from worker.archive.blobs.provenance import COPIED
 from worker.archive.upkeep.continuity import Discontinuity, Interval, discontinuities_in
 from worker.model.done_event import DoneEvent
-from worker.model.ids import START, Conversation, EntryId
+from worker.model.ids import START, EntryId
 from worker.stores.base import Store
-from worker.stream.client import Client
-from worker.stream.conversation_view import ChunkFacts, HeldChunk, announcements, deletion, held_chunks
+from worker.stream.conversation_view import ChunkFacts, ConversationView, HeldChunk
 from worker.stream.dead_letters import DeadLetter, DeadLetters
-from worker.stream.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +160,7 @@ def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: in
     )
 
 
-async def collect(
-    client: Client, keys: Keys, store: Store, conversation: Conversation, *, partitions: int, secrets: Sequence[str]
-) -> Evidence:
+async def collect(view: ConversationView, store: Store, secrets: Sequence[str]) -> Evidence:
     """Gather the evidence: Redis first, because audio moves from there to the store while we look.
 
     Raises:
@@ -173,16 +168,15 @@ async def collect(
         StreamError: Redis can't be read.
         StoreError: the store can't be listed.
     """
-    partition = partition_of(conversation.conversation_id, partitions)
-    held = await held_chunks(client, keys, partition, conversation)
+    held = await view.held_chunks()
     letters = [
         letter
-        async for letter in DeadLetters(client, keys).list(partition)
-        if (letter.uid, letter.conversation_id) == conversation
+        async for letter in DeadLetters(view.client, view.keys).list(view.partition)
+        if (letter.uid, letter.conversation_id) == view.conversation
     ]
-    deleted = await deletion(client, keys, partition, conversation)
-    announced = await announcements(client, keys, partition, conversation, after=deleted or START)
-    listing = await list_blobs(store, *conversation)
+    deleted = await view.deletion()
+    announced = await view.announcements(after=deleted or START)
+    listing = await list_blobs(store, *view.conversation)
     return Evidence(listing.blobs, held, letters, deleted, announced, secrets)
 
 

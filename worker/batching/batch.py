@@ -27,6 +27,16 @@ class BatchLimits:
     gap_tolerance: float
 
 
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """How batches are cut and named, and among how many partitions conversations are divided."""
+
+    limits: BatchLimits
+    codec: Codec
+    naming: Naming
+    partitions: int
+
+
 @dataclass(slots=True)
 class Batch:
     """Consecutive chunks of one conversation, in the order of the stream.

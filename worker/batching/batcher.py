@@ -9,8 +9,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from codec.entry import Chunk, End, partition_of
-from codec.names import Codec, Naming
-from worker.batching.batch import Batch, BatchLimits, seal_of
+from worker.batching.batch import Batch, BatchRules, seal_of
 from worker.batching.closed_batch import ClosedBatch
 from worker.batching.decisions import Decisions
 from worker.batching.encoder import BatchEncoder, EncoderPool
@@ -36,16 +35,6 @@ class OpenBatch:
 
     batch: Batch
     encoder: BatchEncoder
-
-
-@dataclass(frozen=True, slots=True)
-class BatchRules:
-    """How batches are cut and named, and among how many partitions conversations are divided."""
-
-    limits: BatchLimits
-    codec: Codec
-    naming: Naming
-    partitions: int
 
 
 class Holder(Protocol):

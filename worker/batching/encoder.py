@@ -10,10 +10,24 @@ from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 from codec.names import Codec
+from codec.opus import Encoder
 from worker.batching.memory import MemoryBudget
 
 ENCODER_STATE_BYTES = 32 * 1024
 """What an open encoder takes beside its packets (libopus 1.6 mono: 31,668 bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpusSettings:
+    """How libopus encodes; see OPUS_COMPLEXITY, OPUS_BITRATE and OPUS_DTX."""
+
+    complexity: int
+    bitrate: int | None = None
+    dtx: bool = False
+
+    def encoder(self, sample_rate: int) -> Encoder:
+        """A new encoder at `sample_rate`."""
+        return Encoder(sample_rate, complexity=self.complexity, bitrate=self.bitrate, dtx=self.dtx)
 
 
 class ContentEncoder(Protocol):

@@ -39,12 +39,12 @@ async def open_archive() -> AsyncIterator[tuple[Archive, Settings]]:
 
 def configured_store(loaded: Settings) -> Store:
     """The store that STORE_URL names. Raises `SettingsError`."""
-    from worker.stores import missing_directory, open_store
+    from worker.stores import missing_directory
 
     loaded.require_store()
     if directory := missing_directory(loaded.store_url):
         say(f"STORE_URL: there is no directory {directory}; it is taken for an empty store", err=True)
-    return open_store(loaded.store_url, emulator_host=loaded.storage_emulator_host)
+    return loaded.store.open()
 
 
 def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:

@@ -15,23 +15,13 @@ from worker.coordination.ownership import Ownership
 from worker.errors import LeaseLost, StreamError
 from worker.model.causes import RewindCause, StreamCause
 from worker.model.ids import EntryId
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.runtime.tasks import end
-from worker.stream.client import Client
 from worker.stream.entries import Entries, Entry, ReadRequest
 from worker.stream.leases import Lease
 
 READ_PAGES = 16
 """Full pages per round trip at most: what one reply may fill memory with."""
-
-POLL_SECONDS = 0.5
-"""Between turns while nothing waits: little beside a minute of accumulation, and nearly free."""
-
-HANDOVER_SECONDS = 5.0
-"""How long uploads under way may delay the release of a partition; the next owner finishes what is sealed."""
-
-REST_SECONDS = 1.0
-"""Before the next try after Redis failed, or refused something for one partition: no hot loop, no flood of logs."""
 
 log = structlog.get_logger()
 
@@ -41,19 +31,19 @@ class Consumer:
 
     def __init__(
         self,
-        client: Client,
         entries: Entries,
         ownership: Ownership,
         begin: Callable[[Lease], Partition],
         budget: MemoryBudget,
-        metrics: Metrics,
+        context: Context,
     ) -> None:
-        self._client = client
+        self._client = entries.client
         self._entries = entries
         self._ownership = ownership
         self._begin = begin
-        self._budget = budget
-        self._metrics = metrics
+        self.budget = budget
+        self._metrics = context.metrics
+        self._timing = context.timing.reading
         self._server_id: str | None = None
         self._next_to_read = 0
         self._paused = False
@@ -62,7 +52,7 @@ class Consumer:
         self._held_before: dict[int, tuple[int, set[EntryId]]] = {}
         self.partitions: dict[int, Partition] = {}
         self.abandoned: list[Partition] = []
-        self.last_turn = client.clock()
+        self.last_turn = self._client.clock()
 
     async def turn(self) -> bool:
         """Do everything that can be done now; whether there is more to read at once."""
@@ -123,7 +113,7 @@ class Consumer:
         if error.cause is StreamCause.READONLY:
             await self._client.reconnect()
         if error.cause is not StreamCause.LARGE:  # then Redis is well, and the next pages are small
-            await asyncio.sleep(REST_SECONDS)
+            await asyncio.sleep(self._timing.rest)
 
     async def _check_server(self) -> None:
         """After a failure the server may be another one, or have lost its latest writes: then begin again."""
@@ -183,12 +173,12 @@ class Consumer:
     def _must_wait(self) -> bool:
         """Whether reading more would only fill memory. Batches that wait for entries need them to end."""
         room_will_come = any(partition.frees_memory for partition in [*self.partitions.values(), *self.abandoned])
-        paused = self._budget.exhausted and room_will_come
+        paused = self.budget.exhausted and room_will_come
         if paused != self._paused:
-            log.warning("reading.paused" if paused else "reading.resumed", held=self._budget.used)
+            log.warning("reading.paused" if paused else "reading.resumed", held=self.budget.used)
         self._paused = paused
         self._metrics.paused.set(paused)
-        return paused or self._budget.behind
+        return paused or self.budget.behind
 
     async def _read_some(self, partitions: list[Partition]) -> None:
         requests = [partition.next_read() for partition in partitions]
@@ -222,7 +212,7 @@ class Consumer:
 
     def _close_aged(self) -> None:
         for partition in self.taken_over():
-            partition.close_aged(self._client.now_ms(), hurry=self._budget.exhausted)
+            partition.close_aged(self._client.now_ms(), hurry=self.budget.exhausted)
 
     async def _release_surplus(self) -> None:
         """Hand over what others should have: stop reading, let uploads end, release."""
@@ -231,7 +221,7 @@ class Consumer:
             partition = self.partitions[number]
             partition.rewind(RewindCause.HANDOVER)
             partition.drop()
-            patience_ends = self._surplus_since.setdefault(number, now) + HANDOVER_SECONDS
+            patience_ends = self._surplus_since.setdefault(number, now) + self._timing.handover
             if partition.deliveries and now < patience_ends:
                 continue
             await self.release(partition)
@@ -261,7 +251,7 @@ class Consumer:
             if error.cause is not StreamCause.REFUSED:
                 raise
             partition.rewind(RewindCause.REFUSED)
-            self._resting_until[partition.number] = self._client.clock() + REST_SECONDS
+            self._resting_until[partition.number] = self._client.clock() + self._timing.rest
             self._metrics.redis_errors.labels(error.cause).inc()
             log.warning("partition.refused", partition=partition.number, error=str(error))
 

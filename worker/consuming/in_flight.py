@@ -13,10 +13,7 @@ from worker.batching.closed_batch import ClosedBatch
 from worker.delivery.delivery import Delivery
 from worker.model.ids import Conversation, EntryId
 from worker.model.stored_blob import StoredBlob
-from worker.runtime.metrics import Metrics
-
-FIRST_REST, LONGEST_REST = 1.0, 30.0
-"""Seconds before a batch that failed is tried again, doubling. There is no other limit: its audio is in Redis."""
+from worker.runtime.context import Context
 
 Ended = Callable[[ClosedBatch, StoredBlob | None], None]
 """Hears of each batch where it is stored; None if its delivery failed."""
@@ -30,11 +27,12 @@ log = structlog.get_logger()
 class InFlight:
     """The batches that are being delivered. None overtakes another one that would have the same name."""
 
-    def __init__(self, delivery: Delivery, pending: Pending, ended: Ended, metrics: Metrics) -> None:
+    def __init__(self, delivery: Delivery, pending: Pending, ended: Ended, context: Context) -> None:
         self._delivery = delivery
         self._pending = pending
         self._ended = ended
-        self._metrics = metrics
+        self._metrics = context.metrics
+        self._timing = context.timing.reading
         self._failures: Counter[EntryId] = Counter()
         self._last_of_name: dict[str, asyncio.Task[None]] = {}
         self.batches: dict[EntryId, ClosedBatch] = {}
@@ -94,4 +92,4 @@ class InFlight:
         failures = self._failures[closed.seal.id]
         self._metrics.failures.labels(type(error).__name__).inc()
         log.error("batch.failed", object=closed.seal.object, failures=failures, exc_info=error)
-        await asyncio.sleep(min(LONGEST_REST, FIRST_REST * 2 ** min(failures - 1, 10)))
+        await asyncio.sleep(self._timing.batch_retry.after(failures))

@@ -30,7 +30,7 @@ from worker.model.causes import RewindCause
 from worker.model.ids import START, Conversation, EntryId, entry_ms
 from worker.model.states import BatchState
 from worker.model.stored_blob import StoredBlob
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.stream.entries import Entries, Entry, ReadRequest, size_of
 from worker.stream.leases import Lease
 
@@ -55,23 +55,23 @@ class Partition:
         entries: Entries,
         delivery: Delivery,
         recoveries: Recoveries,
-        metrics: Metrics,
+        context: Context,
     ) -> None:
         self.lease = lease
         self.cursor: EntryId = START
         self.caught_up = False
         self.rewind_cause: RewindCause | None = RewindCause.NEW
         self.read_size = ReadSize()
-        self.losses = LossAccount(lease.partition, metrics)
-        self.in_flight = InFlight(delivery, self._identities, self._delivered, metrics)
+        self.losses = LossAccount(lease.partition, context.metrics)
+        self.in_flight = InFlight(delivery, self._identities, self._delivered, context)
         self._batcher = batcher
         self._decided = Decisions()
         self._entries = entries
         self._recoveries = recoveries
-        self._metrics = metrics
+        self._metrics = context.metrics
         self._log = log.bind(partition=lease.partition)
         self._seal_timer = partial(delivery.timed, "seal")
-        self._quarantine = Quarantine(lease, batcher, entries, metrics)
+        self._quarantine = Quarantine(lease, batcher, entries, context.metrics)
         self._sealed_before: set[EntryId] = set()
         self._taken_at = batcher.clock()
         self._first_ms = 0

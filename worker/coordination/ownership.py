@@ -39,21 +39,17 @@ class Ownership:
         self,
         client: Client,
         leases: Leases,
-        partitions: int,
-        member: Callable[[int], Member],
+        member: Member,
         trouble: Callable[[], Sequence[str]],
         metrics: Metrics,
-        ttl: float,
     ) -> None:
         self._client = client
         self._leases = leases
-        self._partitions = partitions
-        self._describe = member
-        self._member: Member | None = None
+        self._member = member
         self._trouble = trouble
         self._metrics = metrics
-        self._tick_seconds = ttl / TICKS_PER_TTL
-        self._ttl = ttl
+        self._ttl = leases.ttl
+        self._tick_seconds = leases.ttl / TICKS_PER_TTL
         self._leaving = False
         self._release_slots = asyncio.Semaphore(RELEASES_AT_ONCE)
         self._ticking = asyncio.Lock()
@@ -88,7 +84,7 @@ class Ownership:
         """Want no partitions any more: from now on leases are only renewed until they are released."""
         self._leaving = True
         async with self._ticking:  # a heartbeat under way would put us back on the list
-            await self._leases.leave(self._describe(0).worker)
+            await self._leases.leave(self._member.worker)
 
     async def release(self, partition: int) -> None:
         """Give a partition back; nothing of it may be under way."""
@@ -122,9 +118,9 @@ class Ownership:
             log.warning("partitions.lost", partitions=lost)
 
     async def _divide(self) -> None:
-        us, members = await self._introduce()
+        us, members = self._member.worker, await self._introduce()
         owners = await self._leases.owners()
-        wanted = assign(self._partitions, members, owners, self._client.now_ms())
+        wanted = assign(self._leases.partitions, members, owners, self._client.now_ms())
         ours = {partition for partition, worker in enumerate(wanted) if worker == us}
         self.surplus = self.leases.keys() - ours
         free = [partition for partition in sorted(ours - self.leases.keys()) if owners[partition] is None]
@@ -157,14 +153,14 @@ class Ownership:
             self._metrics.redis_errors.labels(error.cause).inc()
             log.warning("partition.refused", error=str(error))
 
-    async def _introduce(self) -> tuple[str, list[Member]]:
-        """Our id, and all live workers; our own start is known once Redis has told us its time."""
-        if self._member is None:
-            await self._leases.heartbeat(self._describe(0))
-            self._member = self._describe(self._client.now_ms())
+    async def _introduce(self) -> list[Member]:
+        """All live workers; our own start is known once Redis has told us its time."""
+        if not self._member.started:
+            await self._leases.heartbeat(self._member)
+            self._member = replace(self._member, started=self._client.now_ms())
         members = await self._leases.heartbeat(replace(self._member, trouble="; ".join(self._trouble())))
         self._compare()
-        return self._member.worker, members
+        return members
 
     def _compare(self) -> None:
         """Say it loudly when others are configured otherwise; those who push as we read are still served."""

@@ -25,28 +25,34 @@ class Judgement:
     manifest: Manifest | None = None
 
 
-def judge(
-    seal: Seal,
-    ours: Manifest,
-    chunks: Mapping[EntryId, bytes],
-    found: BlobInfo,
-    pending: Mapping[EntryId, bytes],
-    secrets: Sequence[str],
-    born: EntryId = START,
-) -> Judgement:
-    """Compare a batch, whose manifest is `ours`, with an object.
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The batch at hand: its seal, its manifest, and the identities of its chunks by entry, as far as they are known.
 
-    `chunks` are the entries of the batch with the identities of their chunks, as far as they are known, `pending` the
-    same for all entries of the conversation that this owner knows to be pending. Only what the user's key authenticates
-    counts, and of the same stream; or of any stream, for entries up to `born`, which are older than the stream's id.
+    `born` as in `StreamIdentity`.
     """
+
+    seal: Seal
+    manifest: Manifest
+    chunks: Mapping[EntryId, bytes]
+    born: EntryId = START
+
+
+def judge(claim: Claim, found: BlobInfo, pending: Mapping[EntryId, bytes], secrets: Sequence[str]) -> Judgement:
+    """Compare a batch with an object.
+
+    `pending` are the identities of all entries of the conversation that this owner knows to be pending. Only what the
+    user's key authenticates counts, and of the same stream; or of any stream, for entries up to `born`, which are older
+    than the stream's id.
+    """
+    seal, chunks = claim.seal, claim.chunks
     manifest = verified(found.metadata, *seal.conversation, all_secrets=secrets)
     if manifest is None or not seal.stream:
         return Judgement(Verdict.FOREIGN)
     is_kin = manifest.stream == seal.stream
     if not is_kin:
-        chunks, pending = _up_to(born, chunks), _up_to(born, pending)
-    same = manifest.digest == ours.digest and (is_kin or len(chunks) == manifest.chunks)
+        chunks, pending = _up_to(claim.born, chunks), _up_to(claim.born, pending)
+    same = manifest.digest == claim.manifest.digest and (is_kin or len(chunks) == manifest.chunks)
     covered = seal.entries if same else _covered(manifest, found, {**pending, **chunks})
     if not same and not chunks.keys() & set(covered):
         return Judgement(Verdict.FOREIGN)

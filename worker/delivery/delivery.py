@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,7 +10,6 @@ from functools import partial
 from typing import Protocol
 
 import google_crc32c
-import stamina
 import structlog
 
 from codec.crypto import derive_key, encrypt, key_id
@@ -30,14 +28,11 @@ from worker.model.ids import Conversation, EntryId
 from worker.model.seal import Seal
 from worker.model.states import BatchState
 from worker.model.stored_blob import Orphan, StoredBlob
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.stream.entries import DoneReply, DoneStep, Entries
 
 DONE_AT_ONCE = 16
 """Done steps under way at once: each takes a connection to Redis, and a slow Redis must not be given thousands."""
-
-LONGEST_WAIT = 10.0
-"""Seconds between tries of the done step while Redis is away."""
 
 log = structlog.get_logger()
 
@@ -50,25 +45,27 @@ class Deletions(Protocol):
 
 
 class Delivery:
-    """Stores sealed batches: one object each, whatever is repeated and whoever else does the same."""
+    """Stores sealed batches: one object each, whatever is repeated and whoever else does the same.
+
+    `orphans` are the objects whose upload lost its seal; whoever runs the delivery runs them too.
+    """
 
     def __init__(
         self,
         entries: Entries,
         sink: BlobSink,
-        orphans: Orphans,
         deletions: Deletions,
         secret: str,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.monotonic,
+        context: Context,
     ) -> None:
         self._entries = entries
         self._sink = sink
-        self._orphans = orphans
+        self.orphans = Orphans(entries, sink, context)
         self._deletions = deletions
         self._secret = secret
-        self._metrics = metrics
-        self._clock = clock
+        self._metrics = context.metrics
+        self._clock = context.clock
+        self._timing = context.timing.delivery
         self._done_slots = asyncio.Semaphore(DONE_AT_ONCE)
 
     async def deliver(self, closed: ClosedBatch, pending: Pending) -> StoredBlob:
@@ -87,7 +84,7 @@ class Delivery:
             stored, outcome = await self._placed(closed, encoded, pending)
         if outcome is DoneOutcome.GONE and stored.created:
             orphan = Orphan(closed.partition, closed.seal, stored)
-            self._orphans.add(orphan)
+            self.orphans.add(orphan)
             stored = replace(stored, covered=(), orphan=orphan)
         elif outcome is DoneOutcome.DELETED:
             await self._sink.withdraw(stored)
@@ -162,7 +159,7 @@ class Delivery:
 
     async def _patiently(self, step: Callable[[], Awaitable[DoneReply]]) -> DoneReply:
         """Repeat a step until Redis has taken it."""
-        async for attempt in stamina.retry_context(self._again, attempts=None, timeout=None, wait_max=LONGEST_WAIT):
+        async for attempt in self._timing.done_retry.attempts(self._again):
             with attempt:
                 async with self._done_slots:
                     return await step()

@@ -17,11 +17,8 @@ from worker.delivery.sink import BlobSink
 from worker.errors import StreamError
 from worker.model.causes import OrphanFate
 from worker.model.stored_blob import Orphan
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.stream.entries import Entries
-
-ASK_SECONDS = 2.0
-"""Between two questions. The answer changes when the entries are stored, at most a batch's length later."""
 
 log = structlog.get_logger()
 
@@ -29,10 +26,11 @@ log = structlog.get_logger()
 class Orphans:
     """Keeps or removes each orphan, once Redis tells what has become of its audio."""
 
-    def __init__(self, entries: Entries, sink: BlobSink, metrics: Metrics) -> None:
+    def __init__(self, entries: Entries, sink: BlobSink, context: Context) -> None:
         self._entries = entries
         self._sink = sink
-        self._metrics = metrics
+        self._metrics = context.metrics
+        self._timing = context.timing.delivery
         self._waiting: list[Orphan] = []
 
     def add(self, orphan: Orphan) -> None:
@@ -44,7 +42,7 @@ class Orphans:
         while True:
             with self._answering():
                 await self.settle()
-            await asyncio.sleep(ASK_SECONDS)
+            await asyncio.sleep(self._timing.orphans)
 
     async def settle(self) -> None:
         """Ask once for each. Raises `StreamError`."""

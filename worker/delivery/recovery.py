@@ -23,14 +23,11 @@ from worker.errors import SpoolRefused, StreamError
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_ms, entry_order
 from worker.model.seal import Seal
 from worker.model.stored_blob import StoredBlob
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.stores.base import BlobInfo
 from worker.stores.retrying import RetryingStore
 from worker.stores.tombstones import Tombstone, read_tombstone
 from worker.stream.entries import SEEN_TTL, Entries
-
-REST_SECONDS = 2.0
-"""Before Redis or the spool are asked again after they did not answer."""
 
 TRIGGER_UNKNOWN = "recovered"
 """Trigger in the event of a blob whose metadata do not tell what closed it."""
@@ -105,13 +102,14 @@ class Recovery:
         spool: SpoolHolder | None,
         entries: Entries,
         secrets: Sequence[str],
-        metrics: Metrics,
+        context: Context,
     ) -> None:
+        self.timing = context.timing.delivery
         self._store = store
         self._spool = spool
         self._entries = entries
         self._secrets = secrets
-        self._metrics = metrics
+        self._metrics = context.metrics
 
     async def search(self, partition: int, identity: StreamIdentity, conversation: Conversation) -> list[FoundBlob]:
         """What is stored of a stream's chunks; also records in Redis the deletions that the bucket knows."""
@@ -154,7 +152,7 @@ class Recovery:
                 return await self._spool.found(conversation)
             except SpoolRefused as error:
                 log.warning("recovery.waits", error=str(error))
-                await asyncio.sleep(REST_SECONDS)
+                await asyncio.sleep(self.timing.recovery_rest)
         return []
 
     async def _proven(
@@ -262,7 +260,7 @@ class Recoveries:
                 log.warning("recovery.waits", error=str(error))
             except Exception:  # whatever it is: what is not known yet must not be taken for known
                 log.exception("recovery.failed", conversation=str(conversation))
-            await asyncio.sleep(REST_SECONDS)
+            await asyncio.sleep(self._recovery.timing.recovery_rest)
 
 
 def _deleted_up_to(deletion: Tombstone, stream: str, born: EntryId) -> EntryId | None:

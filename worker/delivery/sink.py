@@ -14,7 +14,7 @@ from codec.errors import BadName
 from codec.manifest import Manifest
 from codec.metadata import BlobMetadata
 from codec.names import format_timestamp, parse_name
-from worker.delivery.conflict import Judgement, judge
+from worker.delivery.conflict import Claim, Judgement, judge
 from worker.errors import StoreError
 from worker.model.causes import StoreCause, Verdict
 from worker.model.ids import START, EntryId
@@ -54,6 +54,11 @@ class EncodedBatch:
     recovered: bool = False
     doubtful: bool = False
     born: EntryId = START
+
+    @property
+    def claim(self) -> Claim:
+        """What objects are compared with."""
+        return Claim(self.seal, self.manifest, self.chunks, self.born)
 
 
 class BlobSink(Protocol):
@@ -161,9 +166,7 @@ class Attempt:
         if self._is_own(info):
             self._report(info, Judgement(Verdict.SAME))
             return stored_as_sealed(encoded, info.name)
-        judgement = judge(
-            encoded.seal, encoded.manifest, encoded.chunks, info, self.pending(), self.secrets, encoded.born
-        )
+        judgement = judge(encoded.claim, info, self.pending(), self.secrets)
         if judgement.verdict is not Verdict.FOREIGN or not is_candidate:  # the others have other names
             self._report(info, judgement)
         stored = stored_by(encoded.seal, encoded.chunks, info, judgement)

@@ -7,48 +7,33 @@ import time
 from collections import Counter
 from contextlib import suppress
 
-from worker.batching.memory import MemoryBudget
 from worker.consuming.consumer import Consumer
 from worker.errors import LeaseLost, StreamError
 from worker.model.states import HELD_STATES, BatchState
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.stores.monitored import StoreHealth
-from worker.stream.client import Client
 from worker.stream.entries import Backlog, Entries
 from worker.stream.server import memory_use
-
-DELAY_SECONDS = 0.1
-OBSERVE_SECONDS = 2.0
-ACCOUNT_SECONDS, BUSY_ACCOUNT_SECONDS = 30.0, 300.0
-"""Between two accounts of what left a stream unread, while it is empty or not. Redis copies two entries for each, which
-takes it 0.4 ms if they have 160 kB."""
 
 
 class Monitor:
     """Fills the gauges of one worker while `measure_delay` and `observe` run."""
 
-    def __init__(
-        self,
-        client: Client,
-        entries: Entries,
-        consumer: Consumer,
-        budget: MemoryBudget,
-        store: StoreHealth,
-        metrics: Metrics,
-    ) -> None:
-        self._client = client
+    def __init__(self, entries: Entries, consumer: Consumer, store: StoreHealth, context: Context) -> None:
+        self._client = entries.client
         self._entries = entries
         self._consumer = consumer
-        self._budget = budget
+        self._budget = consumer.budget
         self._store = store
-        self._metrics = metrics
+        self._metrics = context.metrics
+        self._timing = context.timing.gauges
         self._accounted: dict[int, float] = {}
 
     async def measure_delay(self) -> None:
         """Time the event loop for ever."""
         while True:
-            due = time.perf_counter() + DELAY_SECONDS
-            await asyncio.sleep(DELAY_SECONDS)
+            due = time.perf_counter() + self._timing.delay
+            await asyncio.sleep(self._timing.delay)
             self._metrics.loop_delay.observe(max(0.0, time.perf_counter() - due))
 
     async def observe(self) -> None:
@@ -59,7 +44,7 @@ class Monitor:
                 await self.observe_redis()
             except StreamError as error:
                 self._metrics.redis_errors.labels(error.cause).inc()
-            await asyncio.sleep(OBSERVE_SECONDS)
+            await asyncio.sleep(self._timing.observe)
 
     def observe_memory(self) -> None:
         """What this process knows by itself."""
@@ -91,7 +76,8 @@ class Monitor:
         """Count entries that were removed before any owner had read them."""
         now = self._client.clock()
         for partition in self._consumer.taken_over():
-            rest = BUSY_ACCOUNT_SECONDS if backlog.entries.get(partition.number) else ACCOUNT_SECONDS
+            is_busy = backlog.entries.get(partition.number)
+            rest = self._timing.busy_account if is_busy else self._timing.account
             if now - self._accounted.get(partition.number, -rest) >= rest:
                 self._accounted[partition.number] = now
                 with suppress(LeaseLost):

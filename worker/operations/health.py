@@ -7,21 +7,17 @@ from collections.abc import Callable, Sequence
 
 from worker.consuming.consumer import Consumer
 from worker.coordination.ownership import Ownership
+from worker.runtime.timing import HealthTiming
 from worker.spool.spool import Spool
 from worker.stores.monitored import StoreHealth
-
-WEDGED_SECONDS = 60.0
-"""Without a finished turn for so long the process is wedged: a turn waits for Redis, never for the store."""
-
-STORE_PATIENCE_SECONDS = 30.0
-"""A store that refuses for so long makes the worker unready; it keeps trying, and a restart would not help."""
 
 
 class WorkerHealth:
     """Answers for one worker; before `began` is called it is live and not ready."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, timing: HealthTiming = HealthTiming()) -> None:
         self._clock = clock
+        self._timing = timing
         self._consumer: Consumer | None = None
         self._ownership: Ownership | None = None
         self._store: StoreHealth | None = None
@@ -36,7 +32,7 @@ class WorkerHealth:
         if self._consumer is None:
             return []
         idle = self._clock() - self._consumer.last_turn
-        return [f"no turn was finished for {idle:.0f} s"] if idle > WEDGED_SECONDS else []
+        return [f"no turn was finished for {idle:.0f} s"] if idle > self._timing.wedged else []
 
     def ready(self) -> Sequence[str]:
         """Why audio does not flow; owning no partition is no reason, or a rollout would wait for itself."""
@@ -48,7 +44,7 @@ class WorkerHealth:
         if self._ownership.difference:
             reasons.append(self._ownership.difference)
         failing = self._store.failing_for(self._clock())
-        if failing > STORE_PATIENCE_SECONDS:
+        if failing > self._timing.store:
             reasons.append(f"the store refuses ({self._store.cause}) for {failing:.0f} s")
         if failing and self._spool and self._spool.trouble:
             reasons.append(f"the spool takes nothing ({self._spool.trouble}), Redis holds the audio")

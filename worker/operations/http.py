@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from worker.settings import HttpSettings
+
 CLOSE_SECONDS = 1.0
 """How long `stop` waits for requests under way; a scraper's idle connection must not hold up the shutdown."""
 
@@ -35,9 +37,9 @@ class HttpServer:
         SettingsError: by `start`, when the address can't be had.
     """
 
-    def __init__(self, host: str, port: int, *, health: Health, registry: CollectorRegistry) -> None:
-        self._host = host
-        self._port = port
+    def __init__(self, address: HttpSettings, *, health: Health, registry: CollectorRegistry) -> None:
+        self._host = address.host
+        self._port = address.port
         self._health = health
         self._registry = registry
         self._runner: web.AppRunner | None = None

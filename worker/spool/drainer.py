@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
@@ -16,24 +15,19 @@ import structlog
 from worker.errors import SpoolDamaged, StoreError, StreamError
 from worker.model.causes import SpoolOutcome
 from worker.model.ids import entry_ms
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.spool.leftovers import Leftovers
 from worker.spool.names import WAITING, FileState, Flaw, SpoolFile
 from worker.spool.record import read_record
 from worker.spool.spool import Spool
 from worker.spool.uploader import Uploader
-from worker.stores.monitored import StoreHealth
 
 TOUCHES_PER_LEASE = 6
-SCAN_SECONDS = 5.0
 SCAN_SHARE = 20
-"""The next scan comes after SCAN_SECONDS, or after SCAN_SHARE times as long as the last one took."""
+"""The next scan comes after the usual wait, or after SCAN_SHARE times as long as the last one took."""
 
 ROUND_FILES = 1000
 """Blobs uploaded between two scans."""
-
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-"""Seconds between tries while the store or Redis refuses, doubling, with up to a second of jitter."""
 
 Refusal = (StoreError, StreamError, OSError)
 
@@ -59,25 +53,23 @@ class Drainer:
         spool: Spool,
         uploader: Uploader,
         leftovers: Leftovers,
-        health: StoreHealth,
-        metrics: Metrics,
-        now_ms: Callable[[], int],
         pace: Pace,
+        context: Context,
     ) -> None:
         self.lease = pace.lease
         self._spool = spool
         self._volume = spool.volume
         self._uploader = uploader
         self._leftovers = leftovers
-        self._health = health
-        self._metrics = metrics
-        self._now_ms = now_ms
+        self._health = uploader.health
+        self._metrics = context.metrics
+        self._timing = context.timing.spool
         self._concurrency = pace.concurrency
         self.outcomes: Counter[SpoolOutcome] = Counter()
         self._claims: set[SpoolFile] = set()
         self._damaged: set[str] = set()
         self._strangers: set[str] = set()
-        self._scan_wait = SCAN_SECONDS
+        self._scan_wait = self._timing.scan
 
     async def run(self) -> None:
         """Empty the spool for ever."""
@@ -122,7 +114,7 @@ class Drainer:
                 refusals += 1
                 known = isinstance(error, Refusal)
                 log.warning("spool.waits", error=str(error), refusals=refusals, exc_info=None if known else error)
-                await asyncio.sleep(_wait_after(error, refusals))
+                await asyncio.sleep(self._wait_after(error, refusals))
                 continue
             refusals = 0
             with suppress(TimeoutError):
@@ -132,7 +124,7 @@ class Drainer:
     async def _scan(self) -> list[SpoolFile]:
         began = time.monotonic()
         listing = await self._spool.scan()
-        self._scan_wait = max(SCAN_SECONDS, SCAN_SHARE * (time.monotonic() - began))
+        self._scan_wait = max(self._timing.scan, SCAN_SHARE * (time.monotonic() - began))
         ours = [file for file in listing.files if file.stem.origin == self._spool.origin.digest]
         self._damaged &= {file.name for file in ours}
         self._metrics.spool_bytes.set(listing.bytes)
@@ -218,7 +210,7 @@ class Drainer:
             outcome = SpoolOutcome.STORED if name == wanted else SpoolOutcome.RENAMED
         self.outcomes[outcome] += 1
         self._metrics.spool_uploads.labels(outcome).inc()
-        age = (self._now_ms() - entry_ms(file.stem.first)) / 1000
+        age = (self._uploader.now_ms() - entry_ms(file.stem.first)) / 1000
         log.info(
             "spool.uploaded",
             object=wanted,
@@ -239,14 +231,12 @@ class Drainer:
     async def _observe_age(self, files: Sequence[SpoolFile]) -> None:
         """Of audio whose id is from the future, the file's age is the best that can be told."""
         oldest = next((file for file in files if file.state in WAITING), None)
-        age = 0.0 if oldest is None else (self._now_ms() - entry_ms(oldest.stem.first)) / 1000
+        age = 0.0 if oldest is None else (self._uploader.now_ms() - entry_ms(oldest.stem.first)) / 1000
         if oldest is not None and age < 0:
             age = (await self._spool.run(partial(self._volume.ages, [oldest]))).get(oldest, 0.0)
         self._metrics.spool_oldest.set(max(0.0, age))
 
-
-def _wait_after(error: Exception, refusals: int) -> float:
-    if isinstance(error, StoreError) and error.retry_after is not None:
-        return min(error.retry_after, LONGEST_WAIT)
-    wait: float = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(refusals - 1, 10))
-    return wait + random.random()  # noqa: S311 -- jitter needs no secrecy
+    def _wait_after(self, error: Exception, refusals: int) -> float:
+        if isinstance(error, StoreError) and error.retry_after is not None:
+            return min(error.retry_after, self._timing.retry.longest)
+        return self._timing.retry.after(refusals)

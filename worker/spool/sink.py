@@ -13,7 +13,7 @@ from worker.errors import Outage, SpoolRefused
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
 from worker.spool.record import make_record
-from worker.spool.spool import REST_SECONDS, Spool
+from worker.spool.spool import Spool
 
 
 class SpoolSink:
@@ -47,7 +47,7 @@ class SpoolSink:
             for way in ways:
                 with suppress(Outage, SpoolRefused):
                     return await way(encoded, pending)
-            await asyncio.sleep(REST_SECONDS)
+            await asyncio.sleep(self._spool.timing.rest)
 
     async def withdraw(self, stored: StoredBlob) -> None:
         """See `Placement`. A spooled blob is left to the uploader, which asks Redis what has become of it."""
@@ -76,9 +76,7 @@ class SpoolSink:
         except SpoolRefused:  # what Redis is known to have lost was looked up before, see `worker.delivery.recovery`
             return None
         for info in found:
-            judgement = judge(
-                encoded.seal, encoded.manifest, encoded.chunks, info, pending(), self._secrets, encoded.born
-            )
+            judgement = judge(encoded.claim, info, pending(), self._secrets)
             stored = stored_by(encoded.seal, encoded.chunks, info, judgement)
             if stored is not None and stored.upload not in self._withdrawn:
                 report_conflict(info, judgement, self._metrics)

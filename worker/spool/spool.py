@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,7 +14,7 @@ import structlog
 from worker.errors import SpoolDamaged, SpoolRefused
 from worker.model.causes import SpoolCause
 from worker.model.ids import Conversation
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.spool.names import WAITING, FileState, SpoolOwner, Stem, conversation_digest
 from worker.spool.record import Record, RecordHeader, read_record, stem_of
 from worker.spool.volume import Volume, VolumeListing
@@ -25,12 +24,6 @@ T = TypeVar("T")
 
 THREADS = 8
 """Of the spool's own: a volume that hangs must not hold up anything else."""
-
-PATIENCE_SECONDS = 30.0
-"""After which a write counts as refused. It may end later all the same: then the blob is a duplicate."""
-
-REST_SECONDS = 5.0
-"""After a failed write, before the next one is tried."""
 
 ROOM_AGAIN = 0.9
 """Part of its bound at which a spool that was full takes blobs again, lest it be full and not by turns."""
@@ -54,28 +47,22 @@ class Spool:
     set whenever there is something new.
     """
 
-    def __init__(
-        self,
-        volume: Volume,
-        origin: SpoolOwner,
-        limit: int,
-        metrics: Metrics,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, volume: Volume, origin: SpoolOwner, limit: int, context: Context) -> None:
         self.volume = volume
         self.origin = origin
         self.trouble: SpoolCause | None = None
         self.unreadable = 0
         self.arrived = asyncio.Event()
         self._limit = limit
-        self._metrics = metrics
-        self._clock = clock
+        self._metrics = context.metrics
+        self._clock = context.clock
+        self.timing = context.timing.spool
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
         self._listed = 0
         self._landed: set[Stem] = set()
         self._writing = 0
-        self._resting_until = clock()
-        metrics.spool_limit.set(limit)
+        self._resting_until = self._clock()
+        self._metrics.spool_limit.set(limit)
 
     async def open(self) -> None:
         """Make sure that the directory is there. Raises `SpoolRefused`."""
@@ -112,10 +99,10 @@ class Spool:
         stem = stem_of(record.header, len(content))
         self._writing += len(content)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self.timing.patience):
                 await self.run(lambda: self.volume.write(stem, content))
         except OSError as error:  # TimeoutError is one
-            self._resting_until = self._clock() + REST_SECONDS
+            self._resting_until = self._clock() + self.timing.rest
             raise self._refused(error) from error
         finally:
             self._writing -= len(content)
@@ -141,7 +128,7 @@ class Spool:
         """
         digest = conversation_digest(conversation)
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self.timing.patience):
                 return await self.run(lambda: self._held(digest))
         except OSError as error:
             raise self._refused(error) from error
@@ -186,7 +173,7 @@ class Spool:
     def _refused(self, error: OSError) -> SpoolRefused:
         if isinstance(error, TimeoutError):
             return self._troubled(
-                SpoolCause.TIMEOUT, f"{self.volume.directory} has not answered for {PATIENCE_SECONDS:.0f} s"
+                SpoolCause.TIMEOUT, f"{self.volume.directory} has not answered for {self.timing.patience:.0f} s"
             )
         cause = CAUSES.get(error.errno or 0, SpoolCause.DISK)
         return self._troubled(cause, f"{self.volume.directory}: {error.strerror or error}")

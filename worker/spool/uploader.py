@@ -10,7 +10,7 @@ from worker.model.ids import EntryId, entry_order
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.metrics import Metrics
 from worker.spool.record import Record, RecordHeader
-from worker.stores.monitored import MonitoredStore
+from worker.stores.monitored import MonitoredStore, StoreHealth
 from worker.stores.tombstones import find_tombstones
 from worker.stream.entries import Entries
 
@@ -23,6 +23,15 @@ class Uploader:
         self._entries = entries
         self._metrics = metrics
         self._secrets = secrets
+
+    @property
+    def health(self) -> StoreHealth:
+        """How the store is."""
+        return self._store.health
+
+    def now_ms(self) -> int:
+        """Redis' time in ms."""
+        return self._entries.client.now_ms()
 
     async def upload(self, record: Record) -> str | None:
         """Store a blob once; returns its name in the store, None if its audio must not be stored.

@@ -8,21 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
-import stamina
-
 from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
+from worker.runtime.timing import StoreTiming
 from worker.stores.base import BlobInfo
 from worker.stores.monitored import MonitoredStore, StoreHealth
 
 T = TypeVar("T")
-
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 30.0
-JITTER = 1.0
-"""Seconds between tries: doubling from the first to the longest, each with up to JITTER more."""
-
-PROBE_SECONDS = 5.0
-"""During an outage one request in so long is let through, to find out whether it is over."""
 
 
 class RetryingStore:
@@ -34,11 +25,15 @@ class RetryingStore:
         store: tried again and again.
         give_up_after: seconds for which the store has refused everything, after which all but `delete` raise `Outage`;
             None to repeat for ever.
+        timing: how long to wait between tries.
     """
 
-    def __init__(self, store: MonitoredStore, give_up_after: float | None = None) -> None:
+    def __init__(
+        self, store: MonitoredStore, give_up_after: float | None = None, *, timing: StoreTiming = StoreTiming()
+    ) -> None:
         self._store = store
         self._give_up_after = give_up_after
+        self._timing = timing
         self._next_probe = 0.0
 
     @property
@@ -79,14 +74,7 @@ class RetryingStore:
             return await self._until_answered(request, give_up_after)
 
     async def _until_answered(self, request: Callable[[], Awaitable[T]], give_up_after: float | None) -> T:
-        async for attempt in stamina.retry_context(
-            self._wait_for,
-            attempts=None,
-            timeout=None,
-            wait_initial=FIRST_WAIT,
-            wait_max=LONGEST_WAIT,
-            wait_jitter=JITTER,
-        ):
+        async for attempt in self._timing.retry.attempts(self._wait_for):
             with attempt:
                 if give_up_after is None:
                     return await request()
@@ -112,7 +100,7 @@ class RetryingStore:
         now = self._store.clock()
         if now < self._next_probe:
             return False
-        self._next_probe = now + PROBE_SECONDS
+        self._next_probe = now + self._timing.probe
         return True
 
     def _wait_for(self, error: Exception) -> bool | float:
@@ -122,4 +110,4 @@ class RetryingStore:
         if error.retry_after is None:
             return True
         # Asked to wait for an hour, we look for another place for the audio in time.
-        return error.retry_after if self._give_up_after is None else min(error.retry_after, LONGEST_WAIT)
+        return error.retry_after if self._give_up_after is None else min(error.retry_after, self._timing.retry.longest)

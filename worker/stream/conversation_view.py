@@ -74,18 +74,50 @@ class HeldChunk:
     identity: bytes | None = None
 
 
-async def held_chunks(client: Client, keys: Keys, partition: int, conversation: Conversation) -> list[HeldChunk]:
-    """All chunks of a conversation that its partition's stream still holds, in its order. Raises `StreamError`.
+@dataclass(frozen=True, slots=True)
+class ConversationView:
+    """What Redis holds of one conversation; `partition` is that of its stream. Every method raises `StreamError`."""
 
-    Of their audio no more is in memory at a time than the largest chunk has.
-    """
-    stream = [keys.stream(partition)]
-    pages = client.pages(lambda start: Call("between", stream, [*conversation, "+", start, PAGE, PAGE_BYTES]))
-    return [
-        _held(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
-        async for (page,) in pages
-        for entry, flat in page
-    ]
+    client: Client
+    keys: Keys
+    partition: int
+    conversation: Conversation
+
+    async def held_chunks(self) -> list[HeldChunk]:
+        """All chunks that the partition's stream still holds, in its order.
+
+        Of their audio no more is in memory at a time than the largest chunk has.
+        """
+        stream = [self.keys.stream(self.partition)]
+        pages = self.client.pages(
+            lambda start: Call("between", stream, [*self.conversation, "+", start, PAGE, PAGE_BYTES])
+        )
+        return [
+            _held(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)))
+            async for (page,) in pages
+            for entry, flat in page
+        ]
+
+    async def deletion(self) -> EntryId | None:
+        """The last entry that deletions of the conversation or of its user cover; None if there was none."""
+        key, names = self.keys.deleted(self.partition), list(self.conversation.tombstones)
+        found = await self.client.command(lambda redis: redis.hmget(key, names))
+        try:
+            positions = [tombstone_position(position) for position in found if position is not None]
+            return max(positions, key=entry_order, default=None)
+        except ValueError as error:
+            raise StreamError(f"{key} holds no position of a stream: {error}", cause=StreamCause.REFUSED) from error
+
+    async def announcements(self, after: EntryId) -> list[DoneEvent]:
+        """The done events about audio after the entry `after`."""
+        found = await self.client.command(lambda redis: redis.xrange(self.keys.done(self.partition)))
+        events = [(entry.decode(), DoneEvent.from_fields(told)) for entry, told in found]
+        return [
+            event
+            for entry, event in events
+            if (event.uid, event.conversation_id) == self.conversation
+            and _is_after(entry, event.first_entry or "", after)
+        ]
 
 
 def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
@@ -97,36 +129,6 @@ def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
     except BadEntry:
         return HeldChunk(entry, facts)
     return HeldChunk(entry, facts, content.identity() if isinstance(content, Chunk) else None)
-
-
-async def deletion(client: Client, keys: Keys, partition: int, conversation: Conversation) -> EntryId | None:
-    """The last entry that deletions of the conversation or of its user cover; None if there was none.
-
-    Raises:
-        StreamError: Redis can't be read, or a recorded deletion makes no sense.
-    """
-    names = list(conversation.tombstones)
-    found = await client.command(lambda redis: redis.hmget(keys.deleted(partition), names))
-    try:
-        positions = [tombstone_position(position) for position in found if position is not None]
-        return max(positions, key=entry_order, default=None)
-    except ValueError as error:
-        raise StreamError(
-            f"{keys.deleted(partition)} holds no position of a stream: {error}", cause=StreamCause.REFUSED
-        ) from error
-
-
-async def announcements(
-    client: Client, keys: Keys, partition: int, conversation: Conversation, *, after: EntryId
-) -> list[DoneEvent]:
-    """A conversation's done events about audio after the entry `after`. Raises `StreamError`."""
-    found = await client.command(lambda redis: redis.xrange(keys.done(partition)))
-    events = [(entry.decode(), DoneEvent.from_fields(told)) for entry, told in found]
-    return [
-        event
-        for entry, event in events
-        if (event.uid, event.conversation_id) == conversation and _is_after(entry, event.first_entry or "", after)
-    ]
 
 
 def _is_after(event: EntryId, first_entry: str, position: EntryId) -> bool:

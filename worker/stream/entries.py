@@ -156,6 +156,11 @@ class Entries:
         self._read: dict[int, tuple[str, EntryId, EntryId]] = {}
         """Per partition the id of the stream that was read, its last entry that was, and `born`: Redis may lose all."""
 
+    @property
+    def client(self) -> Client:
+        """The connection that is asked, with its clocks."""
+        return self._client
+
     async def take_over(self, lease: Lease) -> Takeover:
         """Claim everything pending in id order, whatever consumer had it, and collect what former owners left."""
         vanished: list[EntryId] = []

@@ -67,13 +67,13 @@ class Leases:
     def __init__(self, client: Client, keys: Keys, partitions: int, ttl: float) -> None:
         self._client = client
         self._keys = keys
-        self._partitions = partitions
-        self._ttl = ttl
+        self.partitions = partitions
+        self.ttl = ttl
         self.difference = ""
 
     @property
     def _ttl_ms(self) -> int:
-        return int(self._ttl * 1000)
+        return int(self.ttl * 1000)
 
     async def heartbeat(self, member: Member) -> list[Member]:
         """Say that we live; returns all who do, ourselves included, and sets the client's clock to Redis' time.
@@ -83,14 +83,14 @@ class Leases:
         facts = {"revision": member.revision, "started": member.started, "trouble": member.trouble}
         description = json.dumps({name: fact for name, fact in facts.items() if name != "trouble" or fact})
         call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, description])
-        beat, recorded = await self._client.gather([call, record_settings(self._keys, self._partitions)])
+        beat, recorded = await self._client.gather([call, record_settings(self._keys, self.partitions)])
         if isinstance(beat, Exception):
             raise beat
         now_ms, live, run_id = beat
         if isinstance(recorded, Exception):
             self.difference = str(recorded)
         else:
-            self.difference = difference_in(recorded, self._keys, self._partitions)
+            self.difference = difference_in(recorded, self._keys, self.partitions)
         self._client.sync_clock(now_ms)
         self._client.note_run_id(run_id.decode())
         return [member_of(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
@@ -101,7 +101,7 @@ class Leases:
 
     async def owners(self) -> list[str | None]:
         """Worker id per partition; None where nobody holds the lease."""
-        keys = [self._keys.lease(partition) for partition in range(self._partitions)]
+        keys = [self._keys.lease(partition) for partition in range(self.partitions)]
 
         def queue(pipe: Pipeline) -> None:
             for some in self._client.together(keys, len(keys)):
@@ -131,7 +131,7 @@ class Leases:
             if isinstance(reply, StreamError):
                 refused.append(reply)
             elif reply:
-                taken.append(Lease(partition, reply[0].decode(), self._ttl, sent, clean=reply[1] == b"1"))
+                taken.append(Lease(partition, reply[0].decode(), self.ttl, sent, clean=reply[1] == b"1"))
         return taken, refused
 
     async def renew(self, leases: Sequence[Lease]) -> list[Lease]:

@@ -21,8 +21,8 @@ RETENTION = 30 * 24 * 3600.0
 PAGE = 20
 """Dead letters looked through per script call: some MB of payload, a few ms of Redis' time."""
 
-REPLICATION_MS = 2000
-"""How long replicas may take to confirm a deletion; they lag some ms behind, unless something is wrong with them."""
+REPLICATION = 2.0
+"""Seconds in which replicas should confirm a deletion; they lag some ms behind, unless something is wrong with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,10 @@ class RecordedDeletion:
 
 
 @asynccontextmanager
-async def open_tombstones(redis_url: str, prefix: str, partitions: int) -> AsyncIterator[Tombstones]:
-    """Tombstones of the workers on that Redis, STREAM_PREFIX and PARTITIONS.
+async def open_tombstones(
+    redis_url: str, prefix: str, partitions: int, *, replication: float = REPLICATION
+) -> AsyncIterator[Tombstones]:
+    """Tombstones of the workers on that Redis, STREAM_PREFIX and PARTITIONS; see `Tombstones`.
 
     Raises:
         SettingsError: they have other partitions.
@@ -51,16 +53,20 @@ async def open_tombstones(redis_url: str, prefix: str, partitions: int) -> Async
     keys = Keys(prefix)
     async with Client(connect(redis_url)) as client:
         await record_or_check(client, keys, partitions)
-        yield Tombstones(client, keys, partitions)
+        yield Tombstones(client, keys, partitions, replication=replication)
 
 
 class Tombstones:
-    """Writes deletions under one prefix; a full Redis takes them too. Every method raises `StreamError`."""
+    """Writes deletions under one prefix; a full Redis takes them too. Every method raises `StreamError`.
 
-    def __init__(self, client: Client, keys: Keys, partitions: int) -> None:
+    `replication` is how many seconds replicas may take to confirm a deletion.
+    """
+
+    def __init__(self, client: Client, keys: Keys, partitions: int, *, replication: float = REPLICATION) -> None:
         self._client = client
         self._keys = keys
         self._partitions = partitions
+        self._replication = replication
 
     async def record_deletion(self, uid: str, conversation_id: str | None = None) -> RecordedDeletion:
         """Let nothing that was pushed of a conversation, or of a user, until now be stored any more.
@@ -109,7 +115,7 @@ class Tombstones:
 
         def queue(pipe: Pipeline) -> None:
             pipe.eval(script(repeated.script), len(repeated.keys), *repeated.keys, *repeated.args)
-            pipe.wait(replicas, REPLICATION_MS)
+            pipe.wait(replicas, int(self._replication * 1000))
 
         for reply in (replies := await self._client.pipeline(queue)):
             if isinstance(reply, Exception):

@@ -19,6 +19,7 @@ from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream import conversation_view as facts_of_entries
 from worker.stream.client import Call, Client, connect
+from worker.stream.conversation_view import ConversationView
 from worker.stream.reply_limit import at_most
 
 MakeSettings = Callable[..., Settings]
@@ -140,7 +141,8 @@ async def test_waiting_audio_is_looked_at_in_parts_however_large_it_is(
     await rig.push(*chunks)
 
     async with Frugal(connect(rig.settings().redis_url)) as client:
-        found = await facts_of_entries.held_chunks(client, rig.keys, rig.partition("c"), Conversation("u", "c"))
+        view = ConversationView(client, rig.keys, rig.partition("c"), Conversation("u", "c"))
+        found = await view.held_chunks()
 
     assert [chunk.facts.seq for chunk in found] == [chunk.seq for chunk in chunks]
     assert [chunk.identity for chunk in found if chunk.facts.seq != 7] == [

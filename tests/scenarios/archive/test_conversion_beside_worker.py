@@ -7,10 +7,15 @@ import pytest
 from tests.support.harness import EXACT, Rig, eventually, forgotten_seal
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.secret import TEST_SECRET
+from tests.support.timing import SHORT_RESTS
 from worker.archive import Archive, Conversion, ConversionOutcome, Encoding
+from worker.runtime.timing import Timing
 from worker.stores import open_store
 
-pytestmark = pytest.mark.usefixtures("short_rests")
+
+@pytest.fixture
+def timing() -> Timing:
+    return SHORT_RESTS
 
 
 async def convert(rig: Rig) -> list[Conversion]:

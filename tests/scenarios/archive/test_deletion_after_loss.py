@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,15 @@ from tests.support.harness import EXACT, Rig, RigMaker, eventually, remove
 from tests.support.oracle import Talk, assert_plays
 from tests.support.redis_server import RedisServer
 from tests.support.spooled_blobs import states
-from worker.spool import drainer
-from worker.stream import tombstones as redis_tombstones
-
-pytestmark = pytest.mark.usefixtures("short_rests")
+from tests.support.timing import SHORT_RESTS
+from worker.runtime.timing import Backoff, SpoolTiming, Timing
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_tombstones, "REPLICATION_MS", 50)
-    monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.1)
-    monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.1)
+@pytest.fixture
+def timing() -> Timing:
+    return replace(SHORT_RESTS, spool=SpoolTiming(scan=0.1, retry=Backoff(0.1, 0.1)))
 
 
 @pytest.mark.parametrize("scope", ["doomed", None], ids=["conversation", "user"])
@@ -65,6 +62,8 @@ async def test_redis_is_emptied_after_a_deletion_with_the_blob_in_the_spool(
     rig, directory = await rig_at(server, server), tmp_path / "spool"
     spooling: dict[str, Any] = {"spool_dir": directory, "spool_mode": "always", "spool_after": 0.2, **SHORT}
     away = rig.server.fail("insert.*", times=10**9, name="chunks/*")
+    soon = rig.timing
+    rig.timing = replace(soon, spool=replace(soon.spool, retry=Backoff(60.0, 60.0)))  # the next worker finds both blobs
     async with rig.worker(**spooling) as running:
         await rig.say(doomed, 3)
         await rig.say(kept, 3)
@@ -77,6 +76,7 @@ async def test_redis_is_emptied_after_a_deletion_with_the_blob_in_the_spool(
         server.kill()
         await rig.restarted(server)
     rig.server.script.faults.remove(away)
+    rig.timing = soon
     async with rig.worker(**spooling) as running:
         await eventually(lambda: states(directory) == [])
         assert running.count("spool_uploads_total", outcome="deleted") == 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.harness import EXACT, Rig, eventually
 from tests.support.oracle import Talk, assert_plays
+from tests.support.timing import SHORT_TURNS
 from worker.archive import Archive, Deletion
-from worker.operations import gauges
+from worker.runtime.timing import GaugeTiming, Timing
 from worker.stores import open_store
 from worker.stream.tombstones import open_tombstones
 
@@ -25,9 +28,9 @@ async def ahead(request: pytest.FixtureRequest, rig: Rig) -> int:
     return chosen or seconds * 1000 + HOUR
 
 
-@pytest.fixture(autouse=True)
-def often_observed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauges, "OBSERVE_SECONDS", 0.05)
+@pytest.fixture
+def timing() -> Timing:
+    return replace(SHORT_TURNS, gauges=GaugeTiming(observe=0.05))
 
 
 async def say_ahead(rig: Rig, talk: Talk, ahead: int, seconds: float) -> None:

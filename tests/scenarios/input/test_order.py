@@ -11,9 +11,9 @@ from tests.support.failover import Pair
 from tests.support.harness import EXACT, Rig, RigMaker, Running, eventually, forgotten_seal
 from tests.support.oracle import Talk, assert_plays, played
 from tests.support.redis_server import RedisServer
+from tests.support.timing import SHORT_RESTS
+from worker.runtime.timing import Timing
 from worker.stream.keys import GROUP
-
-pytestmark = pytest.mark.usefixtures("short_rests")
 
 JOINING: dict[str, Any] = {"gap_tolerance": 60.0, **EXACT}
 """Settings with which chunks are joined across any hole that is left."""
@@ -21,6 +21,11 @@ JOINING: dict[str, Any] = {"gap_tolerance": 60.0, **EXACT}
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **JOINING}
 FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
 """Setting with which a batch has five chunks of half a second, and not six."""
+
+
+@pytest.fixture
+def timing() -> Timing:
+    return SHORT_RESTS
 
 
 @pytest.fixture

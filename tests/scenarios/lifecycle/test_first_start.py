@@ -9,11 +9,16 @@ import pytest
 
 from tests.support.harness import EXACT, Rig, remove
 from tests.support.oracle import Talk, assert_plays
+from tests.support.timing import SHORT_RESTS
 from worker import app
-
-pytestmark = pytest.mark.usefixtures("short_rests")
+from worker.runtime.timing import Timing
 
 FRESH: dict[str, Any] = {"http_port": 0, "http_host": "127.0.0.1", **EXACT}
+
+
+@pytest.fixture
+def timing() -> Timing:
+    return SHORT_RESTS
 
 
 async def copied(rig: Rig) -> Mapping[bytes, bytes]:
@@ -27,7 +32,7 @@ async def put_back(rig: Rig, copy: Mapping[bytes, bytes]) -> None:
 
 
 async def start(rig: Rig, **changes: object) -> None:
-    await app.run(rig.settings(**FRESH, **changes), drain=True)
+    await app.run(rig.settings(**FRESH, **changes), drain=True, timing=rig.timing)
     await rig.assert_empty()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,20 +10,19 @@ import pytest
 from tests.support.failover import Pair
 from tests.support.harness import EXACT, Rig, Running, eventually
 from tests.support.oracle import Talk, assert_plays, played
+from tests.support.timing import SHORT_RESTS
 from worker.archive import Archive
-from worker.delivery import orphans
+from worker.runtime.timing import Timing
 from worker.stores import open_store
 from worker.stream.tombstones import open_tombstones
-
-pytestmark = pytest.mark.usefixtures("short_rests")
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 OTHER: dict[str, Any] = {"worker_id": "the other worker", **SHORT}
 
 
-@pytest.fixture(autouse=True)
-def asks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orphans, "ASK_SECONDS", 0.05)
+@pytest.fixture
+def timing() -> Timing:
+    return replace(SHORT_RESTS, delivery=replace(SHORT_RESTS.delivery, orphans=0.05))
 
 
 async def all_read(running: Running, talk: Talk) -> None:

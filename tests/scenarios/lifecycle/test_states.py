@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import cast
 
@@ -11,15 +12,16 @@ import pytest
 
 from tests.support.harness import Rig, Running, eventually
 from tests.support.oracle import Talk
+from tests.support.timing import SHORT_TURNS
 from worker.batching.encoder import BatchEncoder
 from worker.consuming.partition import Partition
 from worker.model.states import HELD_STATES, BatchState
-from worker.operations import gauges
+from worker.runtime.timing import GaugeTiming, Timing
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauges, "OBSERVE_SECONDS", 0.05)
+@pytest.fixture
+def timing() -> Timing:
+    return replace(SHORT_TURNS, gauges=GaugeTiming(observe=0.05))
 
 
 def counted(running: Running) -> dict[str, float]:

@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,11 +31,11 @@ from tests.support.oracle import Talk, assert_stored_once
 from tests.support.paths import ROOT
 from tests.support.secret import TEST_SECRET
 from worker import app
-from worker.consuming import consumer
 from worker.errors import SettingsError
 from worker.runtime.metrics import PREFIX, Metrics
+from worker.runtime.timing import Backoff, ReadingTiming, StoreTiming, Timing
 from worker.settings import Settings
-from worker.stores import open_store, retrying
+from worker.stores import open_store
 
 Events = list[MutableMapping[str, Any]]
 
@@ -47,11 +48,13 @@ PEOPLES_TIME = {"worker/cli/push.py", "worker/demo/play.py"}
 OLD, NEW = "an old secret of thirty-two bytes or more", "a new secret of thirty-two bytes or more"
 
 
+@pytest.fixture
+def timing() -> Timing:
+    return Timing(reading=ReadingTiming(poll=0.05, rest=0.05), store=StoreTiming(retry=Backoff(0.01, 30.0)))
+
+
 @pytest.fixture(autouse=True)
-def _short_rests(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(retrying, "JITTER", 0.0)
-    monkeypatch.setattr(consumer, "REST_SECONDS", 0.05)
+def _silent_retries() -> Iterator[None]:
     stamina.instrumentation.set_on_retry_hooks([])  # as the worker's process does
     yield
     stamina.instrumentation.set_on_retry_hooks(None)
@@ -99,9 +102,9 @@ async def test_store_that_refuses_is_asked_again_and_named_by_cause(
     assert_stored_once(talk, rig.blobs())
 
 
-async def test_throttling_store_is_left_alone_for_as_long_as_it_asks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_throttling_store_is_left_alone_for_as_long_as_it_asks(rig: Rig) -> None:
     rig.server.fail("insert.*", status=429, retry_after=1)
-    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.02)
+    rig.timing = replace(rig.timing, store=StoreTiming(retry=Backoff(0.01, 0.02)))
     await rig.say(Talk("c"), 3)
     running = await rig.drain(**EXACT)
     took = running.metrics.registry.get_sample_value(f"{PREFIX}_stage_seconds_sum", {"stage": "upload"})
@@ -193,13 +196,13 @@ async def test_redis_that_does_not_resolve_or_has_no_certificate_that_counts(rig
 
 
 async def test_store_that_is_away_at_the_start_is_counted_and_named_like_later(
-    settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+    settings: Callable[..., Settings], timing: Timing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = Metrics()
     monkeypatch.setattr(app, "Metrics", lambda: metrics)
     away = {"store_url": "gs://test-bucket", "storage_emulator_host": "http://no-such-host.invalid"}
     with capture_logs() as events:
-        await app.run(settings(**away), drain=True)
+        await app.run(settings(**away), drain=True, timing=timing)
     assert causes(events, "store.refused") == {"network"}
     assert [event["key_id"] for event in events if event["event"] == "worker.started"] == [key_id(TEST_SECRET)]
     assert metrics.registry.get_sample_value(f"{PREFIX}_store_retries_total", {"cause": "network"}) == 1
@@ -241,12 +244,12 @@ async def test_volume_of_the_store_that_goes_and_comes_back(rig: Rig, tmp_path: 
 
 async def test_worker_does_not_start_on_another_directory_than_the_recorded_one(rig: Rig, tmp_path: Path) -> None:
     settings = of_the_store(rig, tmp_path / "recordings")
-    await app.run(settings, drain=True)
+    await app.run(settings, drain=True, timing=rig.timing)
     replace_by_an_empty_one(tmp_path / "recordings")
     with pytest.raises(SettingsError, match=r"STORE_URL .* may not be mounted.*redis-cli HDEL") as refusal:
-        await app.run(settings, drain=True)
+        await app.run(settings, drain=True, timing=rig.timing)
     await rig.redis.execute_command(*str(refusal.value).partition("redis-cli ")[2].split())
-    await app.run(settings, drain=True)
+    await app.run(settings, drain=True, timing=rig.timing)
 
 
 async def test_store_from_before_there_were_ids_is_recorded_without_complaint(rig: Rig, tmp_path: Path) -> None:
@@ -254,14 +257,14 @@ async def test_store_from_before_there_were_ids_is_recorded_without_complaint(ri
     store = open_store(settings.store_url)
     await store.create("chunks/u/c/1.000.bin", b"years old", {})
     (tmp_path / "recordings/.metadata/.store").unlink()
-    await app.run(settings, drain=True)
+    await app.run(settings, drain=True, timing=rig.timing)
     assert await open_store(settings.store_url).identity()
-    await app.run(settings, drain=True)
+    await app.run(settings, drain=True, timing=rig.timing)
 
 
 async def test_bucket_has_no_id_and_none_is_recorded(rig: Rig) -> None:
     for _ in range(2):
-        await app.run(rig.settings(), drain=True)
+        await app.run(rig.settings(), drain=True, timing=rig.timing)
     assert set(await rig.redis.hgetall(rig.keys.config)) == {b"partitions", b"contract"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,19 +11,21 @@ from structlog.testing import capture_logs
 from tests.support.failover import Pair
 from tests.support.harness import EXACT, HANDOFF, Rig, eventually, forgotten_seal
 from tests.support.oracle import Talk, assert_plays, assert_stored_once
-from worker.operations import gauges
-
-pytestmark = pytest.mark.usefixtures("short_rests")
+from tests.support.timing import SHORT_RESTS
+from worker.runtime.timing import GaugeTiming, Timing
 
 FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
 """Setting with which a batch has five chunks of half a second, and not six."""
 
 
 @pytest.fixture
-def often_observed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gauges, "OBSERVE_SECONDS", 0.05)
-    monkeypatch.setattr(gauges, "ACCOUNT_SECONDS", 0.05)
-    monkeypatch.setattr(gauges, "BUSY_ACCOUNT_SECONDS", 0.05)
+def timing() -> Timing:
+    return SHORT_RESTS
+
+
+@pytest.fixture
+def often_observed(rig: Rig) -> None:
+    rig.timing = replace(rig.timing, gauges=GaugeTiming(observe=0.05, account=0.05, busy_account=0.05))
 
 
 async def say_all(rig: Rig, talk: Talk, count: int, clear: tuple[int, ...]) -> None:

@@ -11,14 +11,14 @@ import pytest
 from tests.support.harness import EXACT, Rig, RigMaker, eventually
 from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.redis_server import RedisServer
-from worker.consuming import consumer
+from worker.runtime.timing import ReadingTiming, Timing
 
 TALKS = 6
 
 
-@pytest.fixture(autouse=True)
-def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "REST_SECONDS", 0.05)
+@pytest.fixture
+def timing() -> Timing:
+    return Timing(reading=ReadingTiming(poll=0.05, rest=0.05))
 
 
 @pytest.fixture

@@ -15,18 +15,18 @@ from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.seals import SEAL
-from worker.consuming import consumer
 from worker.errors import SettingsError
 from worker.producer import Producer
+from worker.runtime.timing import ReadingTiming, Timing
 from worker.stream.client import _sha, script
 from worker.stream.keys import GROUP
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 
 
-@pytest.fixture(autouse=True)
-def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer, "REST_SECONDS", 0.1)
+@pytest.fixture
+def timing() -> Timing:
+    return Timing(reading=ReadingTiming(poll=0.05, rest=0.1))
 
 
 @pytest.fixture

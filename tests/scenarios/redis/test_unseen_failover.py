@@ -12,9 +12,14 @@ import pytest
 from tests.support.failover import Pair
 from tests.support.harness import EXACT, Rig, Running, eventually
 from tests.support.oracle import Talk, assert_plays
+from tests.support.timing import SHORT_RESTS
 from worker.coordination.ownership import Ownership
+from worker.runtime.timing import Timing
 
-pytestmark = pytest.mark.usefixtures("short_rests")
+
+@pytest.fixture
+def timing() -> Timing:
+    return SHORT_RESTS
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.support.dying_process import dying_process
 from tests.support.harness import Rig
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.spooled_blobs import states
-from worker.spool import drainer
+from worker.runtime.timing import SpoolTiming
 
 RENAMES = {1: "writing to spooled", 2: "spooled to uploading", 3: "uploading to done"}
 DEATHS = [("rename", number, moment) for number in RENAMES for moment in ("before", "after")]
@@ -26,7 +27,7 @@ def let_claims_lapse(directory: Path) -> None:
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: "-".join(map(str, death)))
 async def test_killed_at_any_step_every_sample_is_stored_once(
-    death: tuple[str, int, str], rig: Rig, directory: Path, monkeypatch: pytest.MonkeyPatch
+    death: tuple[str, int, str], rig: Rig, directory: Path
 ) -> None:
     talk = Talk("talk")
     await rig.say(talk, 2.0)
@@ -35,7 +36,7 @@ async def test_killed_at_any_step_every_sample_is_stored_once(
     async with dying_process(rig.settings(**changes), *map(str, death), drain=True) as doomed:
         assert await doomed.wait() == -signal.SIGKILL
     let_claims_lapse(directory)
-    monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.1)
+    rig.timing = replace(rig.timing, spool=SpoolTiming(scan=0.1))
     await rig.drain(**changes)
     assert_stored_once(talk, rig.blobs())
     assert len(rig.blobs()) == 1

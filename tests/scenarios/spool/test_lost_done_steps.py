@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,26 +17,21 @@ from tests.support.harness import EXACT, Rig, Running, eventually, forgotten_sea
 from tests.support.oracle import Talk, assert_plays
 from tests.support.redis_server import RedisServer
 from tests.support.spooled_blobs import states
-from worker.consuming import consumer
-from worker.delivery import recovery
+from tests.support.timing import SHORT_RESTS
+from worker.runtime.timing import Backoff, SpoolTiming, Timing
 from worker.settings import Settings
-from worker.spool import drainer, sink
-from worker.stores import retrying
 
 FIVE: dict[str, Any] = {"batch_max_bytes": 5 * 16_000}
 """Setting with which a batch has five chunks of half a second, and not six."""
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (consumer, recovery, sink):
-        monkeypatch.setattr(module, "REST_SECONDS", 0.05)
-    monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.1)
-    monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.1)
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.02)
-    monkeypatch.setattr(retrying, "JITTER", 0.0)
-    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.2)
-    monkeypatch.setattr(retrying, "PROBE_SECONDS", 0.1)
+@pytest.fixture
+def timing() -> Timing:
+    return replace(
+        SHORT_RESTS,
+        store=replace(SHORT_RESTS.store, probe=0.1),
+        spool=SpoolTiming(scan=0.1, retry=Backoff(0.1, 0.1), rest=0.05),
+    )
 
 
 def spooling(directory: Path, **changes: object) -> dict[str, Any]:
@@ -87,13 +83,14 @@ async def test_old_snapshot_with_batches_of_another_size(
     own_redis: Callable[..., RedisServer],
     settings: Callable[..., Settings],
     gcs_server: GcsServer,
+    timing: Timing,
     directory: Path,
     uploaded: bool,
 ) -> None:
     """What is stored is a part of what would be the next batch."""
     server, talk = own_redis(), Talk("c")
     async with redis.asyncio.Redis.from_url(server.url) as client:
-        rig = Rig(partial(settings, redis_url=server.url), client, gcs_server)
+        rig = Rig(partial(settings, redis_url=server.url), client, gcs_server, timing)
         await rig.say(talk, 3.5)
         async with rig.worker(**spooling(directory, batch_max_seconds=60.0, shutdown="handoff")) as running:
             await all_read(running, talk)

@@ -18,10 +18,10 @@ from tests.support.harness import Rig, eventually
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.redis_server import RedisServer
 from tests.support.spooled_blobs import metadata_of, states
+from worker.runtime.timing import Backoff, ReadingTiming, SpoolTiming, StoreTiming, Timing
 from worker.settings import Settings
-from worker.spool import drainer, sink, summary
+from worker.spool import summary
 from worker.spool.volume import CLOCK
-from worker.stores import retrying
 
 TALKS = 20
 WAVES = 5
@@ -29,25 +29,23 @@ WAVE_SECONDS = 3.0
 WAVE_BYTES = int(TALKS * WAVE_SECONDS * 32_000)
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.2)
-    monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.2)
-    monkeypatch.setattr(sink, "REST_SECONDS", 0.1)
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.05)
-    monkeypatch.setattr(retrying, "JITTER", 0.05)
-    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.3)
-    monkeypatch.setattr(retrying, "PROBE_SECONDS", 0.2)
+@pytest.fixture
+def timing() -> Timing:
+    return Timing(
+        reading=ReadingTiming(poll=0.05),
+        store=StoreTiming(retry=Backoff(0.05, 0.3, jitter=0.05), probe=0.2),
+        spool=SpoolTiming(scan=0.2, retry=Backoff(0.2, 0.2), rest=0.1),
+    )
 
 
 @pytest.fixture
 async def own_rig(
-    settings: Callable[..., Settings], own_redis: Callable[..., RedisServer], gcs_server: GcsServer
+    settings: Callable[..., Settings], own_redis: Callable[..., RedisServer], gcs_server: GcsServer, timing: Timing
 ) -> AsyncIterator[Rig]:
     """On a Redis of its own, whose memory is the test's alone."""
     url = own_redis(appendonly="yes").url
     async with redis.asyncio.Redis.from_url(url) as client:
-        yield Rig(partial(settings, redis_url=url), client, gcs_server)
+        yield Rig(partial(settings, redis_url=url), client, gcs_server, timing)
 
 
 def outage(rig: Rig) -> Fault:

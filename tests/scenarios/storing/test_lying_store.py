@@ -15,30 +15,22 @@ from tests.support.harness import EXACT, Rig, Running, eventually
 from tests.support.oracle import T0, Talk, assert_plays
 from tests.support.spooled_blobs import states
 from worker.batching.encoder import PcmEncoder
-from worker.consuming import in_flight
 from worker.delivery.sink import NAMES_TRIED
-from worker.operations import health
-from worker.spool import drainer
-from worker.spool import sink as spool_placement
-from worker.stores import retrying
+from worker.runtime.timing import Backoff, HealthTiming, ReadingTiming, SpoolTiming, StoreTiming, Timing
 from worker.stores.gcs import GcsStore
 
 FOR_EVER = 10**9
 LIES = ["inconsistent", "names-taken"]
 
 
-@pytest.fixture(autouse=True)
-def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "STORE_PATIENCE_SECONDS", 0.5)
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.1)
-    monkeypatch.setattr(retrying, "LONGEST_WAIT", 0.4)
-    monkeypatch.setattr(retrying, "JITTER", 0.0)
-    monkeypatch.setattr(retrying, "PROBE_SECONDS", 0.2)
-    monkeypatch.setattr(in_flight, "FIRST_REST", 0.1)
-    monkeypatch.setattr(in_flight, "LONGEST_REST", 0.4)
-    monkeypatch.setattr(spool_placement, "REST_SECONDS", 0.1)
-    monkeypatch.setattr(drainer, "LONGEST_WAIT", 0.2)
-    monkeypatch.setattr(drainer, "SCAN_SECONDS", 0.2)
+@pytest.fixture
+def timing() -> Timing:
+    return Timing(
+        reading=ReadingTiming(poll=0.05, batch_retry=Backoff(0.1, 0.4)),
+        store=StoreTiming(retry=Backoff(0.1, 0.4), probe=0.2),
+        spool=SpoolTiming(scan=0.2, retry=Backoff(0.2, 0.2), rest=0.1),
+        health=HealthTiming(store=0.5),
+    )
 
 
 def lie(rig: Rig, monkeypatch: pytest.MonkeyPatch, cause: str) -> Callable[[], None]:
@@ -92,7 +84,7 @@ async def test_store_that_says_of_every_name_that_it_is_taken(
         await rig.say(talk, 3 - len(talk.chunks) / 2)
         began = asyncio.get_running_loop().time()
         await eventually(lambda: any(cause in reason for reason in running.health.ready()))
-        tries = (asyncio.get_running_loop().time() - began) / retrying.FIRST_WAIT + 2
+        tries = (asyncio.get_running_loop().time() - began) / rig.timing.store.retry.first + 2
         assert rig.server.count("insert.*") <= tries * (1 if cause == "inconsistent" else NAMES_TRIED)
         assert running.count("store_retries_total", cause=cause) >= 2
         end()

@@ -17,16 +17,21 @@ from tests.support.failover import Pair
 from tests.support.harness import EXACT, Rig, RigMaker, Running, eventually
 from tests.support.oracle import T0, Blob, Talk, assert_plays, assert_stored_once
 from tests.support.redis_server import RedisServer
+from tests.support.timing import SHORT_RESTS
 from worker.archive import Archive
+from worker.runtime.timing import Timing
 from worker.settings import Settings
 from worker.stores import open_store
-
-pytestmark = pytest.mark.usefixtures("short_rests")
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 NEVER: dict[str, Any] = {"batch_max_seconds": 60.0}
 OTHER_SECRET = "a secret of somebody else's own invention"
 WIDE = {"first-entry": "0-1", "last-entry": "9999999999999-0"}
+
+
+@pytest.fixture
+def timing() -> Timing:
+    return SHORT_RESTS
 
 
 async def merge(rig: Rig, source: str, target: str) -> None:
@@ -109,7 +114,7 @@ def assert_both(talk: Talk, other: Talk, blobs: list[Blob]) -> None:
 async def under_another_prefix(
     _: Callable[..., RedisServer], make: Callable[..., Settings], __: RigMaker, rig: Rig
 ) -> tuple[Rig, RedisServer | None]:
-    return Rig(partial(make, stream_prefix=f"{rig.keys.prefix}-new"), rig.redis, rig.server), None
+    return Rig(partial(make, stream_prefix=f"{rig.keys.prefix}-new"), rig.redis, rig.server, rig.timing), None
 
 
 async def on_another_redis(

@@ -26,8 +26,7 @@ from tests.tools.chaos.talks import CHUNK_SECONDS, FIRST_TIMESTAMP, PROTECTIONS,
 from tests.tools.chaos.trouble import FEWEST, Plan
 from tests.tools.simulation.audio import numbered
 from tests.tools.simulation.redis_model import parsed_id
-from worker.archive.upkeep.copying import copy_conversations
-from worker.archive.upkeep.deletion import delete_all
+from worker.archive import Archive
 from worker.errors import NothingStored, StoreError, StreamError
 from worker.model.ids import entry_order
 from worker.stores import open_store
@@ -244,7 +243,7 @@ class Forgetting:
         async with self._store() as store:
             try:
                 async with open_tombstones(self._there.server.url, PREFIX, plan.partitions) as tombstones:
-                    await delete_all(store, UID, session.conversation_id, tombstones=tombstones)
+                    await Archive(store).delete(UID, session.conversation_id, tombstones=tombstones)
             except (StreamError, StoreError):
                 self.counts["deletions failed"] += 1
                 session.lost.update(range(1, session.pushed + 1))  # some of it may have gone
@@ -265,7 +264,7 @@ class Forgetting:
         source, target = self._random.sample(self._sessions.all, 2)
         async with self._store() as store:
             try:
-                report = await copy_conversations(store, UID, [source.conversation_id], target.conversation_id)
+                report = await Archive(store).copy(UID, [source.conversation_id], target.conversation_id)
             except NothingStored:
                 return
         self.counts["blobs copied"] += len(report.copies)

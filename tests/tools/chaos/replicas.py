@@ -26,7 +26,7 @@ from tests.tools.chaos.forgetting import QUIET_AFTER, UID, Session, Sessions, au
 from tests.tools.chaos.outage import emptied
 from tests.tools.chaos.trouble import FEWEST, Plan, lie, spooling
 from tests.tools.simulation.redis_model import Id, parsed_id
-from worker.archive.upkeep.deletion import delete_all
+from worker.archive import Archive
 from worker.errors import StoreError, StreamError
 from worker.stores import open_store
 from worker.stream.tombstones import open_tombstones
@@ -181,7 +181,7 @@ class Failing:
         complete = False
         try:
             async with open_tombstones(url, PREFIX, there.plan.partitions) as tombstones:
-                report = await delete_all(store, UID, session.conversation_id, tombstones=tombstones)
+                report = await Archive(store).delete(UID, session.conversation_id, tombstones=tombstones)
                 complete = report.complete
         except (StreamError, StoreError):
             self.counts["deletions failed"] += 1

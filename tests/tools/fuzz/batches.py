@@ -9,8 +9,8 @@ from typing import cast
 from codec.entry import Chunk, parse
 from codec.errors import BadEntry
 from codec.names import parse_name
-from worker.batching.batch import BatchLimits
-from worker.batching.batcher import Batcher, BatchRules
+from worker.batching.batch import BatchLimits, BatchRules
+from worker.batching.batcher import Batcher
 from worker.batching.encoder import EncoderPool
 from worker.batching.resumed_batch import ParsedEntry
 from worker.model.ids import EntryId, StreamIdentity

@@ -16,12 +16,11 @@ from tests.tools.simulation.redis_scripts import SCRIPTS
 from tests.tools.simulation.runner import play
 from tests.tools.simulation.world import Run, World
 from worker.delivery import conflict, sink
-from worker.delivery.conflict import Judgement
+from worker.delivery.conflict import Claim, Judgement
 from worker.delivery.recovery import Recoveries
 from worker.delivery.sink import Attempt
 from worker.model.causes import Verdict
 from worker.model.ids import EntryId, entry_order
-from worker.model.seal import Seal
 from worker.stores.base import BlobInfo
 
 SEEDS = 150
@@ -110,22 +109,16 @@ def test_storing_without_a_precondition_is_caught() -> None:
 
 
 def test_taking_every_412_for_success_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    def judge(seal: Seal, *_: object) -> Judgement:
-        return Judgement(Verdict.SAME, seal.entries)
+    def judge(claim: Claim, *_: object) -> Judgement:
+        return Judgement(Verdict.SAME, claim.seal.entries)
 
     monkeypatch.setattr(sink, "judge", judge)
     assert is_caught(with_failovers)
 
 
-def judge_by_range(
-    seal: Seal,
-    _: object,
-    chunks: Mapping[EntryId, bytes],
-    found: BlobInfo,
-    pending: Mapping[EntryId, bytes],
-    *__: object,
-) -> Judgement:
+def judge_by_range(claim: Claim, found: BlobInfo, pending: Mapping[EntryId, bytes], _: object) -> Judgement:
     """The rule of former versions: what lies between the first and the last entry of an object is in it."""
+    seal, chunks = claim.seal, claim.chunks
     facts = BlobMetadata.from_mapping(found.metadata)
     if facts.first_entry is None or facts.last_entry is None:
         return Judgement(Verdict.FOREIGN)

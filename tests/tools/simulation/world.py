@@ -23,9 +23,10 @@ from tests.tools.simulation.redis_link import RedisLink
 from tests.tools.simulation.redis_model import Database, ModelRedis, Script
 from tests.tools.simulation.redis_scripts import SCRIPTS
 from tests.tools.simulation.store_model import Bucket, ModelStore
-from worker.app import Worker
+from worker.app import Means, Worker
 from worker.model.ids import Conversation
 from worker.operations.health import WorkerHealth
+from worker.runtime.context import Context
 from worker.runtime.metrics import Metrics
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -208,7 +209,8 @@ class Run:
         client = Client(cast("Redis", RedisLink(node, self.redis, self.redis_edge)), self.loop.time)
         store = ModelStore(node, self.bucket, self.store_edge)
         pool = cast("ThreadPoolExecutor", LateExecutor(self.random))
-        worker = Worker(settings, client, store, pool, self.metrics, WorkerHealth(self.loop.time))
+        context = Context(self.metrics, clock=self.loop.time)
+        worker = Worker(settings, Means(client, store, pool), WorkerHealth(self.loop.time), context)
         try:
             await worker.run(node.stop, drain=False)
         except Exception as error:  # noqa: BLE001 -- a worker that ends by itself is a finding, whatever it was

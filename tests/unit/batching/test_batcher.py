@@ -12,8 +12,8 @@ import pytest
 from codec.entry import Chunk, End, partition_of
 from codec.sessions import to_text
 from tests.support.oracle import Talk
-from worker.batching.batch import BatchLimits
-from worker.batching.batcher import IDLE_SECONDS, Batcher, BatchRules
+from worker.batching.batch import BatchLimits, BatchRules
+from worker.batching.batcher import IDLE_SECONDS, Batcher
 from worker.batching.closed_batch import ClosedBatch
 from worker.batching.decisions import Decisions
 from worker.batching.encoder import EncoderPool

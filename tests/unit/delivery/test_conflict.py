@@ -11,7 +11,7 @@ from codec.entry import Chunk
 from codec.manifest import MAX_LISTED, Manifest
 from tests.support.seals import SEAL
 from tests.support.secret import TEST_SECRET
-from worker.delivery.conflict import Judgement, judge
+from worker.delivery.conflict import Claim, Judgement, judge
 from worker.model.causes import Verdict
 from worker.model.ids import EntryId, entry_order
 from worker.stores.base import BlobInfo
@@ -43,7 +43,9 @@ def blob(*entries: EntryId, stream: str = STREAM, conversation: str = "c", secre
 
 def verdict(found: BlobInfo, pending: Mapping[EntryId, bytes] | None = None, *, born: EntryId = "0-0") -> Judgement:
     pending = identities(*PENDING) if pending is None else pending
-    judgement = judge(OURS, manifest(*OURS.entries), identities(*OURS.entries), found, pending, [TEST_SECRET], born)
+    judgement = judge(
+        Claim(OURS, manifest(*OURS.entries), identities(*OURS.entries), born), found, pending, [TEST_SECRET]
+    )
     return replace(judgement, manifest=None)
 
 
@@ -89,7 +91,7 @@ def test_other_audio_with_the_ids_of_a_stored_blob_is_not_in_it() -> None:
     other = {entry: Chunk("u", "c", 9000.0 + number, bytes(640)).identity() for number, entry in enumerate(PENDING)}
     ours = {entry: other[entry] for entry in OURS.entries}
     mine = Manifest.of(STREAM, b"".join(ours.values()), SIZE, CRC32C)
-    assert judge(OURS, mine, ours, blob(*OURS.entries), other, [TEST_SECRET]).verdict is Verdict.FOREIGN
+    assert judge(Claim(OURS, mine, ours), blob(*OURS.entries), other, [TEST_SECRET]).verdict is Verdict.FOREIGN
 
 
 def test_a_stream_that_forgot_its_id_recognises_what_is_older_than_the_new_one() -> None:
@@ -108,9 +110,9 @@ def test_a_blob_of_too_many_chunks_to_list_is_recognised_by_its_digest() -> None
     chunks = identities(*entries)
     found = blob(*entries)
     assert "chunk-ids" not in found.metadata
-    assert judge(seal, manifest(*entries), chunks, found, chunks, [TEST_SECRET]).verdict is Verdict.SAME
+    assert judge(Claim(seal, manifest(*entries), chunks), found, chunks, [TEST_SECRET]).verdict is Verdict.SAME
     part = replace(seal, entries=tuple(entries[:10]))
     held = identities(*entries[:10])
-    judgement = judge(part, manifest(*entries[:10]), held, found, chunks, [TEST_SECRET])
+    judgement = judge(Claim(part, manifest(*entries[:10]), held), found, chunks, [TEST_SECRET])
     assert (judgement.verdict, judgement.covered) == (Verdict.PART, tuple(entries))
-    assert judge(part, manifest(*entries[:10]), held, found, held, [TEST_SECRET]).verdict is Verdict.FOREIGN
+    assert judge(Claim(part, manifest(*entries[:10]), held), found, held, [TEST_SECRET]).verdict is Verdict.FOREIGN

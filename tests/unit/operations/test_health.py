@@ -9,7 +9,8 @@ import pytest
 from tests.support.clock import Clock
 from tests.support.harness import Running
 from worker.model.causes import StoreCause
-from worker.operations.health import STORE_PATIENCE_SECONDS, WEDGED_SECONDS, WorkerHealth
+from worker.operations.health import WorkerHealth
+from worker.runtime.timing import HealthTiming
 from worker.settings import Settings
 
 
@@ -47,7 +48,7 @@ def test_worker_that_waits_for_partitions_is_ready(health: WorkerHealth) -> None
 
 
 def test_worker_whose_turns_do_not_end_needs_a_restart(health: WorkerHealth, clock: Clock) -> None:
-    clock.now += WEDGED_SECONDS
+    clock.now += HealthTiming().wedged
     assert health.live() == []
     clock.now += 1
     assert health.live() == ["no turn was finished for 61 s"]
@@ -67,7 +68,7 @@ def test_store_that_refuses_for_long_makes_it_unready_and_needs_no_restart(
     assert store is not None
     store.failing_since, store.cause = clock.now, StoreCause.PERMISSION
     assert health.ready() == []
-    clock.now += STORE_PATIENCE_SECONDS + 1
+    clock.now += HealthTiming().store + 1
     assert health.live() == []
     assert health.ready() == ["the store refuses (permission) for 31 s"]
     store.failing_since = None

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from worker.errors import SettingsError
 from worker.operations.http import HttpServer
+from worker.settings import HttpSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -43,7 +44,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 async def server(condition: Condition, registry: CollectorRegistry) -> AsyncIterator[HttpServer]:
-    async with HttpServer("127.0.0.1", 0, health=condition, registry=registry) as server:
+    async with HttpServer(HttpSettings("127.0.0.1", 0), health=condition, registry=registry) as server:
         yield server
 
 
@@ -114,14 +115,14 @@ async def test_nothing_else_is_served_and_no_software_named(
 
 
 async def test_a_taken_port_is_a_sentence_about_the_setting(server: HttpServer, condition: Condition) -> None:
-    second = HttpServer("127.0.0.1", server.port, health=condition, registry=CollectorRegistry())
+    second = HttpServer(HttpSettings("127.0.0.1", server.port), health=condition, registry=CollectorRegistry())
     with pytest.raises(SettingsError, match=f"^HTTP_PORT {server.port} on 127.0.0.1 "):
         await second.start()
     await second.stop()
 
 
 async def test_the_port_is_free_again_after_stop_even_with_an_idle_connection(condition: Condition) -> None:
-    first = HttpServer("127.0.0.1", 0, health=condition, registry=CollectorRegistry())
+    first = HttpServer(HttpSettings("127.0.0.1", 0), health=condition, registry=CollectorRegistry())
     await first.start()
     port = first.port
     async with aiohttp.ClientSession() as session:
@@ -130,7 +131,7 @@ async def test_the_port_is_free_again_after_stop_even_with_an_idle_connection(co
         await first.stop()
         await first.stop()
         async with (
-            HttpServer("127.0.0.1", port, health=condition, registry=CollectorRegistry()),
+            HttpServer(HttpSettings("127.0.0.1", port), health=condition, registry=CollectorRegistry()),
             session.get(f"http://127.0.0.1:{port}/livez") as response,
         ):
             assert response.status == 200

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 async def test_the_documented_permissions_suffice(own_redis: Callable[..., RedisServer]) -> None:
-    rules = re.search(r"`audio_batch_worker\.producer` and `push` need `(~pcm:\* [^`]+)`", (CHART / "SECURITY.md").read_text())
+    rules = re.search(
+        r"`audio_batch_worker\.producer` and `push` need `(~pcm:\* [^`]+)`", (CHART / "SECURITY.md").read_text()
+    )
     assert rules
     server = own_redis()
     async with redis.asyncio.Redis.from_url(server.url) as admin:

@@ -15,7 +15,7 @@ from tests.support.gcs.objects import crc32c
 from tests.support.gcs.server import GcsServer
 from worker.errors import ObjectExists, SettingsError, StoreError
 from worker.runtime.metrics import PREFIX, Metrics
-from worker.stores import retrying
+from worker.runtime.timing import Backoff, StoreTiming
 from worker.stores.gcs import GcsStore
 from worker.stores.monitored import MonitoredStore
 from worker.stores.retrying import RetryingStore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "chunks/user/conversation/1000.000.opus.enc"
 DATA = b"content"
-FIRST_WAIT = 0.01
+TIMING = StoreTiming(retry=Backoff(0.01, 30.0))
 REDIRECTS = [300, 301, 302, 303, 304, 305, 307, 308]
 
 
@@ -100,9 +100,7 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def watched(gcs: GcsStore, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> MonitoredStore:
-    monkeypatch.setattr(retrying, "FIRST_WAIT", FIRST_WAIT)
-    monkeypatch.setattr(retrying, "JITTER", 0.0)
+def watched(gcs: GcsStore, metrics: Metrics) -> MonitoredStore:
     return MonitoredStore(gcs, asyncio.Semaphore(4), metrics, Clock())
 
 
@@ -123,9 +121,9 @@ async def test_an_answer_that_does_not_fit_an_insert_never_counts_as_stored(
     fail(gcs_server, "insert.*", answer, times=3)
 
     began = time.monotonic()
-    assert await RetryingStore(watched).put(NAME, DATA, {"codec": "opus"}) is None
+    assert await RetryingStore(watched, timing=TIMING).put(NAME, DATA, {"codec": "opus"}) is None
 
-    assert time.monotonic() - began >= FIRST_WAIT * (1 + 2 + 4)
+    assert time.monotonic() - began >= TIMING.retry.first * (1 + 2 + 4)
     assert gcs_server.count("insert.*") == 4
     assert retries(metrics, cause) == 3
     assert gcs_server.objects()[NAME].data == DATA
@@ -141,7 +139,7 @@ async def test_an_answer_that_does_not_fit_an_insert_hides_nothing_that_was_stor
         await gcs.create(NAME, DATA, {"codec": "opus"})
 
     assert caught.value.cause == cause
-    found = await RetryingStore(watched).put(NAME, DATA, {"codec": "opus"})
+    found = await RetryingStore(watched, timing=TIMING).put(NAME, DATA, {"codec": "opus"})
     assert found is not None
     assert (found.crc32c, found.metadata) == (google_crc32c.value(DATA), {"codec": "opus"})
 

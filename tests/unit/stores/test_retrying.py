@@ -16,13 +16,14 @@ from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
 from worker.model.causes import StoreCause
 from worker.runtime.metrics import PREFIX, Metrics
 from worker.runtime.tasks import end
-from worker.stores import retrying
+from worker.runtime.timing import Backoff, StoreTiming
 from worker.stores.gcs import GcsStore
 from worker.stores.monitored import MonitoredStore
-from worker.stores.retrying import PROBE_SECONDS, RetryingStore
+from worker.stores.retrying import RetryingStore
 
 NAME = "chunks/u/c/1.000.opus"
 PATIENCE = 30.0
+TIMING = StoreTiming(retry=Backoff(0.01, 30.0))
 
 
 @pytest.fixture
@@ -36,15 +37,17 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def watched(gcs: GcsStore, clock: Clock, metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> MonitoredStore:
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(retrying, "JITTER", 0.0)
+def watched(gcs: GcsStore, clock: Clock, metrics: Metrics) -> MonitoredStore:
     return MonitoredStore(gcs, asyncio.Semaphore(4), metrics, clock)
+
+
+def retrying(store: MonitoredStore, give_up_after: float | None = None) -> RetryingStore:
+    return RetryingStore(store, give_up_after, timing=TIMING)
 
 
 async def test_a_refusal_is_repeated_until_it_is_none(watched: MonitoredStore, gcs_server: GcsServer) -> None:
     gcs_server.fail("insert.*", times=5)
-    await RetryingStore(watched).create("chunks/u/c/1.000.opus", b"audio", {})
+    await retrying(watched).create("chunks/u/c/1.000.opus", b"audio", {})
     assert gcs_server.count("insert.*") == 6
     assert watched.health.failing_since is None
 
@@ -53,7 +56,7 @@ async def test_a_store_that_refuses_for_long_is_an_outage(
     watched: MonitoredStore, gcs_server: GcsServer, clock: Clock
 ) -> None:
     gcs_server.fail("insert.*", times=1000)
-    store = RetryingStore(watched, PATIENCE)
+    store = retrying(watched, PATIENCE)
     creating = asyncio.create_task(store.create("chunks/u/c/1.000.opus", b"audio", {}))
     await eventually(lambda: gcs_server.count("insert.*") >= 3)
     clock.now += PATIENCE
@@ -62,7 +65,7 @@ async def test_a_store_that_refuses_for_long_is_an_outage(
 
 
 async def test_any_success_ends_an_outage(watched: MonitoredStore, gcs_server: GcsServer, clock: Clock) -> None:
-    store = RetryingStore(watched, PATIENCE)
+    store = retrying(watched, PATIENCE)
     watched.health.failing_since = clock.now - PATIENCE - 1
     await watched.create("chunks/u/c/1.000.opus", b"another worker's task", {})
     await store.create("chunks/u/c/2.000.opus", b"audio", {})
@@ -73,16 +76,16 @@ async def test_during_an_outage_one_request_at_a_time_finds_out_whether_it_is_ov
     watched: MonitoredStore, gcs_server: GcsServer, clock: Clock
 ) -> None:
     gcs_server.fail("insert.*", times=2)
-    store = RetryingStore(watched, PATIENCE)
+    store = retrying(watched, PATIENCE)
     watched.health.failing_since = clock.now - PATIENCE
     for expected in (1, 1, 1):
         with pytest.raises(Outage):
             await store.create("chunks/u/c/1.000.opus", b"audio", {})
         assert gcs_server.count("insert.*") == expected
-    clock.now += PROBE_SECONDS
+    clock.now += TIMING.probe
     with pytest.raises(Outage):
         await store.create("chunks/u/c/1.000.opus", b"audio", {})
-    clock.now += PROBE_SECONDS
+    clock.now += TIMING.probe
     await store.create("chunks/u/c/1.000.opus", b"audio", {})
     assert gcs_server.count("insert.*") == 3
 
@@ -91,7 +94,7 @@ async def test_an_outage_is_forgotten_when_the_last_request_is_called_off(
     watched: MonitoredStore, gcs_server: GcsServer
 ) -> None:
     gcs_server.fail("insert.*", times=1000)
-    store = RetryingStore(watched)
+    store = retrying(watched)
     first, last = (asyncio.create_task(store.create(f"chunks/u/c/{n}.000.opus", b"audio", {})) for n in (1, 2))
     await eventually(lambda: gcs_server.count("insert.*") >= 4)
 
@@ -106,12 +109,12 @@ async def test_an_outage_goes_on_after_a_request_was_sent_elsewhere(
 ) -> None:
     gcs_server.fail("insert.*", times=1000)
     with pytest.raises(Outage):
-        await RetryingStore(watched, 0.0).create("chunks/u/c/1.000.opus", b"audio", {})
+        await retrying(watched, 0.0).create("chunks/u/c/1.000.opus", b"audio", {})
     assert watched.health.failing_since == clock.now
 
 
 async def test_a_taken_name_is_an_answer_and_no_refusal(watched: MonitoredStore, clock: Clock) -> None:
-    store = RetryingStore(watched, PATIENCE)
+    store = retrying(watched, PATIENCE)
     await store.create("chunks/u/c/1.000.opus", b"audio", {})
     watched.health.failing_since = clock.now - PATIENCE
     with pytest.raises(ObjectExists):
@@ -123,13 +126,13 @@ async def test_a_deletion_is_never_given_up(watched: MonitoredStore, gcs_server:
     await watched.create("chunks/u/c/1.000.opus", b"audio", {})
     watched.health.failing_since = clock.now - PATIENCE
     gcs_server.fail("delete", times=3)
-    assert await RetryingStore(watched, PATIENCE).delete("chunks/u/c/1.000.opus")
+    assert await retrying(watched, PATIENCE).delete("chunks/u/c/1.000.opus")
 
 
 async def test_waiting_as_long_as_the_store_asks_does_not_delay_the_spool(watched: MonitoredStore) -> None:
     asked = StoreError("slow down", cause=StoreCause.THROTTLED, retry_after=3600.0)
-    assert RetryingStore(watched)._wait_for(asked) == 3600.0
-    assert RetryingStore(watched, PATIENCE)._wait_for(asked) == retrying.LONGEST_WAIT
+    assert retrying(watched)._wait_for(asked) == 3600.0
+    assert retrying(watched, PATIENCE)._wait_for(asked) == TIMING.retry.longest
 
 
 def retries(metrics: Metrics, cause: str) -> float | None:
@@ -147,7 +150,7 @@ REFUSALS: list[tuple[str, dict[str, Any]]] = [
 
 
 async def test_put_tells_what_has_the_name(watched: MonitoredStore) -> None:
-    store = RetryingStore(watched)
+    store = retrying(watched)
     assert await store.put(NAME, b"first", {"writer": "1"}) is None
     found = await store.put(NAME, b"second", {"writer": "2"})
     assert found is not None
@@ -161,7 +164,7 @@ async def test_a_refused_put_is_repeated_with_backoff_counted_and_logged(
     gcs_server.fail("insert.*", times=4, **fault)
     began = time.monotonic()
     with capture_logs() as events:
-        assert await RetryingStore(watched).put(NAME, b"audio", {}) is None
+        assert await retrying(watched).put(NAME, b"audio", {}) is None
     assert time.monotonic() - began >= 0.01 * (1 + 2 + 4 + 8)
     assert gcs_server.count("insert.*") == 5
     assert retries(metrics, cause) == 4
@@ -174,7 +177,7 @@ async def test_a_put_that_is_refused_for_long_makes_the_store_unwell_and_is_an_o
     watched: MonitoredStore, gcs_server: GcsServer, clock: Clock, cause: str, fault: dict[str, Any]
 ) -> None:
     gcs_server.fail("insert.*", times=1000, **fault)
-    putting = asyncio.create_task(RetryingStore(watched, PATIENCE).put(NAME, b"audio", {}))
+    putting = asyncio.create_task(retrying(watched, PATIENCE).put(NAME, b"audio", {}))
     await eventually(lambda: gcs_server.count("insert.*") >= 3)
     assert (watched.health.failing_since, watched.health.cause) == (clock.now, cause)
     clock.now += PATIENCE
@@ -194,7 +197,7 @@ async def test_a_put_that_cannot_look_up_what_has_the_name_is_repeated_as_a_whol
 ) -> None:
     await watched.create(NAME, b"audio", {"writer": "1"})
     gcs_server.fail("get", "status", status=503)
-    found = await RetryingStore(watched).put(NAME, b"audio", {})
+    found = await retrying(watched).put(NAME, b"audio", {})
     assert found is not None
     assert found.metadata == {"writer": "1"}
     assert retries(metrics, "server") == 1
@@ -221,14 +224,14 @@ async def test_an_error_that_nobody_foresaw_is_a_refusal_like_every_other(
     assert (watched.health.failing_since, watched.health.cause) == (clock.now, "unexpected")
     assert retries(metrics, "unexpected") == 1
     assert [error.__name__ in event["error"] for event in events] == [True]
-    assert await RetryingStore(watched).put(NAME, b"audio", {}) is None
+    assert await retrying(watched).put(NAME, b"audio", {}) is None
 
 
 async def test_a_request_that_is_called_off_is_no_refusal(
     watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics
 ) -> None:
     gate = gcs_server.hold("insert.*")
-    putting = asyncio.create_task(RetryingStore(watched).put(NAME, b"audio", {}))
+    putting = asyncio.create_task(retrying(watched).put(NAME, b"audio", {}))
     await gate.reached()
     putting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -241,7 +244,7 @@ async def test_a_request_that_is_called_off_is_no_refusal(
 async def test_a_read_is_repeated_until_it_succeeds_unless_there_is_nothing(
     watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics
 ) -> None:
-    store = RetryingStore(watched)
+    store = retrying(watched)
     with pytest.raises(ObjectMissing):
         await store.read(NAME)
     await store.create(NAME, b"audio", {})
@@ -251,7 +254,7 @@ async def test_a_read_is_repeated_until_it_succeeds_unless_there_is_nothing(
 
 
 async def test_a_deletion_of_one_generation_leaves_another(watched: MonitoredStore) -> None:
-    store = RetryingStore(watched)
+    store = retrying(watched)
     await store.create(NAME, b"first", {})
     first = await store.stat(NAME)
     assert first is not None

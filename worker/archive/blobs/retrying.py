@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-import stamina
-
 from worker.errors import StoreError
 from worker.model.causes import StoreCause
+from worker.runtime.timing import Backoff
 from worker.stores.base import BlobInfo, Store
 
 T = TypeVar("T")
 
 ATTEMPTS = 5
-LONGEST_WAIT = 5.0
-"""Seconds between two tries at most."""
+BACKOFF = Backoff(0.1, 5.0, jitter=1.0)
+"""A person waits for the answer."""
 
 PASSING = frozenset(
     {
@@ -36,7 +35,7 @@ async def retry(request: Callable[[], Awaitable[T]]) -> T:
     Raises:
         StoreError: it refuses, or is still out of order after the last try.
     """
-    async for attempt in stamina.retry_context(_passing, attempts=ATTEMPTS, timeout=None, wait_max=LONGEST_WAIT):
+    async for attempt in BACKOFF.attempts(_passing, most=ATTEMPTS):
         with attempt:
             return await request()
     raise AssertionError("unreachable: the last attempt raises")

@@ -17,7 +17,7 @@ from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint
 from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.playback.overlaps import MeasuredBlob, OverlapFilter, longest
 from worker.archive.playback.resampling import Resampler
-from worker.archive.playback.selection import Selected, Selection
+from worker.archive.playback.selection import Selected
 from worker.archive.playback.timeline import MergeRules, Timeline, cropped
 
 
@@ -64,14 +64,13 @@ class Download:
         reader: Reader,
         selected: Selected,
         *,
-        selection: Selection,
         rules: MergeRules,
         sample_rate: int | None,
         progress: Progress = unseen,
     ) -> None:
         self._reader = reader
         self._sources = selected.sources
-        self._selection = selection
+        self._selection = selected.selection
         self._rules = rules
         self._progress = progress
         self._begun = False

@@ -52,10 +52,11 @@ NOTHING_MEASURED: Mapping[str, float] = MappingProxyType({})
 
 
 class Selected(NamedTuple):
-    """Sources in time order, and timestamps that nothing stored answers to."""
+    """Sources in time order, timestamps that nothing stored answers to, and what was asked for."""
 
     sources: list[AudioAlternatives]
     missing: list[float]
+    selection: Selection
 
 
 def undecided(sources: list[AudioAlternatives], selection: Selection) -> list[AudioAlternatives]:
@@ -71,7 +72,7 @@ def select(
     """Choose from all sources of a conversation; `ends` are those of measured blobs, by path, in Unix seconds."""
     within = _within(sources, selection)
     if selection.timestamps is None:
-        return Selected(within, [])
+        return Selected(within, [], selection)
     index = _Index(within, ends)
     chosen: dict[int, AudioAlternatives] = {}
     missing = []
@@ -80,7 +81,7 @@ def select(
         chosen.update((id(source), source) for source in answers)
         if not answers:
             missing.append(timestamp)
-    return Selected(sorted(chosen.values(), key=lambda source: source.start), missing)
+    return Selected(sorted(chosen.values(), key=lambda source: source.start), missing, selection)
 
 
 class _Index:

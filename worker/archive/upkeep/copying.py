@@ -96,58 +96,55 @@ class Plan:
         raise AssertionError("unreachable: some millisecond is free")
 
 
-async def copy_conversations(
-    store: Store,
-    uid: str,
-    conversations: Sequence[str],
-    target: str,
-    *,
-    dry_run: bool = False,
-    progress: Progress = unseen,
-) -> CopyReport:
-    """Copy all blobs of some conversations of a user into another one; doing it again does only what is missing.
+class Copier:
+    """Copies conversations inside the store; `progress` is told about every copy."""
 
-    Blobs keep their file names. Where different audio of two conversations starts at the same millisecond, the later
-    copy starts a millisecond or more after it. The sources stay as they are.
+    def __init__(self, store: Store, progress: Progress = unseen) -> None:
+        self._store = store
+        self._progress = progress
 
-    Raises:
-        NothingStored: none of the conversations has a blob.
-        StoreError: the store does not do it; what was copied by then stays. A damaged blob is only left out.
-    """
-    report = CopyReport()
-    plan = await _prepared(store, uid, target)
-    for conversation_id in conversations:
-        listing = await list_blobs(store, uid, conversation_id)
-        report.strangers += listing.strangers
-        for together in _starting_together(listing.blobs):
-            report.copies += plan.add([await _candidate(store, blob) for blob in together])
-    if not report.copies:
-        raise NothingStored(f"no audio of {uid} is stored in {', '.join(conversations)}")
-    if not dry_run:
-        await _carry_out(store, report, progress)
-    return report
+    async def copy(self, uid: str, conversations: Sequence[str], target: str, *, dry_run: bool = False) -> CopyReport:
+        """Copy all blobs of some conversations of a user into another one; doing it again does only what is missing.
 
+        Blobs keep their file names. Where different audio of two conversations starts at the same millisecond, the
+        later copy starts a millisecond or more after it. The sources stay as they are.
 
-async def _prepared(store: Store, uid: str, target: str) -> Plan:
-    plan = Plan(target)
-    for blob in (await list_blobs(store, uid, target)).blobs:
-        plan.occupy(await _candidate(store, blob))
-    return plan
+        Raises:
+            NothingStored: none of the conversations has a blob.
+            StoreError: the store does not do it; what was copied by then stays. A damaged blob is only left out.
+        """
+        report = CopyReport()
+        plan = await self._prepared(uid, target)
+        for conversation_id in conversations:
+            listing = await list_blobs(self._store, uid, conversation_id)
+            report.strangers += listing.strangers
+            for together in _starting_together(listing.blobs):
+                report.copies += plan.add([await _candidate(self._store, blob) for blob in together])
+        if not report.copies:
+            raise NothingStored(f"no audio of {uid} is stored in {', '.join(conversations)}")
+        if not dry_run:
+            await self._carry_out(report)
+        return report
 
+    async def _prepared(self, uid: str, target: str) -> Plan:
+        plan = Plan(target)
+        for blob in (await list_blobs(self._store, uid, target)).blobs:
+            plan.occupy(await _candidate(self._store, blob))
+        return plan
 
-async def _carry_out(store: Store, report: CopyReport, progress: Progress) -> None:
-    wanted = [copy for copy in report.copies if not copy.exists]
+    async def _carry_out(self, report: CopyReport) -> None:
+        wanted = [copy for copy in report.copies if not copy.exists]
 
-    async def copied(copy: BlobCopy) -> Problem | None:
-        return await _copied(store, copy)
+        async def copied(copy: BlobCopy) -> Problem | None:
+            return await _copied(self._store, copy)
 
-    async with aclosing(ordered(wanted, copied, limit=COPIES)) as results:
-        done = 0
-        async for problem in results:
-            done += 1
-            progress(done, len(wanted))
-            if problem is not None:
-                report.problems.append(problem)
+        async with aclosing(ordered(wanted, copied, limit=COPIES)) as results:
+            done = 0
+            async for problem in results:
+                done += 1
+                self._progress(done, len(wanted))
+                if problem is not None:
+                    report.problems.append(problem)
 
 
 async def _copied(store: Store, copy: BlobCopy) -> Problem | None:

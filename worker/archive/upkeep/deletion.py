@@ -66,139 +66,120 @@ class Deletion:
         return not self.left and not self.unconfirmed_replicas
 
 
-async def delete_all(
-    store: Store,
-    uid: str,
-    conversation_id: str | None = None,
-    *,
-    tombstones: Tombstones | None,
-    dry_run: bool = False,
-    recorded: bool = True,
-    progress: Progress = unseen,
-) -> Deletion:
-    """Delete a conversation, or a user with all conversations, and everything derived.
+class Deleter:
+    """Deletes once: a whole conversation or user, or some blobs of a conversation.
 
-    With `tombstones`, audio that is still in Redis, and batches that are being uploaded, do not bring it back. Unless
-    `recorded` is false, the deletion is recorded in the store too: for what is in a spool, and for conversions.
-
-    Raises:
-        BadName: an id can't be part of a name.
-        StreamError: Redis can't be told; nothing is deleted then.
-        StoreError: the store does not answer or does not record the deletion; doing it again goes on. An object that
-            it refuses to delete is only left.
+    Unless `recorded` is false, the deletion is recorded in the store too: for what is in a spool, and for conversions.
+    With `dry_run` nothing is changed; `progress` is told how many objects were deleted.
     """
-    below = prefix(uid, conversation_id).removeprefix(FOLDER)
-    deletion = Deletion()
-    streams: Mapping[str, EntryId] = {}
-    if tombstones is not None and not dry_run:
-        recorded_in_redis = await tombstones.record_deletion(uid, conversation_id)
-        streams, deletion.partitions, deletion.dead_letters = (
-            recorded_in_redis.streams,
-            recorded_in_redis.partitions,
-            recorded_in_redis.dead_letters,
-        )
-        deletion.replicas, deletion.unconfirmed_replicas = recorded_in_redis.replicas, recorded_in_redis.unconfirmed
 
-    async def record() -> None:
-        if recorded:
-            await _recorded(record_deletion(store, uid, conversation_id, streams), deletion)
+    def __init__(
+        self, store: Store, *, dry_run: bool = False, recorded: bool = True, progress: Progress = unseen
+    ) -> None:
+        self._store = store
+        self._dry_run = dry_run
+        self._recorded = recorded
+        self._progress = progress
+        self._deletion = Deletion()
 
-    for folder in FOLDERS:
-        await _clear(store, folder + below, _any, deletion, record=record, dry_run=dry_run, progress=progress)
-    return deletion
+    async def delete_all(
+        self, uid: str, conversation_id: str | None = None, *, tombstones: Tombstones | None
+    ) -> Deletion:
+        """Delete a conversation, or a user with all conversations, and everything derived.
 
+        With `tombstones`, audio that is still in Redis, and batches that are being uploaded, do not bring it back.
 
-async def delete_chunks(
-    store: Store,
-    uid: str,
-    conversation_id: str,
-    timestamps: Sequence[float],
-    *,
-    dry_run: bool = False,
-    recorded: bool = True,
-) -> Deletion:
-    """Delete the blobs that start at these timestamps, in every kind, with and without a range; others stay.
+        Raises:
+            BadName: an id can't be part of a name.
+            StreamError: Redis can't be told; nothing is deleted then.
+            StoreError: the store does not answer or does not record the deletion; doing it again goes on. An object
+                that it refuses to delete is only left.
+        """
+        below = prefix(uid, conversation_id).removeprefix(FOLDER)
+        streams: Mapping[str, EntryId] = {}
+        if tombstones is not None and not self._dry_run:
+            told = await tombstones.record_deletion(uid, conversation_id)
+            streams = told.streams
+            self._deletion.partitions, self._deletion.dead_letters = told.partitions, told.dead_letters
+            self._deletion.replicas, self._deletion.unconfirmed_replicas = told.replicas, told.unconfirmed
 
-    Unless `recorded` is false, what a conversion makes of them meanwhile goes too. Raises as `delete_all`.
-    """
-    wanted = {format_timestamp(timestamp): timestamp for timestamp in timestamps}
-    below = prefix(uid, conversation_id)
-    deletion = Deletion()
+        async def record() -> None:
+            await record_deletion(self._store, uid, conversation_id, streams)
 
-    async def record() -> None:
-        for start in wanted.values() if recorded else ():
-            await _recorded(record_deletion(store, uid, conversation_id, {}, start=start), deletion)
+        for folder in FOLDERS:
+            await self._clear(folder + below, _any, record)
+        return self._deletion
 
-    await _clear(store, below, lambda name: _start_of(name) in wanted, deletion, record=record, dry_run=dry_run)
-    found = {_start_of(name) for name in (*deletion.names, *(left.name for left in deletion.left))}
-    deletion.absent = [timestamp for text, timestamp in wanted.items() if text not in found]
-    return deletion
+    async def delete_chunks(self, uid: str, conversation_id: str, timestamps: Sequence[float]) -> Deletion:
+        """Delete the blobs that start at these timestamps, in every kind, with and without a range; others stay.
 
+        If it is recorded, what a conversion makes of them meanwhile goes too. Raises as `delete_all`.
+        """
+        wanted = {format_timestamp(timestamp): timestamp for timestamp in timestamps}
 
-async def _recorded(recording: Awaitable[None], deletion: Deletion) -> None:
-    try:
-        await recording
-    except StoreError as error:
-        done = f"{len(deletion.names)} objects are" if deletion.names else "nothing is"
-        raise StoreError(
-            f"{done} deleted: the deletion can't be recorded: {error}",
-            cause=error.cause,
-            status=error.status,
-            retry_after=error.retry_after,
-        ) from error
+        async def record() -> None:
+            for start in wanted.values():
+                await record_deletion(self._store, uid, conversation_id, {}, start=start)
 
+        await self._clear(prefix(uid, conversation_id), lambda name: _start_of(name) in wanted, record)
+        deletion = self._deletion
+        found = {_start_of(name) for name in (*deletion.names, *(left.name for left in deletion.left))}
+        deletion.absent = [timestamp for text, timestamp in wanted.items() if text not in found]
+        return deletion
 
-async def _clear(
-    store: Store,
-    start: str,
-    meant: Callable[[str], bool],
-    deletion: Deletion,
-    *,
-    record: Callable[[], Awaitable[None]],
-    dry_run: bool,
-    progress: Progress = unseen,
-) -> None:
-    left: list[str] = []
-    refused: dict[str, str] = {}
-    for _ in range(PASSES):
-        if not dry_run:
-            await record()
-        left = []
-        async for page in pages(store, start):
-            found = [info for info in page if meant(info.name)]
-            left += [info.name for info in found]
-            wanted = [info for info in found if info.name not in refused]
-            refused |= await _delete(store, wanted, deletion, dry_run=dry_run)
-            progress(len(deletion.names), 0)
-        if dry_run or refused.keys() >= set(left):
-            break
-    if not dry_run:
-        deletion.left += [Undeleted(name, refused.get(name, STILL_THERE)) for name in left]
+    async def _clear(self, start: str, meant: Callable[[str], bool], record: Callable[[], Awaitable[None]]) -> None:
+        left: list[str] = []
+        refused: dict[str, str] = {}
+        for _ in range(PASSES):
+            if self._recorded and not self._dry_run:
+                await self._record(record)
+            left = []
+            async for page in pages(self._store, start):
+                found = [info for info in page if meant(info.name)]
+                left += [info.name for info in found]
+                refused |= await self._delete([info for info in found if info.name not in refused])
+                self._progress(len(self._deletion.names), 0)
+            if self._dry_run or refused.keys() >= set(left):
+                break
+        if not self._dry_run:
+            self._deletion.left += [Undeleted(name, refused.get(name, STILL_THERE)) for name in left]
 
-
-async def _delete(store: Store, found: Sequence[BlobInfo], deletion: Deletion, *, dry_run: bool) -> dict[str, str]:
-    """Delete objects; gives the names of those that the store refuses to delete, and why."""
-    refused: dict[str, str] = {}
-
-    async def gone(info: BlobInfo) -> bool:
+    async def _record(self, record: Callable[[], Awaitable[None]]) -> None:
         try:
-            if not dry_run:
-                # Its answer tells nothing: of what was listed just now, an object is missing only if a reply got lost.
-                await retry(lambda: store.delete(info.name))
+            await record()
         except StoreError as error:
-            if error.cause in PASSING:
-                raise
-            refused[info.name] = str(error)
-        return info.name not in refused
+            names = self._deletion.names
+            done = f"{len(names)} objects are" if names else "nothing is"
+            raise StoreError(
+                f"{done} deleted: the deletion can't be recorded: {error}",
+                cause=error.cause,
+                status=error.status,
+                retry_after=error.retry_after,
+            ) from error
 
-    async with aclosing(ordered(found, gone, limit=DELETES)) as results:
-        remaining = iter(found)
-        async for happened in results:
-            info = next(remaining)
-            if happened:
-                deletion.names.append(info.name)
-                deletion.bytes += info.size
-    return refused
+    async def _delete(self, found: Sequence[BlobInfo]) -> dict[str, str]:
+        """Delete objects; gives the names of those that the store refuses to delete, and why."""
+        refused: dict[str, str] = {}
+
+        async def gone(info: BlobInfo) -> bool:
+            try:
+                if not self._dry_run:
+                    # Its answer tells nothing: what was listed just now is missing only if a reply got lost.
+                    await retry(lambda: self._store.delete(info.name))
+            except StoreError as error:
+                if error.cause in PASSING:
+                    raise
+                refused[info.name] = str(error)
+            return info.name not in refused
+
+        async with aclosing(ordered(found, gone, limit=DELETES)) as results:
+            remaining = iter(found)
+            async for happened in results:
+                info = next(remaining)
+                if happened:
+                    self._deletion.names.append(info.name)
+                    self._deletion.bytes += info.size
+        return refused
 
 
 def _any(_: str) -> bool:

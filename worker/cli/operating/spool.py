@@ -104,25 +104,22 @@ def _read(look: Callable[[Path], Iterable[SpoolItem]]) -> list[SpoolItem]:
 
 
 async def _drain(settings: Settings) -> tuple[dict[SpoolOutcome, int], int]:
-    from worker.assembly import monitored, open_spooling
-    from worker.runtime.metrics import Metrics
-    from worker.stores import open_store
+    from worker.assembly import Spooling, monitored
+    from worker.runtime.context import Context
     from worker.stream.client import Client, connect
     from worker.stream.config import record_or_check, record_or_check_store
     from worker.stream.entries import Entries
-    from worker.stream.keys import Keys
 
     settings.require_store()
-    keys, metrics = Keys(settings.stream_prefix), Metrics()
+    keys = settings.redis.keys
     client = Client(connect(settings.redis_url))
-    store = open_store(settings.store_url, emulator_host=settings.storage_emulator_host)
+    store = settings.store.open()
     try:
         await record_or_check(client, keys, settings.partitions)
         await record_or_check_store(client, keys, settings.store_url, await store.identity())
-        observed = monitored(settings, store, metrics, client)
-        spooling = open_spooling(settings, client, Entries(client, keys, settings.worker_id), observed, metrics)
-        if spooling is None:
-            raise SettingsError("SPOOL_DIR is not set")
+        context = Context(clock=client.clock)
+        observed = monitored(settings, store, context)
+        spooling = Spooling(settings, Entries(client, keys, settings.worker_id), observed, context)
         return await _emptied(spooling, _directory())
     finally:
         await client.close()

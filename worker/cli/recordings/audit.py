@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from codec.sessions import Numbers
     from worker.archive.audit import AuditReport
+    from worker.archive.blobs.listing import Blob
     from worker.settings import Settings
+    from worker.stream.conversation_view import ChunkFacts
+    from worker.stream.dead_letters import DeadLetter
 
 FAILED = 2
 """Exit code when the question could not be answered; 0 is complete and 1 is not, as with grep."""
@@ -71,9 +74,11 @@ def audit(
 
 
 async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> AuditReport:
+    from codec.entry import partition_of
     from worker.archive.audit import audit_conversation, collect
     from worker.model.ids import Conversation
     from worker.stream.client import Client, connect
+    from worker.stream.conversation_view import ConversationView
     from worker.stream.keys import Keys
     from worker.stream.overview import Inspector
 
@@ -82,8 +87,9 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     try:
         async with Client(connect(settings.redis_url)) as client:
             partitions = await Inspector(client, keys).partitions(settings.partitions)
-            conversation = Conversation(uid, conversation_id)
-            evidence = await collect(client, keys, store, conversation, partitions=partitions, secrets=settings.secrets)
+            partition = partition_of(conversation_id, partitions)
+            view = ConversationView(client, keys, partition, Conversation(uid, conversation_id))
+            evidence = await collect(view, store, settings.secrets)
     finally:
         await store.close()
     return audit_conversation(evidence, gap_tolerance=settings.gap_tolerance, last_seq=last_seq)
@@ -93,7 +99,6 @@ def _facts(report: AuditReport) -> dict[str, Any]:
     from worker.model.ids import entry_ms
 
     evidence = report.evidence
-    undecided = {chunk.entry for chunk in report.undecided}
     return {
         "complete": report.complete,
         "problems": list(report.problems()),
@@ -103,44 +108,35 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "last": dict(report.last),
         "missing": _texts(report.missing),
         "doubled": _texts(report.doubled),
-        "blobs": [
-            {
-                "name": blob.path,
-                "start": blob.start,
-                "end": blob.end,
-                "chunks": blob.facts.chunks,
-                "seqs": blob.facts.seqs,
-            }
-            for blob in evidence.blobs
-        ],
+        "blobs": [_blob_facts(blob) for blob in evidence.blobs],
         "unnumbered": [blob.path for blob in report.unnumbered],
-        "in_redis": [
-            {
-                "entry": chunk.entry,
-                "session": chunk.facts.session,
-                "seq": chunk.facts.seq,
-                "start": chunk.facts.start,
-                "provable": chunk.entry not in undecided,
-            }
-            for chunk in report.waiting
-        ],
-        "dead_letters": [
-            {
-                "id": letter.name,
-                "session": letter.chunk.session,
-                "seq": letter.chunk.seq,
-                "start": letter.chunk.start,
-                "reason": letter.reason,
-            }
-            for letter in evidence.letters
-        ],
-        "discontinuities": [
-            {"start": discontinuity.ended, "seconds": round(discontinuity.seconds, 3)}
-            for discontinuity in report.discontinuities
-        ],
+        "in_redis": _waiting_facts(report),
+        "dead_letters": [_dead_letter_facts(letter) for letter in evidence.letters],
+        "discontinuities": [{"start": one.ended, "seconds": round(one.seconds, 3)} for one in report.discontinuities],
         "absent": evidence.absent,
         "deleted": None if evidence.deleted is None else entry_ms(evidence.deleted) / 1000,
     }
+
+
+def _blob_facts(blob: Blob) -> dict[str, Any]:
+    facts = {"chunks": blob.facts.chunks, "seqs": blob.facts.seqs}
+    return {"name": blob.path, "start": blob.start, "end": blob.end, **facts}
+
+
+def _waiting_facts(report: AuditReport) -> list[dict[str, Any]]:
+    undecided = {chunk.entry for chunk in report.undecided}
+    return [
+        {"entry": chunk.entry, **_chunk_facts(chunk.facts), "provable": chunk.entry not in undecided}
+        for chunk in report.waiting
+    ]
+
+
+def _dead_letter_facts(letter: DeadLetter) -> dict[str, Any]:
+    return {"id": letter.name, **_chunk_facts(letter.chunk), "reason": letter.reason}
+
+
+def _chunk_facts(chunk: ChunkFacts) -> dict[str, Any]:
+    return {"session": chunk.session, "seq": chunk.seq, "start": chunk.start}
 
 
 def _texts(numbers: Numbers) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,9 @@ from worker.cli import archives, options, printing
 from worker.cli.text import counted
 
 if TYPE_CHECKING:
-    from worker.archive import Archive, DownloadReport, MergeRules, Selection
+    from collections.abc import Awaitable, Callable
+
+    from worker.archive import Archive, Download, DownloadReport
     from worker.settings import Settings
 
 
@@ -55,7 +58,8 @@ def export(
     async def work(archive: Archive, settings: Settings) -> DownloadReport:
         selection = Selection(start, end, timestamps)
         rules = MergeRules(fill_gaps, trim_overlaps, settings.gap_tolerance)
-        return await _saved(archive, (uid, conversation), output, selection, rules, rate)
+        begin = partial(archive.download, uid, conversation, selection=selection, rules=rules, sample_rate=rate)
+        return await _saved(archive, begin, output)
 
     report = archives.run_with_archive(work)
     if as_json:
@@ -65,16 +69,9 @@ def export(
     printing.finish(complete=report.complete)
 
 
-async def _saved(
-    archive: Archive,
-    whose: tuple[str, str],
-    output: Path,
-    selection: Selection,
-    rules: MergeRules,
-    rate: int | None,
-) -> DownloadReport:
+async def _saved(archive: Archive, begin: Callable[..., Awaitable[Download]], output: Path) -> DownloadReport:
     with printing.progress("exporting") as progress:
-        download = await archive.download(*whose, selection=selection, rules=rules, sample_rate=rate, progress=progress)
+        download = await begin(progress=progress)
         try:
             return await archive.save(download, output)
         finally:

@@ -1,0 +1,19 @@
+"""What all parts of one worker share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from worker.runtime.metrics import Metrics
+from worker.runtime.timing import Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Where a worker counts, how long it waits, and its monotonic clock in seconds."""
+
+    metrics: Metrics = field(default_factory=Metrics)
+    timing: Timing = field(default_factory=Timing)
+    clock: Callable[[], float] = time.monotonic
