@@ -64,7 +64,7 @@ class InstalledName(BuildHookInterface[Any]):
         for package in PACKAGES:
             folder = Path(self.root, package)
             for file in sorted(folder.rglob("*")):
-                if file.is_file() and "__pycache__" not in file.parts:
+                if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".md":
                     place = IMPORTS["installed_name"](package).replace(".", "/")
                     yield f"{place}/{file.relative_to(folder).as_posix()}", file
 

@@ -33,15 +33,22 @@ def test_every_file_of_both_packages_is_in_the_wheel_which_is_marked_as_typed(wh
         f"{target}/{file.relative_to(TOP / package).as_posix()}"
         for package, target in (("worker", "audio_batch_worker"), ("codec", "audio_batch_worker/codec"))
         for file in (TOP / package).rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
+        if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".md"
     }
 
     assert {name for name in contents(wheel) if ".dist-info/" not in name} == files
     assert {"audio_batch_worker/py.typed", "audio_batch_worker/codec/py.typed"} <= files
 
 
-def test_a_source_distribution_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    with tarfile.open(build("sdist", tmp_path / "sdist")) as archive:
+def test_documents_are_in_the_source_distribution_but_not_in_the_wheel(wheel: Path, sdist: Path) -> None:
+    assert not [name for name in contents(wheel) if name.endswith(".md")]
+    with tarfile.open(sdist) as archive:
+        documents = {name.partition("/")[2] for name in archive.getnames() if name.endswith(".md")}
+    assert {"README.md", "worker/README.md", "codec/README.md"} <= documents
+
+
+def test_a_source_distribution_gives_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (source,) = tmp_path.glob("audio_batch_worker-*")
 
