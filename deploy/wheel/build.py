@@ -1,7 +1,7 @@
 """Hatchling's hook for wheels: installs `worker` and `codec` as `audio_batch_worker`.
 
 A wheel has plain files: the modules, with their imports of each other renamed (see imports.py). The names `worker` and
-`codec` lead to the same modules, by two small files (see alias.py).
+`codec` lead to the same modules (see alias.py), by two small files, and by stubs for type checkers.
 
 An editable wheel has a package that finds the modules in the repository (see editable.py), and stubs for type
 checkers. The stubs are as old as the install: a type checker sees a new module after the next `pip install -e .`.
@@ -59,6 +59,9 @@ class InstalledName(BuildHookInterface[Any]):
         for name, file in self._files():
             if file.suffix == ".py":
                 yield self._write(name, IMPORTS["renamed"](file.read_text("utf-8"), str(file))), name
+                package, *rest = file.relative_to(self.root).parts
+                stub = "/".join([f"{package}-stubs", *rest]) + "i"
+                yield self._write(stub, _stub(Path(name))), stub
             else:
                 yield str(file), name
 

@@ -35,7 +35,7 @@ def in_folder(folder: str, names: set[str]) -> set[str]:
 def test_a_wheel_has_no_package_that_an_application_may_have_too(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in contents(wheel) if ".dist-info/" not in name}
 
-    assert tops == {"audio_batch_worker", "worker.py", "codec.py"}
+    assert tops == {"audio_batch_worker", "worker.py", "codec.py", "worker-stubs", "codec-stubs"}
 
 
 def test_every_file_of_both_packages_is_in_the_wheel_which_is_marked_as_typed(wheel: Path) -> None:
@@ -43,6 +43,11 @@ def test_every_file_of_both_packages_is_in_the_wheel_which_is_marked_as_typed(wh
 
     assert found == files("worker") | {f"codec/{name}" for name in files("codec")} | {"_alias.py"}
     assert {"py.typed", "codec/py.typed"} <= found
+
+
+@pytest.mark.parametrize("package", ["worker", "codec"])
+def test_every_module_of_both_packages_has_types_under_its_second_name(wheel: Path, package: str) -> None:
+    assert in_folder(f"{package}-stubs", set(contents(wheel))) == {f"{name}i" for name in files(package, ".py")}
 
 
 def test_documents_are_in_the_source_distribution_but_not_in_the_wheel(wheel: Path, sdist: Path) -> None:
