@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from importlib import import_module
-from importlib.abc import InspectLoader, MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.abc import MetaPathFinder
+from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audio_batch_worker._alias import is_working_tree, same
 from audio_batch_worker._imports import INSTALLED, renamed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
     from types import CodeType, ModuleType
 
 ROOT = Path("ROOT")  # the hook in build.py puts the repository here
-OURS = 'name = "audio-batch-worker"'
-"""A line of pyproject.toml in each working tree of the repository."""
 
 
 class _Finder(MetaPathFinder):
@@ -34,30 +33,7 @@ class _Finder(MetaPathFinder):
         if not fullname.startswith(f"{__name__}."):
             return None
         name = _repository_name(fullname)
-        return _same(fullname, name) if _visible() else _from_repository(fullname, name)
-
-
-class _Same(InspectLoader):
-    """Gives a module that is already loaded, or is loaded now, a second name."""
-
-    def __init__(self, spec: ModuleSpec) -> None:
-        self._spec = spec
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return import_module(self._spec.name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Undo the one thing that the import system has changed: the spec, which knows where the module is."""
-        module.__spec__ = self._spec
-
-    def get_code(self, fullname: str) -> CodeType | None:
-        """For `python -m audio_batch_worker`."""
-        loader = self._spec.loader
-        return loader.get_code(self._spec.name) if isinstance(loader, InspectLoader) else None
-
-    def get_source(self, fullname: str) -> str | None:
-        loader = self._spec.loader
-        return loader.get_source(self._spec.name) if isinstance(loader, InspectLoader) else None
+        return same(fullname, name) if _visible() else _from_repository(fullname, name)
 
 
 class _Renaming(SourceFileLoader):
@@ -85,18 +61,7 @@ def _is_ours(name: str) -> bool:
         spec = find_spec(name)
     except ValueError:  # a module without a spec has this name
         return False
-    if spec is None or spec.origin is None:
-        return False
-    project = Path(spec.origin).parent.parent / "pyproject.toml"
-    return project.is_file() and OURS in project.read_text("utf-8").splitlines()
-
-
-def _same(fullname: str, name: str) -> ModuleSpec | None:
-    found = find_spec(name)
-    if found is None:
-        return None
-    is_package = found.submodule_search_locations is not None
-    return ModuleSpec(fullname, _Same(found), origin=found.origin, is_package=is_package)
+    return spec is not None and spec.origin is not None and is_working_tree(Path(spec.origin).parent.parent)
 
 
 def _from_repository(fullname: str, name: str) -> ModuleSpec | None:

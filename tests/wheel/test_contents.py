@@ -22,26 +22,43 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_nothing_generic_is_at_the_top_of_the_wheel(wheel: Path) -> None:
-    tops = {name.partition("/")[0] for name in contents(wheel)}
+def files(package: str, suffix: str = "") -> set[str]:
+    found = (TOP / package).rglob(f"*{suffix}")
+    paths = [file for file in found if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".md"]
+    return {file.relative_to(TOP / package).as_posix() for file in paths}
 
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"audio_batch_worker"}
+
+def in_folder(folder: str, names: set[str]) -> set[str]:
+    return {name.removeprefix(f"{folder}/") for name in names if name.startswith(f"{folder}/")}
+
+
+def test_a_wheel_has_no_package_that_an_application_may_have_too(wheel: Path) -> None:
+    tops = {name.partition("/")[0] for name in contents(wheel) if ".dist-info/" not in name}
+
+    assert tops == {"audio_batch_worker", "worker.py", "codec.py", "worker-stubs", "codec-stubs"}
 
 
 def test_every_file_of_both_packages_is_in_the_wheel_which_is_marked_as_typed(wheel: Path) -> None:
-    files = {
-        f"{target}/{file.relative_to(TOP / package).as_posix()}"
-        for package, target in (("worker", "audio_batch_worker"), ("codec", "audio_batch_worker/codec"))
-        for file in (TOP / package).rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
-    }
+    found = in_folder("audio_batch_worker", set(contents(wheel)))
 
-    assert {name for name in contents(wheel) if ".dist-info/" not in name} == files
-    assert {"audio_batch_worker/py.typed", "audio_batch_worker/codec/py.typed"} <= files
+    assert found == files("worker") | {f"codec/{name}" for name in files("codec")} | {"_alias.py"}
+    assert {"py.typed", "codec/py.typed"} <= found
 
 
-def test_a_source_distribution_gives_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    with tarfile.open(build("sdist", tmp_path / "sdist")) as archive:
+@pytest.mark.parametrize("package", ["worker", "codec"])
+def test_every_module_of_both_packages_has_types_under_its_second_name(wheel: Path, package: str) -> None:
+    assert in_folder(f"{package}-stubs", set(contents(wheel))) == {f"{name}i" for name in files(package, ".py")}
+
+
+def test_documents_are_in_the_source_distribution_but_not_in_the_wheel(wheel: Path, sdist: Path) -> None:
+    assert not [name for name in contents(wheel) if name.endswith(".md")]
+    with tarfile.open(sdist) as archive:
+        documents = {name.partition("/")[2] for name in archive.getnames() if name.endswith(".md")}
+    assert {"README.md", "worker/README.md", "codec/README.md"} <= documents
+
+
+def test_a_source_distribution_gives_the_same_wheel(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (source,) = tmp_path.glob("audio_batch_worker-*")
 
