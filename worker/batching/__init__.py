@@ -1,1 +1,1 @@
-"""Chunks become batches, and batches become audio. Decisions are made here; nothing here asks Redis or a store."""
+"""Chunks become batches, and an encoder turns each batch into audio. Code that asks Redis or a store stays outside."""

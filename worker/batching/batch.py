@@ -1,4 +1,4 @@
-"""Accumulation: which chunks make one batch, and what closes it. Pure; the clock is an argument."""
+"""Collect chunks into a batch, and decide what closes it; pure, the clock is an argument."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from worker.model.seal import Seal
 from worker.model.states import Trigger
 
 MAX_ENTRIES = 10_000
-"""Chunks of one batch: seal and done step of more would hold Redis up, and nobody pushes less than 6 ms at a time."""
+"""Most chunks in a batch: seal and done step of more would hold Redis up. Pushers send 6 ms or more at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """When a batch closes: seconds of audio, seconds since its first entry, bytes of PCM; seconds of jitter allowed."""
+    """The limits at which a batch closes.
+
+    `max_seconds` limits the audio, `max_age` the seconds since the first entry, `max_bytes` the PCM. `gap_tolerance` is
+    the allowed jitter in seconds.
+    """
 
     max_seconds: float
     max_age: float
@@ -29,7 +33,7 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
-    """How batches are cut and named, and among how many partitions conversations are divided."""
+    """How to cut and name batches, and how many partitions share the conversations."""
 
     limits: BatchLimits
     codec: Codec
@@ -41,10 +45,11 @@ class BatchRules:
 class Batch:
     """Consecutive chunks of one conversation, in the order of the stream.
 
-    `samples` counts the audio and the silence that fills gaps, at `sample_rate`; `entries` are the ids of the chunks,
-    `markers` of entries without audio that leave Redis with the batch, `silences` the samples of silence before a
-    chunk, `identities` those of the chunks in their order, `seqs` the numbers that the pusher gave them, `ends` what
-    ends of the conversation say of these. `opened_at` is the monotonic time in seconds at which it was begun here.
+    `samples` counts the audio and the silence that fills gaps, at `sample_rate`. `entries` holds the ids of the chunks,
+    and `identities` their identities in the same order. `markers` holds the ids of entries without audio that leave
+    Redis with the batch. `silences` holds the samples of silence before a chunk. `seqs` holds the numbers that the
+    pusher gave to the chunks, and `ends` the numbers that ends of the conversation give. `opened_at` is the monotonic
+    time in seconds at which this worker began the batch.
     """
 
     conversation: Conversation
@@ -64,7 +69,7 @@ class Batch:
 
     @classmethod
     def of(cls, chunk: Chunk, now: float = 0.0) -> Batch:
-        """An empty batch that `chunk` can begin at monotonic time `now`."""
+        """Make an empty batch that `chunk` can begin at monotonic time `now`."""
         conversation = Conversation(chunk.uid, chunk.conversation_id)
         return cls(conversation, chunk.sample_rate, chunk.protection, chunk.timestamp, now)
 
@@ -84,9 +89,9 @@ class Batch:
         return dict(zip(self.entries, split(self.identities), strict=True))
 
     def silence_before(self, chunk: Chunk, limits: BatchLimits) -> int | Trigger:
-        """Samples of silence to put before `chunk` if it continues this batch, else what closes the batch first.
+        """Samples of silence before `chunk` if it continues this batch, else the trigger that closes the batch first.
 
-        Timestamps jitter, the sample count does not: within the tolerance the chunk follows without a gap.
+        Timestamps jitter; the sample count does not. Within the tolerance, the chunk follows without a gap.
         """
         if (chunk.sample_rate, chunk.protection) != (self.sample_rate, self.protection):
             return Trigger.FORMAT
@@ -100,7 +105,10 @@ class Batch:
         return silence
 
     def add(self, entry: EntryId, chunk: Chunk, identity: bytes, silence: int) -> None:
-        """Append a chunk, whose identity is given because it costs a look at all audio, after `silence` samples."""
+        """Append a chunk after `silence` samples of silence.
+
+        The caller gives the identity, because computing it reads all audio of the chunk.
+        """
         if silence:
             self.silences[entry] = silence
         self.entries.append(entry)
@@ -112,7 +120,7 @@ class Batch:
         self.pcm_bytes += len(chunk.pcm)
 
     def full(self, limits: BatchLimits) -> Trigger | None:
-        """What closes the batch at once after a chunk was added."""
+        """The trigger that closes the batch at once, after a chunk was added."""
         if self.samples >= limits.max_seconds * self.sample_rate:
             return Trigger.AUDIO
         if self.pcm_bytes >= limits.max_bytes or len(self.entries) >= MAX_ENTRIES:
@@ -132,8 +140,8 @@ class Batch:
     def age(self, now_ms: int, now: float) -> float:
         """Seconds since its first entry at Redis' time `now_ms` and monotonic time `now`.
 
-        Ids may be from the future: Redis' clock was set back, or somebody chose an id. Then the time counts that the
-        batch has been here.
+        Ids may be from the future: Redis' clock was set back, or a pusher chose an id. Then the age is the time since
+        this worker began the batch.
         """
         by_redis = (now_ms - self.opened_ms) / 1000
         return by_redis if by_redis >= 0 else now - self.opened_at

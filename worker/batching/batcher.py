@@ -1,4 +1,4 @@
-"""Entries of one partition become batches. Everything is decided here; nothing is asked of Redis or the store."""
+"""Turn the entries of one partition into batches; this takes all decisions, and asks neither Redis nor the store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTHING: Mapping[Any, Any] = MappingProxyType({})
 NO_STREAM = StreamIdentity("")
 
 IDLE_SECONDS = 120.0
-"""After which a silent conversation's history is left to Redis."""
+"""Seconds without a chunk after which only Redis keeps a conversation's history."""
 
 
 @dataclass(slots=True)
@@ -38,16 +38,16 @@ class OpenBatch:
 
 
 class Holder(Protocol):
-    """A blob that holds a chunk of some identity."""
+    """A blob that holds a chunk with a given identity."""
 
     def may_hold(self, entry: EntryId) -> bool:
-        """Whether this entry is that chunk."""
+        """Whether this entry may be that chunk."""
 
 
 class Batcher:
     """The open batches of one partition, and the sealed ones whose audio is read again.
 
-    What becomes of the entries that were routed is told by `decisions`.
+    `decisions` tells what to do with the routed entries.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Batcher:
     ) -> None:
         """Begin at the start of the stream, where the entries of `seals` will come again.
 
-        `found` are the chunks, by their identities, that the store was found to hold, of conversations in which Redis
+        `found` holds, by identity, the chunks that the store was found to hold. It covers conversations in which Redis
         may have forgotten what became of entries.
         """
         self.drop()
@@ -91,7 +91,7 @@ class Batcher:
             self._resumed.update(dict.fromkeys(seal.all_ids, resumed))
 
     def drop(self) -> None:
-        """Forget everything: nothing here is on its way to the store, so all of it can be read again."""
+        """Forget all batches; none of them is being delivered, so all of them can be read again."""
         batches: list[OpenBatch | ResumedBatch] = [*self.open.values(), *self.resuming()]
         for batch in batches:
             batch.encoder.release()
@@ -100,12 +100,12 @@ class Batcher:
             held.clear()
 
     def decisions(self) -> Decisions:
-        """What was decided since the last call. It is no longer held here."""
+        """Hand over the decisions since the last call; the batcher keeps none of them."""
         decided, self._decided = self._decided, Decisions()
         return decided
 
     def resuming(self) -> list[ResumedBatch]:
-        """Sealed batches that are not whole yet."""
+        """Sealed batches whose entries have not all come yet."""
         return list(self._resuming.values())
 
     def unknown(self, items: Iterable[ParsedEntry]) -> list[Conversation]:
@@ -117,9 +117,9 @@ class Batcher:
         ]
 
     def finished_elsewhere(self, read_to: EntryId, came: Collection[EntryId]) -> list[Conversation]:
-        """Conversations with a sealed batch that a former owner finished since it was handed to us.
+        """Conversations with a sealed batch that a former owner finished after we took it over.
 
-        Its entries did not come, though the stream was read to `read_to`: what it held is in the stored history.
+        Its entries did not come, although the stream was read to `read_to`. The stored history has its chunks.
         """
         return [
             resumed.seal.conversation
@@ -128,11 +128,11 @@ class Batcher:
         ]
 
     def remember(self, conversation: Conversation, identities: bytes) -> None:
-        """Load a conversation's history: what is stored, and what is sealed and on its way."""
+        """Load a conversation's history: the identities of chunks that are stored, or sealed and on their way."""
         self._histories.setdefault(conversation, RecentChunks()).precede(identities)
 
     def route(self, item: ParsedEntry) -> None:
-        """Put an entry where it belongs."""
+        """Put an entry into the batch or the decision that it belongs to."""
         resumed = self._resumed.pop(item.id, None)
         if resumed is not None:
             self._resume(resumed, item)
@@ -145,7 +145,7 @@ class Batcher:
             self._end(item)
 
     def is_deleted(self, conversation: Conversation, entry: EntryId) -> bool:
-        """Whether an entry of a conversation was pushed before that was deleted, as far as we know."""
+        """Whether an entry was pushed before a deletion of its conversation that we know of."""
         if not self._tombstones:
             return False
         pushed = entry_order(entry)
@@ -156,7 +156,7 @@ class Batcher:
         )
 
     def knows(self, deletions: Mapping[str, EntryId]) -> bool:
-        """Whether we began after all of these."""
+        """Whether we began after all of these deletions."""
         known = {name: entry_order(last) for name, last in self._tombstones.items() if name in deletions}
         return all(name in known and known[name] >= entry_order(last) for name, last in deletions.items())
 
@@ -165,7 +165,7 @@ class Batcher:
         return entry_order(entry) <= entry_order(self._identity.changed)
 
     def close_aged(self, now_ms: int) -> None:
-        """Close batches that are too old at Redis' time `now_ms`; they are held oldest first."""
+        """Close batches that are too old at Redis' time `now_ms`; `open` holds the oldest first."""
         now = self.clock()
         for conversation, held in list(self.open.items()):
             if held.batch.age(now_ms, now) < self._rules.limits.max_age:
@@ -174,7 +174,10 @@ class Batcher:
         self._forget_idle(now)
 
     def interrupt(self, conversation: Conversation) -> None:
-        """Later audio of a conversation is stored or on its way already: what is open must not reach across it."""
+        """Close a conversation's open batch, because later audio is stored or on its way already.
+
+        A batch must not reach across that audio.
+        """
         if conversation in self.open:
             self._count_gap(Trigger.GAP)
             self._close(conversation, Trigger.GAP)
@@ -199,7 +202,7 @@ class Batcher:
         return {*growing, *(entry for resumed in self.resuming() for entry in resumed.seal.entries)}
 
     def encoders(self, conversation: Conversation) -> list[BatchEncoder]:
-        """Where audio of a conversation is being encoded."""
+        """The encoders that work on audio of a conversation."""
         held = self.open.get(conversation)
         found = [resumed.encoder for resumed in self.resuming() if resumed.seal.conversation == conversation]
         return [held.encoder, *found] if held else found
@@ -212,12 +215,12 @@ class Batcher:
         self._decided.closed.append(closed)
 
     def complete_resumed(self, resumed: ResumedBatch) -> None:
-        """Wait for nothing more of a sealed batch, and deliver what came."""
+        """Stop waiting for entries of a sealed batch, and deliver those that came."""
         self._leave(resumed)
         self._decided.completed.append(self._closed(resumed.seal, resumed.encoder, resumed))
 
     def drop_resumed(self, resumed: ResumedBatch) -> None:
-        """Forget a sealed batch: somebody else finished it, or its entries go to the dead letters."""
+        """Forget a sealed batch: another owner finished it, or its entries vanished or are dead letters."""
         self._leave(resumed)
         resumed.encoder.release()
 
@@ -328,7 +331,7 @@ class Batcher:
             self._metrics.gaps.labels(GapHandling.CLOSED).inc()
 
     def _forget_idle(self, now: float) -> None:
-        """Histories of conversations without a batch wait in Redis, where the done step has put them."""
+        """Forget the histories of idle conversations; the done step has put them into Redis."""
         if now < self._next_sweep:
             return
         self._next_sweep = now + IDLE_SECONDS

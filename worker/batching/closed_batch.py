@@ -1,4 +1,4 @@
-"""A closed batch on its way: what batcher hands to the partition, and the partition to delivery."""
+"""A closed batch, as the batcher hands it to the partition and the partition hands it to the delivery."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker.model.stored_blob import StoredBlob
 class ClosedBatch:
     """A batch whose composition will not change any more, with its audio on the way through the encoder.
 
-    `chunks` are its entries that have come, in their order, with the identities of their chunks: all that the seal
-    names, unless some have vanished. `closed_at` is monotonic seconds. `recovered` says that the entries may have been
-    in a batch whose seal is forgotten, `doubtful` that Redis has indeed lost writes since. `seqs` are the numbers that
-    the pusher gave to the chunks, `ends` what ends of the conversation say of these. `server` is the one that the seal
-    was set on, `born` up to where entries are older than the stream's id, see `StreamIdentity`. `found` is where the
-    audio was found to be stored already: the encoder has none. `state` is how far it is once it is sealed: only its
-    delivery changes it.
+    `chunks` maps its entries that have come, in their order, to the identities of their chunks. These are all entries
+    that the seal names, unless some have vanished. `closed_at` is in monotonic seconds. `recovered` says that the
+    entries may have been in a batch whose seal Redis has forgotten. `doubtful` says that Redis has indeed lost writes
+    since. `seqs` holds the numbers that the pusher gave to the chunks, and `ends` the numbers that ends of the
+    conversation give. `server` is the server on which the seal was set. Entries up to `born` are older than the
+    stream's id, see `StreamIdentity`. `found` tells where the store holds the audio already; then the encoder has none.
+    `state` is the state of a sealed batch; only its delivery changes it.
     """
 
     partition: int
@@ -42,5 +42,5 @@ class ClosedBatch:
 
     @property
     def identities(self) -> bytes:
-        """Those of its chunks, joined in their order."""
+        """The identities of its chunks, joined in their order."""
         return b"".join(self.chunks.values())

@@ -1,4 +1,4 @@
-"""What a batcher has decided, as one value: it is carried out by whoever owns the partition."""
+"""The decisions of a batcher as one value; the owner of the partition carries them out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from worker.model.ids import Conversation, EntryId
 
 @dataclass(slots=True)
 class Decisions:
-    """What is to be done with entries and batches.
+    """What to do with entries and batches.
 
-    `closed` batches are to be sealed and delivered, `completed` ones were sealed before and are to be delivered.
+    `closed` batches must be sealed and delivered. `completed` batches were sealed before and must be delivered.
     `discarded` entries hold no audio to store. `duplicates` repeat a chunk, unless that chunk was deleted before they
-    came. `stored` are entries whose chunks the store was found to hold, with the identities of these chunks.
+    came. `stored` holds entries whose chunks the store was found to hold, with the identities of these chunks.
     """
 
     closed: list[ClosedBatch] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Decisions:
     stored: dict[Conversation, dict[EntryId, bytes]] = field(default_factory=dict)
 
     def add(self, later: Decisions) -> None:
-        """Append what was decided later."""
+        """Append later decisions."""
         self.closed += later.closed
         self.completed += later.completed
         self.discarded += later.discarded
@@ -40,11 +40,11 @@ class Decisions:
         return chain(self.closed, self.completed)
 
     def entries(self) -> Iterator[EntryId]:
-        """The chunks of these batches."""
+        """The entries of the chunks of these batches."""
         return chain.from_iterable(batch.seal.entries for batch in self.batches())
 
     def encoders(self, conversation: Conversation) -> list[BatchEncoder]:
-        """Where audio of a conversation is being encoded."""
+        """The encoders that work on audio of a conversation."""
         return [batch.encoder for batch in self.batches() if batch.seal.conversation == conversation]
 
     def identities(self, conversation: Conversation) -> dict[EntryId, bytes]:
@@ -56,6 +56,6 @@ class Decisions:
         return found
 
     def release(self) -> None:
-        """Give the memory of the batches back; all of them are read again."""
+        """Give back the memory of the batches; all of their entries are read again."""
         for batch in self.batches():
             batch.encoder.release()

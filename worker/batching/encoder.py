@@ -14,7 +14,7 @@ from codec.opus import Encoder
 from worker.batching.memory import MemoryBudget
 
 ENCODER_STATE_BYTES = 32 * 1024
-"""What an open encoder takes beside its packets (libopus 1.6 mono: 31,668 bytes)."""
+"""Memory that an open encoder takes beside its packets (libopus 1.6 mono: 31,668 bytes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class ContentEncoder(Protocol):
         """Append silence."""
 
     def finish(self) -> bytes:
-        """The content, of which the encoder keeps nothing; it is used up."""
+        """Return the content and keep none of it; the encoder can't be used after that."""
 
 
 class PcmEncoder:
@@ -97,8 +97,8 @@ class _Piece(NamedTuple):
 class BatchEncoder:
     """One batch's audio on its way through an encoder.
 
-    Only one thread works on it at a time: two in one encoder would abort the process. The encoder is made when the
-    first audio comes: an owner may inherit thousands of sealed batches at once.
+    Only one thread works on it at a time, because two threads in one encoder would abort the process. The encoder is
+    made when the first audio comes, because an owner may inherit thousands of sealed batches at once.
     """
 
     def __init__(self, begin: Callable[[], ContentEncoder], pool: ThreadPoolExecutor, budget: MemoryBudget) -> None:
@@ -136,12 +136,12 @@ class BatchEncoder:
             self._start()
 
     async def idle(self) -> None:
-        """Wait until the encoder has nothing more to do."""
+        """Wait until all queued audio is encoded."""
         while self._job is not None:
             await asyncio.wait([self._job])
 
     async def finish(self) -> bytes:
-        """The batch's content, once everything is encoded. Raises what the encoder raised."""
+        """Return the batch's content when all audio is encoded. Raises the error of the encoder."""
         await self.idle()
         if self._error is not None:
             raise self._error
@@ -150,7 +150,7 @@ class BatchEncoder:
         return content
 
     def release(self) -> None:
-        """Give back the memory; the encoder is of no more use."""
+        """Give back the memory; the encoder can't be used after that."""
         self._released = True
         self._budget.queued -= _pcm_bytes(self._waiting)
         self._waiting.clear()
@@ -198,6 +198,6 @@ class EncoderPool:
     budget: MemoryBudget
 
     def start(self, codec: Codec, sample_rate: int) -> BatchEncoder:
-        """A encoder at `sample_rate` whose content is what a blob of `codec` holds."""
+        """An encoder at `sample_rate` that makes the content of a `codec` blob."""
         begin = PcmEncoder if codec == "pcm" else partial(self.opus, sample_rate)
         return BatchEncoder(begin, self.pool, self.budget)

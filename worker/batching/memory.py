@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 READ_AHEAD = 32 * 1024 * 1024
-"""Bytes of PCM that may wait for the encoder: seconds of its work, so reading more would only fill memory."""
+"""Bytes of PCM that may wait for the encoder. They are seconds of its work, so more would only fill memory."""
 
 
 class MemoryBudget:
@@ -16,7 +16,7 @@ class MemoryBudget:
 
     @property
     def exhausted(self) -> bool:
-        """Whether nothing more may be read until batches are stored."""
+        """Whether reading must wait until batches are stored."""
         return self.used >= self.limit
 
     @property

@@ -1,4 +1,4 @@
-"""A sealed batch whose audio is read again, and the entries that come for it. Pure."""
+"""A sealed batch whose audio is read again, and the entries that come for it; pure."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class ParsedEntry(NamedTuple):
 
     @property
     def conversation(self) -> Conversation:
-        """What it belongs to."""
+        """The conversation that it belongs to."""
         return Conversation(self.content.uid, self.content.conversation_id)
 
 
 @dataclass(slots=True)
 class ResumedBatch:
-    """A sealed batch whose audio is being read again; `missing` are the entries that have not come yet, in order."""
+    """A sealed batch whose audio is being read again; `missing` holds the entries that have not come yet, in order."""
 
     seal: Seal
     encoder: BatchEncoder
@@ -51,24 +51,24 @@ class ResumedBatch:
             note(self.seqs, content.session, content.seq)
 
     def strike(self, entry: EntryId) -> None:
-        """An entry has come."""
-        if self.missing[0] == entry:  # as always, unless one before it has vanished
+        """Remove an entry from `missing`, because it has come."""
+        if self.missing[0] == entry:  # always, unless an entry before it has vanished
             self.missing.popleft()
         else:
             self.missing.remove(entry)
 
     def overdue(self, reached: EntryId) -> Iterator[EntryId]:
-        """Missing entries that do not lie beyond the one that was read last."""
+        """Missing entries up to `reached`, the entry that was read last."""
         order = entry_order(reached)
         return takewhile(lambda entry: entry_order(entry) <= order, self.missing)
 
     def all_overdue(self, reached: EntryId) -> bool:
-        """Whether nothing more of it can come."""
+        """Whether none of the missing entries can come any more."""
         return entry_order(self.missing[-1]) <= entry_order(reached)
 
 
 def grouped(items: Collection[ParsedEntry]) -> dict[Conversation, list[ParsedEntry]]:
-    """Items by conversation, each in its order."""
+    """Group items by conversation, in their order."""
     groups: dict[Conversation, list[ParsedEntry]] = {}
     for item in items:
         groups.setdefault(item.conversation, []).append(item)

@@ -1,1 +1,4 @@
-"""Streams are read, and every chunk finds its way to batching and on to delivery. No store is asked here."""
+"""Owned streams are read, chunks go to batching, and sealed batches go to delivery.
+
+Code that asks a store does not belong here.
+"""

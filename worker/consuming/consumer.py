@@ -21,7 +21,7 @@ from worker.stream.entries import Entries, Entry, ReadRequest
 from worker.stream.leases import Lease
 
 READ_PAGES = 16
-"""Full pages per round trip at most: what one reply may fill memory with."""
+"""Most full pages per round trip; this bounds the memory that one reply takes."""
 
 log = structlog.get_logger()
 
@@ -55,7 +55,7 @@ class Consumer:
         self.last_turn = self._client.clock()
 
     async def turn(self) -> bool:
-        """Do everything that can be done now; whether there is more to read at once."""
+        """Do everything that can be done now; returns whether there is more to read at once."""
         more = False
         try:
             await self._check_server()
@@ -71,28 +71,28 @@ class Consumer:
         return more
 
     async def settle(self) -> None:
-        """Let every partition do in Redis what it decided."""
+        """Let every partition carry out its decisions in Redis."""
         for partition in self._usable():
             with self._guarded(partition):
                 await partition.settle()
 
     def caught_up(self) -> bool:
-        """Whether all that was in the owned streams has been read."""
+        """Whether all entries of the owned streams have been read."""
         return not self._client.must_recheck_server and all(
             partition.caught_up and partition.rewind_cause is None for partition in self.partitions.values()
         )
 
     def taken_over(self) -> list[Partition]:
-        """Usable partitions of which we know what Redis holds."""
+        """Usable partitions that need no new take-over."""
         return [partition for partition in self._usable() if partition.rewind_cause is None]
 
     def close_all(self) -> None:
-        """Close every open batch because the worker stops, now or when all is stored."""
+        """Close every open batch, because the worker stops now or after all audio is stored."""
         for partition in self.taken_over():
             partition.close_all()
 
     async def stored(self, within: float) -> bool:
-        """Whether all that is sealed is stored, or will be within so many seconds."""
+        """Wait up to `within` seconds for the deliveries; returns whether all of them have ended."""
         deliveries = [delivery for partition in self.partitions.values() for delivery in partition.deliveries]
         if not deliveries:
             return True
@@ -100,7 +100,7 @@ class Consumer:
         return not unfinished
 
     async def release(self, partition: Partition) -> None:
-        """Give a partition back; uploads still under way are left to the next owner."""
+        """Release a partition; uploads still under way are left to the next owner."""
         partition.abandon()
         await end(list(partition.deliveries))
         del self.partitions[partition.number]
@@ -112,11 +112,11 @@ class Consumer:
         log.warning("consumer.redis_failed", error=str(error))
         if error.cause is StreamCause.READONLY:
             await self._client.reconnect()
-        if error.cause is not StreamCause.LARGE:  # then Redis is well, and the next pages are small
+        if error.cause is not StreamCause.LARGE:  # else Redis is well, and the next pages are small
             await asyncio.sleep(self._timing.rest)
 
     async def _check_server(self) -> None:
-        """After a failure the server may be another one, or have lost its latest writes: then begin again."""
+        """Rewind all partitions if, after a failure, the server is another one or may have lost its latest writes."""
         if not self._client.must_recheck_server:
             return
         self._client.must_recheck_server = False
@@ -157,7 +157,7 @@ class Consumer:
         return any(not partition.caught_up for partition in self._readable())
 
     def _round_trips(self) -> Iterator[list[Partition]]:
-        """What to read together: few partitions that fill their pages, or many that have nothing waiting."""
+        """Group partitions to read together: few that fill their pages, or many that have no backlog."""
         together: list[Partition] = []
         pages = 0.0
         for partition in self._readable():
@@ -171,7 +171,10 @@ class Consumer:
             yield together
 
     def _must_wait(self) -> bool:
-        """Whether reading more would only fill memory. Batches that wait for entries need them to end."""
+        """Whether reading must wait, because it would only fill memory.
+
+        Reading goes on if memory can't become free without it: resumed batches need their missing entries.
+        """
         room_will_come = any(partition.frees_memory for partition in [*self.partitions.values(), *self.abandoned])
         paused = self.budget.exhausted and room_will_come
         if paused != self._paused:
@@ -200,7 +203,7 @@ class Consumer:
     async def _ask(
         self, partitions: Sequence[Partition], requests: Sequence[ReadRequest]
     ) -> Sequence[list[Entry] | StreamError]:
-        """Read pages; if they are too much to take in, the next ones are small."""
+        """Read pages; if that fails, they may have been too large, and the next ones are small."""
         if partitions[0].read_size.one_at_a_time:
             return [await self._entries.read_next(request) for request in requests]
         try:
@@ -215,7 +218,7 @@ class Consumer:
             partition.close_aged(self._client.now_ms(), hurry=self.budget.exhausted)
 
     async def _release_surplus(self) -> None:
-        """Hand over what others should have: stop reading, let uploads end, release."""
+        """Hand over the partitions that others should have: stop reading, let uploads end, release."""
         now = self._client.clock()
         for number in self._ownership.surplus & self.partitions.keys():
             partition = self.partitions[number]
@@ -242,7 +245,7 @@ class Consumer:
 
     @contextmanager
     def _guarded(self, partition: Partition) -> Iterator[None]:
-        """Keep one partition's trouble from the others."""
+        """Keep the failure of one partition from the others."""
         try:
             yield
         except LeaseLost:

@@ -16,16 +16,16 @@ from worker.model.stored_blob import StoredBlob
 from worker.runtime.context import Context
 
 Ended = Callable[[ClosedBatch, StoredBlob | None], None]
-"""Hears of each batch where it is stored; None if its delivery failed."""
+"""Is told where each batch is stored; None if its delivery failed."""
 
 Pending = Callable[[Conversation], Mapping[EntryId, bytes]]
-"""Tells which entries of a conversation are pending now, and the identities of their chunks."""
+"""Returns the entries of a conversation that are pending now, with the identities of their chunks."""
 
 log = structlog.get_logger()
 
 
 class InFlight:
-    """The batches that are being delivered. None overtakes another one that would have the same name."""
+    """The batches that are being delivered; batches that would have the same name go one after the other."""
 
     def __init__(self, delivery: Delivery, pending: Pending, ended: Ended, context: Context) -> None:
         self._delivery = delivery
@@ -49,16 +49,16 @@ class InFlight:
         task.add_done_callback(partial(self._forget, name))
 
     async def finished(self) -> None:
-        """Wait until all that is on its way is done."""
+        """Wait until all deliveries have ended."""
         while self.tasks:
             await asyncio.wait(self.tasks)
 
     def conversations(self) -> dict[EntryId, Conversation]:
-        """The entries that are on their way, and whose they are."""
+        """The entries that are being delivered, and their conversations."""
         return {entry: closed.seal.conversation for closed in self.batches.values() for entry in closed.seal.all_ids}
 
     def identities(self, conversation: Conversation) -> dict[EntryId, bytes]:
-        """The entries of a conversation that are on their way, and the identities of their chunks."""
+        """The entries of a conversation that are being delivered, and the identities of their chunks."""
         found: dict[EntryId, bytes] = {}
         for closed in self.batches.values():
             if closed.seal.conversation == conversation:
@@ -71,12 +71,12 @@ class InFlight:
             del self._last_of_name[name]
 
     async def _deliver(self, closed: ClosedBatch, before: asyncio.Task[None] | None) -> None:
-        """Store a batch after the one `before` that would have the same name: the later audio gets the later name."""
+        """Deliver a batch after `before`, which would have the same name: the later audio gets the later name."""
         try:
             if before is not None:
                 await asyncio.wait([before])
             stored = await self._delivery.deliver(closed, partial(self._pending, closed.seal.conversation))
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it must not stop the other conversations
+        except Exception as error:  # noqa: BLE001 -- no error may stop the other conversations
             await self._rest_after(error, closed)
             self._ended(closed, None)
         else:
@@ -87,7 +87,7 @@ class InFlight:
             closed.encoder.release()
 
     async def _rest_after(self, error: Exception, closed: ClosedBatch) -> None:
-        """Report an unexpected failure, and wait: the entries are in Redis, and are tried again."""
+        """Report an unexpected failure, and wait; the entries are in Redis, and are tried again."""
         self._failures[closed.seal.id] += 1
         failures = self._failures[closed.seal.id]
         self._metrics.failures.labels(type(error).__name__).inc()

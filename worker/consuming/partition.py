@@ -1,7 +1,8 @@
-"""One partition in the hands of its owner: from taking it over to giving it back.
+"""The work of an owner on one partition, from the take-over to the release.
 
-The stream holds exactly what is not stored yet, because entries leave it only when they are done. So there is one way
-to begin, and the same way out of every doubt: take over what is pending and read the stream from its start again.
+The stream holds exactly the audio that is not stored yet, because entries leave it only when they are done. So the
+worker has one way to begin and the same way out of every doubt, the rewind: it takes over all pending entries and reads
+the stream from its start again.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ from worker.stream.entries import Entries, Entry, ReadRequest, size_of
 from worker.stream.leases import Lease
 
 EXPECTED_REWINDS = frozenset({RewindCause.HANDOVER, RewindCause.RECOVERED})
-"""Causes that are no trouble: every roll-out hands over everything."""
+"""Causes that are normal: every roll-out hands over all partitions."""
 
 log = structlog.get_logger()
 
 
 class Partition:
-    """All that its owner knows of a partition. One task calls its methods; deliveries run beside it.
+    """All that its owner knows of a partition; one task calls its methods, and deliveries run beside it.
 
     `rewind_cause` says why the partition must be taken over before anything is read; None while all is well.
-    `read_size` tells how much to read at once, `losses` what left Redis without being stored, `in_flight` what is being
-    delivered.
+    `read_size` tells how much to read at once. `losses` counts the entries that left Redis without being stored.
+    `in_flight` holds the batches that are being delivered.
     """
 
     def __init__(
@@ -78,11 +79,11 @@ class Partition:
 
     @property
     def number(self) -> int:
-        """Which partition it is."""
+        """The number of the partition."""
         return self.lease.partition
 
     def states(self) -> Counter[BatchState]:
-        """How many batches are in which state; closed ones that wait for their seal are still open."""
+        """Count the batches in each state; closed ones that wait for their seal are still open."""
         counts = Counter(closed.state for closed in self.in_flight.batches.values())
         counts[BatchState.OPEN] += len(self._batcher.open) + len(self._decided.closed)
         counts[BatchState.SEALED] += len(self._batcher.resuming()) + len(self._decided.completed)
@@ -95,7 +96,7 @@ class Partition:
 
     @property
     def deliveries(self) -> Collection[asyncio.Task[None]]:
-        """What is on its way to the store."""
+        """The tasks that deliver batches."""
         return self.in_flight.tasks
 
     @property
@@ -108,11 +109,11 @@ class Partition:
         return self._batcher.all_held() | set(self._decided.entries())
 
     async def take_over(self) -> None:
-        """Begin, or begin again."""
+        """Take the partition over, for the first time or again."""
         found = await self._entries.take_over(self.lease)
         self._taken_at = self._batcher.clock()
         self._first_ms = entry_ms(found.identity.first)
-        self.lease.clean = True  # the death of the owner before us is counted, and once is enough
+        self.lease.clean = True  # the death of the last owner is counted now, and must not count twice
         waiting = [seal for seal in found.seals if seal.id not in self.in_flight.batches]
         self._sealed_before = {*self.in_flight.batches, *(seal.id for seal in waiting)}
         self.losses.sealed(entry for seal in found.seals for entry in seal.all_ids)
@@ -126,7 +127,7 @@ class Partition:
         self._log.debug("partition.taken", seals=len(waiting), survivors=len(found.survivors))
 
     def rewind(self, cause: RewindCause) -> None:
-        """Something is not as we believed: take over again before anything else is read or sealed."""
+        """Demand a new take-over before anything else is read or sealed, because something is uncertain."""
         if self.rewind_cause is None:
             self._metrics.rewinds.labels(cause).inc()
             say = self._log.debug if cause in EXPECTED_REWINDS else self._log.warning
@@ -134,23 +135,23 @@ class Partition:
         self.rewind_cause = cause
 
     def drop(self) -> None:
-        """Forget every batch that is not being delivered: all of it can be read again."""
+        """Forget every batch that is not being delivered; all of them can be read again."""
         self._batcher.drop()
         self._decided.release()
         self._decided = Decisions()
 
     def abandon(self) -> None:
-        """The partition is no longer ours: forget it; what is on its way may end by itself."""
+        """Forget the partition, because it is not ours any more; deliveries may end by themselves."""
         self.lease.lost = True
         self.rewind_cause = RewindCause.ABANDONED
         self.drop()
         self._recoveries.stop()
 
     def reached_end(self) -> None:
-        """The stream holds nothing beyond the cursor; what was pending with us and has not come is lost."""
+        """Note that the stream ends at the cursor; expected entries that have not come are lost."""
         self.caught_up = True
         self.read_size.reached_end()
-        if self.rewind_cause is None:  # else all comes again
+        if self.rewind_cause is None:  # else all entries come again
             self.losses.reached_end()
 
     @property
@@ -159,14 +160,14 @@ class Partition:
         return LOOK if self.caught_up else 1.0
 
     def next_read(self) -> ReadRequest:
-        """What to read now."""
+        """The request for the next page."""
         return ReadRequest(self.lease.partition, self.cursor, self.read_size.count(self.next_pages))
 
     async def take(self, request: ReadRequest, page: Sequence[Entry], accepted: set[EntryId]) -> None:
-        """Route entries that are pending with us; fewer of them than requested mean that the stream held no more.
+        """Route the entries of a page that are pending with us.
 
-        Between the first routed entry and the new cursor nothing may fail: entries that came twice would look like
-        duplicates.
+        A page with fewer entries than requested means that the stream held no more. Between the first routed entry and
+        the new cursor nothing may fail, because entries that came twice would look like duplicates.
         """
         on_their_way = self.in_flight.conversations()
         ours = accepted - on_their_way.keys()
@@ -189,21 +190,21 @@ class Partition:
         self.read_size.took(len(page), sum(map(size_of, page)))
 
     async def settle(self) -> None:
-        """Do in Redis what was decided. Every step may be repeated, so what fails is left for the next call."""
+        """Carry out the decisions in Redis; every step may be repeated, so the next call does what failed."""
         if self.rewind_cause is None and self._recoveries.finished():
             self.rewind(RewindCause.RECOVERED)
         for step in (self._settle_suspects, self._settle_duplicates, self._discard, self._settle_incomplete):
             if self.rewind_cause is None:
                 await step()
-        if self.rewind_cause is None:  # a delivery may have ended meanwhile: what was found may be out of date
+        if self.rewind_cause is None:  # a delivery may have ended meanwhile, and have made `found` out of date
             self._adopt_stored()
             await self._seal_closed()
 
     def close_aged(self, now_ms: int, *, hurry: bool) -> None:
         """Close batches that are too old at Redis' time `now_ms`.
 
-        While there is more to read, the time is what the stream says, so that a backlog is cut as it would have been
-        live; `hurry` takes the real time all the same, when nothing may be read until memory is free.
+        While there is more to read, the time is that of the stream, so that a backlog is cut as it would have been
+        live. `hurry` takes the real time all the same, when reading must wait for memory.
         """
         self._decide(partial(self._batcher.close_aged, now_ms if self.caught_up or hurry else entry_ms(self.cursor)))
 
@@ -214,7 +215,7 @@ class Partition:
     def oldest_age(self, now_ms: int, now: float) -> float:
         """Seconds for which the oldest entry that is known and not stored has waited; times as in `Batch.age`.
 
-        Of a partition that was only taken over, not read yet, it is known since when it waits with us.
+        For a partition that was taken over and not read yet, the time counts since the take-over.
         """
         oldest = next(iter(self._batcher.open.values()), None)
         batches = [] if oldest is None else [oldest.batch.age(now_ms, now)]
@@ -230,7 +231,7 @@ class Partition:
 
     @staticmethod
     def _age(pushed_ms: int, now_ms: int, here: float) -> float:
-        """Seconds since an entry was pushed; if its id is from the future, those for which it has been here."""
+        """Seconds since an entry was pushed; if its id is from the future, the seconds that it has been `here`."""
         return (now_ms - pushed_ms) / 1000 if pushed_ms <= now_ms else here
 
     async def count_unread_losses(self) -> None:
@@ -238,12 +239,12 @@ class Partition:
         self.losses.count_unread(await self._entries.count_unread_losses(self.lease))
 
     def _decide(self, step: Callable[[], None]) -> None:
-        """Let the batcher do something, and take what it decides."""
+        """Run a step of the batcher, and take its decisions."""
         step()
         self._decided.add(self._batcher.decisions())
 
     def _recoverable(self, parsed: Iterable[ParsedEntry | None]) -> list[ParsedEntry]:
-        """Without those whose conversation must be looked for in the store first: they are read again after that."""
+        """Leave out entries whose conversation must be looked up in the store first; they are read again after that."""
         items = [item for item in parsed if item is not None]
         for item in items:
             if self._batcher.is_doubtful(item.id):
@@ -258,7 +259,7 @@ class Partition:
         conversation: Conversation,
         left_out: Collection[EntryId],
     ) -> list[BatchEncoder]:
-        """Route what a page holds of one conversation; gives the encoders at work on it."""
+        """Route what a page holds of one conversation; returns the encoders that work on it."""
         ours = [item for item in items if item.conversation == conversation and item.id not in left_out]
         self._route(page, ours, {entry: whose for entry, whose in elsewhere.items() if whose == conversation})
         return [*self._batcher.encoders(conversation), *self._decided.encoders(conversation)]
@@ -266,7 +267,7 @@ class Partition:
     def _route(
         self, page: Sequence[Entry], items: Iterable[ParsedEntry], elsewhere: Mapping[EntryId, Conversation]
     ) -> None:
-        """Route entries in their order; a batch never reaches across what is on its way already."""
+        """Route entries in their order; a batch never reaches across entries that are being delivered already."""
         found = {item.id: item for item in items}
         for entry in page:
             if entry.id in found:
@@ -278,7 +279,7 @@ class Partition:
         if not conversations:
             return
         asked = list(dict.fromkeys(conversations))
-        here = [*self._decided.closed, *self.in_flight.batches.values()]  # before asking: the answer may not have them
+        here = [*self._decided.closed, *self.in_flight.batches.values()]  # before asking: the answer may lack them
         stored = await self._entries.seen(self.lease.partition, asked)
         for conversation, identities in zip(asked, stored, strict=True):
             on_their_way = [
@@ -293,9 +294,9 @@ class Partition:
         await self._quarantine.settle(self.cursor)
 
     async def _settle_duplicates(self) -> None:
-        """Discard duplicates, unless what they repeat was deleted before they were pushed.
+        """Discard duplicates, unless the chunks that they repeat were deleted before they were pushed.
 
-        A deletion that we did not know of changes everything that we remember: then we begin again.
+        After a deletion that we did not know of, our memory of chunks is wrong. Then the partition is rewound.
         """
         duplicates = self._decided.duplicates
         if not duplicates:
@@ -308,7 +309,7 @@ class Partition:
             self.rewind(RewindCause.DELETED)
 
     async def _discard(self) -> None:
-        """Take out of Redis what holds no audio to store."""
+        """Remove entries from Redis that hold no audio to store."""
         if not self._decided.discarded:
             return
         if await self._entries.discard(self.lease, self._decided.discarded):
@@ -317,7 +318,7 @@ class Partition:
             self.rewind(RewindCause.REDIS_CHANGED)
 
     async def _settle_incomplete(self) -> None:
-        """Decide on sealed batches of which not all entries came, though the stream was read beyond them."""
+        """Decide on sealed batches with missing entries, when the stream was read beyond them."""
         behind = [resumed for resumed in self._batcher.resuming() if self._is_behind(resumed)]
         if not behind:
             return
@@ -326,12 +327,13 @@ class Partition:
             if resumed.seal.id not in still_sealed:  # a former owner finished it meanwhile
                 self._batcher.drop_resumed(resumed)
                 continue
-            self.losses.count(resumed.missing)
+            missing = list(resumed.missing)
             if resumed.held:
                 self._decide(partial(self._batcher.complete_resumed, resumed))
             else:
                 await self._entries.unseal(self.lease, resumed.seal)
                 self._batcher.drop_resumed(resumed)
+            self.losses.count(missing)  # last: if Redis refuses, this step is repeated, and each loss counts once
 
     def _is_behind(self, resumed: ResumedBatch) -> bool:
         if self._recoveries.is_waiting(resumed.seal.conversation):  # then its entries are left out for now
@@ -339,11 +341,11 @@ class Partition:
         return self.caught_up or resumed.all_overdue(self.cursor)
 
     def _adopt_stored(self) -> None:
-        """Finish what the store was found to hold: its done step was forgotten, perhaps with its event."""
+        """Finish entries that the store was found to hold: Redis forgot their done step, and perhaps its event."""
         for conversation, entries in list(self._decided.stored.items()):
             for blob, chunks in self._recoveries.by_blob(conversation, entries):
                 if len(chunks) < blob.manifest.chunks and not self.caught_up:
-                    continue  # the others of them are about to come, and one event is enough
+                    continue  # its other chunks are about to come, and one event is enough
                 seal = blob.seal(conversation, list(chunks))
                 self._decide(partial(self._batcher.close_found, seal, chunks, blob.stored(seal.all_ids)))
                 for entry in chunks:
@@ -352,7 +354,7 @@ class Partition:
                 del self._decided.stored[conversation]
 
     async def _seal_closed(self) -> None:
-        """Seal what may be sealed, wave after wave, and deliver it."""
+        """Seal the closed batches that may be sealed, wave after wave, and deliver them."""
         while self.rewind_cause is None and (wave := next_to_seal(self._decided.closed, self._held_back())):
             await self._seal(wave)
         for closed in self._decided.completed:
@@ -360,7 +362,7 @@ class Partition:
         self._decided.completed = []
 
     def _held_back(self) -> set[Conversation]:
-        """Conversations of which an earlier batch is in question."""
+        """Conversations with an earlier batch in question, see `worker.consuming.sealing_order`."""
         sent = in_question(self.in_flight.batches.values(), self._sealed_before)
         resumed = {resumed.seal.conversation for resumed in self._batcher.resuming()}
         return sent | resumed | {closed.seal.conversation for closed in self._decided.completed}
@@ -378,7 +380,7 @@ class Partition:
                 self.rewind(refused.cause)
 
     def _delivered(self, closed: ClosedBatch, stored: StoredBlob | None) -> None:
-        """A delivery has ended: if it failed, or if not exactly this batch is stored, all is read again."""
+        """Note the end of a delivery; if it failed, or stored not exactly this batch, all is read again."""
         if stored is None:
             self.losses.expect(closed.seal.all_ids)
             self.rewind(RewindCause.FAILED)

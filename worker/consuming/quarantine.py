@@ -1,4 +1,4 @@
-"""Which entries go to the dead letters: those that can't be read, and those that kill the workers that process them."""
+"""Move entries to the dead letters: those that can't be read, and those that kill the workers that process them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from worker.stream.entries import Entries, Entry
 from worker.stream.leases import Lease
 
 QUARANTINE_AFTER = 3
-"""Owners that died while they processed a conversation, in a row, before its entries go to the dead letters."""
+"""Owners in a row that died while they processed a conversation, before its entries go to the dead letters."""
 
 Route = Callable[[Conversation, Collection[EntryId]], list[BatchEncoder]]
-"""Routes what a page holds of a conversation, in its order and without some entries; gives the encoders at work."""
+"""Routes a page's entries of a conversation in order, without some entries; returns the encoders at work."""
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 class Quarantine:
     """Decides on the dead letters of one partition, and moves them.
 
-    Entries that an owner had in hand when it died are suspects: they are processed one conversation at a time, under a
+    Entries that an owner had in hand when it died are suspects. They are processed one conversation at a time, under a
     mark in Redis that outlives this worker.
     """
 
@@ -47,7 +47,7 @@ class Quarantine:
         self._tried: Counter[Conversation] = Counter()
 
     def begin(self, survivors: set[EntryId]) -> None:
-        """Suspect the entries that have survived an owner, and no others."""
+        """Suspect the entries that have survived the death of an owner, and no others."""
         self._invalid = {}
         self._suspects = survivors
         self._in_order = deque(sorted(survivors, key=entry_order))
@@ -64,25 +64,25 @@ class Quarantine:
             return None
 
     def suspects(self, item: ParsedEntry) -> bool:
-        """Whether an entry is to be processed by `process`."""
+        """Whether `process` must process an entry."""
         return item.id in self._suspects
 
     async def process(self, suspects: Sequence[ParsedEntry], route: Route) -> None:
-        """Process the suspects of a page, one conversation at a time, under a mark and with its other entries between.
+        """Process the suspects of a page, one conversation at a time, under a mark.
 
-        A batch that kills its worker is so told from its neighbours, which were only near it.
+        The other entries of the conversation are routed with them, in order. So a conversation that kills its worker is
+        told from those that were only near it.
 
         Raises:
-            StreamError: Redis did not answer; what was not processed yet is still to be.
+            StreamError: Redis did not answer; the other suspects are not processed yet.
         """
         for conversation, items in grouped(suspects).items():
-            # Earlier tries of this worker ended otherwise, say with a lost connection, and have killed no worker.
+            # Earlier tries of this worker do not count: they ended otherwise, for example with a lost connection.
             survived = self._tried[conversation]
             self._tried[conversation] += 1
             tries = await self._entries.mark_suspect(self._lease, conversation) - survived
             if tries >= QUARANTINE_AFTER:
-                await self._quarantine(conversation, {item.id for item in items}, tries)
-                route(conversation, {item.id for item in items})
+                route(conversation, await self._quarantine(conversation, {item.id for item in items}, tries))
                 continue
             for encoder in route(conversation, ()):
                 await encoder.idle()
@@ -90,12 +90,12 @@ class Quarantine:
             del self._tried[conversation]
 
     async def settle(self, cursor: EntryId) -> None:
-        """Move what can't be read to the dead letters, and forget suspects up to `cursor`.
+        """Move entries that can't be read to the dead letters, and forget suspects up to `cursor`.
 
-        When all suspects have been processed, the marks of what was quarantined go too.
+        When all suspects have been processed, the marks of quarantined conversations go too.
 
         Raises:
-            StreamError: Redis did not do it; it may be repeated.
+            StreamError: Redis failed; the call may be repeated.
         """
         if self._invalid:
             await self._dead_letter(self._invalid, DeadLetterKind.INVALID)
@@ -110,8 +110,10 @@ class Quarantine:
                 await self._entries.clear_suspect(self._lease, conversation)
             self._quarantined.clear()
 
-    async def _quarantine(self, conversation: Conversation, entries: set[EntryId], deaths: int) -> None:
+    async def _quarantine(self, conversation: Conversation, suspects: set[EntryId], deaths: int) -> set[EntryId]:
+        """Move suspects, and all entries of their conversation's sealed batches, to the dead letters; gives all these."""
         self._quarantined.add(conversation)
+        entries = set(suspects)
         for resumed in self._batcher.resuming():
             if resumed.seal.conversation == conversation:
                 await self._entries.unseal(self._lease, resumed.seal)
@@ -120,6 +122,7 @@ class Quarantine:
         reason = f"poison: {deaths} workers in a row ended while they processed it"
         self._log.error("batch.quarantined", conversation=str(conversation), entries=len(entries), deaths=deaths)
         await self._dead_letter(dict.fromkeys(entries, reason), DeadLetterKind.POISON)
+        return entries
 
     async def _dead_letter(self, reasons: dict[EntryId, str], kind: DeadLetterKind) -> None:
         moved = await self._entries.dead_letter(self._lease, reasons)

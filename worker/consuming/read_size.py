@@ -1,19 +1,19 @@
-"""How much of a stream to read at once: about PAGE_BYTES, be the chunks tiny or absurd. Pure."""
+"""How much of a stream to read at once: about PAGE_BYTES, for tiny and for huge chunks; pure."""
 
 from __future__ import annotations
 
 FIRST_COUNT, MAX_COUNT = 8, 64
-"""Entries per read: at first, and at most. One at a time is read with care for its size."""
+"""Entries per read: at first, and at most. A single entry is read with a check of its size."""
 
 PAGE_BYTES = 1_500_000
 """Bytes per read that the number of entries aims at: nine 5-second chunks at 16 kHz."""
 
 LOOK = 1 / 4
-"""Part of a page that a partition without a backlog is asked for; if that is full, the rest is read at once."""
+"""Share of a page that a partition without a backlog is asked for; if that is full, the rest is read at once."""
 
 
 class ReadSize:
-    """Entries per read of one partition. It grows slowly, for the next entries may be larger."""
+    """Entries per read of one partition; the number grows slowly, because the next entries may be larger."""
 
     def __init__(self) -> None:
         self._count = FIRST_COUNT
@@ -29,19 +29,19 @@ class ReadSize:
         return max(1, int(self._count * pages))
 
     def failed(self) -> None:
-        """Reading a page has failed: it may have been too large to be held, or to come in time.
+        """Note that a page could not be read: it may have been too large for memory, or to come in time.
 
-        What was to be in it is read one by one.
+        Its entries are read one by one.
         """
         self._suspect = max(self._suspect, self._count)
         self._count = 1
 
     def reached_end(self) -> None:
-        """Nothing is there to be careful of."""
+        """Stop reading one by one, because no entry is left to be careful of."""
         self._suspect, self._count = 0, max(self._count, 2)
 
     def took(self, entries: int, size: int) -> None:
-        """A page of so many entries and bytes was read."""
+        """Note that a page of so many entries and bytes was read."""
         self._suspect -= entries
         if self._suspect > 0:
             return

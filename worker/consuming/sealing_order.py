@@ -1,8 +1,9 @@
-"""Which closed batches may be sealed now. Pure.
+"""Which closed batches may be sealed now; pure.
 
-A conversation's batches are sealed one by one, and none while an earlier one is in question: it was sealed before, or
-may have been, and it is not known yet whether it is stored just so. If it turns out to be stored otherwise, its rest is
-read again. If later audio were sealed by then, the rest would come after it, or be joined with what follows it.
+A conversation's batches are sealed one by one, and none while an earlier batch is in question. Such a batch was sealed
+before, or may have been, and it is not known yet whether it is stored exactly as sealed. If it is stored otherwise, the
+rest of it is read again. If later audio were sealed by then, the rest would come after that audio, or would be joined
+with the audio that follows it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from worker.model.ids import Conversation, EntryId
 
 
 def in_question(batches: Iterable[ClosedBatch], sealed_before: Collection[EntryId]) -> set[Conversation]:
-    """Conversations of batches on their way that were sealed before, or may have been: Redis can forget a seal."""
+    """Conversations of batches on their way that were sealed before, or may have been; Redis can forget a seal."""
     return {closed.seal.conversation for closed in batches if closed.recovered or closed.seal.id in sealed_before}
 
 

@@ -1,1 +1,1 @@
-"""A batch becomes one object that exists exactly once. Nothing here reads streams."""
+"""A sealed batch becomes exactly one object in the store. Code that reads streams does not belong here."""

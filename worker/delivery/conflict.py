@@ -1,6 +1,6 @@
-"""What an object that was found is to a batch: told by the manifest of the object, never by names or ranges of ids.
+"""Decide by the manifest of an object what it means for a batch, never by names or ranges of ids.
 
-The bucket is the truth: Redis may have forgotten, for a failover loses its latest writes.
+The bucket is the truth. Redis may have forgotten, because a failover loses its latest writes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Judgement:
 class Claim:
     """The batch at hand: its seal, its manifest, and the identities of its chunks by entry, as far as they are known.
 
-    `born` as in `StreamIdentity`.
+    `born` is that of `StreamIdentity`.
     """
 
     seal: Seal
@@ -41,9 +41,9 @@ class Claim:
 def judge(claim: Claim, found: BlobInfo, pending: Mapping[EntryId, bytes], secrets: Sequence[str]) -> Judgement:
     """Compare a batch with an object.
 
-    `pending` are the identities of all entries of the conversation that this owner knows to be pending. Only what the
-    user's key authenticates counts, and of the same stream; or of any stream, for entries up to `born`, which are older
-    than the stream's id.
+    `pending` holds the identities of all entries of the conversation that this owner knows to be pending. Only a
+    manifest that the user's key authenticates counts, and only one of the same stream. For entries up to `born`, which
+    are older than the stream's id, a manifest of any stream counts.
     """
     seal, chunks = claim.seal, claim.chunks
     manifest = verified(found.metadata, *seal.conversation, all_secrets=secrets)
@@ -71,9 +71,10 @@ def _covered(manifest: Manifest, found: BlobInfo, known: Mapping[EntryId, bytes]
 
 
 def stored_identities(manifest: Manifest, found: BlobInfo, known: Mapping[EntryId, bytes]) -> set[bytes]:
-    """Which chunks an object holds; empty if only a digest tells, and the known entries are not all of its chunks.
+    """The identities of the chunks that an object holds, as far as its manifest proves them.
 
-    The entry that the metadata name as the first is a hint where to look, the digest is the proof.
+    If the manifest has only a digest, and the known entries are not all of its chunks, the result is empty. The first
+    entry in the metadata is a hint where to look; the digest is the proof.
     """
     if manifest.identities is not None:
         return set(manifest.listed())

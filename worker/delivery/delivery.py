@@ -1,4 +1,4 @@
-"""A sealed batch's way to its done step: encode, encrypt, place, done."""
+"""The way of a sealed batch to its done step: encode, encrypt, store, done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import google_crc32c
 import structlog
@@ -32,22 +32,24 @@ from worker.runtime.context import Context
 from worker.stream.entries import DoneReply, DoneStep, Entries
 
 DONE_AT_ONCE = 16
-"""Done steps under way at once: each takes a connection to Redis, and a slow Redis must not be given thousands."""
+"""Done steps under way at once. Each takes a connection to Redis, and a slow Redis must not get thousands."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
 
 class Deletions(Protocol):
-    """What the bucket knows of deletions."""
+    """The deletions that the bucket knows."""
 
     async def restore_deletions(self, partition: int, conversation: Conversation, stream: str, born: EntryId) -> object:
         """Record in Redis the deletions of a conversation that it may have forgotten."""
 
 
 class Delivery:
-    """Stores sealed batches: one object each, whatever is repeated and whoever else does the same.
+    """Stores each sealed batch as one object, also if steps are repeated or another owner stores the same batch.
 
-    `orphans` are the objects whose upload lost its seal; whoever runs the delivery runs them too.
+    `orphans` holds the objects whose upload lost its seal. The worker must run it beside the deliveries.
     """
 
     def __init__(
@@ -71,15 +73,15 @@ class Delivery:
     async def deliver(self, closed: ClosedBatch, pending: Pending) -> StoredBlob:
         """Store a batch and finish it in Redis.
 
-        The result is not `complete` if the partition must be read again: the object that has its name holds only a part
-        of the batch, or more than the batch; or the seal is gone, because another owner was faster or because Redis
-        forgot it.
+        The result is not `complete` if the partition must be read again. Then the object that was found holds only a
+        part of the batch, or more than the batch, or the seal is gone. A seal is gone if another owner was faster, or
+        if Redis forgot it.
         """
         if closed.found is not None:
             return await self._adopted(closed, closed.found)
         encoded = await self._encoded(closed)
         stored, outcome = await self._placed(closed, encoded, pending)
-        while outcome is DoneOutcome.WITHDRAWN:  # whoever made the object removes it: it lost its seal before we came
+        while outcome is DoneOutcome.WITHDRAWN:  # the object's maker removes it: it lost its seal before we came
             await self._sink.withdraw(stored)
             stored, outcome = await self._placed(closed, encoded, pending)
         if outcome is DoneOutcome.GONE and stored.created:
@@ -100,12 +102,13 @@ class Delivery:
         self._metrics.stage.labels(stage).observe(self._clock() - began)
 
     async def _adopted(self, closed: ClosedBatch, found: StoredBlob) -> StoredBlob:
-        """Finish a batch that was found to be stored; not `complete` if it must be looked for again.
+        """Finish a batch that was found to be stored; not `complete` if it must be looked up again.
 
-        It must on another server than the one of the search: what its maker has given up since may not be known there.
+        It must be looked up again if another server answers than at the search. That server may not know that the
+        maker of the object has given it up since.
         """
         with self.timed("done"):
-            outcome, _ = await self._patiently(partial(self._entries.done, _done_step(closed, found)))
+            outcome, _ = await self._repeated(partial(self._finish, _done_step(closed, found)))
         if outcome in (DoneOutcome.WITHDRAWN, DoneOutcome.DELETED):
             await self._sink.withdraw(found)
         self._report(closed, found, DoneOutcome.ADOPTED if outcome is DoneOutcome.DONE else outcome)
@@ -148,21 +151,24 @@ class Delivery:
 
     async def _done(self, closed: ClosedBatch, stored: StoredBlob) -> DoneOutcome:
         step = _done_step(closed, stored)
-        outcome, server = await self._patiently(partial(self._entries.done, step))
-        while outcome is DoneOutcome.CHANGED:  # a failover may have forgotten a deletion that the bucket knows
-            await self._deletions.restore_deletions(
-                closed.partition, closed.seal.conversation, closed.seal.stream, closed.born
-            )
+        outcome, server = await self._repeated(partial(self._finish, step))
+        while outcome is DoneOutcome.CHANGED:  # Redis may have forgotten a deletion that the bucket knows
+            seal = closed.seal
+            restore = self._deletions.restore_deletions
+            await self._repeated(partial(restore, closed.partition, seal.conversation, seal.stream, closed.born))
             step = replace(step, server=server)
-            outcome, server = await self._patiently(partial(self._entries.done, step))
+            outcome, server = await self._repeated(partial(self._finish, step))
         return outcome
 
-    async def _patiently(self, step: Callable[[], Awaitable[DoneReply]]) -> DoneReply:
-        """Repeat a step until Redis has taken it."""
+    async def _finish(self, step: DoneStep) -> DoneReply:
+        async with self._done_slots:
+            return await self._entries.done(step)
+
+    async def _repeated(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a step until Redis answers."""
         async for attempt in self._timing.done_retry.attempts(self._again):
             with attempt:
-                async with self._done_slots:
-                    return await step()
+                return await step()
         raise AssertionError("unreachable: it is repeated until it succeeds")
 
     def _again(self, error: Exception) -> bool:
@@ -222,7 +228,7 @@ def _done_step(closed: ClosedBatch, stored: StoredBlob) -> DoneStep:
 
 
 def _event(seal: Seal, stored: StoredBlob) -> DoneEvent:
-    """What a backend needs to update the conversation's record."""
+    """The event with all that a backend needs to update the conversation's record."""
     facts = stored.metadata
     return DoneEvent(
         uid=seal.uid,

@@ -1,4 +1,4 @@
-"""Which entries of a partition left Redis without being stored: each is counted and logged once."""
+"""The entries of a partition that left Redis without being stored; each is counted and logged once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ log = structlog.get_logger()
 
 
 class LossAccount:
-    """Expects entries until they come; what has not come at the stream's end is lost, unless others have stored it."""
+    """Expects entries until they come.
+
+    Entries that have not come at the stream's end are lost, unless others have stored them.
+    """
 
     def __init__(self, partition: int, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -26,33 +29,33 @@ class LossAccount:
         self._orphans: list[Orphan] = []
 
     def expect(self, entries: Iterable[EntryId]) -> None:
-        """These were there; count those as lost that do not come before the stream's end."""
+        """Expect entries that were there; those that do not come before the stream's end are lost."""
         self._expected |= set(entries)
 
     def came(self, entries: Iterable[EntryId]) -> None:
-        """These are pending with us."""
+        """Note entries that are pending with us."""
         self._expected -= set(entries)
 
     def sealed(self, entries: Iterable[EntryId]) -> None:
-        """These were sealed before we came: a former owner may still finish them."""
+        """Note entries that were sealed before we came; a former owner may still finish them."""
         self._sealed_by_others |= set(entries)
 
     def stored_beside(self, entries: Iterable[EntryId]) -> None:
-        """These were found to be stored by another object, and have left Redis with it."""
+        """Note entries that another object was found to hold; they have left Redis with it."""
         self._stored_beside |= set(entries)
 
     def orphaned(self, orphan: Orphan) -> None:
-        """What has gone of an orphan's entries is lost only if the object goes too."""
+        """Note an orphan; those of its entries that are gone are lost only if the object goes too."""
         self._orphans.append(orphan)
 
     def vanished(self, entries: Iterable[EntryId]) -> None:
-        """These were pending, and their entries are gone."""
+        """Count pending entries that are gone, except those that a former owner may have finished."""
         gone = set(entries)
         self._expected -= gone
         self._lose(gone - self._sealed_by_others)
 
     def reached_end(self) -> None:
-        """The stream holds nothing more: what was expected and has not come is lost."""
+        """Count the expected entries that have not come, because the stream holds no more."""
         self._lose(self._expected - self._sealed_by_others - self._stored_beside)
         self._expected, self._stored_beside, self._orphans = set(), set(), []
 
@@ -65,14 +68,14 @@ class LossAccount:
         self.count(gone)
 
     def count(self, entries: Iterable[EntryId]) -> None:
-        """These are lost."""
+        """Count these entries as lost."""
         lost = sorted(entries, key=entry_order)
         if lost:
             self._metrics.lost.inc(len(lost))
             self._log.error("entries.lost", entries=len(lost), first=lost[0], last=lost[-1])
 
     def count_unread(self, entries: int) -> None:
-        """So many left the stream before any owner had read them."""
+        """Count so many entries that left the stream before any owner had read them."""
         if entries:
             self._metrics.lost.inc(entries)
             self._log.error("entries.lost", entries=entries, unread=True)

@@ -1,7 +1,8 @@
-"""Objects whose upload lost its seal: they stay until it is certain that nothing counts them.
+"""Objects whose upload lost its seal: each stays until it is certain that no done step counts it.
 
-After a failover a batch may be stored that no seal in Redis stands for. While its entries are in the stream, whoever
-reads them again may find the object and count it. So its maker asks until they have left, and removes it only then.
+After a failover, a stored batch may have no seal in Redis. While its entries are in the stream, an owner that reads
+them again may find the object and count it. So the maker of the object asks Redis until the entries have left. Only
+then it removes the object, if it is uncounted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Orphans:
-    """Keeps or removes each orphan, once Redis tells what has become of its audio."""
+    """Keeps or removes each orphan, when Redis tells what became of its audio."""
 
     def __init__(self, entries: Entries, sink: BlobSink, context: Context) -> None:
         self._entries = entries
@@ -38,14 +39,14 @@ class Orphans:
         self._waiting.append(orphan)
 
     async def run(self) -> None:
-        """Ask again and again, until cancelled."""
+        """Ask at intervals about all orphans, until cancelled."""
         while True:
             with self._answering():
                 await self.settle()
             await asyncio.sleep(self._timing.orphans)
 
     async def settle(self) -> None:
-        """Ask once for each. Raises `StreamError`."""
+        """Ask once about each orphan. Raises `StreamError`."""
         for orphan in list(self._waiting):
             stored = orphan.stored
             fate = await self._entries.abandon(orphan.partition, orphan.seal, stored.name, stored.upload)
@@ -60,7 +61,7 @@ class Orphans:
             log.warning("delivery.abandoned", object=stored.name, fate=fate)
 
     async def leave(self, grace: float) -> None:
-        """Ask for the last time. What still waits stays: the next owner of its entries looks for it."""
+        """Ask for the last time; an orphan that still waits stays, and the next owner of its entries looks for it."""
         with self._answering():
             async with asyncio.timeout(grace):
                 await self.settle()

@@ -1,7 +1,7 @@
-"""What the store knows and Redis has forgotten: looked up before entries whose fate is uncertain become batches.
+"""Look up what the store knows and Redis has forgotten, before entries with an uncertain fate become batches.
 
-After a failover, chunks may come again that are stored already, and deletions may be missing. A conversation with such
-entries is looked for in the bucket, and in the spool, once. Until the answer is there, its entries stay in Redis.
+After a failover, chunks that are stored already may come again, and deletions may be missing. A conversation with such
+entries is looked up in the bucket and in the spool, once. Until the answer is there, its entries stay in Redis.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from worker.stores.tombstones import Tombstone, read_tombstone
 from worker.stream.entries import SEEN_TTL, Entries
 
 TRIGGER_UNKNOWN = "recovered"
-"""Trigger in the event of a blob whose metadata do not tell what closed it."""
+"""Trigger in the event of a blob whose metadata do not name one."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class FoundBlob:
-    """A blob whose manifest proves what it holds, and lists it, also where the object's own has only a digest."""
+    """A blob whose manifest proves and lists its chunks, also where the object's own manifest has only a digest."""
 
     info: BlobInfo
     manifest: Manifest
     spooled: bool = False
     up_to: EntryId | None = None
-    """Of a stream whose id Redis has forgotten: the last entry that may be its chunk."""
+    """For a blob of a stream whose id Redis has forgotten: the last entry that may be one of its chunks."""
 
     def may_hold(self, entry: EntryId) -> bool:
-        """Whether an entry with the identity of one of its chunks is that chunk."""
+        """Whether an entry with the identity of one of its chunks may be that chunk."""
         return self.up_to is None or entry_order(entry) <= entry_order(self.up_to)
 
     @property
     def facts(self) -> BlobMetadata:
-        """What its metadata say."""
+        """The facts in its metadata."""
         return BlobMetadata.from_mapping(self.info.metadata)
 
     def seal(self, conversation: Conversation, entries: Sequence[EntryId]) -> Seal:
-        """A seal over entries that came again, to finish them as if their batch had just been stored."""
+        """Make a seal over entries that came again, to finish them as if their batch had just been stored."""
         name, facts = parse_name(self.info.name), self.facts
         fallback = DEFAULT_PROTECTION if name.kind.encrypted else CLEAR_PROTECTION
         return Seal(
@@ -74,7 +74,7 @@ class FoundBlob:
         )
 
     def stored(self, entries: Sequence[EntryId]) -> StoredBlob:
-        """Where these entries' audio is."""
+        """Tell where the audio of these entries is."""
         return StoredBlob(
             self.info.name,
             self.info.size,
@@ -87,14 +87,17 @@ class FoundBlob:
 
 
 class SpoolHolder(Protocol):
-    """The spool, as far as it is asked."""
+    """The part of the spool that a look-up needs."""
 
     async def found(self, conversation: Conversation) -> list[BlobInfo]:
         """Blobs of a conversation that are spooled, described as the objects that they will be."""
 
 
 class Recovery:
-    """Looks up conversations. Every method repeats until it has an answer."""
+    """Looks up conversations.
+
+    Every method asks the store and the spool until they answer. It raises `StreamError` if Redis does not answer.
+    """
 
     def __init__(
         self,
@@ -112,9 +115,9 @@ class Recovery:
         self._metrics = context.metrics
 
     async def search(self, partition: int, identity: StreamIdentity, conversation: Conversation) -> list[FoundBlob]:
-        """What is stored of a stream's chunks; also records in Redis the deletions that the bucket knows."""
+        """Find the blobs of a stream's chunks, and record in Redis the deletions that the bucket knows."""
         deletions = await self.restore_deletions(partition, conversation, identity.stream, identity.born)
-        spooled = await self._spooled(conversation)  # first, for they move to the store
+        spooled = await self._spooled(conversation)  # first, because they move to the store
         stored = await self._store.listed(prefix(*conversation))
         blobs: list[FoundBlob] = []
         for info in (*spooled, *stored):
@@ -132,7 +135,7 @@ class Recovery:
     ) -> list[Tombstone]:
         """Record in Redis the deletions of a conversation that the bucket knows; returns these.
 
-        `born` as in `StreamIdentity`.
+        `born` is that of `StreamIdentity`.
         """
         ids = ((conversation.uid, None), (conversation.uid, conversation.conversation_id))
         found: list[Tombstone] = []
@@ -173,7 +176,7 @@ class Recovery:
     async def _listed(
         self, partition: int, conversation: Conversation, info: BlobInfo, manifest: Manifest
     ) -> Manifest | None:
-        """The manifest with the identities of its chunks, if all of these are in Redis again."""
+        """The manifest with the identities of its chunks, if Redis holds all of them again."""
         facts = BlobMetadata.from_mapping(info.metadata)
         if facts.first_entry is None or facts.last_entry is None:
             return None
@@ -182,7 +185,7 @@ class Recovery:
         return replace(manifest, identities=identities) if digest_of(identities) == manifest.digest else None
 
     async def _remove(self, blob: FoundBlob, *, spooled: bool) -> None:
-        """Remove what was deleted, and stored by an upload that came after the deletion."""
+        """Remove a blob of deleted audio, which an upload stored after the deletion."""
         log.warning("recovery.deleted_again", object=blob.info.name)
         if not spooled:  # the uploader asks for deletions by itself
             remove = partial(remove_upload, name=blob.info.name, upload=blob.manifest.upload)
@@ -190,7 +193,7 @@ class Recovery:
 
 
 class Recoveries:
-    """The look-ups of one partition. `found` tells what is stored, for each conversation that was looked up."""
+    """The look-ups of one partition; `found` holds the stored chunks of each conversation that was looked up."""
 
     def __init__(self, partition: int, recovery: Recovery) -> None:
         self._partition = partition
@@ -200,7 +203,7 @@ class Recoveries:
         self.found: dict[Conversation, dict[bytes, FoundBlob]] = {}
 
     def begin(self, identity: StreamIdentity) -> None:
-        """Begin, or begin again; what was found stays valid until Redis has forgotten more."""
+        """Begin, or begin again; results stay valid until Redis has forgotten more."""
         if (identity.stream, identity.changed) != (self._identity.stream, self._identity.changed):
             self.stop()
             self.found.clear()
@@ -223,7 +226,7 @@ class Recoveries:
         return bool(self._tasks)
 
     def finished(self) -> bool:
-        """Whether all that was asked for is known now; then the partition is to be read again. Tells it once."""
+        """Whether all look-ups have ended; true only once, then the partition must be read again."""
         if not self._tasks or not all(task.done() for task in self._tasks.values()):
             return False
         for conversation, task in self._tasks.items():
@@ -235,7 +238,7 @@ class Recoveries:
     def by_blob(
         self, conversation: Conversation, entries: Mapping[EntryId, bytes]
     ) -> Iterator[tuple[FoundBlob, dict[EntryId, bytes]]]:
-        """Entries by the blob that holds them."""
+        """Group entries by the blob that holds them."""
         groups: dict[str, dict[EntryId, bytes]] = {}
         for entry, identity in entries.items():
             groups.setdefault(self.found[conversation][identity].info.name, {})[entry] = identity
@@ -243,7 +246,7 @@ class Recoveries:
             yield self.found[conversation][next(iter(group.values()))], group
 
     def forget(self, conversation: Conversation) -> None:
-        """What was found is not true any more."""
+        """Forget what was found for a conversation, because it is not true any more."""
         self.found.pop(conversation, None)
 
     def stop(self) -> None:
@@ -258,13 +261,13 @@ class Recoveries:
                 return await self._recovery.search(self._partition, self._identity, conversation)
             except StreamError as error:
                 log.warning("recovery.waits", error=str(error))
-            except Exception:  # whatever it is: what is not known yet must not be taken for known
+            except Exception:  # a look-up that failed must not count as an answer
                 log.exception("recovery.failed", conversation=str(conversation))
             await asyncio.sleep(self._recovery.timing.recovery_rest)
 
 
 def _deleted_up_to(deletion: Tombstone, stream: str, born: EntryId) -> EntryId | None:
-    """The last entry of a stream that was deleted; entries older than its id may have been in any stream before."""
+    """The last deleted entry of a stream; entries older than the stream's id may have been in any stream before."""
     before = [min(last, born, key=entry_order) for last in deletion.streams.values()]
     own = deletion.streams.get(stream, START)
     last = max(own, *before, key=entry_order)
@@ -277,9 +280,9 @@ def _covers(deletion: Tombstone, blob: FoundBlob) -> bool:
 
 
 def _may_come_again(last: EntryId | None, identity: StreamIdentity) -> bool:
-    """Whether Redis may hold chunks of a blob again, or a pusher may repeat them: bounds what is remembered.
+    """Whether Redis may hold chunks of a blob again, or a pusher may repeat them; this bounds what is remembered.
 
-    Chunks come again only with an entry that is not before the stream's first one. Repetitions come soon.
+    Chunks come again only with an entry that is not before the stream's first one. Duplicates come soon.
     """
     if last is None:
         return False

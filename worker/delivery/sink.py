@@ -1,4 +1,4 @@
-"""Where a finished blob goes: into the store under its seal's name, or beside what has that name already."""
+"""Put a finished blob into the store, under its seal's name, or under a later one beside the object that has it."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ from worker.stores.monitored import MonitoredStore
 from worker.stores.retrying import RetryingStore
 
 Pending = Callable[[], Mapping[EntryId, bytes]]
-"""Tells which entries of the batch's conversation are pending at the moment it is asked, and their identities."""
+"""Returns the entries of the batch's conversation that are pending at the moment, with their identities."""
 
 NAMES_TRIED = 8
-"""Names that one try may find taken. Then the store is asked again later: it may be one that always says so."""
+"""Names that one try may find taken. Then the store is asked again later, because it may say so of every name."""
 
 UNANSWERED = (StoreCause.NETWORK, StoreCause.TIMEOUT, StoreCause.UNEXPECTED)
-"""Causes of failures after which the store may have done what it was asked."""
+"""Causes of failures after which the store may have done the request."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """A batch as a blob, with its object's metadata; `chunks` are its entries with the identities of their chunks.
+    """A batch as a blob, with its object's metadata; `chunks` maps its entries to the identities of their chunks.
 
-    `recovered` says that its entries may have been in a batch whose seal is forgotten, `doubtful` that Redis has indeed
-    lost writes since, so that they may be anywhere among the conversation's objects. `born` as in `StreamIdentity`.
+    `recovered` says that the entries may have been in a batch whose seal Redis has forgotten. `doubtful` says that
+    Redis has indeed lost writes since, so that their audio may be in any of the conversation's objects. `born` is that
+    of `StreamIdentity`.
     """
 
     partition: int
@@ -57,7 +58,7 @@ class EncodedBatch:
 
     @property
     def claim(self) -> Claim:
-        """What objects are compared with."""
+        """The facts that objects are compared with."""
         return Claim(self.seal, self.manifest, self.chunks, self.born)
 
 
@@ -65,17 +66,17 @@ class BlobSink(Protocol):
     """A durable place for blobs."""
 
     async def place(self, encoded: EncodedBatch, pending: Pending) -> StoredBlob:
-        """Keep a blob, once; durable on return."""
+        """Store a blob exactly once; it is durable on return."""
 
     async def withdraw(self, stored: StoredBlob) -> None:
-        """Remove what was just placed: its audio was deleted on demand, or another object holds it."""
+        """Remove a blob that was just stored: its audio was deleted on demand, or another object holds it."""
 
     async def erase(self, stored: StoredBlob) -> None:
-        """Remove what was placed some time ago, under whatever name it is by now."""
+        """Remove a blob that was stored some time ago; it may have another name by now."""
 
 
 class StoreSink:
-    """Puts blobs into the store, until it accepts them."""
+    """Puts blobs into the store, and repeats that until the store accepts them."""
 
     def __init__(self, store: RetryingStore, metrics: Metrics, secrets: Sequence[str]) -> None:
         self._store = store
@@ -83,7 +84,7 @@ class StoreSink:
         self._secrets = secrets
 
     async def place(self, encoded: EncodedBatch, pending: Pending) -> StoredBlob:
-        """See `BlobSink`. Raises `Outage`, if the store was told to give up."""
+        """See `BlobSink`. Raises `Outage` if its `RetryingStore` gives up."""
         attempt = Attempt(encoded, pending, self._secrets, self._metrics)
         with self._metrics.stage.labels("upload").time():
             return await self._store.repeat(attempt.store)
@@ -99,13 +100,13 @@ class StoreSink:
 
 @dataclass(slots=True)
 class Attempt:
-    """Stores a batch, or finds where it is stored; may be repeated after any failure.
+    """Stores a batch, or finds where it is stored; `store` may be repeated after any failure.
 
-    If a request may have stored it, though no answer came, the next try looks first: the object may have another name
-    by then, because it was converted.
+    A request may have stored the batch although no answer came. Then the next try looks first, because the object may
+    have been converted and have another name by then.
 
-    `parts_count` says what an object that holds only a part of the batch means. For a batch whose entries are in Redis
-    it is where that part is stored. For one that is nowhere else, the whole of it is stored beside that object.
+    `parts_count` says whether an object that holds only a part of the batch counts as stored audio. It does if the
+    entries of the batch are in Redis. If the batch is nowhere else, the whole of it is stored beside that object.
     """
 
     encoded: EncodedBatch
@@ -151,7 +152,7 @@ class Attempt:
             raise
 
     def _is_own(self, taken: BlobInfo) -> bool:
-        """Whether an upload of ours, whose reply was lost, has made the object, and whole."""
+        """Whether an upload of ours, whose reply was lost, has made the object completely."""
         manifest = self.encoded.manifest
         return taken.metadata.get("upload") == manifest.upload and manifest.fits(taken.size, taken.crc32c)
 
@@ -167,7 +168,7 @@ class Attempt:
             self._report(info, Judgement(Verdict.SAME))
             return stored_as_sealed(encoded, info.name)
         judgement = judge(encoded.claim, info, self.pending(), self.secrets)
-        if judgement.verdict is not Verdict.FOREIGN or not is_candidate:  # the others have other names
+        if judgement.verdict is not Verdict.FOREIGN or not is_candidate:  # a candidate has another name
             self._report(info, judgement)
         stored = stored_by(encoded.seal, encoded.chunks, info, judgement)
         if stored is not None and (stored.complete or self.parts_count):
@@ -175,7 +176,10 @@ class Attempt:
         return None
 
     def _report(self, info: BlobInfo, judgement: Judgement) -> None:
-        """Once for each object, though it may have the name, be listed, and be met again by the next try."""
+        """Report each object and verdict once.
+
+        The object may have the name, be listed too, and be met again by the next try.
+        """
         if (info.name, judgement.verdict) not in self._reported:
             self._reported.add((info.name, judgement.verdict))
             report_conflict(info, judgement, self.metrics)
@@ -192,7 +196,7 @@ class Attempt:
 
 
 def stored_as_sealed(encoded: EncodedBatch, name: str) -> StoredBlob:
-    """Where a batch is that its own upload has stored, whole."""
+    """Where a batch is that its own upload has stored completely."""
     return StoredBlob(
         name,
         len(encoded.blob),
@@ -205,7 +209,7 @@ def stored_as_sealed(encoded: EncodedBatch, name: str) -> StoredBlob:
 
 
 def report_conflict(info: BlobInfo, judgement: Judgement, metrics: Metrics) -> None:
-    """Count and log what was found instead of a free name."""
+    """Count and log an object that was found instead of a free name."""
     metrics.conflicts.labels(judgement.verdict).inc()
     log.warning("store.conflict", object=info.name, verdict=judgement.verdict)
 
@@ -217,7 +221,7 @@ def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judge
         return None
     complete = set(judgement.covered).issuperset(chunks)
     covered = judgement.covered
-    if complete:  # what has vanished of the batch leaves with it
+    if complete:  # vanished entries of the batch leave with it
         covered = tuple(dict.fromkeys((*covered, *seal.all_ids)))
     metadata = BlobMetadata.from_mapping(info.metadata)
     identities = manifest.identities or b"".join(chunks[entry] for entry in judgement.covered if entry in chunks)
@@ -225,7 +229,7 @@ def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judge
 
 
 async def remove_upload(store: MonitoredStore, *, name: str, upload: str) -> None:
-    """Remove an object if it is the one of this upload, and never one that has taken its name since."""
+    """Remove an object if this upload made it; another one that has taken its name since stays."""
     found = await store.stat(name)
     if found is not None and found.metadata.get("upload") == upload:
         await store.delete(name, found.generation)
@@ -240,7 +244,10 @@ async def erase_upload(store: MonitoredStore, *, name: str, upload: str) -> None
 
 
 def next_free_name(name: str, others: Iterable[BlobInfo]) -> str:
-    """The first name whose start no blob of the conversation has: readers take blobs of one start for one audio."""
+    """The first later name whose start no blob of the conversation has.
+
+    Readers take blobs with one start for the same audio.
+    """
     starts = set(_starts(others))
     later = (later_name(name, step) for step in count(1))
     return next(found for found in later if format_timestamp(parse_name(found).start) not in starts)

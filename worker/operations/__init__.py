@@ -1,1 +1,1 @@
-"""What operators see of a running worker, and how it ends. Nothing here decides about audio."""
+"""The view of operators on a running worker, and its shutdown. Code that decides about audio does not belong here."""

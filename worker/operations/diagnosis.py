@@ -1,4 +1,4 @@
-"""What a person must know first when looking at the whole: is the audio safe, and does it flow."""
+"""Tell a person first of all whether the audio is safe, and whether it flows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Concern:
 
 
 def concerns(overview: Overview, batch_max_age: float) -> list[Concern]:
-    """Everything that is not as it should be, the worst first; `batch_max_age` in seconds."""
+    """List all concerns, the worst first; `batch_max_age` is in seconds."""
     found = [*_safety(overview), *_flow(overview, batch_max_age)]
     return sorted(found, key=lambda concern: concern.severity != "danger")
 

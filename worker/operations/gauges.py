@@ -30,14 +30,14 @@ class Monitor:
         self._accounted: dict[int, float] = {}
 
     async def measure_delay(self) -> None:
-        """Time the event loop for ever."""
+        """Measure the delay of the event loop until cancelled."""
         while True:
             due = time.perf_counter() + self._timing.delay
             await asyncio.sleep(self._timing.delay)
             self._metrics.loop_delay.observe(max(0.0, time.perf_counter() - due))
 
     async def observe(self) -> None:
-        """Fill the gauges for ever."""
+        """Fill the gauges until cancelled."""
         while True:
             self.observe_memory()
             try:
@@ -47,7 +47,7 @@ class Monitor:
             await asyncio.sleep(self._timing.observe)
 
     def observe_memory(self) -> None:
-        """What this process knows by itself."""
+        """Fill the gauges that this process knows by itself."""
         partitions = self._consumer.partitions.values()
         self._metrics.memory.set(self._budget.used)
         self._metrics.memory_limit.set(self._budget.limit)
@@ -61,7 +61,7 @@ class Monitor:
         self._metrics.store_failing.set(self._store.failing_for(self._client.clock()))
 
     async def observe_redis(self) -> None:
-        """What Redis knows: the backlog is what the streams hold, for entries leave them only when stored."""
+        """Fill the gauges that Redis knows; a stream is its backlog, because entries leave it only when stored."""
         backlog = await self._entries.backlog(list(self._consumer.partitions))
         self._metrics.backlog_entries.set(sum(backlog.entries.values()))
         self._metrics.backlog_bytes.set(sum(backlog.bytes.values()))

@@ -1,4 +1,4 @@
-"""What the probes are told: live means progress, ready means that audio gets from Redis to the store."""
+"""The answers to the probes: live means progress, ready means that audio gets from Redis to the store."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class WorkerHealth:
         self._spool: Spool | None = None
 
     def began(self, consumer: Consumer, ownership: Ownership, store: StoreHealth, spool: Spool | None = None) -> None:
-        """The worker is wired and reads."""
+        """Note that the worker is built and reads."""
         self._consumer, self._ownership, self._store, self._spool = consumer, ownership, store, spool
 
     def live(self) -> Sequence[str]:
-        """Why the process needs a restart: outages of Redis or the store are no reason."""
+        """Why the process needs a restart; an outage of Redis or the store is not a reason."""
         if self._consumer is None:
             return []
         idle = self._clock() - self._consumer.last_turn
         return [f"no turn was finished for {idle:.0f} s"] if idle > self._timing.wedged else []
 
     def ready(self) -> Sequence[str]:
-        """Why audio does not flow; owning no partition is no reason, or a rollout would wait for itself."""
+        """Why audio does not flow; a worker without a partition is ready, or a rollout would wait for itself."""
         if self._consumer is None or self._ownership is None or self._store is None:
             return ["starting"]
         reasons = list(self.live())
@@ -51,7 +51,7 @@ class WorkerHealth:
         return reasons
 
     def troubles(self) -> Sequence[str]:
-        """What a person should know: why audio does not flow, and what waits for a person."""
+        """Tell a person why audio does not flow, and which files need a person."""
         unreadable = self._spool.unreadable if self._spool else 0
         damage = [f"spooled blobs that can't be read: {unreadable}; see audio-batch-worker spool verify"]
         return [*self.ready(), *(damage if unreadable else [])]

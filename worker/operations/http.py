@@ -34,7 +34,7 @@ class HttpServer:
     """Serves from `start` to `stop`, or inside `async with`.
 
     Raises:
-        SettingsError: by `start`, when the address can't be had.
+        SettingsError: by `start`, if it can't listen on the address.
     """
 
     def __init__(self, address: HttpSettings, *, health: Health, registry: CollectorRegistry) -> None:
@@ -50,7 +50,7 @@ class HttpServer:
         return int(self._runner.addresses[0][1]) if self._runner else self._port
 
     async def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=CLOSE_SECONDS)
         await runner.setup()
         try:

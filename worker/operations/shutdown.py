@@ -1,4 +1,4 @@
-"""Stopping for good: what is open is stored or left to the next owners, then every partition is given back."""
+"""Stop for good: store open batches or leave them to the next owners, then release every partition."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = structlog.get_logger()
 
 
 async def shut_down(consumer: Consumer, ownership: Ownership, *, flush: bool, grace: float) -> None:
-    """Store what is open (`flush`) or leave it pending for the next owners, then release everything.
+    """Store open batches (`flush`) or leave them pending for the next owners, then release every partition.
 
-    Each partition is released as soon as nothing of it is under way, so that others go on with it at once; what is not
-    stored `grace` seconds from now is left to them.
+    Each partition is released as soon as its deliveries have ended, so that others go on with it at once. Batches that
+    are not stored within `grace` seconds are left to these others.
     """
     deadline = asyncio.get_running_loop().time() + grace
     try:
@@ -35,7 +35,10 @@ async def shut_down(consumer: Consumer, ownership: Ownership, *, flush: bool, gr
 
 
 async def _seal_everything(consumer: Consumer, deadline: float) -> None:
-    """Batches that are held back behind earlier ones follow these; what can't be sealed is left to the next owner."""
+    """Close and seal all batches.
+
+    Batches that are held back behind earlier ones follow these. Those that can't be sealed are left to the next owner.
+    """
     consumer.close_all()
     while closing := [partition for partition in consumer.taken_over() if partition.unsealed]:
         if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out

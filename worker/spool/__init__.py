@@ -1,7 +1,7 @@
-"""Finished blobs on a shared volume, on their way to a store that does not take them now.
+"""Finished blobs wait on a shared volume for a store that does not take them now; code that makes blobs stays outside.
 
-A file goes `writing` → `spooled` → `uploading` → `done` by renames, and Redis forgets a blob's entries when it is
-spooled. `summary` tells what lies in a directory.
+A file goes `writing` → `spooled` → `uploading` → `done` by renames. The entries of a blob leave Redis when it is
+spooled. `summary` counts the blobs in a directory.
 """
 
 from worker.spool.report import Summary, summary

@@ -24,7 +24,7 @@ from worker.spool.uploader import Uploader
 
 TOUCHES_PER_LEASE = 6
 SCAN_SHARE = 20
-"""The next scan comes after the usual wait, or after SCAN_SHARE times as long as the last one took."""
+"""The next scan comes after the usual wait, or after SCAN_SHARE times the length of the last scan if that is longer."""
 
 ROUND_FILES = 1000
 """Blobs uploaded between two scans."""
@@ -44,8 +44,8 @@ class Pace(NamedTuple):
 class Drainer:
     """Uploads what any worker on the volume has spooled for this origin.
 
-    `outcomes` counts what became of the blobs. A claim that was not touched for
-    `lease` seconds, by the volume's clock, is a dead worker's. Should it live, two do the same work, which is harmless.
+    `outcomes` counts what became of the blobs. A claim that was not touched for `lease` seconds, by the volume's clock,
+    counts as that of a dead worker. If that worker lives, two workers do the same work, which is harmless.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Drainer:
         self._scan_wait = self._timing.scan
 
     async def run(self) -> None:
-        """Empty the spool for ever."""
+        """Empty the spool until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.keep_claims(), name="spool claims")
             group.create_task(self._repeat(), name="spool rounds")
 
     async def round(self) -> None:
-        """Settle what dead workers left, then upload what waits.
+        """Settle the files that dead workers left, then upload the blobs that wait.
 
         Raises:
             StoreError, StreamError, OSError: the first refusal, which ends the round.
@@ -97,7 +97,7 @@ class Drainer:
         return sum(map(self._waits, await self._scan()))
 
     async def keep_claims(self) -> None:
-        """Show for ever that our uploads go on."""
+        """Touch our claims until cancelled, to show that their uploads go on."""
         while True:
             await asyncio.sleep(self.lease / TOUCHES_PER_LEASE)
             for claim in list(self._claims):
@@ -110,7 +110,7 @@ class Drainer:
             self._spool.arrived.clear()
             try:
                 await self.round()
-            except Exception as error:  # whatever it is, the worker goes on reading and storing
+            except Exception as error:  # after any error, the worker goes on reading and storing
                 refusals += 1
                 known = isinstance(error, Refusal)
                 log.warning("spool.waits", error=str(error), refusals=refusals, exc_info=None if known else error)
@@ -134,13 +134,13 @@ class Drainer:
         return ours
 
     def _report_strangers(self, names: set[str]) -> None:
-        """Say once of each file that it is left alone: a program with other names may have put audio there."""
+        """Log new files that the spool leaves alone: a program with other names may have put audio there."""
         if new := names - self._strangers:
             log.warning("spool.strangers", files=len(new), first=min(new))
         self._strangers = names
 
     async def _settle(self, files: Sequence[SpoolFile]) -> None:
-        """Finish removals, give back what dead workers had claimed, and look at what they left half-written."""
+        """Finish removals, release the claims of dead workers, and settle the files that they left half-written."""
         for file in [file for file in files if file.state is FileState.DONE]:
             await self._spool.run(partial(self._volume.remove, file))
         held = [file for file in files if file.state in (FileState.WRITING, FileState.UPLOADING)]
@@ -155,7 +155,7 @@ class Drainer:
     async def _upload_all(self, files: Sequence[SpoolFile]) -> None:
         queue = iter(files)
         refusals: list[Exception] = []
-        if self._health.failing_since is not None:  # one has to find out whether it still does
+        if self._health.failing_since is not None:  # one upload finds out whether it still does
             await self._work(iter(files[:1]), refusals)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._concurrency, len(files))):
@@ -169,7 +169,7 @@ class Drainer:
                 await self._drain(file)
             except Refusal as error:
                 refusals.append(error)
-            except Exception:  # whatever it is, it must not stop the other blobs
+            except Exception:  # no error may stop the other blobs
                 log.exception("spool.failed", file=file.name)
                 self._damaged.add(file.name)
 
@@ -179,10 +179,10 @@ class Drainer:
             claim = await asyncio.shield(claiming)
             if claim is not None:
                 await self._upload(claim, file)
-        finally:  # cancelled over the claim, too: the blob shall not have to wait until the claim lapses
+        finally:  # also if cancelled during the claim: the blob must not wait until the claim lapses
             claim = await claiming
             if claim is not None:
-                await self._spool.complete(partial(self._volume.release, claim))  # which is no more if it was finished
+                await self._spool.complete(partial(self._volume.release, claim))  # gone if it was finished
 
     async def _upload(self, claim: SpoolFile, file: SpoolFile) -> None:
         self._claims.add(claim)
@@ -190,11 +190,11 @@ class Drainer:
             record = read_record(await self._spool.run(partial(self._volume.read, claim)), claim.stem)
             name = await self._uploader.upload(record)
             await self._spool.run(partial(self._volume.finish, claim))
-        except FileNotFoundError:  # our claim had lapsed and another worker was faster
+        except FileNotFoundError:  # our claim had lapsed, and another worker was faster
             return
         except SpoolDamaged as error:
             self._damaged.add(file.name)
-            log.error("spool.damaged", file=file.name, error=str(error))  # noqa: TRY400 -- the sentence says it all
+            log.error("spool.damaged", file=file.name, error=str(error))  # noqa: TRY400 -- the message says it all
         else:
             self._report(record.header.seal.object, name, file)
         finally:
@@ -229,7 +229,7 @@ class Drainer:
         self._spool.unreadable = len(self._damaged | self._leftovers.torn)
 
     async def _observe_age(self, files: Sequence[SpoolFile]) -> None:
-        """Of audio whose id is from the future, the file's age is the best that can be told."""
+        """Measure the age of the oldest audio that waits; if its id is from the future, take the age of its file."""
         oldest = next((file for file in files if file.state in WAITING), None)
         age = 0.0 if oldest is None else (self._uploader.now_ms() - entry_ms(oldest.stem.first)) / 1000
         if oldest is not None and age < 0:

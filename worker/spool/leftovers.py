@@ -1,4 +1,4 @@
-"""Files that no worker writes any more: a worker died over them, or its volume did not answer."""
+"""Files in state `writing` that no worker writes any more: a worker died, or its volume did not answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 class Leftovers:
-    """Decides what becomes of them; `torn` are the names of those that only a person may remove."""
+    """Decides what becomes of these files; `torn` holds the names of those that only a person may remove."""
 
     def __init__(self, spool: Spool, entries: Entries) -> None:
         self._spool = spool
@@ -26,7 +26,7 @@ class Leftovers:
         self.torn: set[str] = set()
 
     async def settle(self, files: Sequence[SpoolFile]) -> None:
-        """Remove those whose audio is still in Redis, make the complete ones spooled, keep and report the others.
+        """Remove files whose audio is still in Redis, make complete ones spooled, keep and report the others.
 
         Raises:
             StreamError: Redis can't say what it holds.
@@ -41,7 +41,10 @@ class Leftovers:
         self.torn &= {file.name for file in files}
 
     async def _publish(self, file: SpoolFile) -> None:
-        """Uploading a complete one is harmless: what is stored already is recognised, what was deleted too."""
+        """Make a complete file spooled.
+
+        Its upload is harmless: the uploader recognises audio that is stored already, or was deleted.
+        """
         volume = self._spool.volume
         try:
             read_record(await self._spool.run(partial(volume.read, file)), file.stem)

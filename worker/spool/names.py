@@ -1,7 +1,7 @@
-"""Names of the files in a spool: all that is decided about a blob without opening it, and its state.
+"""Names of the files in a spool: they tell the state of a blob, and all that is decided without opening its file.
 
 `{first entry}_{last entry}_{partition}_{origin}_{conversation}_{bytes}.spooled`, origin and conversation as digests.
-One name is always the same audio, so that whatever is renamed onto it is a duplicate.
+One name always means the same audio, so that a file that is renamed onto it is a duplicate.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ _NAME = re.compile(
 
 
 class FileState(StrEnum):
-    """What may be done with a file; its name's extension. A complete file says the state of its batch."""
+    """What may be done with a file, as its name's extension; for a complete file, also the state of its batch."""
 
-    WRITING = "writing"  # it is being written, its audio is still in Redis
-    SPOOLED = BatchState.SPOOLED.value  # it is complete and synced, any worker may upload it
-    UPLOADING = BatchState.UPLOADING.value  # a worker uploads it, which is alive as long as the file is touched
+    WRITING = "writing"  # it is being written, and its audio is still in Redis
+    SPOOLED = BatchState.SPOOLED.value  # it is complete and synced, and any worker may upload it
+    UPLOADING = BatchState.UPLOADING.value  # a worker uploads it, and touches it as long as it lives
     DONE = BatchState.DONE.value  # it is in the store and may be removed
 
 
 class Flaw(StrEnum):
     """Why a person must look at a file."""
 
-    DAMAGED = "damaged"  # it is complete, and not what was written
+    DAMAGED = "damaged"  # it is complete, but not as it was written
     TORN = "torn"  # its worker died while it wrote, and its audio has left Redis
 
 
 WAITING = (FileState.SPOOLED, FileState.UPLOADING)
-"""Those of complete files that are not in the store yet."""
+"""States of complete files that are not in the store yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolOwner:
-    """Where blobs come from and belong: STORE_URL, and the STREAM_PREFIX under which deletions are recorded."""
+    """Where blobs come from and go: STORE_URL, and the STREAM_PREFIX under which Redis records deletions."""
 
     store_url: str
     prefix: str
 
     @property
     def digest(self) -> str:
-        """How file names say it."""
+        """Its form in file names."""
         return _digest(self.store_url.rstrip("/"), self.prefix)[:8]
 
 
 @dataclass(frozen=True, slots=True)
 class Stem:
-    """What a file's name tells of its blob; `size` is the whole file's in bytes."""
+    """The facts of a blob in its file's name; `size` is that of the whole file in bytes."""
 
     first: EntryId
     last: EntryId
@@ -71,7 +71,7 @@ class Stem:
 
 @dataclass(frozen=True, slots=True)
 class SpoolFile:
-    """One file; `token` tells apart writers of the same blob, and only open files have one."""
+    """One file; `token` tells apart writers of the same blob, and only files in state `writing` have one."""
 
     stem: Stem
     state: FileState
@@ -89,7 +89,7 @@ class SpoolFile:
 
 
 def conversation_digest(conversation: Conversation) -> str:
-    """How file names say whose audio it is."""
+    """The form of a conversation in file names."""
     return _digest(*conversation)[:16]
 
 

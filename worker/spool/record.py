@@ -1,7 +1,8 @@
 """A spooled blob as a file: a checked header that says what it is and where it belongs, then the blob.
 
-`8 bytes magic, u32 header length, u32 CRC32C of the header` (big-endian), the header as JSON, the blob's bytes, whose
-length and CRC32C stand in the header. One file, so that one rename puts all of it there or nothing.
+The file holds `8 bytes magic, u32 header length, u32 CRC32C of the header` (big-endian), the header as JSON, and the
+blob's bytes. The header holds the length and the CRC32C of these bytes. All of it is one file, so that one rename
+publishes all or nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from worker.model.seal import Seal
 from worker.spool.names import SpoolOwner, Stem, conversation_digest
 
 MAGIC = b"absp\r\n\x00\x01"
-"""Ends with the format's version; the line end shows a transfer that took the file for text."""
+"""It ends with the format's version; the line end in it shows a transfer that took the file for text."""
 
 HEAD = struct.Struct(">8sII")
 MAX_HEADER_BYTES = 16 * 1024 * 1024
@@ -29,10 +30,10 @@ MAX_HEADER_BYTES = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class RecordHeader:
-    """What a spooled blob says about itself.
+    """The description of a spooled blob.
 
-    The object's name is the seal's, or a later one if that is taken; `metadata` is the object's, `size` and `crc32c`
-    are those of the blob's bytes.
+    The object gets the seal's name, or a later one if that is taken. `metadata` is that of the object. `size` and
+    `crc32c` are those of the blob's bytes.
     """
 
     origin: SpoolOwner
@@ -43,7 +44,7 @@ class RecordHeader:
     crc32c: int
 
     def to_bytes(self) -> bytes:
-        """As the file begins."""
+        """The beginning of the file."""
         facts = {
             "store": self.origin.store_url,
             "prefix": self.origin.prefix,
@@ -75,7 +76,7 @@ def make_record(origin: SpoolOwner, partition: int, seal: Seal, metadata: Mappin
 
 
 def stem_of(header: RecordHeader, file_size: int) -> Stem:
-    """How the file that begins with `header` is called."""
+    """The stem of the name of a file that begins with `header`."""
     seal = header.seal
     return Stem(
         seal.entries[0],
@@ -88,10 +89,10 @@ def stem_of(header: RecordHeader, file_size: int) -> Stem:
 
 
 def read_record(data: bytes, stem: Stem) -> Record:
-    """Read and check the whole content of the file that is called `stem`.
+    """Read and check the whole content of the file whose name has this `stem`.
 
     Raises:
-        SpoolDamaged: it is torn, or not what was written under this name.
+        SpoolDamaged: the file is torn, or its content is not that of this name.
     """
     header, end = read_record_header(data)
     if stem_of(header, len(data)) != stem:
@@ -108,7 +109,7 @@ def read_record_header(data: bytes) -> tuple[RecordHeader, int]:
     """Read the header from a file's beginning; returns it and where it ends.
 
     Raises:
-        SpoolDamaged: there is none, or it does not fit its checksum.
+        SpoolDamaged: the file has no header, or one that does not fit its checksum.
     """
     end = header_bytes(data)
     text = data[HEAD.size : end]
@@ -118,10 +119,10 @@ def read_record_header(data: bytes) -> tuple[RecordHeader, int]:
 
 
 def header_bytes(data: bytes) -> int:
-    """How much of the file is header, told by its first `HEAD.size` bytes.
+    """Where the header ends, as the file's first `HEAD.size` bytes tell.
 
     Raises:
-        SpoolDamaged: they are no beginning of a header.
+        SpoolDamaged: a file of this version does not begin like that.
     """
     if len(data) < HEAD.size:
         raise SpoolDamaged(f"it has {len(data)} bytes and no header")
@@ -132,7 +133,7 @@ def header_bytes(data: bytes) -> int:
 
 
 def _header(text: bytes) -> RecordHeader:
-    # A checksum keeps out accidents, not forgers: whatever writes to the volume can write a fitting one.
+    # A checksum finds accidents, not forgeries: a program that writes to the volume can write a fitting one.
     try:
         facts: dict[str, Any] = json.loads(text)
         header = RecordHeader(

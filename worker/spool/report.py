@@ -1,4 +1,4 @@
-"""What lies in a spool directory, for people and for other programs; nothing is changed."""
+"""Report what a spool directory holds, to people and to other programs; this changes nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class SpoolItem:
-    """One file; `header` and `damage` are None if not looked at, or if there is none."""
+    """One file; `header` and `damage` are None if the file has none, or was not checked for it."""
 
     file: SpoolFile
     header: RecordHeader | None = None
@@ -37,7 +37,7 @@ class SpoolItem:
 
 
 def summary(directory: Path) -> Summary:
-    """Count what is there, by file names alone; an absent directory is empty. Blocks. Raises OSError."""
+    """Count the blobs by their file names alone; an absent directory is empty. Blocks. Raises OSError."""
     if not directory.is_dir():
         return Summary(dict.fromkeys(map(str, FileState), 0))
     listing = Volume(directory).scan()

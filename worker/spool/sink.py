@@ -1,4 +1,4 @@
-"""Blobs go to the store or to the spool: wherever they are durable soonest, or in the order that was asked for."""
+"""Put blobs into the store or into the spool: where they are durable soonest, or into the spool first."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from worker.spool.spool import Spool
 
 
 class SpoolSink:
-    """A `Placement` with two places.
+    """A `BlobSink` with two places.
 
     Args:
         direct: gives up with `Outage` when the store refuses for long.
-        spool: takes what the store does not; when it refuses too, the batch waits and its audio stays in Redis.
-        first: spool before the store is asked, unless it may hold a part of the batch already.
+        spool: takes blobs that the store refuses; if it refuses too, the batch waits and its audio stays in Redis.
+        first: ask the spool before the store, unless the store may hold a part of the batch already.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class SpoolSink:
         self._ways = (self._spooled, direct.place) if first else self._asking_first
 
     async def place(self, encoded: EncodedBatch, pending: Pending) -> StoredBlob:
-        """See `Placement`."""
+        """See `BlobSink`."""
         ways = self._ways
         if encoded.recovered:
             if known := await self._found(encoded, pending):
                 return known
-            ways = self._asking_first  # whether a part of it is stored: as a whole it would be stored beside that
+            ways = self._asking_first  # the store may hold a part: the drainer would store the whole beside it
         while True:
             for way in ways:
                 with suppress(Outage, SpoolRefused):
@@ -50,14 +50,14 @@ class SpoolSink:
             await asyncio.sleep(self._spool.timing.rest)
 
     async def withdraw(self, stored: StoredBlob) -> None:
-        """See `Placement`. A spooled blob is left to the uploader, which asks Redis what has become of it."""
+        """See `BlobSink`. A spooled blob is left to the uploader, which asks Redis what became of it."""
         if stored.spooled:
             self._withdrawn.add(stored.upload)
         else:
             await self._direct.withdraw(stored)
 
     async def erase(self, stored: StoredBlob) -> None:
-        """See `Placement`. The uploader may have stored the blob by now."""
+        """See `BlobSink`. The uploader may have stored the blob by now."""
         if stored.spooled:
             self._withdrawn.add(stored.upload)
         await self._direct.erase(stored)
@@ -70,10 +70,10 @@ class SpoolSink:
         return replace(stored_as_sealed(encoded, encoded.seal.object), spooled=True)
 
     async def _found(self, encoded: EncodedBatch, pending: Pending) -> StoredBlob | None:
-        """What the spool holds of a batch: like the store, it may know more than a Redis that has lost writes."""
+        """Where a batch is in the spool; like the store, that may know more than a Redis that has lost writes."""
         try:
             found = await self._spool.found(encoded.seal.conversation)
-        except SpoolRefused:  # what Redis is known to have lost was looked up before, see `worker.delivery.recovery`
+        except SpoolRefused:  # known losses of Redis were looked up before, see `worker.delivery.recovery`
             return None
         for info in found:
             judgement = judge(encoded.claim, info, pending(), self._secrets)

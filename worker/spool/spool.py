@@ -1,4 +1,4 @@
-"""The spool as the worker uses it: off the event loop, bounded in size, and never a reason to wait for ever."""
+"""The spool as the worker uses it: off the event loop, bounded in size, and with a limited wait for each blob."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from worker.stores.base import BlobInfo
 T = TypeVar("T")
 
 THREADS = 8
-"""Of the spool's own: a volume that hangs must not hold up anything else."""
+"""Threads of the spool alone, because a volume that hangs must not hold up anything else."""
 
 ROOM_AGAIN = 0.9
-"""Part of its bound at which a spool that was full takes blobs again, lest it be full and not by turns."""
+"""Share of its limit below which a full spool takes blobs again, so that it does not change state all the time."""
 
 CAUSES = {
     errno.ENOSPC: SpoolCause.NO_SPACE,
@@ -43,8 +43,8 @@ log = structlog.get_logger()
 class Spool:
     """Holds blobs that are done in Redis and not in the store yet.
 
-    `trouble` says why it takes nothing, None while it does. `unreadable` counts torn and damaged blobs. `arrived` is
-    set whenever there is something new.
+    `trouble` says why it takes no blobs; None while it takes them. `unreadable` counts torn and damaged blobs.
+    `arrived` is set whenever a blob waits for the drainer.
     """
 
     def __init__(self, volume: Volume, origin: SpoolOwner, limit: int, context: Context) -> None:
@@ -72,7 +72,7 @@ class Spool:
             raise self._refused(error) from error
 
     def close(self) -> None:
-        """Let the threads go; one that a hanging volume holds lasts as long as the process."""
+        """Release the threads; one that waits for a hanging volume lasts as long as the process."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -80,7 +80,7 @@ class Spool:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     async def complete(self, work: Callable[[], T]) -> T:
-        """Like `run`, for work that must not be left out: a cancellation waits for its end, a second one does not."""
+        """Like `run`, for work that must be done: a cancellation waits for its end, a second one does not."""
         running = asyncio.ensure_future(self.run(work))
         try:
             return await asyncio.shield(running)
@@ -89,7 +89,7 @@ class Spool:
             raise
 
     async def put(self, record: Record) -> None:
-        """Keep a blob; durable on return. A duplicate that is there already is replaced or stays beside it.
+        """Write a blob; it is durable on return, and replaces a duplicate or stays beside it.
 
         Raises:
             SpoolRefused: it is full, or the volume does not take it.
@@ -107,14 +107,12 @@ class Spool:
         finally:
             self._writing -= len(content)
         self._landed.add(stem)
-        if (
-            self.trouble is not SpoolCause.FULL
-        ):  # that is for the next scan to say; this one may have been on its way before
+        if self.trouble is not SpoolCause.FULL:  # only a scan ends FULL: this write may have begun before it
             self._recovered()
         self.arrived.set()
 
     async def found(self, conversation: Conversation) -> list[BlobInfo]:
-        """What `held` gives, described as the objects that the blobs will be. Raises `SpoolRefused`."""
+        """The blobs of `held`, described as the objects that they will be. Raises `SpoolRefused`."""
         return [
             BlobInfo(header.seal.object, header.size, header.metadata, header.crc32c)
             for header in await self.held(conversation)
@@ -139,7 +137,7 @@ class Spool:
         listing = await self.run(self.volume.scan)
         complete = {file.stem for file in listing.files if file.state is not FileState.WRITING}
         self._listed = sum(stem.size for stem in complete)
-        self._landed -= before | complete  # what had landed before and is not listed has gone again
+        self._landed -= before | complete  # blobs that had landed before and are not listed have left
         if self.trouble is SpoolCause.FULL and self._used <= self._ceiling:
             self._recovered()
         return listing

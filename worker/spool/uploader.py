@@ -1,4 +1,4 @@
-"""One spooled blob's way into the store, under the rules of every upload: create-only, and never what was deleted."""
+"""The way of a spooled blob into the store, under the rules of every upload: create-only, and no deleted audio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.stream.entries import Entries
 
 
 class Uploader:
-    """Uploads blobs whose entries have left Redis: whatever it finds in the store, their audio must get there whole."""
+    """Uploads blobs whose entries have left Redis; the store must get all of their audio, beside any other objects."""
 
     def __init__(self, store: MonitoredStore, entries: Entries, metrics: Metrics, secrets: Sequence[str]) -> None:
         self._store = store
@@ -26,7 +26,7 @@ class Uploader:
 
     @property
     def health(self) -> StoreHealth:
-        """How the store is."""
+        """The health of the store."""
         return self._store.health
 
     def now_ms(self) -> int:
@@ -36,7 +36,8 @@ class Uploader:
     async def upload(self, record: Record) -> str | None:
         """Store a blob once; returns its name in the store, None if its audio must not be stored.
 
-        It was deleted on demand, or whoever spooled it had lost its seal. May be repeated after any failure.
+        Audio must not be stored if it was deleted on demand, or if the worker that spooled it had lost its seal. The
+        call may be repeated after any failure.
 
         Raises:
             StoreError: the store refuses.
@@ -53,7 +54,7 @@ class Uploader:
         return stored.name
 
     async def _store_whole(self, encoded: EncodedBatch) -> StoredBlob:
-        """An object that holds a part of it stays, and we go beside it: the rest has left Redis and is nowhere else."""
+        """Store all of it, also beside an object that holds a part: the rest has left Redis and is nowhere else."""
         attempt = Attempt(encoded, lambda: encoded.chunks, self._secrets, self._metrics, parts_count=False)
         return await attempt.store(self._store)
 
@@ -64,13 +65,13 @@ class Uploader:
             return True
         if standing.stream == seal.stream and entry_order(standing.changed) < entry_order(seal.id):
             return False
-        # Redis has lost data since, and deletions with it.
+        # Redis may have lost data since, and deletions with it.
         deletions = await find_tombstones(self._store, seal.uid, seal.conversation_id)
         return any(deletion.covers(seal.stream, seal.id) for deletion in deletions)
 
 
 def _encoded(record: Record) -> EncodedBatch:
-    """The blob as a delivery would have it. The header's checksum was checked, so that its claims are our own."""
+    """The blob as a delivery would have it; the header fits its checksum, so its claims count as our own."""
     header = record.header
     manifest = claimed(header.metadata) or _unidentified(header)
     chunks: dict[EntryId, bytes] = dict(zip(header.seal.entries, manifest.listed(), strict=False))
@@ -79,5 +80,5 @@ def _encoded(record: Record) -> EncodedBatch:
 
 
 def _unidentified(header: RecordHeader) -> Manifest:
-    """For a blob that an older version has spooled: only its own uploads are recognised, by its checksum."""
+    """The manifest of a blob that an older version spooled; its checksum recognises only its own uploads."""
     return Manifest("", "", len(header.seal.entries), f"{header.crc32c:016x}", header.size, header.crc32c)

@@ -1,6 +1,6 @@
 """The spool's files: written, claimed and removed by atomic steps that hold on NFS too. All methods block.
 
-A file's state is its extension, and a state changes by a rename. There is no locking: two workers that hold the same
+A file's state is its extension, and a state changes by a rename. Files have no locks: two workers that hold the same
 blob only do the same work twice.
 """
 
@@ -16,19 +16,19 @@ from pathlib import Path
 from worker.spool.names import FileState, SpoolFile, Stem, parse_spool_name
 
 CLOCK = ".clock"
-"""File that is touched to learn the volume's time; shared by all workers."""
+"""File that all workers touch to learn the volume's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class VolumeListing:
-    """What a directory holds: the spool's files, oldest audio first, and names of others."""
+    """The content of a directory: the spool's files, oldest audio first, and the names of other files."""
 
     files: list[SpoolFile]
     strangers: list[str]
 
     @property
     def bytes(self) -> int:
-        """Of all the spool's files."""
+        """The size of all the spool's files."""
         return sum(file.stem.size for file in self.files)
 
 
@@ -37,7 +37,7 @@ class Volume:
 
     Args:
         directory: made by `prepare`.
-        now: the time in seconds by which files are dated; by default the volume's own, whatever the pod's clock says.
+        now: the time in seconds by which files are dated; by default that of the volume, not of the pod's clock.
     """
 
     def __init__(self, directory: Path, now: Callable[[], float] | None = None) -> None:
@@ -50,7 +50,7 @@ class Volume:
         self._volume_time()
 
     def scan(self) -> VolumeListing:
-        """Everything in the directory."""
+        """List the directory."""
         with os.scandir(self.directory) as found:
             names = [entry.name for entry in found]
         files = {name: file for name in names if (file := parse_spool_name(name)) is not None}
@@ -58,7 +58,7 @@ class Volume:
         return VolumeListing(sorted(files.values(), key=lambda file: file.order), strangers)
 
     def write(self, stem: Stem, content: bytes) -> None:
-        """Store a blob; on return it is durable and spooled. What can't be written whole leaves nothing behind."""
+        """Write a blob; it is durable and spooled on return. A write that fails leaves nothing behind."""
         file = SpoolFile(stem, FileState.WRITING, secrets.token_hex(8))
         path = self._path(file)
         try:
@@ -90,7 +90,7 @@ class Volume:
             os.utime(self._path(file))
 
     def release(self, file: SpoolFile) -> None:
-        """Give a claimed blob back, or one whose worker is dead."""
+        """Give a claimed blob back, our own or that of a dead worker."""
         with suppress(FileNotFoundError):
             self._rename(file, FileState.SPOOLED)
 
@@ -111,7 +111,7 @@ class Volume:
             return opened.read(limit)
 
     def sync(self) -> None:
-        """Make durable what other workers renamed."""
+        """Make the renames of other workers durable."""
         self._sync()
 
     def ages(self, files: list[SpoolFile]) -> dict[SpoolFile, float]:
@@ -129,7 +129,7 @@ class Volume:
 
     def _touched(self, file: SpoolFile) -> float | None:
         try:
-            descriptor = os.open(self._path(file), os.O_RDONLY)  # opening makes NFS ask, a stat may be a minute old
+            descriptor = os.open(self._path(file), os.O_RDONLY)  # NFS asks its server then; a stat may be a minute old
         except FileNotFoundError:
             return None
         try:

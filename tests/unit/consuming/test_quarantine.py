@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from tests.support.oracle import Talk
+from tests.support.seals import SEAL
 from worker.batching.batcher import Batcher
 from worker.batching.resumed_batch import ParsedEntry
 from worker.consuming.quarantine import QUARANTINE_AFTER, Quarantine
 from worker.model.ids import Conversation
+from worker.model.seal import Seal
 from worker.runtime.metrics import PREFIX, Metrics
 from worker.stream.entries import Entries, Entry
 from worker.stream.leases import Lease
@@ -24,6 +27,7 @@ class RecordedEntries:
         self.tries = tries
         self.dead: dict[str, str] = {}
         self.cleared: list[Conversation] = []
+        self.unsealed: list[Seal] = []
 
     async def mark_suspect(self, _: Lease, __: Conversation) -> int:
         return self.tries
@@ -35,17 +39,26 @@ class RecordedEntries:
         self.dead |= reasons
         return len(reasons)
 
-
-class NothingResumed:
-    """In the place of a batcher without sealed batches."""
-
-    def resuming(self) -> list[object]:
-        return []
+    async def unseal(self, _: Lease, seal: Seal) -> None:
+        self.unsealed.append(seal)
 
 
-def quarantine(entries: RecordedEntries, metrics: Metrics | None = None) -> Quarantine:
+class Resuming:
+    """In the place of a batcher that reads sealed batches again."""
+
+    def __init__(self, *seals: Seal) -> None:
+        self.batches = [SimpleNamespace(seal=seal) for seal in seals]
+
+    def resuming(self) -> list[SimpleNamespace]:
+        return list(self.batches)
+
+    def drop_resumed(self, resumed: SimpleNamespace) -> None:
+        self.batches.remove(resumed)
+
+
+def quarantine(entries: RecordedEntries, metrics: Metrics | None = None, *seals: Seal) -> Quarantine:
     lease = Lease(0, "token", 1, 0.0)
-    return Quarantine(lease, cast("Batcher", NothingResumed()), cast("Entries", entries), metrics or Metrics())
+    return Quarantine(lease, cast("Batcher", Resuming(*seals)), cast("Entries", entries), metrics or Metrics())
 
 
 @pytest.mark.parametrize(
@@ -94,3 +107,17 @@ async def test_conversation_is_quarantined_after_it_has_killed_enough_workers(tr
     await decides.settle("1-0")
     assert redis.cleared == [Conversation("u", "c")]
     assert not decides.suspects(suspect)
+
+
+async def test_entries_of_a_quarantined_batch_that_stand_beside_the_suspect_are_not_routed() -> None:
+    redis, talk, left_out = RecordedEntries(QUARANTINE_AFTER), Talk(SEAL.conversation_id, uid=SEAL.uid), []
+    decides = quarantine(redis, None, SEAL)
+    decides.begin({SEAL.entries[0]})
+
+    def route(_: Conversation, dead: Any) -> list[Any]:  # noqa: ANN401 -- no encoder is at work
+        left_out.extend(dead)
+        return []
+
+    await decides.process([ParsedEntry(SEAL.entries[0], talk.say(1))], route)
+    assert set(left_out) == set(redis.dead) == set(SEAL.all_ids)
+    assert redis.unsealed == [SEAL]
