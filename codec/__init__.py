@@ -1,1 +1,4 @@
-"""The formats: stream entries, object names, the Opus container and its encryption. Bytes in, bytes out; no I/O."""
+"""The formats: stream entries, object names, metadata, the Opus container and its encryption.
+
+Bytes go in and bytes come out. Nothing here does I/O or imports `worker`.
+"""

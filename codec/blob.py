@@ -1,4 +1,4 @@
-"""A whole blob: its content sealed for storage, and from its bytes, name and metadata back to audio."""
+"""A whole blob: seals its content for storage, and decodes its bytes, name and metadata back to audio."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Audio:
 
 
 def seal_content(content: bytes, key: bytes | None) -> bytes:
-    """What is stored for a content (an Opus container or PCM): one encrypted segment, or itself without a key."""
+    """The bytes to store for a content (an Opus container or PCM): one encrypted segment, or without a key itself."""
     return content if key is None else crypto.encrypt(key, content)
 
 
 def open_content(data: bytes, name: str, *, secrets: Sequence[str]) -> bytes:
-    """The content of a stored blob, decrypted with the first of the secrets that opens it if its name says so.
+    """The content of a stored blob; if its name says that it is encrypted, the first secret that opens it is used.
 
     Raises:
         BadName: it is not the name of a blob.
@@ -53,13 +53,13 @@ def open_content(data: bytes, name: str, *, secrets: Sequence[str]) -> bytes:
 def decode(data: bytes, name: str, metadata: Mapping[str, str] | None, *, secrets: Sequence[str]) -> Audio:
     """The audio of a stored blob of any of the six extensions.
 
-    With the metadata of its writer, Opus comes back at its own rate, aligned to the sample and complete; without, at
-    16 kHz. PCM without metadata is taken for 16 kHz, and half a sample at its end is dropped.
+    With the metadata of its writer, Opus comes back at its own rate, aligned to the sample and complete. Without
+    metadata it comes back at 16 kHz. PCM without metadata counts as 16 kHz. Half a sample at the end of PCM is dropped.
 
     Raises:
         BadName: it is not the name of a blob.
-        BadBlob: its bytes are corrupt or truncated; as DecryptionFailed if none of the secrets opens all of it.
-        LibopusMissing: it is Opus, and there is no libopus.
+        BadBlob: its bytes are corrupt or truncated; `DecryptionFailed` if none of the secrets opens all of it.
+        LibopusMissing: it is Opus, and libopus can't be loaded.
     """
     return decode_content(open_content(data, name, secrets=secrets), name, metadata)
 

@@ -1,6 +1,6 @@
 """The Opus container: u32 packet count | u32 PCM bytes | per packet: u16 length + packet. All little-endian.
 
-The PCM bytes are those of the 16 kHz rendition, whatever the encoder's rate was: readers in production decode at that.
+The PCM bytes are those of the audio at 16 kHz, at any rate of the encoder: readers in production decode at 16 kHz.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Header:
 
     @property
     def seconds(self) -> float:
-        """Length of the audio."""
+        """Length of the audio in seconds."""
         return self.pcm_bytes / BYTES_PER_SAMPLE / RENDITION_RATE
 
     def pack(self) -> bytes:
@@ -38,7 +38,7 @@ class Header:
 
 
 def rendition_bytes(samples: int, sample_rate: int) -> int:
-    """Bytes that so many samples at `sample_rate` Hz take when they are played at 16 kHz."""
+    """Bytes of 16 kHz PCM that last as long as `samples` samples at `sample_rate` Hz."""
     return samples * RENDITION_RATE // sample_rate * BYTES_PER_SAMPLE
 
 
@@ -46,7 +46,7 @@ def read_header(container: bytes) -> Header:
     """The header of a container, of which the first 8 bytes are enough.
 
     Raises:
-        BadBlob: there are fewer bytes.
+        BadBlob: it has fewer than 8 bytes.
     """
     if len(container) < HEADER.size:
         raise BadBlob(f"Opus data too short: {len(container)} bytes (need at least {HEADER.size} for header)")
@@ -57,7 +57,7 @@ def packets(container: bytes) -> Iterator[bytes]:
     """Every packet in order; bytes after the last one are ignored.
 
     Raises:
-        BadBlob: the container ends before its last packet; the packets before have been yielded by then.
+        BadBlob: the container ends before its last packet does; the packets before that have been yielded already.
     """
     count = read_header(container).packet_count
     end, offset = len(container), HEADER.size

@@ -1,7 +1,7 @@
 """Encryption at rest: one key per user, and blobs of AES-256-GCM segments.
 
 A segment is a u32 big-endian length of what follows | 12-byte random nonce | ciphertext | 16-byte tag, without
-associated data. A blob is one or more segments back to back; its content is their plaintexts, joined.
+associated data. A blob is one or more segments back to back; its content is their plaintexts, concatenated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def derive_key(secret: str, uid: str) -> bytes:
 
 
 def check_secret(secret: str) -> None:
-    """Make sure that keys can be derived from it.
+    """Make sure that keys can be derived from a secret.
 
     Raises:
         BadSecret: it has fewer than 32 bytes.
@@ -68,7 +68,7 @@ def encrypt(key: bytes, plaintext: bytes) -> bytes:
 
 
 def decrypt(key: bytes, blob: bytes) -> bytes:
-    """The joined plaintexts of all segments of a blob.
+    """The concatenated plaintexts of all segments of a blob.
 
     Raises:
         DecryptionFailed: any segment is truncated, forged or under another key; nothing is returned then.

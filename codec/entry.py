@@ -1,6 +1,6 @@
 """Stream entries: audio chunks and ends of conversations, as pushers in any language write them.
 
-Everything in an entry is untrusted: what is not exactly a chunk or an end is refused with a short reason.
+Everything in an entry is untrusted: an entry that is not exactly a chunk or an end is refused with a short reason.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ class Chunk:
         return self.protection != CLEAR_PROTECTION
 
     def identity(self) -> bytes:
-        """8 bytes that a producer's retry of this chunk repeats, within its conversation.
+        """8 bytes that identify this chunk within its conversation; a producer's retry of the chunk has the same.
 
         They are a digest of `seq`, the timestamp in microseconds, the length and the CRC32C of the PCM, and `session`:
-        a retry repeats all of them. Anything less is no repetition: silence repeats, and a pusher that restarts counts
-        from 0 again.
+        a retry repeats all of them. A chunk that repeats only some is not a duplicate: silence repeats, and a pusher
+        that restarts counts from 0 again.
         """
         seq = _NO_SEQ if self.seq is None else self.seq
         facts = _IDENTITY.pack(seq, round(self.timestamp * 1e6), len(self.pcm), google_crc32c.value(self.pcm))
@@ -144,10 +144,10 @@ class End:
 def parse(fields: Mapping[bytes, bytes]) -> Chunk | End:
     """Turn an entry's raw fields into a chunk or an end.
 
-    An odd byte at the end of the PCM is left out, and the chunk says so.
+    An odd byte at the end of the PCM is left out, and the chunk is marked as `trimmed`.
 
     Raises:
-        BadEntry: it is neither; the reason is short, whatever the fields hold.
+        BadEntry: it is neither; the reason is short for any fields.
     """
     if b"end" in fields:
         return _parse_end(fields)

@@ -1,8 +1,8 @@
 """Everything the codec raises on purpose.
 
 CodecError (a ValueError)
-├── BadEntry             a stream entry is no chunk and no end
-├── BadName              a name is no blob's name, or none can be made
+├── BadEntry             a stream entry is neither a chunk nor an end
+├── BadName              a name is not a blob's name, or an id or time can't be part of one
 ├── BadSecret            an encryption secret is too short
 ├── EncodingFailed       libopus refused settings or audio
 └── BadBlob              a blob's bytes are corrupt, truncated or not what its name says
@@ -41,11 +41,11 @@ class BadName(CodecError):
 
 
 class BadSecret(CodecError):
-    """An encryption secret that no key may be derived from."""
+    """An encryption secret that is too short to derive a key from."""
 
 
 class EncodingFailed(CodecError):
-    """libopus refused a setting or a frame."""
+    """libopus refused a setting or a frame, PCM ends inside a sample, or the encoder is closed."""
 
 
 class BadBlob(CodecError):
@@ -53,8 +53,8 @@ class BadBlob(CodecError):
 
 
 class DecryptionFailed(BadBlob):
-    """A blob that no given key opens completely; nothing of it has been returned."""
+    """A blob that none of the given keys opens completely; none of its content was returned."""
 
 
 class LibopusMissing(ImportError):
-    """No libopus can be loaded, neither the bundled nor the system's."""
+    """Neither the bundled libopus nor the system's can be loaded."""

@@ -6,8 +6,8 @@ one stream, and other streams have the same ones.
 The manifest is part of a blob's custom metadata:
 
     stream             32 hex digits, the random id of the stream that the chunks were pushed to
-    chunks-digest      32 hex digits, BLAKE2b-128 of the identities of all chunks, joined in their order
-    chunk-ids          Base64 of the joined identities, 8 bytes each; left out above MAX_LISTED chunks
+    chunks-digest      32 hex digits, BLAKE2b-128 of the identities of all chunks, concatenated in their order
+    chunk-ids          Base64 of the concatenated identities, 8 bytes each; left out above MAX_LISTED chunks
     chunks             their number
     upload             16 hex digits, random, of the upload that made the object
     stored-bytes       size of the object
@@ -40,7 +40,7 @@ IDENTITY_BYTES = 8
 """Size of `Chunk.identity()`."""
 
 MAX_LISTED = 500
-"""Chunks whose identities fit: 5.3 KB of Base64; all metadata of an object may have 8 KiB."""
+"""The most chunks whose identities are listed: 5.3 KB of Base64; all metadata of an object may have 8 KiB."""
 
 MAC_INFO = b"audio-batch-worker manifest"
 KEYS = (
@@ -52,7 +52,7 @@ KEYS = (
     "stored-crc32c",
     "manifest-mac",
 )
-"""The manifest's own keys; `chunks` is also read by those who know of no manifest."""
+"""The manifest's own keys; readers that don't know manifests read `chunks` too."""
 
 _HEX = re.compile(r"[0-9a-f]{16,64}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
@@ -60,9 +60,9 @@ _NUMBER = re.compile(r"[0-9]{1,15}")
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a blob holds. `size` in bytes and `crc32c` are those of the object as it was uploaded.
+    """The chunks that a blob holds. `size` in bytes and `crc32c` are those of the object as it was uploaded.
 
-    `identities` are those of its chunks, joined in their order; None where only `digest` tells.
+    `identities` are those of its chunks, concatenated in their order; None where only `digest` is known.
     """
 
     stream: str
@@ -85,7 +85,7 @@ class Manifest:
         return replace(self, upload=secrets.token_hex(8), size=size, crc32c=crc32c)
 
     def listed(self) -> list[bytes]:
-        """The identities one by one; empty where only the digest tells."""
+        """The identities one by one; empty where only the digest is known."""
         return split(self.identities or b"")
 
     def fits(self, size: int, crc32c: int | None) -> bool:
@@ -93,7 +93,7 @@ class Manifest:
         return (size, crc32c) == (self.size, self.crc32c)
 
     def to_mapping(self, uid: str, conversation_id: str, secret: str) -> dict[str, str]:
-        """As metadata, authenticated."""
+        """The manifest as metadata, authenticated with the user's key."""
         values = {
             "stream": self.stream,
             "chunks-digest": self.digest,
@@ -108,7 +108,7 @@ class Manifest:
 
 
 def claimed(mapping: Mapping[str, str]) -> Manifest | None:
-    """What an object's metadata say, true or not; None if they hold no well-formed manifest."""
+    """The manifest that an object's metadata claims, true or not; None if it has no well-formed manifest."""
     numbers = [mapping.get(key, "") for key in ("chunks", "stored-bytes", "stored-crc32c")]
     texts = [mapping.get(key, "") for key in ("stream", "chunks-digest", "upload", "manifest-mac")]
     if not all(map(_NUMBER.fullmatch, numbers)) or not all(map(_HEX.fullmatch, texts)):
@@ -135,17 +135,17 @@ def verified(
 
 
 def without_manifest(mapping: Mapping[str, str]) -> dict[str, str]:
-    """Metadata for an object that does not stand for the chunks, as a copy in another conversation."""
+    """Metadata for an object that does not stand for the chunks, for example a copy in another conversation."""
     return {key: value for key, value in mapping.items() if key not in KEYS}
 
 
 def digest_of(identities: bytes) -> str:
-    """What tells one sequence of chunks from all others."""
+    """The digest that tells one sequence of chunks from all others: 32 hex digits."""
     return blake2b(identities, digest_size=16).hexdigest()
 
 
 def split(identities: bytes | bytearray) -> list[bytes]:
-    """Joined identities one by one."""
+    """Concatenated identities one by one."""
     return [bytes(identities[at : at + IDENTITY_BYTES]) for at in range(0, len(identities), IDENTITY_BYTES)]
 
 

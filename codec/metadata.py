@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 192_000
 
-# Under these the newest writers in production tell what plain PCM is.
+# Under these keys the newest writers in production describe plain PCM.
 PRODUCTION_KEYS = {"start": "v2_start", "samples": "v2_samples", "sample-rate": "v2_sample_rate"}
 
 _COUNT = re.compile(r"[0-9]{1,15}")
@@ -24,13 +24,13 @@ _SECONDS = re.compile(r"[0-9]{1,15}(\.[0-9]{1,30})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobMetadata:
-    """What a blob says about itself; blobs written before there was metadata say nothing.
+    """What a blob says about itself; blobs from before metadata was introduced say nothing.
 
     `sample_rate` in Hz; `samples` and `pre_skip` count samples at that rate; `start` in Unix seconds; `chunks` is the
-    number of stream entries, `first_entry` and `last_entry` are their outer ids, `seqs` the numbers that their pusher
-    gave them, `ends` how many chunks ends of the conversation told of (see `codec.sessions`). `trigger` is what closed
-    the batch, `protection` what its chunks asked for; `key_id` names the secret. `stream` and `chunks_digest` are those
-    of the manifest.
+    number of stream entries, `first_entry` and `last_entry` are the ids of the first and the last one. `seqs` are the
+    numbers that their pusher gave them, `ends` the numbers of chunks that ends of the conversation gave (both texts of
+    `codec.sessions`). `trigger` is the reason why the batch was closed, `protection` the one that its chunks asked for.
+    `key_id` names the secret. `stream` and `chunks_digest` are those of the manifest.
     """
 
     codec: str | None = None
@@ -51,7 +51,7 @@ class BlobMetadata:
     key_id: str | None = None
 
     def to_mapping(self) -> dict[str, str]:
-        """The object's metadata; what is not known is left out."""
+        """The object's metadata; unknown values are left out."""
         values = {
             "codec": self.codec,
             "sample-rate": self.sample_rate,

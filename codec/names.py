@@ -35,11 +35,11 @@ class Kind(Enum):
     def __init__(self, extension: str, encrypted: bool, batch: bool, opus: bool) -> None:
         self.extension = extension
         self.encrypted = encrypted
-        self.batch = batch  # may carry a range; its codec stands in the metadata, PCM without
+        self.batch = batch  # may have a range; the metadata names its codec, PCM if they don't
         self.opus = opus  # always an Opus container
 
     def codec(self, noted: str | None) -> Codec:
-        """What a blob of this kind holds, whose metadata notes this codec, or none."""
+        """The codec of a blob of this kind; `noted` is the codec that its metadata notes, None without one."""
         return "opus" if self.opus or (self.batch and noted == "opus") else "pcm"
 
 
@@ -119,7 +119,7 @@ def object_name(
 
 
 def parse_name(name: str) -> BlobName:
-    """Take a blob's name apart.
+    """Split a blob's name into its parts.
 
     Stems of other spellings than `%.3f` are accepted as long as they are plain decimal numbers.
 

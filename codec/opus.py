@@ -1,4 +1,4 @@
-"""Opus: an incremental encoder from PCM to a container, and the way back.
+"""Opus: an incremental encoder from PCM to a container, and a decoder.
 
 Frames of 20 ms, mono, application VOIP. PCM is s16le.
 """
@@ -33,43 +33,44 @@ SETTLING_FRAMES = 10
 """Frames of digital silence after which decoded audio is silent to 2 units of the last place."""
 
 SILENT_PACKET = PACKET_LENGTH.pack(0)
-"""An empty packet, with its length: every decoder conceals 20 ms, and after silence that is silence."""
+"""An empty packet with its length: every decoder conceals 20 ms for it, and after silence it conceals with silence."""
 
 FRAMES_AT_ONCE = 256
-"""Frames that pass through libopus without a step of ours between them: a chunk of 5 s has 250."""
+"""Frames that libopus encodes in a row without our own code between them: a chunk of 5 s has 250."""
 
 PART_BYTES = 4096
-"""Packets are kept in parts of at least so many bytes: one growing buffer moves at every growth, and thousands of them
-that move among each other leave half as much again of memory in holes."""
+"""Packets are kept in parts of at least this many bytes. One growing buffer moves whenever it grows, and thousands of
+such buffers leave holes in memory, half as large again as the buffers."""
 
 PACKET_LENGTHS = [PACKET_LENGTH.pack(size) for size in range(MAX_PACKET_BYTES + 1)]
 
 SECONDS_AT_ONCE = 64
-"""Decoded audio between two copies out of the scratch memory, at the highest rate; at 16 kHz three times as long. A
-minute is best decoded in one go: while a thread of Python's prepares packets or copies audio, no other can."""
+"""Seconds of audio decoded between two copies out of the scratch memory, at the highest rate; at 16 kHz three times as
+many. It is best to decode a minute in one go: only one Python thread at a time can prepare packets or copy audio."""
 
 MAX_DECODED_SECONDS = 3600
-"""Batches hold a minute; without a limit, 2 bytes of a hostile blob become 120 ms."""
+"""Batches hold a minute; without a limit, every 2 bytes of a hostile blob become 120 ms."""
 
 EARLY_SAMPLES = {24000: 2, 48000: 3}
-"""At these rates speech passes through libopus' resampler and comes out earlier than the look-ahead says, by so many
-samples: the cross-correlation of 25 s of recorded speech with its decoded self peaks at -1.5 and -3.0 without them. At
-the rates below it peaks within half a sample of the look-ahead."""
+"""At these rates speech passes through libopus' resampler and comes out this many samples earlier than the look-ahead
+says. Without this correction, the cross-correlation of 25 s of recorded speech with the decoded speech peaks at -1.5
+and -3.0. At lower rates it peaks within half a sample of the look-ahead."""
 
 _frames = Scratch(FRAMES_AT_ONCE * SECOND_BYTES // FRAMES_PER_SECOND)  # PCM to encode
-_packets = Scratch(FRAMES_AT_ONCE * MAX_PACKET_BYTES)  # what it became
-_audio = Scratch(SECONDS_AT_ONCE * SECOND_BYTES)  # PCM that was decoded
+_packets = Scratch(FRAMES_AT_ONCE * MAX_PACKET_BYTES)  # the encoded packets
+_audio = Scratch(SECONDS_AT_ONCE * SECOND_BYTES)  # decoded PCM
 
 
 class Encoder:
     """Encodes one stream of mono PCM piece by piece and holds the growing container.
 
     The pieces may end anywhere inside a frame. Different encoders may work in different threads at once, but a single
-    one must be used by one thread at a time: libopus aborts the process otherwise. After an error it only closes.
+    one must be used by one thread at a time: libopus aborts the process otherwise. After an error it only accepts
+    `close`.
 
     Raises:
-        EncodingFailed: libopus does not take the sample rate or a setting.
-        LibopusMissing: there is no libopus.
+        EncodingFailed: libopus does not accept the sample rate or a setting.
+        LibopusMissing: libopus can't be loaded.
     """
 
     def __init__(self, sample_rate: int, *, complexity: int, bitrate: int | None = None, dtx: bool = False) -> None:
@@ -116,7 +117,7 @@ class Encoder:
         self._samples += len(pcm) // BYTES_PER_SAMPLE
 
     def silence(self, samples: int) -> None:
-        """Append that many zero samples.
+        """Append `samples` zero samples.
 
         Raises:
             EncodingFailed: as for `encode`.
@@ -129,8 +130,8 @@ class Encoder:
     def finish(self) -> bytes:
         """Flush the look-ahead, return the container and free the encoder.
 
-        Decoded, the container holds every sample after `pre_skip` others, then silence to the end of the last frame.
-        Without samples it is an empty container.
+        The decoded container holds `pre_skip` other samples, then every sample, then silence to the end of the last
+        frame. Without samples the container is empty.
 
         Raises:
             EncodingFailed: as for `encode`.
@@ -141,11 +142,11 @@ class Encoder:
         pcm_bytes = rendition_bytes(self._samples, self._sample_rate)
         self.close()
         container = b"".join([HEADER.pack(self._packets, pcm_bytes), *self._parts, self._part])
-        self._parts, self._part = [], bytearray()  # who waits with the container shall not hold everything twice
+        self._parts, self._part = [], bytearray()  # a caller that keeps the encoder must not hold everything twice
         return container
 
     def close(self) -> None:
-        """Free the encoder's state; doing it twice is harmless, and a forgotten encoder is freed with its object."""
+        """Free the encoder's state; a second call is harmless, and a forgotten encoder is freed with its object."""
         self._free()
 
     def _create(self, complexity: int, bitrate: int | None, *, dtx: bool) -> Any:  # noqa: ANN401 -- opuslib has no types
@@ -196,7 +197,7 @@ class Encoder:
         the same, cost no CPU and a quarter of the bytes; when the audio comes back the encoder goes on as if no time
         had passed.
         """
-        if pcm.find(self._silence, start, end) < 0:  # as most often: one look instead of one for every frame
+        if pcm.find(self._silence, start, end) < 0:  # the usual case: one search instead of one per frame
             self._silent_frames = 0
             yield False, (end - start) // self._frame_bytes
             return
@@ -212,8 +213,8 @@ class Encoder:
         yield skipping, run
 
     def _encode_run(self, pieces: Sequence[CArg]) -> None:
-        # Between two frames nothing of Python's runs but the call itself: libopus leaves the caches cold, in which
-        # every step costs a multiple.
+        # Between two frames Python runs only the call itself: libopus leaves the caches cold, and with cold caches
+        # every other step costs a multiple.
         samples, room, slots = repeat(self._frame_samples), repeat(MAX_PACKET_BYTES), _packets.slots(MAX_PACKET_BYTES)
         sizes = list(map(self._library.encode, repeat(self._state), pieces, samples, slots, room))
         if min(sizes) < 0:
@@ -239,13 +240,14 @@ class Encoder:
 def decode(
     container: bytes, *, sample_rate: int = RENDITION_RATE, pre_skip: int = 0, samples: int | None = None
 ) -> bytes:
-    """Decode a container to PCM at `sample_rate`, without its first `pre_skip` samples.
+    """Decode a container to s16le mono PCM at `sample_rate` Hz, without its first `pre_skip` samples.
 
-    The result is cut to `samples`; without that to the length in the header, if it gives one. It is never padded.
+    The result is cut to `samples`, or else to the length in the header if it gives one. It is never padded.
 
     Raises:
-        BadBlob: the container is truncated, a packet is not Opus, or there is more than an hour of audio.
-        LibopusMissing: there is no libopus.
+        BadBlob: the container is truncated, a packet is not Opus, the rate is not one of `SAMPLE_RATES`, or it holds
+            more than an hour of audio.
+        LibopusMissing: libopus can't be loaded.
     """
     stop = _stop(container, sample_rate, pre_skip, samples)
     limit = MAX_DECODED_SECONDS * sample_rate * BYTES_PER_SAMPLE
@@ -292,17 +294,17 @@ class _Decoder:
         self._library.decoder.destroy(self._state)
 
     def decode(self, numbered: Sequence[tuple[int, bytes]]) -> memoryview | bytes:
-        """PCM of at most `packets_at_once` packets, each with its number; good until the next call in this thread."""
-        # As in encoding, between two packets nothing of Python's runs but the call itself.
+        """PCM of at most `packets_at_once` packets, each with its number; valid until the next call in this thread."""
+        # As in encoding, Python runs only the call itself between two packets.
         packets = [packet for _, packet in numbered]
-        # An empty packet is a lost one: libopus conceals exactly the time that it is asked for.
+        # An empty packet stands for a lost one: libopus conceals exactly the time that it is asked for.
         rooms = [self._room if packet else self._frame_samples for packet in packets]
         state = repeat(ctypes.byref(self._state.contents))
         counts = list(map(self._library.decode, state, packets, map(len, packets), self._slots, rooms, repeat(0)))
         if min(counts) < 0:
             number, samples = next((n, count) for (n, _), count in zip(numbered, counts, strict=True) if count < 0)
             raise BadBlob(f"packet {number} is not valid Opus: {self._library.describe(samples)}")
-        if sum(counts[:-1]) == self._room * (len(counts) - 1):  # as most often: full slots leave no holes
+        if sum(counts[:-1]) == self._room * (len(counts) - 1):  # the usual case: full slots leave no holes
             return _audio.view[: sum(counts) * BYTES_PER_SAMPLE]
         starts = range(0, len(counts) * self._room * BYTES_PER_SAMPLE, self._room * BYTES_PER_SAMPLE)
         slots = zip(starts, counts, strict=True)

@@ -1,4 +1,4 @@
-"""Sets of `seq` numbers as spans, and the text in which a blob's metadata tells which ones it holds: "0-4,6-11"."""
+"""Sets of `seq` numbers as spans, and their text in a blob's metadata: "0-4,6-11"."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def to_text(spans: Sequence[Span]) -> str | None:
 
 
 def from_text(text: str | None) -> list[Span] | None:
-    """Read what `to_text` wrote; None if it does not tell the numbers."""
+    """Read what `to_text` wrote; None if the text does not give the numbers."""
     if text is None or len(text) > MAX_TEXT_BYTES or not _SPANS.fullmatch(text):
         return None
     pairs = (part.partition("-") for part in text.split(","))

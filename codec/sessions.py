@@ -25,7 +25,7 @@ def session_name(session: bytes | None) -> str:
 
 
 def note(numbers: Numbers, session: bytes | None, seq: int) -> None:
-    """Add a number."""
+    """Add a number of a session."""
     seqs.note(numbers.setdefault(session_name(session), []), seq)
 
 
@@ -39,7 +39,7 @@ def to_text(numbers: Mapping[str, Sequence[Span]]) -> str | None:
 
 
 def from_text(text: str | None) -> Numbers | None:
-    """Read what `to_text` wrote; None if it does not tell the numbers."""
+    """Read what `to_text` wrote; None if the text does not give the numbers."""
     if text is None or len(text) > MAX_TEXT_BYTES:
         return None
     numbers: Numbers = {}

@@ -1,4 +1,4 @@
-"""Wires the worker together and runs it: the one place where everything meets."""
+"""Wires all parts of the worker together and runs it."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ from worker.stream.leases import Lease, Leases, Member
 from worker.stream.server import check_server
 
 ENCODER_NICENESS = 10
-"""On one core the event loop's p99 delay is 3 ms with it and 5 to 15 ms without."""
+"""On one core the event loop's p99 delay is 3 ms with this niceness and 5 to 15 ms without."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a worker works with; whoever has opened it closes it."""
+    """The resources of a worker; the function that opened them closes them."""
 
     client: Client
     store: Store
@@ -61,10 +61,10 @@ class Means:
 
 
 async def run(settings: Settings, *, drain: bool = False, timing: Timing = Timing()) -> None:
-    """Run a worker until a signal, or with `drain` until every stream is empty and everything is stored.
+    """Run a worker until a signal, or with `drain` until every stream is empty and all audio is stored.
 
     Raises:
-        SettingsError: a setting does not fit what is there.
+        SettingsError: a setting is missing or does not fit the environment.
     """
     settings.require_storage()
     stamina.instrumentation.set_on_retry_hooks([])  # we log and count refusals ourselves
@@ -92,7 +92,7 @@ def _open(settings: Settings) -> Means:
 
 
 class Worker:
-    """A worker on given connections."""
+    """A worker that uses given connections."""
 
     def __init__(self, settings: Settings, means: Means, health: WorkerHealth, context: Context) -> None:
         client, redis, encoding = means.client, settings.redis, settings.encoding
@@ -118,7 +118,7 @@ class Worker:
         health.began(self._consumer, self._ownership, observed.health, spool)
 
     async def run(self, stop: asyncio.Event, *, drain: bool) -> None:
-        """Work until `stop` is set or, with `drain`, nothing is left; then shut down within the grace time."""
+        """Work until `stop` is set or, with `drain`, until nothing is left; then shut down within the grace time."""
         if self._spooling:
             await self._spooling.open()
         async with asyncio.TaskGroup() as group:
@@ -147,7 +147,7 @@ class Worker:
             await pause(stop, self._timing.reading.poll)
 
     async def _drained(self) -> bool:
-        """Close what is open when all is read; whether nothing at all is left, in any partition."""
+        """Close open batches once all entries are read; returns whether nothing is left in any partition."""
         if not self._consumer.caught_up():
             return False
         try:
@@ -185,13 +185,13 @@ def _log_start(settings: Settings, metrics: Metrics, port: int) -> None:
 
 
 def _yield_to_the_loop() -> None:
-    """Let this thread have a core only while the event loop does not want it."""
-    with suppress(OSError):  # only on Linux a thread has a niceness of its own
+    """Let this thread have a core only while the event loop does not need it."""
+    with suppress(OSError):  # only Linux has a niceness per thread
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), ENCODER_NICENESS)
 
 
 async def _check_surroundings(settings: Settings, means: Means, context: Context, stop: asyncio.Event) -> None:
-    """Refuse to start in a wrong world, but wait for one that is only down."""
+    """Refuse to start on a wrong Redis or store, but wait for a Redis that is down and go on without the store."""
     client, store, keys = means.client, means.store, settings.redis.keys
 
     async def check_redis() -> None:

@@ -1,4 +1,4 @@
-"""Puts the spool's parts together, for the worker and for the command line."""
+"""Builds the spool, the sink and the recovery from the settings, for the worker and for the command line."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from worker.stores.retrying import RetryingStore
 from worker.stream.entries import Entries
 
 CLAIM_LEASES = 2.0
-"""A claim lapses after so many times LEASE_TTL: a worker that does not touch it for so long has lost its leases too."""
+"""A claim lapses after this many times LEASE_TTL: a worker that has not touched it by then has lost its leases too."""
 
 LEAST_CLAIM_SECONDS = 5.0
 
 
 class Spooling:
-    """A spool, what fills it and what empties it.
+    """A spool and the drainer that empties it.
 
     Raises:
         SettingsError: SPOOL_DIR is not set.
@@ -51,7 +51,7 @@ class Spooling:
         )
 
     async def open(self) -> None:
-        """Make sure that the directory is there; a volume that is only down is no reason not to start.
+        """Make sure that the directory exists; a volume that is only down does not stop the start.
 
         Raises:
             SettingsError: the directory can't be used.
@@ -59,19 +59,19 @@ class Spooling:
         try:
             await self.spool.open()
         except SpoolRefused as error:
-            wrong = (FileNotFoundError, NotADirectoryError, FileExistsError)  # the last if it is a file itself
+            wrong = (FileNotFoundError, NotADirectoryError, FileExistsError)  # the last if SPOOL_DIR is a file
             if error.cause is SpoolCause.PERMISSION or isinstance(error.__cause__, wrong):
                 raise SettingsError(f"{error}; name a directory that this user can write to") from error
 
     async def run(self) -> None:
-        """Upload for ever what lies in the spool."""
+        """Upload the blobs in the spool until cancelled."""
         try:
             await self.drainer.run()
         finally:
             self.spool.close()
 
     async def empty(self) -> bool:
-        """Whether nothing waits that could be uploaded."""
+        """Whether the spool has no blob that could be uploaded."""
         try:
             return await self.drainer.left() == 0
         except OSError:
@@ -79,12 +79,12 @@ class Spooling:
 
 
 def open_spooling(settings: Settings, entries: Entries, store: MonitoredStore, context: Context) -> Spooling | None:
-    """The spool in SPOOL_DIR, which is emptied even when SPOOL_MODE fills it no more; None without SPOOL_DIR."""
+    """The spool in SPOOL_DIR, which is emptied even if SPOOL_MODE no longer fills it; None without SPOOL_DIR."""
     return None if settings.spool is None else Spooling(settings, entries, store, context)
 
 
 def build_sink(settings: Settings, store: MonitoredStore, spooling: Spooling | None, context: Context) -> BlobSink:
-    """Where finished blobs go, as SPOOL_MODE says."""
+    """The sink for finished blobs, according to SPOOL_MODE."""
     metrics, timing, secrets = context.metrics, context.timing.store, settings.secrets
     if spooling is None or spooling.settings.mode == "off":
         return StoreSink(RetryingStore(store, timing=timing), metrics, secrets)
@@ -95,12 +95,12 @@ def build_sink(settings: Settings, store: MonitoredStore, spooling: Spooling | N
 def build_recovery(
     settings: Settings, store: MonitoredStore, spooling: Spooling | None, entries: Entries, context: Context
 ) -> Recovery:
-    """What is asked when Redis may have forgotten what is stored."""
+    """The recovery, which looks up stored audio when Redis may have forgotten it."""
     spool = None if spooling is None else spooling.spool
     retrying = RetryingStore(store, timing=context.timing.store)
     return Recovery(retrying, spool, entries, settings.secrets, context)
 
 
 def monitored(settings: Settings, store: Store, context: Context) -> MonitoredStore:
-    """The store as all of a worker's requests go through it."""
+    """The store that all requests of a worker go through."""
     return MonitoredStore(store, asyncio.Semaphore(settings.upload_concurrency), context.metrics, context.clock)

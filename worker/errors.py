@@ -1,24 +1,24 @@
-"""Everything the worker raises on purpose, split by what the caller can do about it.
+"""All errors that the worker raises on purpose, grouped by what the caller can do about them.
 
 WorkerError
 ├── SettingsError     a person must change a setting; the process ends with exit code 2
 ├── AudioFileError    a person must give another file
-├── BadSelection      what was asked for makes no sense
-├── Unreadable        this one blob is corrupt, under another key, or gone: take another, or go on without
+├── BadSelection      a request selects audio in a way that makes no sense
+├── Unreadable        this one blob is corrupt, under another key, or gone: take another, or continue without it
 ├── ReportError       a person must give another file for a report
-├── NothingStored     there is no such audio in the store
-├── StreamError       Redis did not do it: recover the partition and try again
+├── NothingStored     the store does not have this audio
+├── StreamError       a request to Redis failed: recover the partition and try again
 │   └── LeaseLost     another worker owns the partition now: drop it, touch nothing
 ├── PushRefused       the producer did not take this chunk: the pusher still has it
-│   └── BufferFull    because Redis does not keep up: wait, or put it elsewhere
+│   └── BufferFull    Redis does not keep up: wait, or put the chunk elsewhere
 ├── NotSent           the producer ends with audio that Redis has not confirmed: save it
-├── SpoolRefused      the spool did not take or give a blob: the store or Redis must have it
-├── SpoolDamaged      a spooled file is not what was written: keep it, a person must look
-├── DemoFailed        the demo can't go on: a person must read why
-└── StoreError        the store did not do it: try again later, for ever
+├── SpoolRefused      the spool did not take or return a blob: the store or Redis must have it
+├── SpoolDamaged      a spooled file has other contents than were written: keep it, a person must look at it
+├── DemoFailed        the demo can't continue: a person must read why
+└── StoreError        a request to the store failed: try again later, without limit
     ├── ObjectExists  the name is taken: compare metadata, never overwrite
-    ├── ObjectMissing there is no such object
-    └── Outage        the store has refused everything for long: put the audio elsewhere
+    ├── ObjectMissing the store has no such object
+    └── Outage        the store has refused everything for a long time: put the audio elsewhere
 """
 
 from __future__ import annotations
@@ -44,23 +44,23 @@ class AudioFileError(WorkerError):
 
 
 class BadSelection(WorkerError):
-    """A timestamp is not Unix seconds, a time ends before it begins, or a conversation is given without its uid."""
+    """A timestamp is not Unix seconds, a range ends before it begins, or a conversation is given without its uid."""
 
 
 class Unreadable(WorkerError):
-    """A blob that can't be heard; the message says why, the caller knows which."""
+    """A blob that can't be played; the message says why, and the caller knows which blob it is."""
 
 
 class ReportError(WorkerError):
-    """A report can't be read or written, or is none; the message names the file."""
+    """A report can't be read or written, or the file is not a report; the message names the file."""
 
 
 class NothingStored(WorkerError):
-    """The store holds no blob of what was asked for."""
+    """The store has no blob of the requested audio."""
 
 
 class StreamError(WorkerError):
-    """Redis is unreachable or refused a command; what was asked for may or may not have happened."""
+    """Redis is unreachable or refused a command; the command may or may not have taken effect."""
 
     def __init__(self, message: str, cause: StreamCause = StreamCause.CONNECTION) -> None:
         super().__init__(message)
@@ -76,20 +76,20 @@ class LeaseLost(StreamError):
 
 
 class PushRefused(WorkerError):
-    """The producer is closed, or has stopped for the reason given: the chunk was not taken."""
+    """The producer is closed, or has stopped for the given reason; it did not take the chunk."""
 
 
 class BufferFull(PushRefused):
-    """The producer's buffer had no room in time: the chunk was not taken."""
+    """The producer's buffer had no room in time; the producer did not take the chunk."""
 
     def __init__(self, held: int, limit: int) -> None:
         super().__init__(f"{held} of {limit} bytes wait for Redis, the buffer has no room for this chunk")
 
 
 class NotSent(WorkerError):
-    """Entries, oldest first, that Redis has not confirmed when the producer closed.
+    """Entries, oldest first, that Redis had not confirmed when the producer closed.
 
-    Some may be there all the same, their replies lost. Pushing them again is safe: a chunk keeps its `seq`.
+    Redis may have some of them, because a reply can be lost. Pushing them again is safe: a chunk keeps its `seq`.
     """
 
     def __init__(self, entries: tuple[Chunk | End, ...], reason: str) -> None:
@@ -100,7 +100,7 @@ class NotSent(WorkerError):
 class StoreError(WorkerError):
     """The store is unreachable or refused a request.
 
-    `status` is the HTTP status if there was one, `retry_after` the seconds that the store asked us to wait.
+    `status` is the HTTP status if there was one. `retry_after` are the seconds that the store asked us to wait.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ObjectExists(StoreError):
 
 
 class ObjectMissing(StoreError):
-    """A read, copy or stat found no object of that name."""
+    """A read, copy or stat found no object with that name."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} does not exist", cause=StoreCause.MISSING, status=404)
@@ -136,7 +136,7 @@ class Outage(StoreError):
 
 
 class SpoolRefused(WorkerError):
-    """The spool is full or its volume fails; nothing is lost, for the caller still has the blob."""
+    """The spool is full or its volume fails; nothing is lost, because the caller still has the blob."""
 
     def __init__(self, message: str, cause: SpoolCause) -> None:
         super().__init__(f"SPOOL_DIR: {message}")

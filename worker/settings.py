@@ -1,4 +1,4 @@
-"""All settings, read from the environment: each with its unit, its default and how it relates to its neighbours."""
+"""All settings, read from the environment: each with its unit, its default and its relation to other settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DAY = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how they are divided."""
+    """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how workers share them."""
 
     url: str
     prefix: str
@@ -41,12 +41,12 @@ class RedisSettings:
 
     @property
     def keys(self) -> Keys:
-        """Names of everything under the prefix."""
+        """Names of all keys under the prefix."""
         return Keys(self.prefix)
 
     @property
     def reply_timeout(self) -> float:
-        """Seconds that a worker waits for a reply: it must be able to renew a lease after one that did not come."""
+        """Seconds that a worker waits for a reply; after a missing reply it must still be able to renew a lease."""
         return min(5.0, self.lease_ttl / 3)
 
 
@@ -59,7 +59,7 @@ class StoreSettings:
     upload_concurrency: int
 
     def open(self) -> Store:
-        """The store; raises as `open_store`."""
+        """Open the store; raises the same errors as `open_store`."""
         return open_store(self.url, emulator_host=self.emulator_host)
 
 
@@ -74,7 +74,7 @@ class EncodingSettings:
 
 @dataclass(frozen=True, slots=True)
 class SpoolSettings:
-    """Where blobs wait for the store, when, how many bytes of them, and after how many seconds of an outage."""
+    """SPOOL_DIR, SPOOL_MODE, SPOOL_MAX_BYTES and SPOOL_AFTER: where and when blobs wait for the store."""
 
     directory: Path
     mode: Literal["off", "outage", "always"]
@@ -84,7 +84,7 @@ class SpoolSettings:
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """HTTP_HOST and HTTP_PORT: the address that is listened on; port 0 takes a free one."""
+    """HTTP_HOST and HTTP_PORT: the address that the HTTP server listens on; port 0 takes a free one."""
 
     host: str
     port: int
@@ -103,10 +103,10 @@ def _own_name() -> str:
 
 
 class Settings(BaseSettings):
-    """One field per environment variable of the same name in upper case; its properties group them by who needs them.
+    """One field per environment variable of the same name in upper case; properties group the fields by their user.
 
     Raises:
-        SettingsError: by `load`, with one sentence that names the variable.
+        SettingsError: `load` raises it, with one sentence that names the variable.
     """
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
@@ -276,7 +276,7 @@ class Settings(BaseSettings):
 
     @property
     def store(self) -> StoreSettings:
-        """For the store and what limits its use."""
+        """For the store and its limit of uploads."""
         return StoreSettings(self.store_url, self.storage_emulator_host, self.upload_concurrency)
 
     @property
@@ -305,7 +305,7 @@ class Settings(BaseSettings):
 
     @property
     def ending(self) -> ShutdownSettings:
-        """For the shutdown, whose name SHUTDOWN has."""
+        """For the shutdown; SHUTDOWN itself already has that name."""
         return ShutdownSettings(flush=self.shutdown == "flush", grace=self.shutdown_grace)
 
     @property
@@ -315,12 +315,12 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> list[str]:
-        """All secrets in clear, the current one first: new blobs take the first, old ones may be under any."""
+        """All secrets in clear, the current one first: new blobs use the current one, old blobs may use any."""
         current = [self.secret] if self.secret else []
         return [*current, *_split(self.encryption_secrets_old)]
 
     def require_store(self) -> None:
-        """Make sure that it is set where blobs are.
+        """Make sure that STORE_URL is set.
 
         Raises:
             SettingsError: STORE_URL is missing.
@@ -329,7 +329,7 @@ class Settings(BaseSettings):
             raise SettingsError("STORE_URL is not set: give gs://bucket[/prefix] or file:///directory")
 
     def require_storage(self) -> None:
-        """Make sure that what storing blobs needs is set.
+        """Make sure that all settings for storing blobs are set.
 
         Raises:
             SettingsError: STORE_URL or ENCRYPTION_SECRET is missing.
@@ -347,7 +347,7 @@ def load() -> Settings:
     """Read the settings from the environment.
 
     Raises:
-        SettingsError: one sentence on the first variable that does not fit.
+        SettingsError: one sentence on the first invalid variable.
     """
     try:
         return Settings()
@@ -357,7 +357,7 @@ def load() -> Settings:
 
 def _sentence(error: ErrorDetails) -> str:
     name = ".".join(str(part) for part in error["loc"]).upper()
-    if error["type"] == "value_error":  # of a validator above; the value may be a secret
+    if error["type"] == "value_error":  # from a validator above; the value may be a secret
         message = error["msg"].removeprefix("Value error, ")
         return f"{name} {message}" if name else message
     wanted = error["msg"].partition(" should ")[2].partition(", unable to ")[0]
@@ -373,7 +373,7 @@ def environment_names() -> dict[str, str]:
 
 
 def shown_default_and_choices(name: str) -> str:
-    """A field's default as people read it, and what else it may be if that is a word of a few."""
+    """A field's default in readable form, and the other allowed words if the field takes one of a few."""
     field = Settings.model_fields[name]
     others = [choice for choice in get_args(field.annotation) if isinstance(choice, str) and choice != field.default]
     return f"{_shown_default(name)} (or {', '.join(others)})" if others else _shown_default(name)

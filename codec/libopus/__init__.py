@@ -27,13 +27,13 @@ VERSION: str  # for example "libopus 1.6.1"; reading it loads the library
 
 BUNDLED_PACKAGE = "opuslib_next"
 BUNDLED_DISTRIBUTION = "opuslib-next-bundled"
-# The wheel is built without version data, so that its library calls itself "unknown". By the tag that the wheel's
-# source repository pins its copy of xiph/opus to, release by release:
+# The wheel is built without version data, so its library calls itself "unknown". These are the tags to which the
+# wheel's source repository pins its copy of xiph/opus, release by release:
 BUNDLED_VERSIONS = {"0.1.1": "libopus 1.6.1"}
 # Where find_library can't look (it needs ldconfig or a compiler), the loader may still know these names.
 SYSTEM_NAMES = ("libopus.so.0", "libopus.0.dylib", "opus.dll")
 
-CArg: TypeAlias = Any  # what ctypes.byref gives, or another of its objects
+CArg: TypeAlias = Any  # a result of ctypes.byref, or another object of ctypes
 
 _loading = threading.RLock()
 
@@ -58,7 +58,7 @@ def library() -> Library:
     """The library in use, loaded by the first call.
 
     Raises:
-        LibopusMissing: there is neither the bundled library nor one on the system.
+        LibopusMissing: neither the bundled library nor the system's can be loaded.
     """
     with _loading:
         return _load()
@@ -95,7 +95,7 @@ def _load() -> Library:
 
 
 def _bundled_path() -> str | None:
-    # Only finding the wheel's package: importing it would load a second binding.
+    # Only find the wheel's package: an import would load a second binding.
     spec = find_spec(BUNDLED_PACKAGE)
     for folder in spec.submodule_search_locations or () if spec else ():
         for name in ("libopus.so", "libopus.dylib", "opus.dll"):
@@ -135,7 +135,7 @@ def _import_opuslib(path: str) -> Any:  # noqa: ANN401 -- a module without types
 
 @contextmanager
 def _found_library(path: str) -> Iterator[None]:
-    # opuslib has no other way in: it loads whatever ctypes.util.find_library("opus") answers while it is imported.
+    # opuslib offers no other way: at its import it loads the library that ctypes.util.find_library("opus") names.
     original = ctypes.util.find_library
 
     def find_library(name: str) -> str | None:
@@ -159,10 +159,10 @@ def _version(answer: str, origin: str) -> str:
 
 
 def _function(handle: ctypes.CDLL, name: str) -> Callable[..., int]:
-    """A function without a prototype: its arguments are passed as they are, pointers only by `byref` or as bytes.
+    """A function without a prototype: its arguments are passed unchanged, pointers only by `byref` or as bytes.
 
-    To check and convert five arguments for every frame takes a third of the call.
+    Checking and converting five arguments for every frame takes a third of the call.
     """
-    function = handle[name]  # indexing makes one of our own, so that opuslib's prototypes stay as they are
+    function = handle[name]  # indexing makes a new object, so opuslib's prototypes stay as they are
     function.restype = ctypes.c_int32
     return function

@@ -1,10 +1,10 @@
 """Joins Opus packets of 20 ms that follow each other into packets of up to 120 ms.
 
-One call of libopus then decodes six frames. A call that lasts only ten microseconds gives Python's lock back and takes
-it again so often that two threads which decode get in each other's way: together they decode a minute in 26 ms packet
-by packet and in 18 ms this way, where one alone takes 35 and 33.
+One call of libopus then decodes six frames. Calls that last only ten microseconds release and take Python's lock so
+often that two decoding threads slow each other down. Two threads together decode a minute in 26 ms packet by packet,
+and in 18 ms this way; one thread alone takes 35 ms and 33 ms.
 
-The samples are the same, but where audio exceeds full scale: libopus softens such peaks, in each packet for itself.
+The samples are the same, except where audio exceeds full scale: libopus softens such peaks in each packet separately.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ FRAME_SIZES = [_frame_size(size) for size in range(MAX_PACKET_BYTES)]
 def repacketized(container: bytes) -> Iterator[tuple[int, bytes]]:
     """The frames of a container in fewer packets, each with the number of the first packet that it came from.
 
-    Only neighbours of one frame of 20 ms and one configuration are joined. All others pass as they are: the empty, the
-    malformed, and those of other durations.
+    Only neighbours that have one frame of 20 ms each and the same configuration are joined. All other packets pass
+    unchanged: empty and malformed packets, and packets of other durations.
 
     Raises:
-        BadBlob: as `container.packets`, which this does not build on because of the time that single packets take.
+        BadBlob: as `container.packets`; this function does not call it because of its time per packet.
     """
     length, end, offset = PACKET_LENGTH.unpack_from, len(container), HEADER.size
     joinable, number = -1, -1

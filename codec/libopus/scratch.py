@@ -1,4 +1,4 @@
-"""Memory that a thread lends to libopus: prepared once, so that between two frames nothing is left to prepare."""
+"""Memory that a thread lends to libopus. It is prepared once, so that no preparation is left between two frames."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ if TYPE_CHECKING:
 
 
 class Scratch(threading.local):
-    """So many bytes of each thread's own, to be looked at through `view` and cut into slots of any one size.
+    """`size` bytes per thread: `view` gives access to them, and `slots` divides them into slots of one size.
 
-    What is never written costs no memory: the kernel gives a page at its first use, where a bytearray uses all at once.
+    Bytes that are never written cost no memory: the kernel gives a page at its first use. A bytearray would use all
+    of them at once.
     """
 
     def __init__(self, size: int) -> None:
-        # By default it would be shared with forked processes, which would decode into each other's audio.
+        # By default, forked processes would share it and decode into each other's audio.
         memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self.view = memoryview(memory)
         self._pinned = ctypes.c_char.from_buffer(memory)
         self._slots: dict[int, list[CArg]] = {}
 
     def slots(self, slot_bytes: int) -> list[CArg]:
-        """Where each whole slot begins, as an argument for libopus."""
+        """The beginning of each whole slot of `slot_bytes` bytes, as an argument for libopus."""
         found = self._slots.get(slot_bytes)
         if found is None:
             starts = range(0, len(self.view) - slot_bytes + 1, slot_bytes)

@@ -72,7 +72,7 @@ def spool(volume: Volume, *records: Record) -> None:
 def states(directory: Path) -> list[str]:
     """The state of every file, oldest audio first; nothing else may be there."""
     listing = Volume(directory).scan()
-    assert listing.strangers == []
+    assert listing.unknown == []
     return [str(file.state) for file in listing.files]
 
 

@@ -1,4 +1,6 @@
-"""The read side: list, play, group, copy, delete, verify and convert what is stored, in every format ever written.
+"""The read side: list, play, group, copy, delete, verify and convert stored audio, in every format ever written.
+
+Nothing here consumes streams or builds batches.
 
 archive = Archive(open_store("gs://bucket"), secrets=[current, *old])
 download = await archive.download(uid, conversation_id)

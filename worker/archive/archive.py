@@ -1,4 +1,4 @@
-"""The archive as programs use it: one object on a store, a method per thing that can be done with recordings."""
+"""The archive's API for programs: one object on a store, with a method per operation on recordings."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from worker.stream.tombstones import Tombstones
 class Archive:
     """Recordings in a store.
 
-    Every method raises `BadName` for ids that no name can hold, `BadSelection` for a conversation without its uid, and
-    `StoreError` when the store does not answer.
+    Every method raises `BadName` for ids that can't be part of a name, `BadSelection` for a conversation without its
+    uid, and `StoreError` when the store does not answer.
 
     Args:
-        store: where the blobs are; closing it is the caller's.
-        secrets: the encryption secrets, the current one first, then older ones that blobs may still be under.
+        store: the store of the blobs; the caller closes it.
+        secrets: the encryption secrets, the current one first, then older ones that may still encrypt blobs.
 
     Raises:
-        TypeError: `secrets` is a single secret, of which each character would be taken for one.
+        TypeError: `secrets` is a single string, each character of which would count as a secret.
         BadSecret: one of them has fewer than 32 bytes.
     """
 
@@ -52,7 +52,7 @@ class Archive:
         self._reader = Reader(store, given)
 
     async def list(self, uid: str, conversation_id: str | None = None) -> Listing:
-        """All blobs of a conversation, or of a user, by conversation and time: a request per thousand objects."""
+        """All blobs of a conversation, or of a user, by conversation and time; one request per thousand objects."""
         return await list_blobs(self._store, uid, conversation_id)
 
     async def download(
@@ -67,8 +67,8 @@ class Archive:
     ) -> Download:
         """Begin to read a conversation, or a part of it, as one recording of s16le mono PCM.
 
-        All of it is resampled to `sample_rate` Hz, by default the highest rate that it was recorded at; `progress` is
-        told about every blob that was read.
+        All of it is resampled to `sample_rate` Hz, by default the highest rate that it was recorded at. `progress` is
+        called for every blob that was read; alternatives count once.
 
         Raises:
             NothingStored: no blob is selected.
@@ -84,7 +84,7 @@ class Archive:
     async def save(self, download: Download, path: Path | str) -> DownloadReport:
         """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw; see `saving.save`.
 
-        Memory stays the same for a minute and for a day. The file appears when it is whole.
+        Memory stays the same for a minute and for a day. The file appears when it is complete.
 
         Raises:
             AudioFileError: it can't be written, or outgrows the 4 GiB of a WAV.
@@ -101,10 +101,10 @@ class Archive:
         gap_tolerance: float = GAP_TOLERANCE,
         progress: Progress = unseen,
     ) -> AudioFiles:
-        """Group blobs into playable files; more than `gap` seconds from start to start begin a new one.
+        """Group blobs into playable files; more than `gap` seconds from start to start begin a new file.
 
-        Their durations are those that `download` gives with rules of the same `gap_tolerance`. Only blobs are read that
-        overlap, or whose length nothing else tells.
+        Their durations are those that `download` gives with rules of the same `gap_tolerance` (seconds). Only blobs
+        that overlap, or whose length is not known otherwise, are read.
         """
         listing = await self.list(uid, conversation_id)
         return await audio_files(
@@ -133,7 +133,7 @@ class Archive:
         recorded: bool = True,
         progress: Progress = unseen,
     ) -> Deletion:
-        """Delete a conversation or a user, verified; see `Deleter`."""
+        """Delete a conversation or a user, and verify it; see `Deleter`."""
         deleter = Deleter(self._store, dry_run=dry_run, recorded=recorded, progress=progress)
         return await deleter.delete_all(uid, conversation_id, tombstones=tombstones)
 
@@ -146,14 +146,14 @@ class Archive:
         dry_run: bool = False,
         recorded: bool = True,
     ) -> Deletion:
-        """Delete the blobs that start at given timestamps, verified; see `Deleter`."""
+        """Delete the blobs that start at given timestamps (Unix seconds), and verify it; see `Deleter`."""
         deleter = Deleter(self._store, dry_run=dry_run, recorded=recorded)
         return await deleter.delete_chunks(uid, conversation_id, timestamps)
 
     async def count(
         self, uid: str | None = None, conversation_id: str | None = None, *, codec: Codec | None = None
     ) -> int:
-        """How many objects there are of a conversation, of a user, or at all; or only the blobs of one codec."""
+        """Count the objects of a conversation, of a user or of the whole store; with `codec`, only blobs of that."""
         found = 0
         async for item in walk(self._store, _start(uid, conversation_id)):
             found += codec is None or (isinstance(item, Blob) and item.codec == codec)
@@ -166,13 +166,13 @@ class Archive:
         *,
         known: Mapping[Fingerprint, BlobVerdict] = NOTHING_KNOWN,
     ) -> AsyncGenerator[BlobVerdict, None]:
-        """Read everything back: of a conversation, of a user, or all there is; see `verification.verify`."""
+        """Read back all blobs of a conversation, of a user or of the whole store; see `verification.verify_blobs`."""
         return verify_blobs(self._store, self._reader, _start(uid, conversation_id), known=known)
 
     def convert(
         self, encoding: Encoding, uid: str | None = None, conversation_id: str | None = None, *, dry_run: bool
     ) -> AsyncGenerator[Conversion, None]:
-        """Turn PCM into Opus, of a conversation, of a user, or all there is; see `conversion.Converter`."""
+        """Turn PCM into Opus, of a conversation, of a user or of the whole store; see `conversion.Converter`."""
         return Converter(self._store, self._reader, encoding).convert(_start(uid, conversation_id), dry_run=dry_run)
 
 

@@ -1,11 +1,11 @@
-"""Proves a conversation complete, or tells what is missing, doubled, still in Redis or among the dead letters.
+"""Proves a conversation complete, or tells which chunks are missing, doubled, still in Redis or dead letters.
 
-What a blob holds is told by its metadata, so nothing is read or decrypted. The same audio under several names, as an
-interrupted conversion leaves it, counts once, as in a download. The proof needs the `seq` of chunks; without it only
-the times can be compared, and silence of the pusher looks like a loss.
+The metadata of a blob tells which chunks it holds, so the audit reads and decrypts no blob. Alternatives, for example
+those that an interrupted conversion leaves, count once, as in a download. The proof needs the `seq` of chunks. Without
+it only the times can be compared, and silence of the pusher looks like a loss.
 
 Numbers count within a session, and within the conversation that chunks were pushed to. So each numbering has a name:
-its session, "" without one, and before that "conversation/" for blobs that were copied from another conversation.
+its session, or "" without one. "conversation/" precedes it for blobs that were copied from another conversation.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from worker.stream.dead_letters import DeadLetter, DeadLetters
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that is known of a conversation.
+    """All facts that are known about a conversation.
 
-    `deleted` is the last entry that its deletion covers, `announced` are the done events since. `secrets` authenticate
-    manifests; without any, what blobs say of themselves is believed. No manifest authenticates `seqs` and `ends`.
+    `deleted` is the last entry that its deletion covers, `announced` are the done events after it. `secrets`
+    authenticate manifests; without secrets, the audit believes what blobs say of themselves. Manifests do not
+    authenticate `seqs` and `ends`.
     """
 
     blobs: Sequence[Blob]
@@ -45,7 +46,7 @@ class Evidence:
 
     @property
     def absent(self) -> list[str]:
-        """Objects that are announced and not in the store, also not under another name."""
+        """Objects that were announced but are not in the store, also not under another name."""
         names = {blob.path for blob in self.blobs}
         held = set(map(self._content, self.blobs))
         entries = {blob.facts.first_entry for blob in self.blobs}
@@ -54,11 +55,11 @@ class Evidence:
             for event in self.announced
             if event.object not in names
             and (event.stream or "", event.chunks_digest or "") not in held
-            and (event.stream or event.first_entry not in entries)  # events of older versions tell no more
+            and (event.stream or event.first_entry not in entries)  # events of older versions tell only this
         ]
 
     def manifest(self, blob: Blob) -> Manifest | None:
-        """What a blob proves, or at least claims, to hold; None if the object is not the one that was uploaded."""
+        """What a blob proves to hold (without secrets: claims); None if the object is not the one that was uploaded."""
         info, name = blob.info, blob.name
         if self.secrets:
             manifest = verified(info.metadata, name.uid, name.conversation_id, all_secrets=self.secrets)
@@ -66,11 +67,11 @@ class Evidence:
             manifest = claimed(info.metadata)
         if manifest is None:
             return None
-        crc32c = manifest.crc32c if info.crc32c is None else info.crc32c  # not every listing tells it
+        crc32c = manifest.crc32c if info.crc32c is None else info.crc32c  # not every listing gives it
         return manifest if manifest.fits(info.size, crc32c) else None
 
     def _content(self, blob: Blob) -> tuple[str | None, str | None]:
-        """Stream and digest of a blob's chunks, as events tell them too."""
+        """Stream and digest of a blob's chunks; done events have the same two."""
         if not self.secrets:
             return blob.facts.stream, blob.facts.chunks_digest
         manifest = self.manifest(blob)
@@ -79,12 +80,12 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What the evidence proves.
+    """The conclusions from the evidence.
 
-    `waiting` are chunks that no blob is proven to hold, `undecided` those of them that a blob may hold which lists no
-    identities. If chunks are `numbered`, `missing` and `doubled` are exact but for the `unnumbered` blobs, which don't
-    tell what they hold; else `discontinuities` is all there is to judge by. `last` has the last number of each
-    numbering.
+    `waiting` are chunks in Redis that are not proven to be in a blob. `undecided` are those of them that may be in a
+    blob without listed identities. If chunks are `numbered`, `missing` and `doubled` are exact, except for the
+    `unnumbered` blobs, which don't tell which numbers they hold. Otherwise only `discontinuities` show a loss. `last`
+    has the last number of each numbering.
     """
 
     evidence: Evidence
@@ -99,11 +100,11 @@ class AuditReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every chunk is stored exactly once, as far as anybody can know."""
+        """Whether every chunk is stored exactly once, as far as the evidence shows."""
         return not list(self.problems())
 
     def problems(self) -> Iterator[str]:
-        """What speaks against completeness, in sentences."""
+        """The reasons against completeness, as sentences."""
         evidence = self.evidence
         if not (evidence.blobs or self.waiting or evidence.letters or evidence.absent):
             yield "nothing is known of this conversation"
@@ -134,10 +135,10 @@ def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: in
     """Judge the evidence.
 
     Args:
-        evidence: what is known.
+        evidence: the known facts.
         gap_tolerance: seconds by which blobs may be off their place in time without a discontinuity.
-        last_seq: the number of the last chunk that was pushed without a session, if somebody knows. Else, and for each
-            session, an end tells it, or the highest number seen counts.
+        last_seq: the number of the last chunk that was pushed without a session, if it is known. Otherwise, and for
+            each session, an end tells it, or the highest number seen counts.
     """
     found = group_alternatives(evidence.blobs)
     told = {blob.path: from_text(blob.facts.seqs) or {} for blob in _heard(found)}
@@ -161,7 +162,7 @@ def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: in
 
 
 async def collect(view: ConversationView, store: Store, secrets: Sequence[str]) -> Evidence:
-    """Gather the evidence: Redis first, because audio moves from there to the store while we look.
+    """Gather the evidence: Redis first, because audio moves from Redis to the store meanwhile.
 
     Raises:
         BadName: an id can't be part of an object's name.
@@ -181,7 +182,7 @@ async def collect(view: ConversationView, store: Store, secrets: Sequence[str]) 
 
 
 def _only_in_redis(evidence: Evidence) -> Iterator[HeldChunk]:
-    """Held chunks that no blob is proven to hold: by their identity, or by session and seq where blobs list no more."""
+    """Held chunks that no blob proves to hold, by identity, or by session and seq if it lists no identities."""
     manifests = [manifest for blob in evidence.blobs if (manifest := evidence.manifest(blob)) is not None]
     listed = {identity for manifest in manifests for identity in manifest.listed()}
     counted = _joined(from_text(blob.facts.seqs) or {} for blob in _unlisted(evidence))
@@ -193,7 +194,7 @@ def _only_in_redis(evidence: Evidence) -> Iterator[HeldChunk]:
 
 
 def _undecided(evidence: Evidence, waiting: Sequence[HeldChunk]) -> Iterator[HeldChunk]:
-    """Waiting chunks that may be in a blob of which neither identities nor numbers tell."""
+    """Waiting chunks that may be in a blob without listed identities: it has their number, or not all its numbers."""
     unlisted = _unlisted(evidence)
     counted = _joined(from_text(blob.facts.seqs) or {} for blob in unlisted)
     silent = any(numbers_in(from_text(blob.facts.seqs) or {}) < (blob.facts.chunks or 1) for blob in unlisted)
@@ -230,7 +231,7 @@ def _within(blob: Blob, numbers: Numbers) -> Numbers:
 
 
 def _last(known: Numbers, blobs: Iterable[Blob]) -> dict[str, int]:
-    """The last number of each numbering: what an end says, or the highest one seen."""
+    """The last number of each numbering: the one that an end tells, or the highest one seen."""
     last = {name: merged(spans)[-1].last for name, spans in known.items() if spans}
     for blob in blobs:
         for name, spans in _within(blob, from_text(blob.facts.ends) or {}).items():
@@ -252,7 +253,7 @@ def _present(numbers: Mapping[str, list[Span]]) -> Numbers:
 
 
 def named(numbering: str) -> str:
-    """What a sentence says before the numbers of a numbering: nothing, or whose they are."""
+    """The words before the numbers of a numbering in a sentence: its source conversation and its session, if any."""
     source, slash, session = numbering.rpartition("/")
     copied = f"copied from {source}: " if slash else ""
     return copied + (f"session {session}: " if session else "")
@@ -268,12 +269,12 @@ def _chunks(number: int) -> str:
 
 
 def _heard(found: Iterable[AudioAlternatives]) -> list[Blob]:
-    """Of the same audio under several names the best."""
+    """The best alternative of each."""
     return [source.alternatives[0] for source in found]
 
 
 def _outermost(found: Iterable[AudioAlternatives]) -> Iterator[AudioAlternatives]:
-    """Without those that seem to be parts of a range: chunks of other writers, named within it."""
+    """Leave out those that seem to be parts of a range: chunks of other writers whose names lie within it."""
     reached = -1.0
     for source in found:
         best = source.alternatives[0]

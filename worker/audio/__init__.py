@@ -1,1 +1,1 @@
-"""Audio files and raw samples. Nothing here knows batches, Redis or a store."""
+"""Audio files and raw samples. Nothing here knows of batches, Redis or a store."""

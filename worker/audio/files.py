@@ -31,12 +31,12 @@ MAX_WAV_BYTES = 2**32 - 1 - 36
 """A WAV's 32-bit size field counts the data and 36 bytes of header."""
 
 PART_NAME = 60
-"""Characters of a name that an unfinished file has too: of up to 4 bytes, where names have no more than 255."""
+"""Characters of a name that its unfinished file has too: each has up to 4 bytes, and a name at most 255."""
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file holds: `sample_rate` in Hz is the one its PCM is read at, `source_rate` the file's own."""
+    """Facts of a file: `sample_rate` in Hz is the one its PCM is read at, `source_rate` the file's own."""
 
     sample_rate: int
     source_rate: int
@@ -48,7 +48,7 @@ def inspect(path: Path) -> AudioInfo:
     """Describe a file without reading its audio.
 
     Raises:
-        AudioFileError: it is missing, unreadable, empty or no audio file.
+        AudioFileError: it is missing, unreadable, empty or not an audio file.
     """
     with _opened(path) as file:
         return AudioInfo(
@@ -59,7 +59,7 @@ def inspect(path: Path) -> AudioInfo:
 def read_chunks(path: Path, chunk_seconds: float) -> Iterator[bytes]:
     """The file as s16le mono at `inspect(path).sample_rate`, all chunks of equal length but the last.
 
-    Channels are averaged. Mono of up to 16 bits at a supported rate comes back bit by bit as it is in the file.
+    Channels are averaged. Mono of up to 16 bits at a supported rate comes back bit for bit.
 
     Raises:
         AudioFileError: as `inspect`, and when the file turns out to be damaged in the middle.
@@ -93,10 +93,10 @@ def write_wav(path: Path, sample_rate: int) -> Iterator[Callable[[bytes], None]]
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name when the block ends without error; where that is a link, where it leads.
+    """A file that appears under its name when the block ends without error; a link is followed.
 
-    Until then it lies beside its place under the same name, or the start of it, with 8 random hex digits and `.part`:
-    a killed process leaves that behind.
+    Until then it is in the same directory, under the same name or its start, with 8 random hex digits and `.part`. A
+    killed process leaves that file behind.
 
     Raises:
         AudioFileError: it can't be written.
@@ -104,7 +104,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     with writing(path):
         target = Path(os.path.realpath(path))
         with suppress(FileNotFoundError):
-            target.stat()  # so that a name that can't be had is not found out at the end
+            target.stat()  # so that an impossible name fails now, not at the end
         partial = target.with_name(f"{target.name[:PART_NAME]}.{uuid.uuid4().hex[:8]}.part")
         file = partial.open("xb")
     try:
@@ -120,7 +120,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Around what writes to a file: failures become an `AudioFileError` that names it."""
+    """Turn failures of a block that writes to a file into an `AudioFileError` that names the file."""
     try:
         yield
     except OSError as error:
@@ -136,10 +136,10 @@ def _mono_wav(file: BinaryIO, sample_rate: int) -> wave.Wave_write:
 
 
 def check_wav_size(path: Path, size: int) -> None:
-    """Make sure that so many bytes of PCM fit into a WAV.
+    """Make sure that `size` bytes of PCM fit into a WAV.
 
     Raises:
-        AudioFileError: they don't.
+        AudioFileError: they don't fit.
     """
     if size > MAX_WAV_BYTES:
         raise AudioFileError(
@@ -174,7 +174,7 @@ def _supported_rate(source_rate: int) -> int:
 
 def _mono_blocks(file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
     while len(block := file.read(BLOCK_FRAMES, dtype="float32", always_2d=True)):
-        # A NaN would poison the resampler for good, and one loud channel the average.
+        # A NaN would spoil all further output of the resampler, and one loud channel the average.
         yield np.clip(np.nan_to_num(block), -1, 1).mean(axis=1)
 
 

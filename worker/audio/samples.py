@@ -1,4 +1,4 @@
-"""Samples as numbers become PCM."""
+"""Converts samples from numbers to PCM."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FULL_SCALE = 32768
-"""What 1.0 of floating-point audio is in 16 bits."""
+"""The 16-bit value of 1.0 in floating-point audio."""
 
 
 def s16le(samples: NDArray[np.floating[Any]]) -> bytes:

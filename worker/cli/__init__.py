@@ -62,7 +62,7 @@ def main() -> None:
         sys.exit(_complain(str(error), 2))
     except (WorkerError, LibopusMissing) as error:
         sys.exit(_complain(str(error), 1))
-    except KeyboardInterrupt:  # before or after the command itself, which ends so too
+    except KeyboardInterrupt:  # before or after the command itself, which ends with this code too
         sys.exit(INTERRUPTED)
 
 

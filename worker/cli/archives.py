@@ -1,4 +1,4 @@
-"""How commands open the archive that the environment describes."""
+"""Opens the archive that the environment describes, for commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def open_archive() -> AsyncIterator[tuple[Archive, Settings]]:
-    """The archive that the environment describes."""
+    """The archive that the environment describes, and the settings."""
     from worker import settings
     from worker.archive import Archive
 
@@ -48,11 +48,11 @@ def configured_store(loaded: Settings) -> Store:
 
 
 def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
-    """Do something with the archive.
+    """Do some work with the archive.
 
     Raises:
-        SettingsError: STORE_URL is missing or wrong, or names what this account may not use.
-        WorkerError: with one sentence, whatever else can't be done.
+        SettingsError: STORE_URL is missing or wrong, or names a store that this account may not use.
+        WorkerError: all other expected failures, with one sentence.
     """
     from codec.errors import CodecError, LibopusMissing
     from worker.model.causes import StoreCause
@@ -77,7 +77,7 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
 
 @contextmanager
 def retries_told() -> Iterator[None]:
-    """Say in a sentence, instead of in the library's own way, that the store is asked again."""
+    """Say in one sentence, in place of the library's own message, that a request to the store is retried."""
     from stamina import instrumentation
 
     def tell(details: RetryDetails) -> None:

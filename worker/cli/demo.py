@@ -1,4 +1,4 @@
-"""`demo`: the whole system on this machine, with something to listen to."""
+"""`demo`: the whole system on this machine, with recordings to listen to."""
 
 from __future__ import annotations
 

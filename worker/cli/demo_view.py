@@ -1,4 +1,4 @@
-"""What `demo` shows: what went in, what is stored, how it came back, where to listen."""
+"""The output of `demo`: the pushed audio, the stored blobs, how well it came back, and the files to listen to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NO_PESQ = "PESQ says more, but is not installed here: after `make setup` the dem
 
 
 def show(result: Result) -> None:
-    """Print it all."""
+    """Print the result."""
     console = Console(highlight=False, soft_wrap=True)
     console.print(_conversations(result), _blobs(result), sep="\n")
     for line in _notes(result):
@@ -36,7 +36,7 @@ def show(result: Result) -> None:
 
 
 def _conversations(result: Result) -> Table:
-    """A column each, so that it fits into a narrow window."""
+    """A column per conversation, so that the table fits into a narrow window."""
     table = _table("conversation", *(played.recording.conversation_id for played in result.played))
     for label, cell in ROWS.items():
         table.add_row(label, *map(cell, result.played))

@@ -1,21 +1,16 @@
-"""What the commands that read the store share: opening it, times, progress, JSON, exit codes."""
+"""Options that several commands share: ids, times, JSON, dry runs."""
 
 from __future__ import annotations
 
 import math
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated, TypeVar
 
 import typer
 
-if TYPE_CHECKING:
-    pass
-
 BARE_DATE = re.compile(r"\d{8}")
 """ISO 8601 without dashes; as Unix seconds it would be a day of the early seventies."""
-
-T = TypeVar("T")
 IdsT = TypeVar("IdsT", str, list[str], str | None)
 
 
@@ -42,7 +37,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, say wha
 
 
 def moment(text: str) -> float:
-    """Unix seconds from an option's text: these, or ISO 8601, in UTC unless it says otherwise."""
+    """Unix seconds from an option's text: Unix seconds, or ISO 8601, in UTC unless it says otherwise."""
     if BARE_DATE.fullmatch(text):
         raise typer.BadParameter(
             f"{text!r} may be a date or Unix seconds: write it with dashes, or with a decimal point"
@@ -51,7 +46,7 @@ def moment(text: str) -> float:
         seconds = float(text)
     except ValueError:
         return _calendar_moment(text)
-    if "_" in text or not text.isascii():  # Python's numbers, nobody's times
+    if "_" in text or not text.isascii():  # numbers to Python, but not times
         raise typer.BadParameter(f"{text!r} is neither Unix seconds nor ISO 8601")
     if not math.isfinite(seconds):
         raise typer.BadParameter(f"{text!r} is no moment")

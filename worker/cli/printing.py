@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 INCOMPLETE = 3
-"""Exit code of a command that did its work but for some blobs, which it names."""
+"""Exit code of a command that did its work except for some blobs, which it names."""
 
 
 def format_time(seconds: float) -> str:
-    """A moment as people read it."""
+    """A moment (Unix seconds) as people read it, in UTC."""
     try:
         return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):
@@ -32,18 +32,18 @@ def format_time(seconds: float) -> str:
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print a line in which names of objects stand: anybody who writes to the bucket chooses those."""
+    """Print a line that has names of objects: every writer of the bucket can choose these."""
     typer.echo(printable(line), err=err)
 
 
 def print_json(document: object) -> None:
-    """One document to standard output."""
+    """Print one document to standard output."""
     typer.echo(json.dumps(document, indent=2))
 
 
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, if a person watches; takes what is done and what there is, 0 if nobody knows."""
+    """A bar on standard error, if that is a terminal; takes the number of steps done and their total, 0 if unknown."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -56,25 +56,25 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @asynccontextmanager
 async def counted_progress(what: str, count: Callable[[], Awaitable[int]]) -> AsyncIterator[Callable[[int], None]]:
-    """As `progress`, for work that begins before it is counted what there is; takes what is done."""
+    """As `progress`, for work that begins before its total is counted; takes the number of steps done."""
     total = 0
 
     async def counted() -> None:
         nonlocal total
-        with suppress(StoreError):  # then the work itself will tell
+        with suppress(StoreError):  # then the work itself reports it
             total = await count()
 
     with progress(what) as show:
         counting = asyncio.create_task(counted()) if sys.stderr.isatty() else None
         try:
-            yield lambda done: show(done, total and max(total, done))  # what is done may be gone from the count
+            yield lambda done: show(done, total and max(total, done))  # the count may miss objects that are done
         finally:
             if counting is not None:
                 counting.cancel()
 
 
 def describe_problems(problems: Iterable[Problem], without: str = "skipped") -> None:
-    """Say on standard error what could not be read; `without` is what was done where nothing replaced it."""
+    """Name unread blobs on standard error; `without` says what was done with those that have no replacement."""
     for problem in problems:
         done, replaced = ("skipped", f"; {problem.instead} was used instead") if problem.instead else (without, "")
         say(f"{done} {problem.name}: {problem.reason}{replaced}", err=True)

@@ -1,4 +1,4 @@
-"""`push`: an audio file goes into Redis as a pusher would bring it."""
+"""`push`: sends an audio file to Redis as a pusher would."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from worker.settings import Settings
 
 CLOSE_SECONDS = 1.0
-"""After Ctrl-C a person waits no longer for Redis; the end of a file is waited for without limit."""
+"""Seconds that the command waits for Redis after Ctrl-C; at the end of a file it waits without limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class PushedFile:
-    """What is pushed, and as what."""
+    """The file to push, and how to push it."""
 
     file: Path
     uid: str
@@ -41,7 +41,7 @@ class PushedFile:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What is in Redis now."""
+    """The audio that is in Redis now."""
 
     file: str
     uid: str
@@ -144,8 +144,8 @@ async def _push_audio(
 ) -> tuple[int, int]:
     """Push everything; returns the bytes of PCM and the chunks.
 
-    These have no session. The numbers are the person's, who counts on with --first-seq from command to command, and
-    the same command must make the same chunks again, so that they are recognised as repetitions.
+    The chunks have no session. The user gives their numbers, and continues them with --first-seq from command to
+    command. The same command must make the same chunks again, so that they are recognised as duplicates.
     """
     size = done = 0
     started = time.monotonic()
@@ -171,7 +171,7 @@ async def _chunks(source: PushedFile) -> AsyncIterator[bytes]:
 
 
 class _Reporter:
-    """Says on standard error when Redis begins and ceases to refuse."""
+    """Says on standard error when Redis begins and stops refusing audio."""
 
     def __init__(self) -> None:
         self._cause: str | None = None

@@ -1,4 +1,4 @@
-"""How values look on a terminal: sizes and times short enough to compare at a glance, foreign text made harmless."""
+"""Values on a terminal: sizes and times short enough to compare at a glance, foreign text made harmless."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def counted(count: int, what: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from strangers, with everything that would steer a terminal spelled out."""
+    """Untrusted text, with the characters that would control a terminal escaped."""
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 def foreign(text: str, style: str = "") -> Text:
-    """The same for a table: letter by letter as it is, where Rich would find styles and emoji in it."""
+    """The same for a table, letter by letter: Rich would otherwise find styles and emoji in it."""
     from rich.text import Text
 
     return Text(printable(text), style)

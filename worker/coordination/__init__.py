@@ -1,1 +1,1 @@
-"""Which worker owns which partition. Nothing here reads a chunk."""
+"""Decides which worker owns which partition, and takes its leases. Nothing here reads a chunk."""

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 from worker.stream.leases import Member
 
 ROLLOUT_MS = 15 * 60 * 1000
-"""How long after its first worker started a revision counts as being rolled out; a canary may then stay for days."""
+"""How long after the start of its first worker a revision is being rolled out; a canary may then stay for days."""
 
 
 def assign(partitions: int, members: Sequence[Member], owners: Sequence[str | None], now_ms: int) -> list[str | None]:
     """Give every partition to a live worker, moving as few as possible.
 
     Every worker gets the floor or the ceiling of its even share. While a new revision is being rolled out, only its
-    workers receive partitions and none of them gives any away, so that a partition moves about once: shares may be
-    uneven until the old workers are gone.
+    workers receive partitions, and they give none away. So a partition moves about once, and shares may be uneven until
+    the old workers are gone.
 
     Args:
         partitions: number of partitions.
         members: live workers.
-        owners: worker that holds each partition's lease now, None where nobody does.
+        owners: worker that holds each partition's lease now, None where no worker does.
         now_ms: Redis' time.
 
     Returns:
@@ -56,7 +56,7 @@ def _receivers(members: Sequence[Member], now_ms: int) -> list[str]:
 
 
 def _limits(partitions: int, workers: Sequence[str], owners: Sequence[str | None]) -> dict[str, int]:
-    """Even shares; those who hold most get the larger ones, so that least must move."""
+    """Even shares; workers that hold most get the larger ones, so that the fewest partitions must move."""
     share, larger = divmod(partitions, len(workers))
     held = Counter(owner for owner in owners if owner)
     by_holding = sorted(workers, key=lambda worker: (-held[worker], worker))

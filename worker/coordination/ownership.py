@@ -1,4 +1,4 @@
-"""Membership and leases of this worker: heartbeat, renew, take the share that is ours, offer back the rest."""
+"""Membership and leases of this worker: heartbeat, renew, take our share, offer the rest to others."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from worker.stream.client import Client
 from worker.stream.leases import Lease, Leases, Member
 
 TICKS_PER_TTL = 15
-"""Ticks in one lease TTL: a clean hand-over waits for one tick, a crash for the TTL."""
+"""Ticks in one lease TTL: a clean handover waits for one tick, a crash for the TTL."""
 
 RENEWALS_PER_TTL = 5
-"""Each lease's; a failed one is tried again at every tick, and work stops two thirds of the TTL after the last."""
+"""Of each lease. A failed renewal is tried again at every tick; work stops two thirds of the TTL after the last one."""
 
 RELEASES_AT_ONCE = 8
-"""Each takes a connection to Redis, and a worker that stops gives back all that it holds."""
+"""Each release takes a connection to Redis, and a worker that stops releases all its leases."""
 
 log = structlog.get_logger()
 
@@ -30,9 +30,10 @@ log = structlog.get_logger()
 class Ownership:
     """Keeps `leases`, the leases this worker holds, up to date; `surplus` are partitions that others should have.
 
-    `difference` says what Redis records otherwise than our settings, for example after somebody flushed it.
+    `difference` says how the settings that Redis records differ from ours, for example after a flush of Redis.
 
-    It only changes leases. Who works on the partitions looks at them, and calls `release` when nothing is under way.
+    This class only changes leases. The consumer of the partitions looks at the leases, and calls `release` when a
+    partition has no work in flight.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Ownership:
         self.last_success = client.clock()
 
     async def run(self) -> None:
-        """Tick for ever; what Redis does not answer is tried again at the next tick."""
+        """Tick until cancelled; a request that fails is tried again at the next tick."""
         while True:
             try:
                 await self.tick()
@@ -73,7 +74,7 @@ class Ownership:
             await asyncio.sleep(self._tick_seconds)
 
     async def tick(self) -> None:
-        """One round: say that we live, see who else does, and move towards the even division."""
+        """One round: renew leases, send a heartbeat, see which workers live, and move towards an even division."""
         async with self._ticking:
             await self._renew()
             if not self._leaving:
@@ -81,13 +82,13 @@ class Ownership:
         self.last_success = self._client.clock()
 
     async def leave(self) -> None:
-        """Want no partitions any more: from now on leases are only renewed until they are released."""
+        """Stop taking partitions: from now on leases are only renewed until they are released."""
         self._leaving = True
-        async with self._ticking:  # a heartbeat under way would put us back on the list
+        async with self._ticking:  # a heartbeat in flight would put us back on the list
             await self._leases.leave(self._member.worker)
 
     async def release(self, partition: int) -> None:
-        """Give a partition back; nothing of it may be under way."""
+        """Give a partition back; it must have no work in flight."""
         lease = self.leases.pop(partition, None)
         self.surplus.discard(partition)
         if lease is None:
@@ -141,12 +142,12 @@ class Ownership:
         self._report(refused)
 
     def _count_owned(self) -> None:
-        """Without Redis none is left after a while, though nobody told us so."""
+        """Count usable leases only: without Redis they expire, but Redis can't report it."""
         now = self._client.clock()
         self._metrics.partitions_owned.set(sum(lease.usable(now) for lease in self.leases.values()))
 
     def _report(self, refused: Sequence[StreamError]) -> None:
-        """Say what keeps a partition without an owner. Raises what has nothing to do with one partition."""
+        """Log what keeps a partition without an owner. Raises errors that do not concern a single partition."""
         for error in refused:
             if error.cause is not StreamCause.REFUSED:
                 raise error
@@ -154,7 +155,7 @@ class Ownership:
             log.warning("partition.refused", error=str(error))
 
     async def _introduce(self) -> list[Member]:
-        """All live workers; our own start is known once Redis has told us its time."""
+        """Send a heartbeat; returns all live workers. A first heartbeat gives Redis' time, which dates our start."""
         if not self._member.started:
             await self._leases.heartbeat(self._member)
             self._member = replace(self._member, started=self._client.now_ms())
@@ -163,7 +164,7 @@ class Ownership:
         return members
 
     def _compare(self) -> None:
-        """Say it loudly when others are configured otherwise; those who push as we read are still served."""
+        """Log an error when others have other settings; audio of producers with our settings is still stored."""
         if self._leases.difference:
             self._metrics.redis_errors.labels(StreamCause.CONFIG).inc()
             if self._leases.difference != self.difference:

@@ -1,1 +1,4 @@
-"""The whole system on one machine: recorded speech through a Redis, a worker and a store of its own, then compared."""
+"""The whole system on one machine: recorded speech through a Redis, a worker and a store of its own, then compared.
+
+Only the `demo` command and tests may import this.
+"""

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the demo, whatever ends it."""
+"""Child processes that never outlive the demo, however it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN_SECONDS = 0.2
-"""Between cancellations: Python 3.11's `wait_for`, which the Redis library waits with, can swallow one."""
+"""Seconds between cancellations: Python 3.11's `wait_for`, which the Redis library uses, can swallow one."""
 
 
 @asynccontextmanager
@@ -34,7 +34,7 @@ async def child(*command: str | Path, log: Path, environment: Mapping[str, str])
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """A signal that would end Python without a word to the children cancels the current task instead, until it ends.
+    """Signals that would end Python but not the children cancel the current task instead, until it ends.
 
     Raises:
         SystemExit: there was a signal; the exit code tells which, as in shells.

@@ -1,4 +1,4 @@
-"""How well stored audio came back: length, alignment, and how it sounds beside the original."""
+"""Measures how well stored audio came back: length, alignment, and its sound compared with the original."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ Measure = Literal["WB-PESQ", "NB-PESQ", "spectral distance"]
 
 MAX_LAG_SECONDS = 0.05
 SHORTEST_SECONDS = 0.25
-"""Of a blob whose lag can be told."""
+"""The shortest blob whose lag can be measured."""
 
 EXACT_RATE = 16000
 LATE_SAMPLES = 3
-"""Above 16 kHz, how long audio takes through libopus depends on what it holds: noise up to so many samples longer."""
+"""Above 16 kHz, the delay of libopus depends on the audio: noise takes up to this many samples longer."""
 
 SLICE_SECONDS = 8
 """The length that PESQ (ITU-T P.862) is made for: a few sentences."""
 
 SLICES = 5
-"""Compared per recording, evenly spread."""
+"""Slices that are compared per recording, evenly spread."""
 
 WIDEBAND_RATE = 16000
 NARROWBAND_RATE = 8000
 FRAMES_PER_SECOND = 50
 BANDS = 17
 LOWEST_HERTZ, HIGHEST_HERTZ = 200, 8000
-"""Where speech is: bands of equal ratio divide it."""
+"""The range of speech: bands of equal ratio divide it."""
 
 AUDIBLE = 100.0
 """Root mean square, of 32768, above which a frame counts."""
@@ -99,7 +99,7 @@ def _pesq(original: Signal, decoded: Signal, rate: int) -> tuple[Measure, float 
     for first, second in _slices(_resampled(original, rate, target), _resampled(decoded, rate, target), target):
         try:
             scores.append(float(pesq(target, first, second, "nb" if narrow else "wb")))
-        except NoUtterancesError:  # nobody speaks there
+        except NoUtterancesError:  # PESQ finds no speech there
             continue
     return "NB-PESQ" if narrow else "WB-PESQ", _mean(scores)
 

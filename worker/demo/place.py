@@ -1,4 +1,4 @@
-"""The demo's directory: it holds the store and what there is to listen to, and may be emptied by the next run."""
+"""The demo's directory: it holds the store and the exported recordings. The next run deletes what is stored in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def prepare(directory: Path) -> str:
     """Make the directory, or delete what an earlier demo has stored in it; returns its STORE_URL.
 
     Raises:
-        DemoFailed: it holds anything and no demo made it, or it can't be made.
+        DemoFailed: it is not empty and no demo made it, or it can't be made.
     """
     marker = directory / MARKER
     try:

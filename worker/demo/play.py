@@ -1,4 +1,4 @@
-"""The demo's course: push, let a real worker store, export, compare."""
+"""Runs the demo: push, let a real worker store, export, compare."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from worker.stream.overview import Inspector
 UID = "demo"
 SECRET = "this secret of the demo is no secret"  # noqa: S105 -- it is printed for those who want to look further
 PATIENCE_SECONDS = 120.0
-"""For the worker, besides a tenth of the audio's length: it is many times faster."""
+"""Seconds for the worker, besides a tenth of the audio's length: it is many times faster."""
 
 PACKAGE = __name__.partition(".")[0]
 """`worker` in the repository, `audio_batch_worker` where a wheel is installed."""
@@ -42,7 +42,7 @@ Say = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What became of one conversation."""
+    """The result of one conversation."""
 
     recording: DemoRecording
     blobs: tuple[Blob, ...]
@@ -51,13 +51,13 @@ class Played:
 
     @property
     def stored_bytes(self) -> int:
-        """Of all its blobs."""
+        """The stored bytes of all its blobs."""
         return sum(blob.info.size for blob in self.blobs)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of all; `left_entries` is what Redis still holds, `events` the blobs it tells backends about."""
+    """The result of the demo; `left_entries` are those still in Redis, `events` the blobs announced to backends."""
 
     directory: Path
     store_url: str
@@ -78,7 +78,7 @@ class Result:
 
 
 async def play(recordings: Sequence[DemoRecording], directory: Path, say: Say) -> Result:
-    """Send recordings through a Redis and a worker of their own into `directory`; `say` is told of every step.
+    """Send recordings through a Redis and a worker of their own into `directory`; `say` gets a sentence per step.
 
     Raises:
         DemoFailed: a process or the directory is not as it should be.
@@ -128,7 +128,7 @@ async def _work(redis_url: str, store_url: str, recordings: Sequence[DemoRecordi
 
 
 def _environment(redis_url: str, store_url: str) -> Mapping[str, str]:
-    """Ours, without any settings of another worker."""
+    """The environment of this process without settings of another worker, and with those of the demo."""
     settings = {name.upper() for name in Settings.model_fields}
     inherited = {name: value for name, value in os.environ.items() if name.upper() not in settings}
     return inherited | {

@@ -1,4 +1,4 @@
-"""What the demo pushes: three conversations of recorded speech, or the user's own file."""
+"""The audio that the demo pushes: three conversations of recorded speech, or the user's own file."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class DemoRecording:
 
     @property
     def samples(self) -> int:
-        """Its length."""
+        """Its length in samples."""
         return len(self.pcm) // BYTES_PER_SAMPLE
 
     @property
     def seconds(self) -> float:
-        """The same in seconds."""
+        """Its length in seconds."""
         return self.samples / self.sample_rate
 
     def chunks(self) -> Iterator[tuple[float, bytes]]:
@@ -56,7 +56,7 @@ def recorded() -> tuple[DemoRecording, ...]:
 
 
 def own(path: Path) -> tuple[DemoRecording, ...]:
-    """A user's file as one conversation, converted as `audiofile` does.
+    """A user's file as one conversation, converted as `worker.audio.files.read_chunks` does.
 
     Raises:
         AudioFileError: it can't be read as audio.

@@ -26,7 +26,7 @@ async def redis_server(directory: Path) -> AsyncIterator[str]:
     """Start it with its files in `directory`, and give its URL.
 
     Raises:
-        DemoFailed: there is no redis-server, or it does not start.
+        DemoFailed: redis-server is not installed, or it does not start.
     """
     program = shutil.which("redis-server")
     if program is None:

@@ -40,7 +40,7 @@ def recording(source: SpeechSource) -> NDArray[np.int16]:
     """All of a source's files, one after the other.
 
     Raises:
-        AudioFileError: the package is not installed, or its files are others.
+        AudioFileError: the package is not installed, or its files are not mono at the source's rate.
     """
     files = sorted(source.directory.glob(source.pattern))
     if not files:

@@ -1,1 +1,1 @@
-"""What all rooms share: ids, seals, events, states, causes. Values and pure functions: no I/O, no clock, no task."""
+"""Ids, seals, events, states and causes that all packages share: values and pure functions, no I/O, clock or task."""

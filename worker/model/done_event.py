@@ -1,4 +1,4 @@
-"""The done event: what Redis tells backends when a blob is stored. Its fields are in `codec/README.md`."""
+"""The done event, by which Redis tells backends that a blob is stored; `codec/README.md` describes its fields."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Raw: TypeAlias = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class DoneEvent:
-    """One stored blob; each attribute is a field of the event. None is what the event does not tell.
+    """One stored blob; each attribute is a field of the event, and None if the event does not have that field.
 
     `start` is in Unix seconds, `samples` are at `sample_rate` Hz, `bytes` is the object's size.
     """
@@ -35,13 +35,13 @@ class DoneEvent:
     chunks_digest: str | None = None
 
     def to_fields(self) -> dict[str, str]:
-        """As Redis keeps it."""
+        """The fields as Redis keeps them."""
         told = {name: getattr(self, name) for name in FIELDS}
         return {name: _text(value) for name, value in told.items() if value is not None}
 
     @classmethod
     def from_fields(cls, found: Raw) -> DoneEvent:
-        """Read what any version wrote; fields that this one does not know are ignored."""
+        """Read an event of any version; fields that this version does not know are ignored."""
         told: dict[str, Any] = dict.fromkeys(("uid", "conversation_id", "object"), "")
         told |= {name: found[name.encode()].decode(errors="replace") for name in FIELDS if name.encode() in found}
         return cls(**told | {name: _number(told[name], kind) for name, kind in NUMBERS.items() if name in told})

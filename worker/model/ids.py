@@ -1,4 +1,4 @@
-"""What entries, streams and conversations are called. Entry ids order as pairs of numbers."""
+"""Ids of entries, streams and conversations."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ EntryId = str
 """Id of a stream entry, "milliseconds-sequence" on Redis' clock."""
 
 START: EntryId = "0-0"
-"""Before the first entry."""
+"""The position before the first entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamIdentity:
-    """A stream's random id, and what was known of its entries at a moment.
+    """A stream's random id, and facts about its entries at one moment.
 
-    `first` is the oldest one, `read_to` the last one that an owner had read. Redis may have forgotten what became of
-    entries up to `changed`; START if it never did. Entries up to `born` are older than the id: they may have been in a
-    stream whose id Redis has forgotten. `server` identifies the server process and its data's history.
+    `first` is the oldest entry, `read_to` the last one that an owner had read. Redis may have forgotten what happened
+    to entries up to `changed`; START if it has forgotten nothing. Entries up to `born` are older than the id: they may
+    have been in a stream whose id Redis has forgotten. `server` identifies the server process and its data's history.
     """
 
     stream: str
@@ -40,13 +40,13 @@ def last_of_ms(ms: int) -> EntryId:
 
 
 def entry_order(entry: EntryId) -> tuple[int, int]:
-    """Sort key: ids order as two numbers, not as text."""
+    """Sort key: ids compare as two numbers, not as text."""
     ms, _, sequence = entry.partition("-")
     return int(ms), int(sequence or 0)
 
 
 class Conversation(NamedTuple):
-    """What a batch belongs to."""
+    """The user and the conversation that a batch belongs to."""
 
     uid: str
     conversation_id: str
@@ -56,5 +56,5 @@ class Conversation(NamedTuple):
 
     @property
     def tombstones(self) -> tuple[str, str]:
-        """Under which a deletion of the user or of the conversation is recorded; ids hold no slash."""
+        """Names under which a deletion of the user or of the conversation is recorded; ids contain no slash."""
         return f"{self.uid}/", str(self)

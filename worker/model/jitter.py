@@ -1,6 +1,6 @@
-"""How far timestamps may be off."""
+"""The default tolerance for timestamps."""
 
 from __future__ import annotations
 
 GAP_TOLERANCE = 2.0
-"""Seconds by which timestamps jitter: the worker's default, and the archive's."""
+"""Seconds by which timestamps may jitter: the default of the worker and of the archive."""

@@ -1,10 +1,10 @@
-"""What is remembered of a conversation's chunks: enough to recognise repetitions, and to count gaps in `seq`."""
+"""Remembers enough of a conversation's chunks to recognise duplicates and to count gaps in `seq`."""
 
 from __future__ import annotations
 
 IDENTITY_BYTES = 8
 MAX_IDENTITIES = 4096
-"""An hour of 5-second chunks, more than a full minute of 20 ms ones; 32 KiB at most."""
+"""Over 5 hours of 5-second chunks, over a minute of 20 ms ones; 32 KiB at most."""
 MAX_BYTES = MAX_IDENTITIES * IDENTITY_BYTES
 
 MAX_SESSIONS = 16
@@ -25,7 +25,7 @@ class RecentChunks:
         self.touched_at = 0.0
 
     def holds(self, identity: bytes) -> bool:
-        """Whether a chunk with this identity was here before."""
+        """Whether a chunk with this identity is remembered."""
         at = self._identities.find(identity)
         while at >= 0:
             if at % IDENTITY_BYTES == 0:
@@ -40,14 +40,14 @@ class RecentChunks:
             del self._identities[:-MAX_BYTES]
 
     def precede(self, stored: bytes) -> None:
-        """Remember chunks that came before all that are remembered."""
+        """Remember chunks that are older than all remembered ones."""
         self._identities[:0] = stored
         del self._identities[:-MAX_BYTES]
 
     def follow(self, session: bytes | None, seq: int) -> int:
-        """Numbers skipped before `seq` if positive, places it came too late if negative, 0 if it was due.
+        """Numbers skipped before `seq` if positive, by how many it came too late if negative, 0 if it was due.
 
-        The first number seen of a session only sets its beginning: a worker may come in the middle of a conversation.
+        The first number of a session only sets its start: a worker may begin in the middle of a conversation.
         """
         self._turn_to(session)
         if self._next_seq is None:
@@ -57,7 +57,7 @@ class RecentChunks:
         return skipped
 
     def missing_at_end(self, session: bytes | None, seq: int | None) -> int:
-        """Chunks missing at the end of a session that says it has pushed `seq` of them; 0 if that is unknown.
+        """Chunks missing at the end of a session that says it has pushed `seq` chunks; 0 if that is unknown.
 
         They count as skipped from now on, so a repeated end counts nothing twice.
         """
@@ -75,6 +75,6 @@ class RecentChunks:
         if self._next_seq is not None:
             self._other_sessions = self._other_sessions or {}
             self._other_sessions[self._session] = self._next_seq
-            if len(self._other_sessions) == MAX_SESSIONS:  # with the one that follows it would be one too many
+            if len(self._other_sessions) == MAX_SESSIONS:  # with the new session there would be one too many
                 del self._other_sessions[next(iter(self._other_sessions))]
         self._session, self._next_seq = session, following

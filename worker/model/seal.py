@@ -1,4 +1,4 @@
-"""The seal: a closed batch's composition and object name, as Redis keeps it until the batch is done."""
+"""The seal: a closed batch's composition and object name, as Redis keeps them until the batch is done."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SEAL_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """Everything that whoever finds it needs to store exactly this batch under exactly this name.
+    """Everything that a worker needs to store exactly this batch under exactly this name.
 
-    `entries` are the ids of the chunks, `markers` of entries that leave with them, `silences` the samples of silence
-    before a chunk; `start` and `last_start` are timestamps of chunks in Unix seconds, `samples` are at `sample_rate`.
-    `stream` is the random id of the stream that holds the entries.
+    `entries` are the ids of the chunks, `markers` the ids of other entries that leave with them, `silences` the samples
+    of silence before a chunk. `start` and `last_start` are timestamps of chunks in Unix seconds, `samples` are at
+    `sample_rate`. `stream` is the random id of the stream that holds the entries.
     """
 
     object: str
@@ -42,12 +42,12 @@ class Seal:
 
     @property
     def id(self) -> EntryId:
-        """Its field in the hash of seals: the first entry, which no other batch can have."""
+        """The seal's field in the hash of seals: the first entry, which no other batch can have."""
         return self.entries[0]
 
     @property
     def conversation(self) -> Conversation:
-        """What the batch belongs to."""
+        """The conversation of the batch."""
         return Conversation(self.uid, self.conversation_id)
 
     @property
@@ -56,7 +56,7 @@ class Seal:
         return self.entries + self.markers
 
     def to_json(self) -> str:
-        """As Redis keeps it: to the byte the text it was read from, for the done step compares texts."""
+        """The text in Redis: byte for byte the text it was read from, because the done step compares texts."""
         if self.source:
             return self.source
         facts = {name: getattr(self, name) for name in self.__slots__ if name != "source"}
@@ -81,7 +81,7 @@ class Seal:
 
 
 def later_name(name: str, step: int) -> str:
-    """The name `step` ms later: where a batch goes whose own name a foreign object has taken."""
+    """The name `step` ms later, for a batch whose own name a foreign object has taken."""
     parsed = parse_name(name)
     start = parsed.start + step / 1000
     stem = format_timestamp(start)

@@ -18,9 +18,9 @@
     | spooled   | its file in SPOOL_DIR, synced              | any worker on that volume uploads the file          |
     | done      | the object, the event                      | nothing                                             |
 
-A closed batch that waits for its seal is open: nothing of its composition is durable yet. A rewind (`RewindCause`)
-forgets what is not sealed, so that it is unread again. A sealed batch whose delivery fails stays sealed, and its
-entries are read again. The one other way out is into the dead letters (`DeadLetterKind`).
+A closed batch that waits for its seal is open: its composition is not durable yet. A rewind (`RewindCause`) forgets
+unsealed batches, so that their entries are unread again. A sealed batch whose delivery fails stays sealed, and its
+entries are read again. The only other way out is into the dead letters (`DeadLetterKind`).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class BatchState(StrEnum):
     UNREAD = "unread"  # no worker has read it
     OPEN = "open"  # its batch grows, or is closed and not sealed yet
     SEALED = "sealed"  # its batch's composition and object name are fixed
-    ENCODING = "encoding"  # the encoder ends the blob, and the blob is encrypted
+    ENCODING = "encoding"  # the encoder finishes the blob, and the blob is encrypted
     UPLOADING = "uploading"  # the blob goes into the store or the spool, and Redis is told
-    SPOOLED = "spooled"  # Redis has done its done step, and the blob waits for the store
+    SPOOLED = "spooled"  # the done step has run in Redis, and the blob waits for the store
     DONE = "done"  # it is stored
 
 
 HELD_STATES = (BatchState.OPEN, BatchState.SEALED, BatchState.ENCODING, BatchState.UPLOADING)
-"""Those of the batches that one worker holds. Redis counts what is unread, all workers on a volume share its spool."""
+"""States of batches that one worker holds. Redis counts unread entries; all workers on a volume share its spool."""
 
 
 class Trigger(StrEnum):

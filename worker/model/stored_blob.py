@@ -1,4 +1,4 @@
-"""Where the audio of a batch is."""
+"""Where the audio of a batch is stored."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from worker.model.seal import Seal
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """Where the audio is, which entries are in it, and whether all of the batch are among them.
+    """Where the audio is, which entries are in it, and whether these are all entries of the batch.
 
-    `upload` identifies the object, whatever else gets its name later; `created` says that this batch's own upload has
-    made it. `identities` are those of the chunks that are known to be in it. `spooled` says that the object will appear
-    later, and under a later name should this one be taken. `orphan` says that its seal was gone when it was there.
+    `upload` identifies the object, even if another object gets its name later. `created` says that this batch's own
+    upload has made the object. `identities` belong to the chunks that are known to be in it. `spooled` says that the
+    object will appear later, and under a later name if this one is taken. `orphan` is set if the seal was gone when
+    the object was stored.
     """
 
     name: str
@@ -34,7 +35,7 @@ class StoredBlob:
 
 @dataclass(slots=True)
 class Orphan:
-    """An object that its maker's seal does not stand for any more.
+    """An object whose seal was gone when its upload ended.
 
     `missing` are its entries that Redis has lost: they are only in this object.
     """

@@ -42,7 +42,7 @@ class _Ticket:
 class Buffer:
     """Keeps entries in order per partition, and admits pushes in the order in which they asked.
 
-    It holds at most `limit` bytes; an empty one admits any single entry, so that none is too large for ever.
+    It holds at most `limit` bytes; an empty one admits any single entry, so that every entry gets in at last.
     """
 
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
@@ -77,7 +77,7 @@ class Buffer:
         """Take in what `make` returns; it is called when there is room, so that numbers follow the order of admission.
 
         Raises:
-            BufferFull: there was no room within that many seconds (None: wait for ever).
+            BufferFull: there was no room within `within` seconds (None: wait without limit).
             PushRefused: the buffer is closed.
         """
         size += ENTRY_OVERHEAD
@@ -100,7 +100,7 @@ class Buffer:
         return heads
 
     def confirm(self, head: Pending) -> None:
-        """Redis has it: forget it, move its lane behind the others, and admit whom the room is enough for."""
+        """Redis has it: forget it, move its lane behind the others, and admit the pushes that now have room."""
         lane = self._lanes[head.partition]
         lane.popleft()
         self._lanes.move_to_end(head.partition)
@@ -118,7 +118,7 @@ class Buffer:
         await self._filled.wait()
 
     async def drained(self) -> None:
-        """Wait until all that was admitted before this call is confirmed, or the buffer is abandoned."""
+        """Wait until all entries admitted before this call are confirmed, or the buffer is abandoned."""
         last = self._order
         while not self._abandoned and any(lane[0].order <= last for lane in self._lanes.values()):
             await self._changed.wait()
@@ -133,7 +133,7 @@ class Buffer:
         self._closed = self._closed or reason
 
     def abandon(self, reason: str) -> None:
-        """Nobody sends any more: refuse waiting pushes too, and let nobody wait for progress."""
+        """Sending has ended: refuse waiting pushes too, and end all waits for progress."""
         self.close(reason)
         self._abandoned = True
         for ticket in self._tickets:
@@ -172,7 +172,7 @@ class Buffer:
             ticket = self._tickets.popleft()
             try:
                 ticket.admitted.set_result(self._put(ticket.partition, ticket.size, ticket.make))
-            except BadEntry as error:  # it is for who pushes this, not for who happens to make room
+            except BadEntry as error:  # it is for the caller of this push, not for the one that made room
                 ticket.admitted.set_exception(error)
 
     def _has_room(self, size: int) -> bool:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 IDLE_SECONDS = 3600.0
-"""A conversation that pushed nothing for so long is forgotten; an end alone forgets nothing, it may be resumed."""
+"""A conversation without pushes for this long is forgotten; an end alone forgets nothing, because it may resume."""
 
 MAX_CONVERSATIONS = 100_000
-"""Past so many, the longest idle are forgotten earlier: some 25 MB."""
+"""Above this number, those that were idle longest are forgotten earlier; so many take some 25 MB."""
 
 _SUFFIX_BYTES = 4
 MAX_BASE_BYTES = MAX_SESSION_BYTES - len(".") - 2 * _SUFFIX_BYTES
@@ -24,7 +24,7 @@ MAX_BASE_BYTES = MAX_SESSION_BYTES - len(".") - 2 * _SUFFIX_BYTES
 
 
 class Number(NamedTuple):
-    """What tells a chunk apart from all others of its conversation."""
+    """Session and `seq`, which tell a chunk apart from all others of its conversation."""
 
     session: bytes
     seq: int
@@ -41,7 +41,7 @@ class Numbering:
     """Counts from 0 in every conversation; its memory is bounded.
 
     Once a conversation was forgotten, all that begin later get a session with a new random suffix. So no number occurs
-    twice in one session, although nobody remembers which conversations there were.
+    twice in one session, although forgotten conversations leave no trace.
     """
 
     def __init__(self, session: bytes, clock: Callable[[], float], *, limit: int = MAX_CONVERSATIONS) -> None:
@@ -55,11 +55,11 @@ class Numbering:
         return len(self._counters)
 
     def following(self, conversation_id: str) -> Number:
-        """What the conversation's next chunk gets."""
+        """The number that the conversation's next chunk gets."""
         return self.pushed(conversation_id) or Number(self._session, 0)
 
     def pushed(self, conversation_id: str) -> Number | None:
-        """How many chunks its session has pushed of a conversation; None if nothing is known of it."""
+        """How many chunks its session has pushed of a conversation; None if the conversation is not known."""
         counter = self._counters.get(conversation_id)
         return Number(counter.session, counter.following) if counter else None
 
@@ -70,12 +70,12 @@ class Numbering:
         return taken
 
     def skip(self, conversation_id: str, session: bytes, seq: int) -> None:
-        """A chunk came with a number of its own: never give that again."""
+        """Note that a chunk came with a number of its own, so that this is never given again."""
         if session == self.following(conversation_id).session:
             self.resume(conversation_id, session, seq + 1)
 
     def resume(self, conversation_id: str, session: bytes, following: int) -> None:
-        """Let counting go on at `following`, unless it is further already in this session."""
+        """Continue to count at `following`, unless the count is further already in this session."""
         current = self.following(conversation_id)
         if current.session == session:
             following = max(following, current.seq)

@@ -1,4 +1,4 @@
-"""What a WebSocket server calls: `push` and `end`; everything behind them happens in the background."""
+"""The producer that a WebSocket server calls: `push` and `end`; all other work happens in the background."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a producer may hold and how long it may wait.
+    """Limits of what a producer holds and how long it waits.
 
     `buffer_bytes` holds 33 minutes of one session at 16 kHz, or 10 seconds of 200. `close_within` is the seconds
-    that closing waits for Redis (None: for ever), less than the pod's grace period. `reply_timeout` is the seconds
-    after which a silent connection counts as lost.
+    that closing waits for Redis (None: without limit); they must be less than the pod's grace period. `reply_timeout`
+    is the seconds after which a silent connection counts as lost.
     """
 
     buffer_bytes: int = 64 * MIB
@@ -62,7 +62,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """A moment of a producer: what waits (entries, bytes, seconds), and what happened since its start.
+    """The state of a producer at one moment: what waits (entries, bytes, seconds), and what happened since its start.
 
     `buffered_bytes` counts what an entry costs on top of its PCM, `sent_bytes` is PCM alone. `waiting` pushes wait for
     room; `retries` are failed round trips, `refusals` the entries a full Redis refused, and `buffer_full` the pushes
@@ -85,20 +85,20 @@ class Stats:
 class Producer:
     """Pushes chunks into the streams, in order per conversation; an asynchronous context manager.
 
-    A push only appends to a bounded buffer, which a background task empties into Redis. Lost connections, a full Redis
-    (`OOM command not allowed`), a replica (READONLY) or a loading one are retried for ever with back-off;
-    `on_trouble` is called with every failed attempt, and with None once Redis takes audio again. When the buffer is
-    full, a push waits, or raises `BufferFull` if told to. Nothing is ever dropped silently.
+    A push only appends to a bounded buffer, which a background task empties into Redis. It retries without limit, with
+    back-off, after lost connections, and when Redis is full (`OOM command not allowed`), a replica (READONLY) or still
+    loading. `on_trouble` is called with every failed attempt, and with None once Redis takes audio again. When the
+    buffer is full, a push waits, or raises `BufferFull` if told to. Audio is never dropped silently.
 
     Every chunk gets the next `seq` of its conversation and the producer's session, so that a retry after a lost reply
-    is recognised as a repetition. A session is one life of a producer and random: a restarted process counts from 0
+    is recognised as a duplicate. A session is one life of a producer and random: a restarted process counts from 0
     again in a session of its own, and `audit` proves both complete. `session` (1 to 55 bytes) gives one instead, for a
-    process that goes on with its predecessor's numbers; it must `resume` every conversation of that, or give no number
-    twice in other ways.
+    process that continues its predecessor's numbers. This process must `resume` every conversation of its predecessor,
+    or make sure in another way that it gives no number twice.
 
     Raises:
-        SettingsError: on entering, if Redis records another number of partitions or contract version, or the URL is
-            wrong; at once, if another argument is. An unreachable Redis is no error: pushes are buffered.
+        SettingsError: on entering, if Redis records another number of partitions or contract version; at once, if an
+            argument is wrong. An unreachable Redis raises nothing: pushes are buffered.
     """
 
     def __init__(
@@ -206,14 +206,14 @@ class Producer:
         return self._numbering.following(conversation_id).session
 
     def resume(self, conversation_id: str, seq: int, session: bytes | str | None = None) -> None:
-        """Count on from `seq`, the `next_seq` that an earlier process has left, unless counting is further already.
+        """Continue to count from `seq`, the `next_seq` of an earlier process, unless the count is further already.
 
         This makes sense only in the session of that process: give its `session_of` here, or its `session` to this
-        producer. Whoever did not save these resumes nothing: the new session is complete by itself.
+        producer. Without these saved, do not resume: the new session is complete by itself.
 
         Raises:
-            BadEntry: it is no number that a chunk can have.
-            SettingsError: it is no session that a chunk can have.
+            BadEntry: a chunk can't have this `seq`.
+            SettingsError: a chunk can't have this session.
         """
         if not 0 <= seq <= MAX_SEQ:
             raise BadEntry(f"seq {escaped(seq)} is not a counter")
@@ -237,9 +237,9 @@ class Producer:
         )
 
     async def flush(self, *, within: float | None = None) -> tuple[Entry, ...]:
-        """Wait until all that was taken before is in Redis; return what is not after `within` seconds.
+        """Wait until all entries taken before are in Redis, at most `within` seconds; return all that are not then.
 
-        What is returned stays in the buffer and is sent all the same.
+        The returned entries stay in the buffer and are still sent.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
@@ -247,10 +247,10 @@ class Producer:
         return self._buffer.unsent()
 
     async def close(self) -> None:
-        """Take no more pushes, wait `close_within` seconds until all is in Redis, and disconnect.
+        """Take no more pushes, wait at most `close_within` seconds until all is in Redis, and disconnect.
 
         Raises:
-            NotSent: what Redis has not confirmed by then, for the caller to save.
+            NotSent: it has the entries that Redis has not confirmed by then, for the caller to save.
         """
         self._buffer.close("the producer is closed")
         try:

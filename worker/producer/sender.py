@@ -1,4 +1,4 @@
-"""The way from the buffer into Redis: one round trip after the other, repeated until Redis has confirmed."""
+"""Sends entries from the buffer to Redis: one round trip after the other, repeated until Redis has confirmed."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ CAUSES: tuple[tuple[type[Exception], Cause], ...] = (
     (exceptions.ConnectionError, Cause.CONNECTION),
     (OSError, Cause.CONNECTION),
 )
-"""First match counts: the library's "loading" and "authentication" are connection errors to it, a TimeoutError is an
-OSError to Python."""
+"""The first match counts: in the library, "loading" and "authentication" are connection errors; in Python, a
+TimeoutError is an OSError."""
 
 BY_STREAM_CAUSE = {StreamCause.READONLY: Cause.READONLY, StreamCause.REFUSED: Cause.REFUSED}
-"""Of errors that the library did not raise. All others mean that the connection is of no use."""
+"""Causes of errors that the library did not raise. All other errors mean that the connection is useless."""
 
 ROUND_BYTES = 2 * 1024 * 1024
 """Bytes per round trip, unless one entry is larger: a slow network must carry it before the reply is given up."""
@@ -67,7 +67,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class Trouble:
     """Redis does not take audio now.
 
-    `failures` counts the attempts in a row that got nothing in, `delay` is the seconds until the next one.
+    `failures` counts the attempts in a row that stored nothing, `delay` is the seconds until the next one.
     """
 
     cause: Cause
@@ -79,9 +79,9 @@ class Trouble:
 class Sender:
     """Sends the heads of all lanes in one round trip, and the next ones only when Redis has confirmed these.
 
-    So a conversation has one entry on its way at any time: whatever is refused, lost or repeated, and in whatever
-    order an old connection's bytes arrive, the first copies of its entries are in the order of the pushes. A repeated
-    XADD has the very same fields.
+    So a conversation has one entry on its way at any time. Entries may be refused, lost or repeated, and the bytes of
+    an old connection may arrive in any order: the first copies of entries are still in the order of the pushes. A
+    repeated XADD has the very same fields.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Sender:
         self._checked = True
 
     async def run(self) -> None:
-        """Send for ever. Raises `SettingsError` if Redis turns out to record other settings."""
+        """Send until cancelled. Raises `SettingsError` if Redis turns out to record other settings."""
         while True:
             await self._buffer.filled()
             sent_before = self.sent_entries
@@ -168,7 +168,7 @@ class Sender:
 
     async def _reconnect(self) -> None:
         # After a failover the old address may lead to the new primary, but not over the old connection. It may be
-        # another Redis now, or one that forgot, so the settings are compared again.
+        # another Redis now, or one that lost its data, so the settings are compared again.
         self._checked = False
         await self._client.reconnect()
 
@@ -194,12 +194,12 @@ class Sender:
         self._call_back(None)
 
     def _call_back(self, trouble: Trouble | None) -> None:
-        # Over the loop, so that an error in the caller's function is the loop's to report and stops no audio.
+        # Called by the loop: it reports an error in the caller's function, and sending goes on.
         asyncio.get_running_loop().call_soon(self._on_trouble, trouble)
 
 
 def cause_of(error: StreamError) -> Cause:
-    """Label of what is wrong with Redis, for logs and decisions."""
+    """The cause of an error of Redis, for logs and decisions."""
     for kind, cause in CAUSES:
         if isinstance(error.__cause__, kind):
             return cause

@@ -1,1 +1,1 @@
-"""What any asyncio program needs: metrics, logs, signals, tasks, the CPU limit. Nothing here handles audio."""
+"""Tools for any asyncio program: metrics, logs, signals, tasks, waits, the CPU limit. Nothing here handles audio."""

@@ -1,4 +1,4 @@
-"""What all parts of one worker share."""
+"""The values that all parts of one worker share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.runtime.timing import Timing
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where a worker counts, how long it waits, and its monotonic clock in seconds."""
+    """A worker's metrics, its waits, and its monotonic clock in seconds."""
 
     metrics: Metrics = field(default_factory=Metrics)
     timing: Timing = field(default_factory=Timing)

@@ -1,4 +1,4 @@
-"""How many CPUs this process may really use: the cgroup's quota, which the core count does not show."""
+"""The CPUs that this process may really use: the core count does not show the cgroup's quota."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 def cpu_limit() -> int:
     """Whole CPUs, at least 1: the smaller of the affinity mask and the CFS quota, rounded down.
 
-    More encoder threads than the quota has CPUs are throttled together and stall the event loop for 50 ms at a time.
+    With more encoder threads than the quota has CPUs, the kernel throttles all threads of the process together. That
+    stalls the event loop for 50 ms at a time.
     """
     quota = _quota_v2() or _quota_v1()
     cores = len(os.sched_getaffinity(0))

@@ -1,6 +1,6 @@
 """Logging: one JSON object per line in the form Google Cloud Logging understands, or coloured lines for people.
 
-What libraries log through the standard library takes the same way.
+Messages that libraries log through the standard library are handled in the same way.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class Metrics:
         self.spool_blobs = self._gauge("spool_blobs", "Blobs in the spool, by state", "state")
 
     def _counter(self, name: str, text: str, **labels: Iterable[str]) -> Counter:
-        """With one label or none; its usual values count from 0, for rate() can't see the first value of a series."""
+        """At most one label; its usual values count from 0, because rate() can't see the first value of a series."""
         counter = Counter(f"{PREFIX}_{name}", text, list(labels), registry=self.registry)
         for value in chain.from_iterable(labels.values()):
             counter.labels(value)

@@ -1,4 +1,4 @@
-"""Keeps audio, keys and passwords out of logs, whoever logs them: the last step before an event becomes text."""
+"""Keeps audio, keys and passwords out of all logs: the last step before an event becomes text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import PurePath
 from uuid import UUID
 
-PUBLIC_FIELDS = frozenset({"key_id"})  # a digest, for comparing which secret is in use
+PUBLIC_FIELDS = frozenset({"key_id"})  # a digest, to compare which secret is in use
 SENSITIVE_WORDS = frozenset({"pcm", "secret", "secrets", "key", "keys", "password", "token", "authorization"})
 MAX_TEXT = 16 * 1024
 MAX_ITEMS = 100
@@ -25,7 +25,7 @@ Loggable = str | int | float | bool | list["Loggable"] | dict[str, "Loggable"] |
 
 
 def redact_fields(fields: Mapping[str, object]) -> dict[str, Loggable]:
-    """The fields as plain JSON values, without what must not be seen."""
+    """The fields as plain JSON values, without audio, keys and passwords."""
     return {str(name): _field(str(name), value, MAX_DEPTH) for name, value in fields.items()}
 
 

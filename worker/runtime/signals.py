@@ -18,10 +18,10 @@ log = structlog.get_logger()
 
 @contextmanager
 def stop_on_signals(grace: float) -> Iterator[asyncio.Event]:
-    """An event that the first signal sets; `grace` seconds later the process ends, whatever holds it up.
+    """An event that the first signal sets; `grace` seconds later the process ends in any case.
 
-    That signal also restores the default actions: a second one kills, and what was in flight is recovered by the next
-    owner as after any crash. The event loop must be running in the main thread.
+    The first signal also restores the default actions, so a second one kills the process. The next owner then recovers
+    the work in flight, as after any crash. The event loop must be running in the main thread.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -47,9 +47,10 @@ def _restore(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _end_in(seconds: float) -> None:
-    """End the process by force if it still runs then: Python waits for its threads, and a volume that hangs holds one.
+    """End the process by force if it still runs after `seconds`.
 
-    It is as harmless as any crash.
+    At its exit Python waits for all threads, and a volume that hangs can block one. The forced end is as harmless as
+    any crash.
     """
     timer = threading.Timer(seconds, _end)
     timer.daemon = True

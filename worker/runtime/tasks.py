@@ -1,4 +1,4 @@
-"""Ending background tasks for certain."""
+"""Ends background tasks reliably."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ASK_AGAIN_SECONDS = 0.5
 async def end(tasks: Collection[asyncio.Task[None]]) -> None:
     """Cancel tasks and wait until they have ended.
 
-    They are asked again while they go on: a library may swallow a cancellation that comes while it gives a connection
-    back (redis-py does at times), and a loop around it would then run for ever.
+    Tasks that still run are cancelled again. A library may swallow a cancellation that comes while it gives a
+    connection back (redis-py does at times), and a loop around it would then never end.
     """
     while running := [task for task in tasks if not task.done()]:
         for task in running:

@@ -1,6 +1,7 @@
-"""How long a worker waits: every poll, rest, patience and backoff, in seconds. One value; tests pass others.
+"""How long a worker waits: every poll, rest, time limit and backoff, in seconds.
 
-What a person may have to change is a setting; these are not. They are grouped by who needs them.
+A value that an operator may have to change is a setting; these values are not settings, but tests pass others. They
+are grouped by the part that uses them.
 """
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ from dataclasses import dataclass
 import stamina
 
 MOST_DOUBLINGS = 10
-"""More would only overflow: every backoff has reached its longest wait by then."""
+"""More doublings would only overflow: every backoff has reached its longest wait by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits between tries: doubling from the first to the longest, each with up to `jitter` more."""
+    """Waits between attempts: they double from the first to the longest, each with up to `jitter` more."""
 
     first: float
     longest: float
     jitter: float = 0.0
 
     def after(self, failures: int) -> float:
-        """How long to wait after so many failures in a row."""
+        """Seconds to wait after this many failures in a row."""
         wait: float = min(self.longest, self.first * 2 ** min(failures - 1, MOST_DOUBLINGS))
         return wait + self.jitter * random.random() if self.jitter else wait  # noqa: S311 -- no secrecy needed
 
     def attempts(
         self, again: Callable[[Exception], bool | float], most: int | None = None
     ) -> AsyncIterator[stamina.Attempt]:
-        """Attempts with these waits between them, without limit or `most`, while `again` says so of the last failure.
+        """Attempts with these waits between them, at most `most` or without limit.
 
-        It may also say after how many seconds.
+        After each failure `again` says whether another attempt follows, or after how many seconds.
         """
         return stamina.retry_context(
             again,
@@ -47,59 +48,59 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class ReadingTiming:
-    """Of the turns in which streams are read."""
+    """Waits of the turns in which streams are read."""
 
     poll: float = 0.5
-    """Between turns while nothing waits: little beside a minute of accumulation, and nearly free."""
+    """Between turns while no entry waits: short beside a minute of accumulation, and nearly free."""
 
     handover: float = 5.0
-    """How long uploads under way may delay the release of a partition; the next owner finishes what is sealed."""
+    """How long uploads in flight may delay the release of a partition; the next owner finishes sealed batches."""
 
     rest: float = 1.0
-    """Before the next try after Redis failed, or refused something for one partition: no hot loop, no flood of logs."""
+    """After Redis failed, or refused a request for one partition: it prevents a hot loop and a flood of logs."""
 
     batch_retry: Backoff = Backoff(1.0, 30.0)
-    """Before a batch that failed is tried again. There is no other limit: its audio is in Redis."""
+    """Before a failed batch is tried again. Attempts have no other limit, because the audio is in Redis."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTiming:
-    """Of what becomes of a sealed batch."""
+    """Waits of the delivery of sealed batches."""
 
     done_retry: Backoff = Backoff(0.1, 10.0, jitter=1.0)
-    """Between tries of the done step while Redis is away."""
+    """Between attempts of the done step while Redis does not answer."""
 
     orphans: float = 2.0
-    """Between two questions about orphans. The answer changes when the entries are stored, at most a batch's length
-    later."""
+    """Between two requests to Redis about orphans. The answer changes when the entries are stored, at most a batch's
+    length later."""
 
     recovery_rest: float = 2.0
-    """Before Redis or the spool are asked again what they know of a conversation, after they did not answer."""
+    """Before Redis or the spool is asked again about a conversation, after it did not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreTiming:
-    """Of requests to the store."""
+    """Waits of requests to the store."""
 
     retry: Backoff = Backoff(0.5, 30.0, jitter=1.0)
-    """Between tries of a request that the store refuses."""
+    """Between attempts of a request that the store refuses."""
 
     probe: float = 5.0
-    """During an outage one request in so long is let through, to find out whether it is over."""
+    """During an outage one request in this time goes through, to find out whether the outage is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolTiming:
-    """Of the spool and its drainer."""
+    """Waits of the spool and its drainer."""
 
     scan: float = 5.0
     """Between two scans of the directory; longer if a scan takes long, see `worker.spool.drainer`."""
 
     retry: Backoff = Backoff(0.5, 30.0, jitter=1.0)
-    """Between tries to empty it while the store or Redis refuses."""
+    """Between attempts to empty the spool while the store or Redis refuses."""
 
     patience: float = 30.0
-    """After which a write counts as refused. It may end later all the same: then the blob is a duplicate."""
+    """After this time a write counts as refused. It may still succeed later: then the blob is a duplicate."""
 
     rest: float = 5.0
     """After a failed write, before the next one is tried."""
@@ -107,45 +108,45 @@ class SpoolTiming:
 
 @dataclass(frozen=True, slots=True)
 class GaugeTiming:
-    """Of what is measured again and again."""
+    """Intervals of repeated measurements."""
 
     delay: float = 0.1
-    """The timer whose lateness is the delay of the event loop."""
+    """Of the timer whose lateness is the delay of the event loop."""
 
     observe: float = 2.0
-    """Between two looks at memory, and at the backlog in Redis."""
+    """Between two measurements of memory, and of the backlog in Redis."""
 
     account: float = 30.0
     busy_account: float = 300.0
-    """Between two accounts of what left a stream unread, while it is empty or not. Redis copies two entries for each,
-    which takes it 0.4 ms if they have 160 kB."""
+    """Between two counts of the entries that left a stream unread, while it is empty (`account`) or not. Redis copies
+    two entries for each count, which takes 0.4 ms if they have 160 kB."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthTiming:
-    """Of the probes' patience."""
+    """Limits of the probes."""
 
     wedged: float = 60.0
-    """Without a finished turn for so long the process is wedged: a turn waits for Redis, never for the store."""
+    """Without a finished turn for this long the process is wedged: a turn waits for Redis, never for the store."""
 
     store: float = 30.0
-    """A store that refuses for so long makes the worker unready; it keeps trying, and a restart would not help."""
+    """A store that refuses for this long makes the worker unready. It keeps trying; a restart would not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessTiming:
-    """Of the start and the end of a worker."""
+    """Waits at the start and at the end of a worker."""
 
     start_retry: float = 2.0
-    """Between two tries to reach Redis at the start."""
+    """Between two attempts to reach Redis at the start."""
 
     release: float = 2.0
-    """Kept of SHUTDOWN_GRACE for releasing the leases."""
+    """Reserved from SHUTDOWN_GRACE for releasing the leases."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """All of them."""
+    """All waits of a worker."""
 
     process: ProcessTiming = ProcessTiming()
     reading: ReadingTiming = ReadingTiming()

@@ -68,7 +68,7 @@ class Drainer:
         self.outcomes: Counter[SpoolOutcome] = Counter()
         self._claims: set[SpoolFile] = set()
         self._damaged: set[str] = set()
-        self._strangers: set[str] = set()
+        self._unknown: set[str] = set()
         self._scan_wait = self._timing.scan
 
     async def run(self) -> None:
@@ -128,16 +128,16 @@ class Drainer:
         ours = [file for file in listing.files if file.stem.origin == self._spool.origin.digest]
         self._damaged &= {file.name for file in ours}
         self._metrics.spool_bytes.set(listing.bytes)
-        self._report_strangers(set(listing.strangers))
+        self._report_unknown(set(listing.unknown))
         self._observe(ours)
         await self._observe_age(ours)
         return ours
 
-    def _report_strangers(self, names: set[str]) -> None:
+    def _report_unknown(self, names: set[str]) -> None:
         """Log new files that the spool leaves alone: a program with other names may have put audio there."""
-        if new := names - self._strangers:
-            log.warning("spool.strangers", files=len(new), first=min(new))
-        self._strangers = names
+        if new := names - self._unknown:
+            log.warning("spool.unknown_files", files=len(new), first=min(new))
+        self._unknown = names
 
     async def _settle(self, files: Sequence[SpoolFile]) -> None:
         """Finish removals, release the claims of dead workers, and settle the files that they left half-written."""

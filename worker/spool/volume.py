@@ -24,7 +24,7 @@ class VolumeListing:
     """The content of a directory: the spool's files, oldest audio first, and the names of other files."""
 
     files: list[SpoolFile]
-    strangers: list[str]
+    unknown: list[str]
 
     @property
     def bytes(self) -> int:
@@ -54,8 +54,8 @@ class Volume:
         with os.scandir(self.directory) as found:
             names = [entry.name for entry in found]
         files = {name: file for name in names if (file := parse_spool_name(name)) is not None}
-        strangers = [name for name in names if name not in files and not name.startswith(".")]
-        return VolumeListing(sorted(files.values(), key=lambda file: file.order), strangers)
+        unknown = [name for name in names if name not in files and not name.startswith(".")]
+        return VolumeListing(sorted(files.values(), key=lambda file: file.order), unknown)
 
     def write(self, stem: Stem, content: bytes) -> None:
         """Write a blob; it is durable and spooled on return. A write that fails leaves nothing behind."""

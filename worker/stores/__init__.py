@@ -1,4 +1,4 @@
-"""Where blobs live: `open_store` picks the implementation by URL. Nothing here knows what a blob contains."""
+"""Stores for blobs: `open_store` picks the implementation by URL. Nothing here knows what a blob contains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 LONGEST_PREFIX = 440
-"""Bytes that leave room for any blob's name, up to 570 of the 1,024 that Cloud Storage allows."""
+"""Bytes of a prefix that leave room for any blob's name: up to 570 of the 1,024 that Cloud Storage allows."""
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # https://cloud.google.com/storage/docs/buckets#naming
 
@@ -30,7 +30,7 @@ def open_store(url: str, *, emulator_host: str | None = None) -> Store:
             STORAGE_EMULATOR_HOST says, as in every client of Cloud Storage.
 
     Raises:
-        SettingsError: the URL is neither.
+        SettingsError: the URL has neither form, or its bucket or prefix is invalid.
     """
     if url.startswith("gs://"):
         return _gcs_store(url, emulator_host or os.environ.get("STORAGE_EMULATOR_HOST"))
@@ -39,7 +39,7 @@ def open_store(url: str, *, emulator_host: str | None = None) -> Store:
     raise SettingsError(f"STORE_URL is {url!r}: give gs://bucket[/prefix] or file:///directory")
 
 
-# Imported when chosen, so that a program that stores files loads no HTTP client, and neither imports in a circle.
+# Imported when chosen: then a program that stores files loads no HTTP client, and the imports form no circle.
 def _gcs_store(url: str, emulator_host: str | None) -> Store:
     from worker.stores.gcs import GcsStore  # noqa: PLC0415 -- see above
 
@@ -69,7 +69,7 @@ async def holds_anything(store: Store) -> bool:
 
 
 def missing_directory(url: str) -> Path | None:
-    """The directory of a `file:///` URL if it is not there: then nothing was ever stored, or the URL is mistyped."""
+    """The directory of a `file:///` URL if it does not exist: then nothing was ever stored, or the URL is mistyped."""
     directory = _directory(url) if url.startswith("file:///") else None
     return directory if directory is not None and not directory.is_dir() else None
 

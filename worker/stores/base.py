@@ -1,4 +1,4 @@
-"""What every store promises."""
+"""The interface of all stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class BlobInfo:
     """What a store knows of an object without reading it; `size` in bytes, `crc32c` of the stored bytes.
 
-    `generation` is another one whenever another object gets the name.
+    `generation` changes whenever another object gets the name.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Store(Protocol):
     """A flat namespace of immutable objects. Repeating any call is safe.
 
     Names are relative to the optional prefix of STORE_URL. Every method raises `StoreError` when the store is
-    unreachable or refuses; whether a failed `create` happened is then unknown, and repeating it tells.
+    unreachable or refuses. After a failed `create` the object may or may not exist; repeating the call tells.
     """
 
     async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
@@ -49,10 +49,10 @@ class Store(Protocol):
         """Delete one object, or only this generation of it; False if there was none."""
 
     async def check(self) -> None:
-        """Prove that the store exists and lets us in. Raises `SettingsError` naming STORE_URL, or `StoreError`."""
+        """Prove that the store exists and gives access. Raises `SettingsError` naming STORE_URL, or `StoreError`."""
 
     async def identity(self) -> str:
-        """Tells this store from another one that is found under the same STORE_URL later; empty if there is none."""
+        """An id that tells this store from a later one under the same STORE_URL; empty if the store has no id."""
 
     async def close(self) -> None:
         """Release connections; idempotent."""

@@ -1,4 +1,4 @@
-"""Blobs as files in a directory, each with its metadata in a JSON file beside the tree."""
+"""Blobs as files in a directory, each with its metadata in a JSON file under `.metadata`."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ CAUSES = {
 
 
 class FileStore:
-    """A `worker.stores.Store` in one directory that several processes of a machine may share.
+    """A `worker.stores.base.Store` in one directory that several processes of a machine may share.
 
     A blob is at `root/<name>`, `{"metadata": …, "crc32c": …, "size": …}` at `root/.metadata/<name>.json`. An object
-    exists from the moment its blob has its name, which is when the metadata is already there and both are synced.
+    exists from the moment its blob has its name; by then its metadata is there and both are synced.
 
-    `root/.metadata/.store` holds the directory's random id. Without it the store would go on, and nobody would notice,
-    below the mount point of a volume that has gone. A directory that has none gets one before it is written to.
+    `root/.metadata/.store` holds the directory's random id. Without it the store would go on unnoticed below the mount
+    point of a volume that is gone. A directory that has no id gets one before it is written to.
 
     Args:
         root: the directory; made when it is written to or checked.
@@ -85,7 +85,7 @@ class FileStore:
         return await self._run(f"deleting {name}", lambda: self._tree.remove(name, generation))
 
     async def check(self) -> None:
-        """See `Store.check`: the directory can be made and written to; what a killed process left half-written goes."""
+        """See `Store.check`: makes the directory, writes to it, and removes unfinished files of killed processes."""
         try:
             await self._run(f"opening {self._root}", self._tree.prepare, mark=True)
         except StoreError as error:
@@ -112,7 +112,7 @@ class FileStore:
 
     def _recognised(self, *, mark: bool) -> bool:
         """Whether this is the directory that the first request met; `mark` gives it an id if it has none yet."""
-        known = self._id  # before the marker, which another thread may be making
+        known = self._id  # read before the marker, which another thread may be making
         found = self._tree.marker()
         if known:
             return found == known
@@ -139,7 +139,7 @@ class FileStore:
             found = self._tree.found(name)
             if error.cause is not StoreCause.CORRUPT or found is None:
                 raise
-            # One damaged description hides no other object; reading the blob tells.
+            # Damaged metadata must not hide other objects; reading the blob raises the error.
             return BlobInfo(name, found.size, generation=found.generation)
 
     def _read(self, name: str) -> bytes:
@@ -159,7 +159,7 @@ class FileStore:
 
 
 def _info(name: str, found: Found, described: bytes | None) -> BlobInfo:
-    # A blob without a metadata file was put there by other means: it is readable all the same.
+    # Another program put a blob without a metadata file there: it is still readable.
     try:
         fields = json.loads(described or b"{}")
         crc32c = fields.get("crc32c")

@@ -33,7 +33,7 @@ CHECK_REFUSED = (StoreCause.PERMISSION, StoreCause.MISSING_BUCKET, StoreCause.RE
 
 
 class GcsStore:
-    """A `worker.stores.Store` in one bucket; no call is repeated here, retrying is the caller's.
+    """A `worker.stores.base.Store` in one bucket; it never repeats a call, because the caller retries.
 
     A create is one request of known length that carries its CRC32C. Cancelling it drops the connection, so that
     the server has either the whole object or nothing.
@@ -41,7 +41,7 @@ class GcsStore:
     Args:
         bucket: its name, without gs://.
         prefix: put before all names with a "/" between; may be empty.
-        emulator_host: `http://host:port` of an emulator, which is spoken to without credentials.
+        emulator_host: `http://host:port` of an emulator, which gets no credentials.
         request_timeout: seconds for one request, connecting included.
     """
 
@@ -56,7 +56,7 @@ class GcsStore:
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._emulator_host = emulator_host
-        # The library's annotations say seconds, but it passes a whole timeout on as it is.
+        # The library's annotations say seconds, but it passes a timeout object on unchanged.
         self._timeout: Any = aiohttp.ClientTimeout(total=request_timeout, connect=CONNECT_TIMEOUT)
         self._session: aiohttp.ClientSession | None = None
         self._credentials: Credentials | None = None
@@ -102,7 +102,7 @@ class GcsStore:
             infos, token = await self._page(prefix, after, token)
             for info in infos:
                 name = info.name.removeprefix(self._prefix)
-                if name != after:  # where the listing starts is in it
+                if name != after:  # the listing includes its start
                     yield replace(info, name=name)
             if not token:
                 return
@@ -110,7 +110,7 @@ class GcsStore:
     async def read(self, name: str) -> bytes:
         """See `Store.read`."""
         with self._request(f"reading {name}", missing=name):
-            # Asked for as it is: decompressed on the way it would not fit its checksum.
+            # Without decompression on the way: a decompressed object would not fit its checksum.
             response = await self._client().download_stream(
                 self._bucket, self._prefix + name, headers={"Accept-Encoding": "identity"}, timeout=self._timeout
             )
@@ -151,7 +151,7 @@ class GcsStore:
         return True
 
     async def check(self) -> None:
-        """See `Store.check`: lists one object, because reading the bucket itself takes a right that workers lack."""
+        """See `Store.check`: lists one object, because reading the bucket itself needs a right that workers lack."""
         doing = f"opening gs://{self._bucket}"
         try:
             with self._request(doing):
@@ -167,7 +167,7 @@ class GcsStore:
             raise
 
     async def identity(self) -> str:
-        """See `Store.identity`: a bucket's name is its own for ever."""
+        """See `Store.identity`: empty, because a bucket's name is its id."""
         return ""
 
     async def close(self) -> None:
@@ -188,12 +188,12 @@ class GcsStore:
     def _connect(self) -> Storage:
         # Made on first use, inside the event loop.
         self._session = self._session or open_session()
-        session: Any = self._session  # the library's type of it depends on what else is installed
+        session: Any = self._session  # its type in the library depends on other installed packages
         if self._emulator_host is not None:
             # An empty credentials document keeps the library from looking for real ones.
             return Storage(session=session, api_root=_api_root(self._emulator_host), service_file=io.StringIO("{}"))
         self._credentials = Credentials(self._session)
-        # Naming the root keeps the library from reading STORAGE_EMULATOR_HOST behind our settings' back.
+        # With a given root the library does not read STORAGE_EMULATOR_HOST, which is one of our settings.
         return Storage(session=session, token=self._credentials, api_root=API_ROOT, api_is_dev=False)
 
     @contextmanager
@@ -218,11 +218,11 @@ class GcsStore:
         return page_in(answer, self._bucket, self._prefix + prefix, doing)
 
     async def _discard(self, name: str, generation: str) -> None:
-        # The server took the upload and keeps other bytes: remove exactly these, so that a repeat can succeed.
+        # The server took the upload but keeps other bytes: remove exactly these, so that a retry can succeed.
         left = ""
         try:
             await self.delete(name, generation)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, what counts is that the audio is not stored
+        except Exception as error:  # noqa: BLE001 -- with any error, the audio is not stored
             left = f" and they are still there ({type(error).__name__}: {error})"
         raise StoreError(f"storing {name}: the store kept other bytes than it was sent{left}", cause=StoreCause.CORRUPT)
 

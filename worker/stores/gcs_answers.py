@@ -1,6 +1,6 @@
-"""What Cloud Storage says of objects, taken apart and checked: an answer that does not fit its question is an error.
+"""Parses and checks Cloud Storage's answers about objects: an answer that does not fit its request is an error.
 
-Whoever believed it would take audio for stored that is nowhere. Names are in full here, the prefix of STORE_URL
+Without the checks, audio could count as stored that is stored nowhere. Names are in full here, the prefix of STORE_URL
 included.
 """
 
@@ -23,10 +23,10 @@ IDENTIFYING = ("kind", "bucket", "name", "size", "crc32c", "generation", "done",
 
 
 def object_in(resource: object, bucket: str, name: str, doing: str) -> BlobInfo:
-    """The description of just this object.
+    """The description of exactly this object.
 
     Raises:
-        StoreError: it is none; cause "unexpected".
+        StoreError: the answer does not describe it; cause "unexpected".
     """
     info = _described(resource, bucket, doing)
     if info.name != name:
@@ -35,10 +35,10 @@ def object_in(resource: object, bucket: str, name: str, doing: str) -> BlobInfo:
 
 
 def copy_in(answer: object, bucket: str, name: str, doing: str) -> BlobInfo:
-    """The description of a copy that is finished, with its checksum.
+    """The description of a finished copy, with its checksum.
 
     Raises:
-        StoreError: it is none; cause "unexpected".
+        StoreError: the answer does not describe one; cause "unexpected".
     """
     if not isinstance(answer, dict) or answer.get("done") is not True:
         raise unexpected(f"{doing}: the store did not finish", answer)
@@ -51,10 +51,10 @@ def copy_in(answer: object, bucket: str, name: str, doing: str) -> BlobInfo:
 def page_in(answer: object, bucket: str, prefix: str, doing: str) -> tuple[list[BlobInfo], str]:
     """A page of a listing, and the token of the next page, empty if there is none.
 
-    An empty page is told from an answer to something else by its kind alone.
+    Only its kind tells an empty page from an answer to another request.
 
     Raises:
-        StoreError: it is none, or lists what was not asked for; cause "unexpected".
+        StoreError: the answer is not a page, or lists other objects; cause "unexpected".
     """
     if not isinstance(answer, dict) or answer.get("kind") != "storage#objects":
         raise unexpected(doing, answer)
@@ -69,7 +69,7 @@ def page_in(answer: object, bucket: str, prefix: str, doing: str) -> tuple[list[
 
 
 def unexpected(doing: str, answer: object) -> StoreError:
-    """The error that says what the store answered."""
+    """An error that quotes the store's answer."""
     named = {key: answer[key] for key in IDENTIFYING if key in answer} if isinstance(answer, dict) else {}
     words = json.dumps(named or answer)[:MAX_DETAIL]
     return StoreError(f"{doing}: the store answered {words}, which does not fit", cause=StoreCause.UNEXPECTED)
@@ -88,7 +88,7 @@ def _described(resource: object, bucket: str, doing: str) -> BlobInfo:
 
 
 def _decimal(resource: Mapping[str, Any], key: str) -> str:
-    """A 64-bit number, which the API writes as text; empty if it is none."""
+    """A 64-bit number, which the API writes as text; empty if it is not a number."""
     text = str(resource.get(key, ""))
     return text if text.isascii() and text.isdigit() and len(text) <= 20 else ""
 
@@ -115,6 +115,6 @@ def _crc32c_of(resource: Mapping[str, Any]) -> int | None:
 def _decode_crc32c(text: str) -> int | None:
     try:
         decoded = base64.b64decode(text, validate=True)
-    except ValueError:  # binascii.Error, or no ASCII
+    except ValueError:  # binascii.Error, or not ASCII
         return None
     return int.from_bytes(decoded, "big") if len(decoded) == 4 else None

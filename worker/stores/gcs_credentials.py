@@ -17,26 +17,26 @@ from worker.stores.gcs_errors import FOREIGN
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
 
-# An unusable private key may give PyJWTError too.
+# An unusable private key may raise PyJWTError too.
 FOREIGN_AUTH = (*FOREIGN, jwt.PyJWTError)
 
 
 class Credentials(Token):
-    """A token fetched once for all requests and in a single attempt: whoever needs it retries with its own backoff.
+    """A token fetched once for all requests and in a single attempt; the caller retries with its own backoff.
 
     Raises:
-        SettingsError: GOOGLE_APPLICATION_CREDENTIALS is set and of no use.
+        SettingsError: GOOGLE_APPLICATION_CREDENTIALS is set, but does not name usable credentials.
     """
 
-    # The library would make five attempts, up to minutes apart, before anyone hears of it.
+    # The library would make five attempts, up to minutes apart, before the caller learns of a failure.
     acquire_access_token = Token.acquire_access_token.retry_with(stop=stop_after_attempt(1))
 
-    def __init__(self, session: Any) -> None:  # noqa: ANN401 -- the library's type depends on what else is installed
+    def __init__(self, session: Any) -> None:  # noqa: ANN401 -- the library's type depends on other installed packages
         try:
             super().__init__(session=session, scopes=[SCOPE])
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise SettingsError(f"{VARIABLE} does not name usable credentials: {error!r}") from error
-        # The library takes an unreadable or malformed file for none and goes on to the metadata server.
+        # The library ignores an unreadable or malformed file and goes on to the metadata server.
         if os.environ.get(VARIABLE) and not self.service_data:
             raise SettingsError(f"{VARIABLE} names a file that cannot be read or is not JSON")
         self._turn = asyncio.Lock()
@@ -45,9 +45,9 @@ class Credentials(Token):
         """The current token.
 
         Raises:
-            StoreError: there is none to be had at the moment; cause "credentials".
+            StoreError: a token can't be fetched at the moment; cause "credentials".
         """
-        # All who wait share one refreshing task, and cancelling one of them would cancel it for all: let only one wait.
+        # All waiting callers share one refresh task, and cancelling one of them would cancel it: so only one waits.
         async with self._turn:
             try:
                 return await super().get()
@@ -63,7 +63,7 @@ class Credentials(Token):
         self.access_token = None
 
     async def close(self) -> None:
-        """Stop a refresh in the background; the session is its owner's to close."""
+        """Stop a refresh in the background; the owner of the session closes the session."""
         if self.acquiring is not None:
             self.acquiring.cancel()
             await asyncio.gather(self.acquiring, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The door between Google Cloud Storage's client libraries and this program: their errors leave it as ours."""
+"""Translates the errors of Google Cloud Storage's client libraries into ours."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from worker.model.causes import StoreCause
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# What the libraries raise when a reply is not the JSON that they go on to work with.
+# The libraries' errors when a reply is not the JSON that they expect.
 MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-# Everything a request can raise: the transport's errors, and those.
+# All errors that a request can raise: the transport's errors, and those.
 FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, *MALFORMED)
 
 CAUSES = {
@@ -34,15 +34,15 @@ ADVICE = {
     StoreCause.PERMISSION: "; grant the service account roles/storage.objectUser on the bucket",
     StoreCause.MISSING_BUCKET: "; correct the bucket in STORE_URL or create it",
 }
-# 403 has two families: "you may not" and "not so fast".
+# 403 has two meanings: "you may not" and "not so fast".
 THROTTLED_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")
-MAX_DETAIL = 300  # characters of a server's own words
-LONGEST_WAIT = 3600.0  # seconds; whoever asks for more is asked again all the same
+MAX_DETAIL = 300  # characters of a server's message
+LONGEST_WAIT = 3600.0  # seconds; a server that asks for more still gets a request after this time
 
 
 @contextmanager
 def translated(doing: str, *, missing: str | None = None, exists: str | None = None) -> Iterator[None]:
-    """Raise our errors in place of those of aiohttp and the sockets below; cancellation passes.
+    """Raise our errors in place of those of aiohttp and the sockets below; cancellation passes through.
 
     `doing` begins the message. `missing` and `exists` name the object that a 404 and a 412 are about; without them
     these are ordinary refusals.
@@ -70,7 +70,7 @@ def _ours(error: Exception, doing: str, missing: str | None, exists: str | None)
 def _transport_cause(error: Exception) -> StoreCause:
     if isinstance(error, TimeoutError):
         return StoreCause.TIMEOUT
-    # Asked in this order, because a certificate that does not count is an OSError and a ValueError too.
+    # The transport comes first, because the error of an invalid certificate is an OSError and a ValueError too.
     is_transport = isinstance(error, (aiohttp.ClientError, OSError))
     return StoreCause.NETWORK if is_transport else StoreCause.UNEXPECTED
 
@@ -106,14 +106,14 @@ def _detail(message: str) -> str:
 
 
 def _asked_to_wait(headers: Mapping[str, str]) -> float | None:
-    # Against the server's own clock, which dated the reply: ours may be wrong.
+    # Relative to the server's own clock, which dated the reply: ours may be wrong.
     return retry_after(headers.get("Retry-After"), _moment(headers.get("Date")))
 
 
 def retry_after(value: str | None, now: datetime | None) -> float | None:
     """Seconds that a Retry-After header asks for, as a number or an HTTP date (RFC 9110, 10.2.3), one hour at most.
 
-    None if it is neither, or a date while it is not known what date it is.
+    None if it is neither, or if it is a date and `now` is unknown.
     """
     if value is not None and value.isascii() and value.isdigit():
         return min(float(value), LONGEST_WAIT)

@@ -1,4 +1,4 @@
-"""A store under observation: a bounded number of requests at once, and a memory of when it began to refuse."""
+"""A monitored store: it limits the requests at once, and remembers since when the store has refused them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.stores.base import BlobInfo, Store
 T = TypeVar("T")
 
 MAX_DETAIL = 300
-"""Characters of an unknown error's own words."""
+"""Characters of an unknown error's message."""
 
 log = structlog.get_logger()
 
@@ -34,29 +34,32 @@ class StoreHealth:
     _wanted: int = field(default=0, repr=False)
 
     def failing_for(self, now: float) -> float:
-        """Seconds at monotonic time `now`."""
+        """Seconds of refusals at monotonic time `now`."""
         return 0.0 if self.failing_since is None else now - self.failing_since
 
     def refused(self, now: float, cause: StoreCause, *, audio: bool) -> None:
-        """The store has refused something, perhaps audio."""
+        """Note that the store has refused a request, perhaps one with audio."""
         if self.failing_since is None:
             self.failing_since = now
         self.cause = cause
         self._refuses_audio |= audio
 
     def answered(self, *, audio: bool) -> None:
-        """The store has done something. One that refuses audio is not well because it lets us look."""
+        """Note that the store has answered. If it refuses audio, answers to other requests do not make it healthy."""
         if audio or not self._refuses_audio:
             self.failing_since, self._refuses_audio = None, False
 
     def nothing_waits(self) -> None:
-        """Somebody has no audio left for the store. If nobody has any, nobody would notice the end of an outage."""
+        """Note that a caller has no audio left for the store.
+
+        Without any waiting caller an outage counts as over, because its end would stay unnoticed.
+        """
         if not self._wanted:
             self.answered(audio=True)
 
     @contextmanager
     def wanted(self) -> Iterator[None]:
-        """Around a request that is repeated until it succeeds, is called off or is sent elsewhere."""
+        """Surround a request that is repeated until it succeeds, is cancelled or goes elsewhere."""
         self._wanted += 1
         called_off = False
         try:
@@ -71,7 +74,7 @@ class StoreHealth:
 
 
 class MonitoredStore:
-    """The requests that a worker makes, each tried once; what the store raises comes through."""
+    """The requests that a worker makes, each tried once; the store's errors reach the caller."""
 
     def __init__(
         self,
@@ -92,9 +95,10 @@ class MonitoredStore:
         self.accepted()
 
     async def put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
-        """Store a new object; None when it is stored, else what has the name.
+        """Store a new object; None when it is stored, else the object that has the name.
 
-        A name that is taken by nothing is a refusal: whoever took it for an answer would ask again at once, for ever.
+        A taken name without an object is a refusal. As an answer it would make the caller ask again at once, without
+        limit.
         """
         found = await self._watched(lambda: self._put(name, data, metadata), audio=True)
         if found is None:
@@ -122,11 +126,11 @@ class MonitoredStore:
         return await self._watched(request)
 
     def accepted(self) -> None:
-        """Take note that audio is stored, whichever answers have told it."""
+        """Note that audio is stored; the caller may have learned it from several answers."""
         self.health.answered(audio=True)
 
     def refused(self, error: StoreError) -> StoreError:
-        """Take note of a refusal of audio that only several answers together make."""
+        """Note a refusal of audio that follows only from several answers together."""
         self._refused(error, audio=True)
         return error
 
@@ -142,7 +146,7 @@ class MonitoredStore:
         return None
 
     async def _watched(self, request: Callable[[], Awaitable[T]], *, audio: bool = False) -> T:
-        """Make a request, which may be one to store audio."""
+        """Make a request; `audio` says that it stores audio."""
         try:
             async with self._slots:
                 answer = await request()
@@ -152,7 +156,7 @@ class MonitoredStore:
         except StoreError as error:
             self._refused(error, audio=audio)
             raise
-        except Exception as error:  # whatever it is, the audio is not stored
+        except Exception as error:  # with any error, the audio is not stored
             text = f"the store failed with {type(error).__name__}: {str(error)[:MAX_DETAIL]}"
             unknown = StoreError(text, cause=StoreCause.UNEXPECTED)
             self._refused(unknown, audio=audio)

@@ -1,7 +1,7 @@
-r"""Where an object's name lies in a directory tree: as it is, unless a part of it is longer than a file's name may be.
+r"""Paths of objects in a directory tree: an object's name, unless a part of it is too long for a file's name.
 
-Ids have up to 256 bytes, names of files 255. A longer part becomes several directories, `first\/\rest`: ids hold no
-backslash, and what begins with one is neither `.` nor `..`.
+Ids have up to 256 bytes, names of files 255. A longer part becomes several directories, `first\/\rest`: ids contain no
+backslash, and a name that begins with a backslash is neither `.` nor `..`.
 """
 
 from __future__ import annotations

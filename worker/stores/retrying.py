@@ -1,6 +1,6 @@
-"""A store that never gives up: whatever is refused is repeated with backoff and jitter, loudly, for ever.
+"""A store that repeats each refused request without limit, with backoff and jitter, and logs each refusal.
 
-Unless there is another place for the audio: then an outage is told from a hiccup by how long it lasts.
+If the audio has another place to go, requests stop after refusals have lasted long enough to be an outage.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ T = TypeVar("T")
 class RetryingStore:
     """The requests that delivery makes, each repeated until it succeeds.
 
-    Only `ObjectExists` and `ObjectMissing` are answers and come through; every other `StoreError` is repeated.
+    Only `ObjectExists` and `ObjectMissing` are answers and reach the caller; any other `StoreError` leads to a repeat.
 
     Args:
-        store: tried again and again.
+        store: the store to ask.
         give_up_after: seconds for which the store has refused everything, after which all but `delete` raise `Outage`;
-            None to repeat for ever.
+            None to repeat without limit.
         timing: how long to wait between tries.
     """
 
@@ -38,7 +38,7 @@ class RetryingStore:
 
     @property
     def health(self) -> StoreHealth:
-        """How the store is."""
+        """The health of the store."""
         return self._store.health
 
     async def repeat(self, request: Callable[[MonitoredStore], Awaitable[T]], *, endless: bool = False) -> T:
@@ -50,7 +50,7 @@ class RetryingStore:
         await self._repeated(lambda: self._store.create(name, data, metadata), self._give_up_after)
 
     async def put(self, name: str, data: bytes, metadata: Mapping[str, str]) -> BlobInfo | None:
-        """Store a new object; None when it is stored, else what has the name. Raises `Outage`."""
+        """Store a new object; None when it is stored, else the object that has the name. Raises `Outage`."""
         return await self._repeated(lambda: self._store.put(name, data, metadata), self._give_up_after)
 
     async def stat(self, name: str) -> BlobInfo | None:
@@ -109,5 +109,5 @@ class RetryingStore:
             return False
         if error.retry_after is None:
             return True
-        # Asked to wait for an hour, we look for another place for the audio in time.
+        # Even if the store asks for an hour, the audio must go to another place in time.
         return error.retry_after if self._give_up_after is None else min(error.retry_after, self._timing.retry.longest)

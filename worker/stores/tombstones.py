@@ -1,13 +1,13 @@
-"""Deletions as the bucket remembers them, for as long as something may bring deleted audio back.
+"""Deletions as the store keeps them, for as long as deleted audio might come back.
 
-Redis has tombstones too, and forgets them with its data. A blob in a spool, a replica that was behind, or a conversion
-under way would then restore what was deleted. So a deletion is also one small object:
+Redis has tombstones too, and forgets them with its data. A blob in a spool, a replica that lagged behind, or a
+conversion in progress would then restore deleted audio. So a deletion is also one small object:
 
     deleted/{first 32 hex digits of SHA-256 of uid, a zero byte and the conversation id, if it is of a conversation}
 
 Its content is JSON: `id` (random, of the latest deletion) and `streams`, which maps the random id of a stream to the
-last entry that was in it at the deletion. What was pushed to that stream up to this entry is deleted. The names tell
-nobody whose audio it was. A lifecycle rule may remove the objects when no spool and no backup of Redis is that old.
+last entry that was in it at the deletion. All entries of that stream up to this one are deleted. The names do not
+reveal whose audio it was. A lifecycle rule may remove the objects when all spools and backups of Redis are younger.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 FOLDER = "deleted"
 SPARE = ".next"
-"""Ends the name of the object that stands for a record while that is replaced."""
+"""Ends the name of the object that keeps a record while the record is replaced."""
 
 TRIES = 5
-"""Two deletions of the same conversation at once may overwrite each other's object so often at most."""
+"""Attempts of a deletion: another one of the same conversation may replace the object at the same time."""
 
 
 class TombstoneReader(Protocol):
-    """What reading asks of a store."""
+    """The part of a store that reading needs."""
 
     async def read(self, name: str) -> bytes:
         """See `Store.read`."""
@@ -72,7 +72,7 @@ async def record_tombstone(
     """Record a deletion as of now; what former deletions cover stays covered.
 
     Raises:
-        StoreError: the store does not do it; the deletion is not recorded then.
+        StoreError: a request to the store failed; the deletion is not recorded then.
     """
     name = tombstone_name(uid, conversation_id)
     for _ in range(TRIES):
@@ -93,7 +93,7 @@ async def record_tombstone(
 async def _replace(
     store: Store, name: str, content: bytes, *, before: Tombstone | None, interrupted: Tombstone | None
 ) -> None:
-    """Put a new object in the place of the one before. A spare keeps its content, should we die in between."""
+    """Replace an object by a new one. A spare keeps the content, in case this process dies in between."""
     if before is not None:
         if interrupted is not None:
             await store.delete(name + SPARE)

@@ -1,7 +1,7 @@
 """The file system's side of the file store: create-only, atomic and synced writes of a blob with its metadata.
 
-Order is what makes a kill or a power cut harmless: contents are synced under a temporary name first; the metadata gets
-its name before the blob; the blob's name, a hard link, is the commit. Metadata without a blob means nothing.
+The order of the steps makes a kill or a power cut harmless: contents are synced under a temporary name first; the
+metadata gets its name before the blob; the blob's name, a hard link, is the commit. Metadata without a blob is ignored.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ METADATA = ".metadata"
 TEMPORARY = f"{METADATA}/.tmp"
 LOCK = f"{METADATA}/.lock"
 MARKER = f"{METADATA}/.store"
-RESERVED = (METADATA, ".tmp", ".lock", ".store")  # as the first part of a name these would meet the files above
-TEMPORARY_MAX_AGE = 3600.0  # seconds; a write that still goes on is far younger
+RESERVED = (METADATA, ".tmp", ".lock", ".store")  # as the first part of a name these would collide with the files above
+TEMPORARY_MAX_AGE = 3600.0  # seconds; the file of a write in progress is far younger
 
 
 class Found(NamedTuple):
-    """A blob's size in bytes, and what no later blob of its name has alike."""
+    """A blob's size in bytes, and a generation that no later blob of its name has."""
 
     size: int
     generation: str
@@ -39,7 +39,7 @@ class Found(NamedTuple):
 class Tree:
     """Files under one directory, by object name; methods block.
 
-    They raise `OSError`, and `StoreError` for names that no file can have or that would leave the directory.
+    They raise `OSError`, and `StoreError` for names that a file can't have or that would leave the directory.
     """
 
     def __init__(self, root: Path) -> None:
@@ -55,7 +55,7 @@ class Tree:
         return (_read(self.root / MARKER) or b"").decode(errors="replace").strip()
 
     def mark(self) -> str:
-        """The directory's id, which it gets now if it has none: another directory at the same path has another one."""
+        """The directory's id, which it gets now if it has none; another directory at the same path has another id."""
         with self._written(uuid.uuid4().hex.encode()) as new, self._locked():
             if not self.marker():
                 self._place(new, self.root / MARKER)
@@ -70,7 +70,7 @@ class Tree:
                 self._place(new_metadata, metadata)
                 _make(blob.parent)
                 os.link(new_blob, blob)
-            # A taken name too may come from a process that died before it got here.
+            # A taken name may also come from a process that died before this step.
             self._sync_directories(blob)
         return not taken
 
@@ -89,7 +89,7 @@ class Tree:
     def remove(self, name: str, generation: str | None = None) -> bool:
         """Remove a blob, its metadata, and the directories this leaves empty; False if there was no such blob.
 
-        With a `generation` nothing else is removed.
+        With a `generation` only this generation of the blob is removed.
         """
         blob, metadata = self._paths(name)
         with self._locked():
@@ -104,9 +104,9 @@ class Tree:
         return found
 
     def prepare(self) -> None:
-        """Make the directory, prove that it can be written to, and remove what killed processes left unfinished."""
+        """Make the directory, prove that it can be written to, and remove unfinished files of killed processes."""
         with self._written(b"") as just_now, self._locked():
-            now = just_now.stat().st_mtime  # on the volume's clock, which the others are written by
+            now = just_now.stat().st_mtime  # on the volume's clock, which also dates the other files
             for path in (self.root / TEMPORARY).iterdir():
                 with suppress(FileNotFoundError):
                     if now - path.stat().st_mtime > TEMPORARY_MAX_AGE:
@@ -140,9 +140,9 @@ class Tree:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         # Keeps two writers of one name from mixing their metadata, and `remove` from pruning a directory just made.
-        # The kernel lets go of it when its process dies.
+        # The kernel releases the lock when its process dies.
         lock = self.root / LOCK
-        _make(lock.parent)  # not there yet where only others have put blobs
+        _make(lock.parent)  # missing where only other programs have put blobs
         with lock.open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -178,13 +178,13 @@ def blob_names(root: Path, prefix: str) -> list[str]:
             inner[:] = [name for name in inner if name not in RESERVED]
         inside = Path(directory).relative_to(root)
         names += [name_of(str(inside / name)) for name in files]
-    # Code points, by which Python compares, are in the order of their UTF-8 bytes.
+    # Python compares code points, whose order is that of their UTF-8 bytes.
     return sorted(name for name in names if name.startswith(prefix))
 
 
 def _encodable(name: str) -> bool:
     try:
-        return b"\0" not in os.fsencode(name)  # files that others put there may have names that are no UTF-8
+        return b"\0" not in os.fsencode(name)  # files of other programs may have names that are not UTF-8
     except UnicodeEncodeError:
         return False
 
@@ -216,7 +216,7 @@ def _found(path: Path) -> Found | None:
 
 
 def _is_blob(path: Path) -> bool:
-    """Whether the name is taken by a blob; what else may have it is no answer that anybody could go on with."""
+    """Whether a blob has the name. Raises `StoreError` if something else has it, because no write can succeed then."""
     found = _status(path)
     if found is not None and not stat.S_ISREG(found.st_mode):
         raise StoreError(f"{path} is no file but has a blob's name: move it away", cause=StoreCause.NAME)

@@ -1,1 +1,1 @@
-"""Everything that is said to Redis: the only package that knows its commands, keys and replies."""
+"""All communication with Redis: only this package knows its commands, keys and replies. No store is asked here."""

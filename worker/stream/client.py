@@ -1,4 +1,4 @@
-"""The connection to Redis: no silent retries, scripts by name, foreign errors translated at the door."""
+"""The connection to Redis: no silent retries, scripts by name, the library's errors translated into ours."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOT_UNDERSTOOD = (
     " password percent-encoded"
 )
 
-# The library takes database 0 for one that is no number: streams that no worker reads, or no pusher fills.
+# For a database that is not a number the library uses 0: its streams would have no worker, or no pusher.
 _DATABASE_IS_A_NUMBER = re.compile(r"unix:|rediss?://[^/?#]*(/[0-9]*/?)?([?#]|$)")
 
 FENCED = ("preamble", "fence")
@@ -52,8 +52,8 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
     "letters": ("reading", "letter", "paging"),
     "replay": ("pushing", "order", "letter"),
 }
-"""What is prepended to scripts that need more than a check of the partition's lease, or no such check; to all others
-`FENCED` is."""
+"""Parts that are prepended to a script. All scripts that are not listed get `FENCED`, which checks the partition's
+lease."""
 
 
 @cache
@@ -74,9 +74,9 @@ class Call:
 
 
 def connect(url: str, *, timeout: float = 5.0) -> Redis:
-    """A client whose every command fails loudly after `timeout` seconds at the latest, and is never repeated.
+    """A client whose commands raise an error after `timeout` seconds at the latest, and are never repeated.
 
-    The library repeats commands by default; a repeated command that had succeeded would do its work twice unseen.
+    The library repeats commands by default. A repeated command that had succeeded would take effect twice, unnoticed.
 
     Raises:
         SettingsError: REDIS_URL can't be understood.
@@ -94,16 +94,16 @@ def connect(url: str, *, timeout: float = 5.0) -> Redis:
             parser_class=BoundedParser,
             driver_info=DriverInfo().add_upstream_driver("audio-batch-worker", __version__),
         )
-        # Only now options are looked at; nothing is connected.
+        # The library checks the options only here; it does not connect.
         redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (ValueError, TypeError):
-        # What the library says of it may quote a part of the password.
+        # The library's message may quote a part of the password.
         raise SettingsError(NOT_UNDERSTOOD) from None
     return redis
 
 
 class Client:
-    """Runs scripts and pipelines, and times Redis' clock; `async with` closes it."""
+    """Runs scripts and pipelines, and follows Redis' clock; `async with` closes it."""
 
     def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
         self.redis = redis
@@ -111,17 +111,18 @@ class Client:
         self._offset_ms = 0.0
         self._run_id: str | None = None
         self.must_recheck_server = True
-        """Whether a request failed, none was made yet, or another server answered, since somebody last made sure."""
+        """Whether a request failed or another server answered since the last check of the server, or none was made
+        yet."""
         self.may_have_forgotten = False
-        """Whether Redis may have had a past that it does not know: another server has answered than the first one, or
-        audio was stored before we came."""
+        """Whether Redis may have lost earlier data: another server has answered than the first one, or the store had
+        audio before this worker started."""
         self.slots_apart = False
-        """Whether one command may name keys of one slot only, because the server is a node of a Redis Cluster."""
+        """Whether a command may only name keys of one slot, because the server is a node of a Redis Cluster."""
 
     async def server_id(self) -> str:
-        """Identifies the server process and its data's history: another one may have forgotten what we were told.
+        """Id of the server process and its data's history: a server with another id may have forgotten our writes.
 
-        A primary that was a replica for a while is the same process; its history is another one.
+        A primary that was a replica for a while is the same process, but it has another history.
         """
         process = await self.command(lambda redis: redis.info("server"))
         history = await self.command(lambda redis: redis.info("replication"))
@@ -131,15 +132,16 @@ class Client:
         return run_id
 
     def note_run_id(self, run_id: str) -> None:
-        """Learn which server process answers now.
+        """Note which server process answers now.
 
-        A failover between two requests is not seen otherwise: the library replaces a closed idle connection silently.
+        A failover between two requests stays unnoticed otherwise: the library silently replaces a closed idle
+        connection.
         """
         if self._run_id not in (None, run_id):
             self.must_recheck_server = self.may_have_forgotten = True
 
     async def reconnect(self) -> None:
-        """Leave all connections: behind the same name there may be another primary by now."""
+        """Drop all idle connections: the same name may lead to another primary by now."""
         await self.redis.connection_pool.disconnect(inuse_connections=False)
 
     async def close(self) -> None:
@@ -153,9 +155,9 @@ class Client:
         await self.close()
 
     def together(self, items: Sequence[T], most: int) -> list[Sequence[T]]:
-        """Divide partitions, or what is asked of them, into those that one command names: a matter of speed only.
+        """Divide partitions, or requests for them, into groups that one command may name: a matter of speed only.
 
-        They are at most so many, and single ones where partitions are slots that lie apart.
+        A group has at most `most` items, and only one where the slots of partitions may be on different servers.
         """
         step = 1 if self.slots_apart else most
         return [items[first : first + step] for first in range(0, len(items), step)]
@@ -173,9 +175,9 @@ class Client:
         return (await self.run_all([call]))[0]
 
     async def pages(self, call: Callable[[str], Call], start: str = "-") -> AsyncIterator[list[Any]]:
-        """Run a script that works page by page, until the end; gives what it returns of each page.
+        """Run a script page by page, until the end; yields its reply for each page.
 
-        `call` is the call for the page that begins at a given id. Raises `StreamError`, `LeaseLost`.
+        `call` makes the call for the page that begins at a given id. Raises `StreamError`, `LeaseLost`.
         """
         while start:
             following, *found = await self.run(call(start))
@@ -183,7 +185,7 @@ class Client:
             start = following.decode()
 
     async def run_all(self, calls: Sequence[Call]) -> list[Any]:
-        """Run scripts in one round trip; raises the first failure, others may have happened."""
+        """Run scripts in one round trip; raises the first failure, though other calls may have succeeded."""
         replies = await self.gather(calls)
         for reply in replies:
             if isinstance(reply, Exception):
@@ -201,14 +203,14 @@ class Client:
         return [translate(reply, call) for reply, call in zip(replies, calls, strict=True)]
 
     async def pipeline(self, queue: Callable[[Pipeline], None]) -> list[Any]:
-        """One round trip of any commands, not a transaction; errors of single commands are values."""
+        """Run any commands in one round trip, not in a transaction; errors of single commands come back as values."""
         with self._translated():
             async with self.redis.pipeline(transaction=False) as pipe:
                 queue(pipe)
                 return await pipe.execute(raise_on_error=False)
 
     async def command(self, call: Callable[[Redis], Awaitable[Any]]) -> Any:
-        """One plain command with its error translated."""
+        """Run one plain command, with its error translated."""
         with self._translated():
             return await call(self.redis)
 
@@ -225,9 +227,9 @@ class Client:
 
 @contextmanager
 def _cancellable() -> Iterator[None]:
-    """Cancel the task if it was asked to meanwhile and asyncio.wait_for, which the library uses, has swallowed that.
+    """Cancel the task again if asyncio.wait_for, which the library uses, has swallowed a cancellation in the block.
 
-    Python 3.11 does so when what is waited for has just happened: https://github.com/python/cpython/issues/86296
+    Python 3.11 does so when the awaited result has just arrived: https://github.com/python/cpython/issues/86296
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
@@ -244,7 +246,7 @@ def _queue(pipe: Pipeline, calls: Sequence[Call]) -> None:
 
 
 def _queue_whole(pipe: Pipeline, calls: Sequence[Call]) -> None:
-    # Redis remembers what it evaluates; loading first could be overtaken by another SCRIPT FLUSH.
+    # EVAL also caches the script in Redis. After SCRIPT LOAD another SCRIPT FLUSH could come before EVALSHA.
     for call in calls:
         pipe.eval(script(call.script), len(call.keys), *call.keys, *call.args)
 
@@ -255,7 +257,7 @@ def _sha(name: str) -> str:
 
 
 def stream_error(error: Exception) -> StreamError:
-    """One sentence on what Redis or the network said; the text is cut, it may repeat untrusted input."""
+    """One sentence on the error of Redis or the network; the text is cut, because it may repeat untrusted input."""
     text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
     if isinstance(error, ReplyTooLarge):
         return StreamError(text, cause=StreamCause.LARGE)

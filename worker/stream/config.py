@@ -1,4 +1,4 @@
-"""What all programs on one prefix must have alike: recorded in Redis by whoever comes first, compared by the others."""
+"""Settings that all programs on one prefix must share: the first program records them in Redis, the others compare."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 async def record_or_check(client: Client, keys: Keys, partitions: int) -> None:
     """Record PARTITIONS and the contract version, or make sure that the recorded ones are ours.
 
-    A full Redis records them too.
+    This works in a full Redis too.
 
     Raises:
-        SettingsError: Redis records something else.
+        SettingsError: Redis records other values.
         StreamError: Redis is unreachable or refuses.
     """
     if difference := difference_in(await client.run(record_settings(keys, partitions)), keys, partitions):
@@ -47,12 +47,12 @@ async def record_or_check_store(client: Client, keys: Keys, url: str, identity: 
 
 
 def record_settings(keys: Keys, partitions: int) -> Call:
-    """Records PARTITIONS and the contract version where nothing is recorded; replies with what is."""
+    """The call that records PARTITIONS and the contract version unless they are recorded; its reply is the record."""
     return Call("config", [keys.config], [partitions, CONTRACT_VERSION])
 
 
 def difference_in(recorded: Sequence[bytes], keys: Keys, partitions: int) -> str:
-    """One sentence on what is recorded otherwise than ours, and what to do; empty if nothing is."""
+    """One sentence on how the record differs from our settings, and what to do; empty if they agree."""
     recorded_partitions, recorded_contract = texts(recorded)
     if recorded_partitions != str(partitions):
         return (

@@ -1,4 +1,4 @@
-"""What entries say of their audio, read without the audio: for people who look, never for the worker."""
+"""Facts that entries state about their audio, for people who inspect a conversation; the worker never uses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAGE = 25
 """Entries per script call: 25 chunks of 160 kB cost Redis a few milliseconds."""
 
 PAGE_BYTES = MAX_ENTRY_BYTES
-"""Bytes of entries per script call: always enough for one, so every call gets on."""
+"""Bytes of entries per script call: always enough for one entry, so every call makes progress."""
 
 _SEQ = re.compile(rb"[0-9]{1,15}")
 _SECONDS = re.compile(rb"[0-9]{1,12}(\.[0-9]{1,30})?")
@@ -29,9 +29,9 @@ _SECONDS = re.compile(rb"[0-9]{1,12}(\.[0-9]{1,30})?")
 
 @dataclass(frozen=True, slots=True)
 class ChunkFacts:
-    """An entry's own words, untrusted: None where it says nothing, or nothing readable.
+    """An entry's own claims, untrusted; None where a claim is missing or unreadable.
 
-    `session` as texts spell it, "" without one; `start` in Unix seconds; `samples` at `sample_rate`, in Hz.
+    `session` is in its text form, "" without one. `start` is in Unix seconds, `samples` are at `sample_rate`, in Hz.
     """
 
     session: str
@@ -49,7 +49,7 @@ class ChunkFacts:
         rate: bytes | None,
         pcm_bytes: int | None,
     ) -> ChunkFacts:
-        """Read the fields of an entry, of its PCM only the length."""
+        """Read the fields of an entry; of its PCM only the length is needed."""
         known_rates = {str(known).encode(): known for known in SAMPLE_RATES}
         return cls(
             session=session_name(session),
@@ -67,7 +67,7 @@ class ChunkFacts:
 
 @dataclass(frozen=True, slots=True)
 class HeldChunk:
-    """A chunk that is still in its stream; `identity` is None if no worker will take it."""
+    """A chunk that is still in its stream; `identity` is None if workers will not take it."""
 
     entry: EntryId
     facts: ChunkFacts
@@ -86,7 +86,7 @@ class ConversationView:
     async def held_chunks(self) -> list[HeldChunk]:
         """All chunks that the partition's stream still holds, in its order.
 
-        Of their audio no more is in memory at a time than the largest chunk has.
+        At any time, memory holds no more of their audio than the largest chunk has.
         """
         stream = [self.keys.stream(self.partition)]
         pages = self.client.pages(
@@ -122,7 +122,7 @@ class ConversationView:
 
 def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
     session, seq, timestamp, rate = map(fields.get, (b"session", b"seq", b"timestamp", b"sample_rate"))
-    pcm = fields.get(b"pcm")  # none if no worker will take so much
+    pcm = fields.get(b"pcm")  # missing if the entry is larger than workers take
     facts = ChunkFacts.of(session, seq, timestamp, rate, None if pcm is None else len(pcm))
     try:
         content = parse(fields)
@@ -134,5 +134,5 @@ def _held(entry: EntryId, fields: Mapping[bytes, bytes]) -> HeldChunk:
 def _is_after(event: EntryId, first_entry: str, position: EntryId) -> bool:
     try:
         return entry_order(first_entry) > entry_order(position)
-    except ValueError:  # an event that names no entry: only its own time is left to compare
+    except ValueError:  # an event without an entry: only its own time can be compared
         return entry_ms(event) >= entry_ms(position)

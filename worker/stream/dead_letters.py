@@ -1,4 +1,4 @@
-"""The dead letters: entries that could not be processed, to be looked at, pushed again or given up by a person."""
+"""The dead letters: entries that could not be processed, for a person to look at, push again or drop."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from worker.stream.keys import Keys
 class DeadLetter:
     """A dead letter without its audio.
 
-    `id` is its own id, `entry` the one under which it was pushed, `reason` why it could not be processed; `bytes` are
-    those of the entry's field names and values. `uid`, `conversation_id` and `chunk` are what the entry says of itself:
-    untrusted, and None where it says nothing.
+    `id` is its own id, `entry` the id under which it was pushed, `reason` why it could not be processed. `bytes` are
+    those of the entry's field names and values. `uid`, `conversation_id` and `chunk` are the entry's own claims:
+    untrusted, and None where the entry says nothing.
     """
 
     partition: int
@@ -35,23 +35,23 @@ class DeadLetter:
     chunk: ChunkFacts
 
     @property
-    def buried_ms(self) -> int:
+    def moved_ms(self) -> int:
         """Redis' time in ms at which it became a dead letter."""
         return entry_ms(self.id)
 
     @property
     def name(self) -> str:
-        """What tells it from all others under the prefix."""
+        """A name that is unique under the prefix."""
         return f"{self.partition}/{self.id}"
 
 
 class ReplayOutcome(StrEnum):
-    """What became of a letter that was to be pushed again."""
+    """How the replay of a dead letter ended."""
 
     REPLAYED = "replayed"  # it is an entry again
     GONE = "gone"  # it was pushed again or dropped before
     DELETED = "deleted"  # its conversation or user was deleted since: it must not come back
-    FOREIGN = "foreign"  # no worker wrote it
+    FOREIGN = "foreign"  # a worker did not write it
 
 
 class DeadLetters:
@@ -93,7 +93,7 @@ class DeadLetters:
         return dropped
 
     async def _replay_wide(self, letter: DeadLetter) -> bytes:
-        """A script can't pass thousands of fields to XADD, a transaction can; it begins again if the letter changes."""
+        """A script can't pass thousands of fields to XADD, a transaction can; it restarts if the letter changes."""
         call = self._replay(letter)
         outcomes: list[bytes] = []
 

@@ -1,4 +1,4 @@
-"""The way of entries through Redis: read → accept → seal → done, or to the dead letters."""
+"""The path of entries through Redis: read → accept → seal → done, or to the dead letters."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ SEEN_TTL = 3600.0
 """Seconds for which a conversation's stored chunks are remembered, to recognise late duplicates."""
 
 DONE_LENGTH = 10_000
-"""Events kept per partition for backends that come late."""
+"""Events kept per partition for backends that read late."""
 
 WITHDRAWN_TTL = 7 * 24 * 3600.0
 """Seconds for which no done step may count an object that was given up: longer than any owner may be paused."""
 
 CHUNKS_PAGE = 10
-"""Entries looked at per script call where whole chunks come back through Lua: 1.6 MB of 5-second chunks."""
+"""Entries read per script call where whole chunks pass through Lua: 1.6 MB of 5-second chunks."""
 
 MAX_ENTRY_BYTES = MAX_CHUNK_BYTES + 64 * 1024
-"""Field names and values of an entry that is read; no chunk has more."""
+"""Bytes of field names and values up to which an entry is read; a chunk never has more."""
 
 MAX_PAGES_BYTES = 64 * 1024 * 1024
-"""What one round trip may bring, over twice of what its pages aim at."""
+"""Bytes that one round trip may return: over twice the number that its pages aim at."""
 
 STREAMS_TOGETHER = 8
-"""Streams that one command reads at most. A worker asks all of its streams all the time, and commands are what costs it
-most; but what one command brings must come within the connection's timeout."""
+"""Streams that one command reads at most. A worker polls all its streams all the time, and commands are its largest
+cost. But the reply to one command must arrive within the connection's timeout."""
 
 
 SEALED = "sealed"
-"""What seal.lua says when it has set a seal."""
+"""The reply of seal.lua when the seal is set."""
 
 
 class Entry(NamedTuple):
-    """A stream entry as it was pushed; of one that is too large to be read only its bytes are known, as `oversize`."""
+    """A stream entry as it was pushed; if it is too large to be read, `oversize` is its number of bytes."""
 
     id: EntryId
     fields: dict[bytes, bytes]
@@ -67,7 +67,7 @@ def size_of(entry: Entry) -> int:
 
 
 _Page: TypeAlias = list[Entry] | StreamError
-"""What a read gives, or what went wrong there."""
+"""The entries of a read, or its error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class ReadRequest:
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """What a new owner finds.
+    """The state in which a new owner finds a partition.
 
-    Seals to finish, tombstones, entries that vanished while pending, and those that an owner which died had in hand.
-    `identity` tells which stream it is, and up to where its past is certain.
+    `seals` are to be finished, `vanished` entries disappeared while pending, and `survivors` were in hand when an owner
+    died. `identity` tells which stream it is, and up to where Redis may have forgotten its past.
     """
 
     seals: list[Seal]
@@ -98,7 +98,7 @@ class Takeover:
 class Standing:
     """What Redis knows of a batch that has left it: whether its audio was deleted, or its upload given up.
 
-    `stream` is the random id of the stream as it is now, and `changed` as in `StreamIdentity`: another stream, or one
+    `stream` is the current random id of the stream, and `changed` is as in `StreamIdentity`. Another stream, or one
     that has changed since, knows less than the bucket.
     """
 
@@ -110,7 +110,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class DoneStep:
-    """What the last step of a batch removes, remembers and tells: see done.lua."""
+    """What the last step of a batch removes, remembers and announces: see done.lua."""
 
     partition: int
     seal: Seal
@@ -122,7 +122,7 @@ class DoneStep:
 
 
 class DoneReply(NamedTuple):
-    """What Redis says to a done step; `server` is the one that answers, if it is another one than the step expects."""
+    """Redis' reply to a done step; `server` is the server that answers, if the step expects another one."""
 
     outcome: DoneOutcome
     server: str = ""
@@ -138,7 +138,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Per partition: entries in the stream, and dead letters, and the bytes of Redis' memory they take, estimated."""
+    """Per partition: entries in the stream, dead letters, and the bytes of Redis' memory that each take, estimated."""
 
     entries: dict[int, int]
     bytes: dict[int, int]
@@ -154,15 +154,15 @@ class Entries:
         self._keys = keys
         self._consumer = consumer
         self._read: dict[int, tuple[str, EntryId, EntryId]] = {}
-        """Per partition the id of the stream that was read, its last entry that was, and `born`: Redis may lose all."""
+        """Per partition the id of the stream, the last entry that was read, and `born`: Redis may lose all three."""
 
     @property
     def client(self) -> Client:
-        """The connection that is asked, with its clocks."""
+        """The connection to Redis, with its clocks."""
         return self._client
 
     async def take_over(self, lease: Lease) -> Takeover:
-        """Claim everything pending in id order, whatever consumer had it, and collect what former owners left."""
+        """Claim the pending entries of all consumers in id order, and collect what former owners left."""
         vanished: list[EntryId] = []
         survivors: set[EntryId] = set()
         deaths = 0 if lease.clean else 1
@@ -189,18 +189,18 @@ class Entries:
         return {field.decode(): tombstone_position(last) for field, last in found.items()}
 
     async def deletions(self, partition: int, conversations: Iterable[Conversation]) -> dict[str, EntryId]:
-        """The same for some conversations and their users."""
+        """The tombstones of some conversations and their users."""
         names = sorted({name for conversation in conversations for name in conversation.tombstones})
         found = await self._client.command(lambda redis: redis.hmget(self._keys.deleted(partition), *names))
         return {name: tombstone_position(last) for name, last in zip(names, found, strict=True) if last is not None}
 
     async def restore_tombstone(self, partition: int, name: str, last: EntryId) -> None:
-        """Record again a deletion that Redis has forgotten; one that it knows is never shortened."""
+        """Record again a deletion that Redis has forgotten; a deletion that Redis knows is never shortened."""
         keys = [self._keys.stream(partition), self._keys.deleted(partition)]
         await self._client.run(Call("restore", keys, [name, last]))
 
     async def standing(self, partition: int, seal: Seal, upload: str) -> Standing:
-        """What has become, since its done step, of a batch that is stored by that upload."""
+        """What has happened, since its done step, to a batch that this upload stored."""
         keys = [
             *(self._keys.stream(partition), self._keys.epoch(partition)),
             *(self._keys.deleted(partition), self._keys.withdrawn(partition, upload)),
@@ -221,14 +221,14 @@ class Entries:
         return found
 
     async def read(self, requests: Sequence[ReadRequest]) -> list[_Page]:
-        """Entries after each request's cursor, or what went wrong there; changes nothing.
+        """Entries after each request's cursor, or the error of that read; changes nothing.
 
-        Raises a `StreamError` of cause "large" if together they have over MAX_PAGES_BYTES.
+        Raises a `StreamError` of cause "large" if all entries together have over MAX_PAGES_BYTES.
         """
         with at_most(MAX_PAGES_BYTES):
             alike = [some for same in _alike(requests) for some in self._client.together(same, STREAMS_TOGETHER)]
             pages = await self._read_together(alike)
-            # One stream that can't be read has spoiled all that were asked with it.
+            # One stream that can't be read has failed all streams of the same command.
             spoiled = [[request] for request in requests if isinstance(pages[request], StreamError)]
             if spoiled:
                 pages |= await self._read_together(spoiled)
@@ -250,7 +250,7 @@ class Entries:
         return pages
 
     async def read_next(self, request: ReadRequest) -> _Page:
-        """The one entry after the request's cursor, if any: costs Redis more than `read`, and is safe for any size."""
+        """The next entry after the request's cursor, if any; costs Redis more than `read`, but is safe for any size."""
         call = Call("next", [self._keys.stream(request.partition)], [request.cursor, MAX_ENTRY_BYTES])
         (found,) = await self._client.gather([call])
         if isinstance(found, StreamError) or not found:
@@ -260,7 +260,7 @@ class Entries:
         return [Entry(entry.decode(), fields, 0 if fields else size)]
 
     async def accept(self, pages: Sequence[tuple[Lease, Sequence[EntryId]]]) -> list[set[EntryId] | StreamError]:
-        """Make entries pending with us; per page the ids that still exist, or what went wrong there."""
+        """Make entries pending with this consumer; returns per page the ids that still exist, or the error."""
         calls = [
             Call(
                 "accept",
@@ -305,7 +305,7 @@ class Entries:
         return sum(await self._client.run_all(calls))
 
     async def seal(self, lease: Lease, seals: Sequence[Seal]) -> list[Refused | None]:
-        """Fix the composition of batches; None for each that is sealed, also when it was already, just so."""
+        """Fix the composition of batches; None for each that is now sealed, or was already sealed in the same way."""
         number = lease.partition
         keys = [
             *self._fenced_keys(lease),
@@ -327,7 +327,7 @@ class Entries:
         return [None if reply[0] == SEALED else Refused(RewindCause(reply[0]), reply[1:]) for reply in replies]
 
     async def unseal(self, lease: Lease, seal: Seal) -> None:
-        """Take a seal back before its batch goes to the dead letters."""
+        """Remove a seal before its batch goes to the dead letters."""
         keys = [self._keys.lease(lease.partition), self._keys.ready(lease.partition)]
         await self._client.run(Call("unseal", keys, [lease.token, seal.id]))
 
@@ -352,7 +352,7 @@ class Entries:
         return DoneReply(DoneOutcome(outcome), server)
 
     async def abandon(self, partition: int, seal: Seal, name: str, upload: str) -> OrphanFate:
-        """Give up an object that was made for a seal which is gone; if it is uncounted, no done step can count it."""
+        """Give up an object whose seal is gone; after the fate "uncounted" no done step can count it."""
         keys = [
             self._keys.stream(partition),
             self._keys.done(partition),
@@ -363,20 +363,20 @@ class Entries:
         return OrphanFate(fate.decode())
 
     async def count_unread_losses(self, lease: Lease) -> int:
-        """How many more entries have left the stream, since it was last asked, before any owner had read them."""
+        """How many more entries have left the stream since the last call, before an owner had read them."""
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
         return int(await self._client.run(Call("account", keys, [lease.token])))
 
     async def mark_suspect(self, lease: Lease, conversation: Conversation) -> int:
-        """Mark a conversation as under trial; returns how often it was tried, this time included."""
+        """Mark a conversation as suspect; returns how often it was tried, this time included."""
         return int(await self._client.run(self._suspect(lease, conversation, 1)))
 
     async def clear_suspect(self, lease: Lease, conversation: Conversation) -> None:
-        """The conversation did not kill us."""
+        """Remove the mark: the conversation did not kill this worker."""
         await self._client.run(self._suspect(lease, conversation, 0))
 
     async def backlog(self, partitions: Iterable[int]) -> Backlog:
-        """Entries and bytes per stream: exactly what is not stored yet, and what never will be."""
+        """Entries and bytes of the streams, which hold exactly the audio not stored yet, and of the dead letters."""
         numbers = list(partitions)
         calls = [
             Call("sizes", [key for number in some for key in (self._keys.stream(number), self._keys.dead(number))], [])
@@ -419,16 +419,16 @@ def _chunk(flat: Sequence[bytes]) -> Chunk | None:
 def _seal(field: bytes, value: bytes) -> Seal:
     try:
         seal = Seal.from_json(value)
-        for entry in (seal.id, *seal.all_ids):  # there are some, and all of them are ids
+        for entry in (seal.id, *seal.all_ids):  # fails unless there are some and all are ids
             entry_order(entry)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        # Perhaps a newer version wrote it: leave the partition to that, and do not stop the others.
+        # Perhaps a newer version wrote it: leave the partition to that version, and do not stop other partitions.
         raise StreamError(f"the seal {field!r} can't be read: {error}", cause=StreamCause.REFUSED) from error
     return seal
 
 
 def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
-    """Groups of what one command can ask for: one count for all of its streams, and each of them once."""
+    """Groups of requests that one command can make: one count for all its streams, and each stream once."""
     alike: dict[tuple[int, int], list[ReadRequest]] = {}
     times: Counter[int] = Counter()
     for request in requests:
@@ -438,7 +438,7 @@ def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
 
 
 def _by_stream(reply: Any) -> dict[str, list[Entry]] | StreamError:
-    """Streams without new entries are not in it."""
+    """The entries by stream key; streams without new entries are left out."""
     if isinstance(reply, Exception):
         return stream_error(reply)
     return {key.decode(): [Entry(entry.decode(), fields) for entry, fields in entries] for key, entries in reply or []}

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 MAX_PARTITIONS = 4096
 PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-"""What STREAM_PREFIX may be: braces would make another hash tag."""
+"""Allowed values of STREAM_PREFIX: braces would make another hash tag."""
 
 GROUP = "workers"
 """The one consumer group, created at id 0 so that nothing pushed before the first worker is missed."""
 
 CONTRACT_VERSION = "1"
-"""Recorded in `{prefix}:config`; raised when old and new programs could no longer share a stream."""
+"""Recorded in `{prefix}:config`; increased when old and new programs can no longer share a stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class Keys:
     def epoch(self, partition: int) -> str:
         """Hash: how often the lease was taken (`generation`), and whether the last owner left cleanly (`clean`).
 
-        Also on which server process the owner was (`server`), the stream's last entry when another one was last seen
-        (`changed`), the last one that is older than the stream's id (`born`), the last entry that was read (`highest`),
-        how many were (`accepted`), and how many left the stream before (`missed`).
+        Also the server process that the last owner saw (`server`), the stream's last entry when an owner last saw
+        another server (`changed`), the last entry that is older than the stream's id (`born`), the last entry that was
+        read (`highest`), how many were read (`accepted`), and how many left the stream unread (`missed`).
         """
         return f"{self.stream(partition)}:epoch"
 
@@ -79,5 +79,5 @@ class Keys:
         return f"{self.stream(partition)}:seen:{conversation}"
 
     def withdrawn(self, partition: int, upload: str) -> str:
-        """String with expiry: whoever made this upload has lost its seal, and removes the object."""
+        """String with expiry: the maker of this upload has lost its seal, and removes the object."""
         return f"{self.stream(partition)}:withdrawn:{upload}"

@@ -1,6 +1,6 @@
-"""Who lives and who owns what: heartbeats of workers and leases of partitions.
+"""Heartbeats of workers and leases of partitions.
 
-redis-py's own Lock is not enough here: it takes a lock with a plain SET, which a full Redis refuses just when it must
+redis-py's own Lock is not enough here. It takes a lock with a plain SET, which a full Redis refuses just when it must
 be drained, and it has no generation.
 """
 
@@ -20,12 +20,12 @@ from worker.stream.config import difference_in, record_settings
 from worker.stream.keys import Keys
 
 USABLE_SHARE = 2 / 3
-"""Part of the TTL, counted from before the last successful renewal was sent, after which an owner stops on its own."""
+"""Share of the TTL after which an owner stops on its own, counted from before its last successful renewal was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A live worker, as its heartbeat describes it; `started` is Redis time in ms, `trouble` what holds it up."""
+    """A live worker, as its heartbeat describes it; `started` is Redis' time in ms, `trouble` its own report."""
 
     worker: str
     revision: str = ""
@@ -35,9 +35,9 @@ class Member:
 
 @dataclass(slots=True)
 class Lease:
-    """The right to work on one partition, as this worker believes to hold it.
+    """The right to work on one partition, as far as this worker knows.
 
-    `renewed` is the monotonic time in seconds from before the last successful request was sent; `clean` tells whether
+    `renewed` is the monotonic time in seconds from before the last successful request was sent. `clean` tells whether
     the owner before us released the partition.
     """
 
@@ -49,7 +49,7 @@ class Lease:
     lost: bool = field(default=False, compare=False)
 
     def usable(self, now: float) -> bool:
-        """Whether work may go on at monotonic time `now`, Redis reachable or not."""
+        """Whether work may go on at monotonic time `now`, even if Redis is unreachable."""
         return not self.lost and now < self.renewed + self.ttl * USABLE_SHARE
 
     @property
@@ -61,7 +61,7 @@ class Lease:
 class Leases:
     """Membership and leases under one prefix.
 
-    `difference` says what Redis records otherwise than ours, as of the last heartbeat; empty while all agree.
+    `difference` says how the settings that Redis recorded at the last heartbeat differ from ours; empty if they agree.
     """
 
     def __init__(self, client: Client, keys: Keys, partitions: int, ttl: float) -> None:
@@ -76,9 +76,9 @@ class Leases:
         return int(self.ttl * 1000)
 
     async def heartbeat(self, member: Member) -> list[Member]:
-        """Say that we live; returns all who do, ourselves included, and sets the client's clock to Redis' time.
+        """Send a heartbeat; returns all live workers, also this one, and sets the client's clock to Redis' time.
 
-        What all must have alike is recorded again by the way, should Redis have lost it since our start.
+        The same round trip records the shared settings again, in case Redis has lost them since our start.
         """
         facts = {"revision": member.revision, "started": member.started, "trouble": member.trouble}
         description = json.dumps({name: fact for name, fact in facts.items() if name != "trouble" or fact})
@@ -96,11 +96,11 @@ class Leases:
         return [member_of(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
 
     async def leave(self, worker: str) -> None:
-        """Take ourselves off the list, so that others divide our share at once."""
+        """Remove this worker from the list, so that others divide its share at once."""
         await self._client.command(lambda redis: redis.hdel(self._keys.workers, worker))
 
     async def owners(self) -> list[str | None]:
-        """Worker id per partition; None where nobody holds the lease."""
+        """Worker id per partition; None where no worker holds the lease."""
         keys = [self._keys.lease(partition) for partition in range(self.partitions)]
 
         def queue(pipe: Pipeline) -> None:
@@ -115,7 +115,7 @@ class Leases:
         return owners
 
     async def acquire(self, partitions: Sequence[int], worker: str) -> tuple[list[Lease], list[StreamError]]:
-        """Take those leases that are free; also returns what Redis refused: one broken key stops no other partition."""
+        """Take the free leases; also returns Redis' refusals, because one broken key must not stop other partitions."""
         sent = self._client.clock()
         calls = [
             Call(
@@ -135,7 +135,7 @@ class Leases:
         return taken, refused
 
     async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Prolong leases we hold; returns those that turned out to be lost, marked so."""
+        """Renew our leases; returns the lost ones, which are marked as lost."""
         sent = self._client.clock()
         calls = [
             Call(
@@ -162,7 +162,7 @@ class Leases:
 
 
 def member_of(worker: bytes, description: str | bytes) -> Member:
-    """What a worker says of itself; where a later version says it otherwise, or somebody broke it, only its name."""
+    """A worker's description of itself; only its name if that is of a later version or broken."""
     name = worker.decode(errors="replace")
     try:
         facts = json.loads(description)

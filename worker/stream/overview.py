@@ -1,4 +1,4 @@
-"""A look at everything under one prefix that changes nothing: partitions, workers and the server they live on."""
+"""A read-only view of everything under one prefix: partitions, workers and the Redis server."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ PAGE = 256
 class PartitionView:
     """One partition at one moment. Times are Redis' own in ms, sizes in bytes of Redis' memory (estimated).
 
-    Of `entries` none is stored yet: `sealed_entries` are in `sealed_batches`, perhaps on their way to the store
-    already, other `pending` ones in open batches, and no worker has read the rest. `stored` counts blobs ever.
+    The `entries` are not stored yet: `sealed_entries` are in `sealed_batches`, perhaps already on their way to the
+    store, other `pending` ones are in open batches, and the rest is unread. `stored` counts all blobs ever stored.
     """
 
     number: int
@@ -44,7 +44,7 @@ class PartitionView:
 
     @property
     def states(self) -> dict[BatchState, int]:
-        """Entries by the state of their batch, as far as Redis knows it: what is sealed may be further."""
+        """Entries by the state of their batch, as far as Redis knows it: sealed batches may be further."""
         return {
             BatchState.UNREAD: max(0, self.entries - self.pending),
             BatchState.OPEN: max(0, self.pending - self.sealed_entries),
@@ -53,15 +53,15 @@ class PartitionView:
 
     @property
     def idle(self) -> bool:
-        """Whether there is nothing in it that a person could look at."""
+        """Whether the partition holds nothing that a person could look at."""
         return not (self.entries or self.sealed_batches or self.dead)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A live worker; `started_ms` on Redis' clock, `silent_in_ms` when it counts as dead without another heartbeat.
+    """A live worker; `started_ms` is on Redis' clock, `trouble` is its own report.
 
-    `trouble` is what it says of itself.
+    Without another heartbeat it counts as dead after `silent_in_ms`.
     """
 
     name: str
@@ -73,7 +73,7 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """The Redis server; `memory_limit` is 0 without one, `saving` is what its log on disk does."""
+    """The Redis server; `memory_limit` is 0 without a limit, `saving` is the state of its append-only file."""
 
     version: str
     role: str
@@ -101,7 +101,7 @@ class Overview:
 
     @property
     def states(self) -> dict[BatchState, int]:
-        """Them by state, see `PartitionView.states`."""
+        """These entries by state, see `PartitionView.states`."""
         return {state: sum(view.states[state] for view in self.partitions) for state in STATES_IN_REDIS}
 
     @property
@@ -111,23 +111,23 @@ class Overview:
 
     @property
     def bytes(self) -> int:
-        """Redis' memory that they take."""
+        """Bytes of Redis' memory that the streams take."""
         return sum(view.bytes for view in self.partitions)
 
     @property
     def oldest_age_ms(self) -> int | None:
-        """For how long the oldest of them has waited; None if there is none."""
+        """For how long the oldest entry has waited; None without entries."""
         oldest = [view.oldest for view in self.partitions if view.oldest is not None]
         return max(0, self.now_ms - entry_ms(min(oldest, key=entry_order))) if oldest else None
 
     @property
     def ahead_ms(self) -> int:
-        """By how much entry ids are ahead of Redis' clock; 0 if they are not. Their ages can't be told."""
+        """By how much entry ids are ahead of Redis' clock, which hides their age; 0 if they are not."""
         return max([0, *(entry_ms(view.oldest) - self.now_ms for view in self.partitions if view.oldest is not None)])
 
     @property
     def unowned(self) -> list[PartitionView]:
-        """Partitions on which nobody works."""
+        """Partitions without an owner."""
         return [view for view in self.partitions if view.owner is None]
 
 
@@ -139,7 +139,7 @@ class Inspector:
         self._keys = keys
 
     async def partitions(self, configured: int) -> int:
-        """PARTITIONS as Redis records it, else as configured: a person who looks need not know."""
+        """PARTITIONS as Redis records it, else as configured: a person who looks need not know it."""
         recorded = await self._client.command(lambda redis: redis.hget(self._keys.config, "partitions"))
         return int(recorded) if recorded is not None else configured
 
@@ -149,7 +149,7 @@ class Inspector:
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def overview(self, partitions: int) -> Overview:
-        """Look at everything; each partition is seen at one moment, the moments differ a little."""
+        """Look at everything; each partition is seen at one moment, but their moments differ a little."""
         now_ms = await self.now_ms()
         server = _server(await self._client.command(lambda redis: redis.info()))
         workers = await self._workers(now_ms)
@@ -196,7 +196,7 @@ def _partition(number: int, reply: Sequence[Any]) -> PartitionView:
 
 
 def _sealed_entries(seal: bytes) -> int:
-    """Read leniently: a newer worker's seal is no reason not to show the rest."""
+    """Number of entries in a seal; 0 if a newer worker wrote it, so that the rest can still be shown."""
     try:
         facts = json.loads(seal)
         return len(facts["entries"].split()) + len(facts["markers"].split())

@@ -1,6 +1,6 @@
-"""Replies of Redis that are given up, with their connection, before they fill this process' memory.
+"""Limits the size of replies: Redis' reply and its connection are dropped before they fill this process' memory.
 
-What lies in a stream was written by others: a page of it may be gigabytes, and its size shows only as it comes.
+Other programs write the streams. A page of a stream may have gigabytes, and its size shows only as it arrives.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from redis.exceptions import ConnectionError as BrokenConnection
 
 
 class ReplyTooLarge(BrokenConnection):
-    """What was asked for is larger than whoever asked can hold; it may be asked for in smaller parts."""
+    """The reply is larger than the caller's limit; the caller may ask for smaller parts."""
 
 
 class _Allowance:
-    """Bytes that may still come."""
+    """Bytes that may still arrive."""
 
     def __init__(self, size: int) -> None:
         self._size = self._left = size
@@ -36,10 +36,10 @@ _ALLOWANCE: ContextVar[_Allowance | None] = ContextVar("reply allowance", defaul
 
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
-    """Bound the replies of all requests in the block, together.
+    """Limit the size of all replies in the block, together.
 
     Raises:
-        ReplyTooLarge: by the requests; their connection is closed.
+        ReplyTooLarge: the requests raise it; their connection is closed.
     """
     before = _ALLOWANCE.set(_Allowance(size))
     try:
@@ -49,7 +49,7 @@ def at_most(size: int) -> Iterator[None]:
 
 
 class _Metered:
-    """A stream of which every byte is counted."""
+    """A stream reader that counts every byte."""
 
     def __init__(self, stream: asyncio.StreamReader) -> None:
         self._stream = stream
@@ -64,11 +64,11 @@ class _Metered:
         return getattr(self._stream, name)
 
 
-_Parser: Any = DefaultParser  # a choice that the library makes when it is loaded
+_Parser: Any = DefaultParser  # the library chooses it when it is loaded
 
 
 class BoundedParser(_Parser):  # type: ignore[misc]  # see above
-    """The library's own, on a stream that is metered."""
+    """The library's own parser, on a metered stream."""
 
     def on_connect(self, connection: Any) -> None:
         """Begin with a new connection."""

@@ -1,4 +1,4 @@
-"""What the Redis server itself must be: new enough, and never evicting pending audio."""
+"""Checks the Redis server: it must be new enough, and must never evict pending audio."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.errors import SettingsError, StreamError
 from worker.stream.client import Client
 
 OLDEST_VERSION = (7, 0)
-"""Script flags (allow-oom), and XCLAIM that drops pending ids whose entry is gone."""
+"""The first with script flags (allow-oom), and with an XCLAIM that drops pending ids whose entry is gone."""
 
 log = structlog.get_logger()
 
@@ -19,7 +19,7 @@ _NO_SUCH_DATABASE = re.compile(r"DB index|SELECT is not allowed")
 
 
 async def check_server(client: Client) -> str:
-    """Make sure that audio is safe in this Redis, and tell the client what it may ask; returns its version.
+    """Make sure that audio is safe in this Redis, and set the client's `slots_apart`; returns Redis' version.
 
     Raises:
         SettingsError: it is too old, evicts keys of any kind, or refuses our credentials or the database's number.
@@ -45,7 +45,7 @@ async def check_server(client: Client) -> str:
             f"REDIS_URL: Redis evicts pending audio with maxmemory-policy {policy}: set maxmemory-policy noeviction"
         )
     if policy != "noeviction":
-        # Audio stays, but leases, traces of repeated pushes and tombstones of deletions have a lifetime and may go.
+        # Audio and tombstones stay. But leases, identities of stored chunks and withdrawn uploads expire and may go.
         log.warning("redis.may_forget", policy=policy)
     return version
 

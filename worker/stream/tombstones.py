@@ -1,4 +1,4 @@
-"""Deletions as Redis must know them: what is still in the streams of a deleted user or conversation is never stored."""
+"""Deletions in Redis: entries of a deleted user or conversation that are still in the streams are never stored."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from worker.stream.config import record_or_check
 from worker.stream.keys import GROUP, Keys
 
 RETENTION = 30 * 24 * 3600.0
-"""Seconds that a tombstone stays at least: longer than a blob may wait in a spool, or an upload hang."""
+"""Seconds that a tombstone stays at least: longer than a blob may wait in a spool, or an upload may hang."""
 
 PAGE = 20
-"""Dead letters looked through per script call: some MB of payload, a few ms of Redis' time."""
+"""Dead letters read per script call: some MB of payload, a few ms of Redis' time."""
 
 REPLICATION = 2.0
-"""Seconds in which replicas should confirm a deletion; they lag some ms behind, unless something is wrong with them."""
+"""Seconds in which replicas should confirm a deletion; healthy ones lag a few ms behind."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedDeletion:
-    """What a deletion did in Redis: partitions that know of it, and dead letters that went.
+    """The effect of a deletion in Redis: partitions that recorded it, and dead letters that were removed.
 
-    `streams` maps the random id of each stream to the last entry that the deletion covers. Of the `replicas`, some may
-    be `unconfirmed`: if one of them becomes the primary now, it may not know of the deletion.
+    `streams` maps the random id of each stream to the last entry that the deletion covers. Some `replicas` may be
+    `unconfirmed`: if one of these becomes the primary now, it may not know of the deletion.
     """
 
     partitions: int
@@ -44,10 +44,10 @@ class RecordedDeletion:
 async def open_tombstones(
     redis_url: str, prefix: str, partitions: int, *, replication: float = REPLICATION
 ) -> AsyncIterator[Tombstones]:
-    """Tombstones of the workers on that Redis, STREAM_PREFIX and PARTITIONS; see `Tombstones`.
+    """Open the `Tombstones` of the workers on that Redis, STREAM_PREFIX and PARTITIONS.
 
     Raises:
-        SettingsError: they have other partitions.
+        SettingsError: REDIS_URL can't be understood, or the workers have other PARTITIONS.
         StreamError: Redis is unreachable or refuses.
     """
     keys = Keys(prefix)
@@ -69,13 +69,13 @@ class Tombstones:
         self._replication = replication
 
     async def record_deletion(self, uid: str, conversation_id: str | None = None) -> RecordedDeletion:
-        """Let nothing that was pushed of a conversation, or of a user, until now be stored any more.
+        """Record that audio of a conversation or a user which was pushed until now must not be stored any more.
 
-        Audio that is pushed afterwards is new. Call it before the store is cleared: then whatever an upload under way
-        still puts there is removed by the worker that did it.
+        Audio that is pushed afterwards is new. Call this before the store is cleared: then a worker with an upload in
+        flight removes that object itself.
 
         Raises:
-            BadEntry: an id is none.
+            BadEntry: an id is invalid.
         """
         check_id(uid, "uid")
         partitions = range(self._partitions)
@@ -109,8 +109,8 @@ class Tombstones:
     async def _confirmations(self, repeated: Call, replicas: int) -> int:
         """How many replicas have everything that was written so far.
 
-        WAIT speaks of what its own connection wrote last, so one deletion is recorded again right before it: a replica
-        that has this write has all that came before.
+        WAIT covers the last write of its own connection, so one deletion is recorded again right before it: a replica
+        that has this write has all writes before it.
         """
 
         def queue(pipe: Pipeline) -> None:

@@ -354,7 +354,7 @@ async def test_files_that_are_not_the_spools_are_told_of_once(bench: Bench, dire
     with capture_logs() as logged:
         for _ in range(2):
             await bench.drainer.round()
-    assert [(entry["files"], entry["first"]) for entry in logged if entry["event"] == "spool.strangers"] == [
+    assert [(entry["files"], entry["first"]) for entry in logged if entry["event"] == "spool.unknown_files"] == [
         (1, left_by_another_version.name)
     ]
     assert left_by_another_version.read_bytes() == b"audio"

@@ -173,9 +173,9 @@ def test_others_can_not_read_it(volume: Volume, directory: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_strangers_are_reported_and_left_alone(volume: Volume, directory: Path) -> None:
+def test_unknown_files_are_reported_and_left_alone(volume: Volume, directory: Path) -> None:
     (directory / "notes.txt").write_text("mine")
     spool(volume, RECORD)
     listing = volume.scan()
-    assert (len(listing.files), listing.strangers) == (1, ["notes.txt"])
+    assert (len(listing.files), listing.unknown) == (1, ["notes.txt"])
     assert listing.bytes == len(CONTENT)

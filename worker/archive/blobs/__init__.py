@@ -1,1 +1,1 @@
-"""Single blobs: what is stored, under which names, how it is read. Nothing here joins or changes them."""
+"""Single blobs: how they are listed, compared and read. Nothing here merges or changes blobs."""

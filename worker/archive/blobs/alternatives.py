@@ -1,4 +1,4 @@
-"""The same audio under two names: which blobs are alternatives to each other."""
+"""Finds blobs that are alternatives: the same audio under different names."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ PREFERENCE = (
     Kind.OPUS,
     Kind.PCM,
 )
-"""Which kind is read first where several have the same audio: as the reader in production does it."""
+"""The order in which alternatives are read, by their kinds; the reader in production has the same order."""
 
 SHORTER = 0.5
 """Seconds by which a blob must be shorter than another of the same start to be only a part of it."""
 
 NEAR_SECONDS = 1.0
-"""The same audio under another name starts some ms off, where its own name was taken."""
+"""Seconds between the starts of alternatives: one may start some ms off because its own name was taken."""
 
 SAME_BYTES_SECONDS = 0.02
-"""Copies whose name was taken start some ms later; unencrypted equal bytes further apart may be silence."""
+"""Seconds: copies whose name was taken start some ms later; equal unencrypted bytes further apart may be silence."""
 
 
 @dataclass(slots=True)
 class AudioAlternatives:
-    """One stretch of audio: blobs that hold all of it, the one that is read first before the others."""
+    """Blobs that hold the same audio, in the order in which they are read."""
 
     alternatives: list[Blob]
 
     @property
     def start(self) -> float:
-        """In Unix seconds."""
+        """Start of the first alternative in Unix seconds."""
         return self.alternatives[0].start
 
 
 def group_alternatives(blobs: Iterable[Blob]) -> list[AudioAlternatives]:
-    """Put together what has the same audio; `blobs` are of one conversation, in time order, as is the result."""
+    """Group blobs that have the same audio; `blobs` are of one conversation, and in time order, as is the result."""
     alternatives: list[list[Blob]] = []
     known: dict[Hashable, list[Blob]] = {}
     for blob in blobs:
@@ -66,12 +66,12 @@ def longer(seconds: float, than: float) -> bool:
 
 
 def _keys(blob: Blob) -> Iterator[Hashable]:
-    """What no other audio of the conversation has."""
+    """Keys that blobs with other audio of the conversation do not have."""
     yield "start", format_timestamp(blob.start)
     if (manifest := _manifest(blob)) is not None:
         yield "chunks", manifest.stream, manifest.digest
     elif claimed(blob.info.metadata) is None and blob.facts.first_entry and blob.facts.last_entry:
-        # Ids are clock readings: other streams may have the same ones. What is known besides must agree.
+        # Ids are clock readings: other streams may have the same ones. So all other known facts must agree.
         yield "entries", source_conversation(blob), *_facts(blob)
     if blob.name.kind.encrypted and blob.info.crc32c is not None:
         yield "bytes", blob.info.size, blob.info.crc32c  # every encryption draws its own nonce
@@ -88,14 +88,14 @@ def _alike(group: Sequence[Blob], blob: Blob) -> bool:
 
 
 def _distinct(one: Blob, other: Blob) -> bool:
-    """Whether manifests tell that two blobs have no chunk in common."""
+    """Whether manifests say that two blobs have no chunk in common."""
     manifests = _manifest(one), _manifest(other)
     ours, theirs = [set(manifest.listed() if manifest else []) for manifest in manifests]
     return bool(ours and theirs) and ours.isdisjoint(theirs)
 
 
 def _manifest(blob: Blob) -> Manifest | None:
-    """What the blob claims of its own bytes; those of another object, as of a file that was rewritten, tell nothing."""
+    """The manifest that the blob claims, if it fits its bytes; that of a rewritten file proves nothing."""
     manifest = claimed(blob.info.metadata)
     return manifest if manifest is not None and manifest.fits(blob.info.size, blob.info.crc32c) else None
 

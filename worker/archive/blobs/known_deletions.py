@@ -1,7 +1,8 @@
-"""What work on recordings must know of deletions that happen beside it.
+"""Deletions that work on recordings must know because they happen at the same time.
 
-A deletion is recorded in the store before anything is deleted. Who makes an object from another one notes in it which
-deletions there were before its source was read: if there are others once it is made, the audio may not stay.
+A deletion is recorded in the store before anything is deleted. Work that makes an object from another one notes in the
+new object which deletions were recorded before it read the source. If others are recorded once the object is made, the
+audio must not stay.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ NONE = "none"
 async def record_deletion(
     store: Store, uid: str, conversation_id: str | None, streams: Mapping[str, EntryId], *, start: float | None = None
 ) -> None:
-    """Record the deletion of a user, of a conversation, or of what starts at `start` in it.
+    """Record the deletion of a user, of a conversation, or of the blobs in it that start at `start` (Unix seconds).
 
     Raises:
-        StoreError: the store does not do it.
+        StoreError: the store can't record it.
     """
     if conversation_id is not None and start is not None:
         conversation_id = _at(conversation_id, start)
@@ -63,25 +64,25 @@ def may_concern(recorded: frozenset[str], name: BlobName) -> bool:
 
 
 def noting(deletions: frozenset[str]) -> dict[str, str]:
-    """As metadata."""
+    """Deletions as metadata."""
     return {KNOWN: ",".join(sorted(deletions)) or NONE}
 
 
 def noted(info: BlobInfo) -> frozenset[str] | None:
-    """The deletions that the maker of a blob knew of; None if it says nothing."""
+    """The deletions that the maker of a blob knew of; None if its metadata says nothing."""
     text = info.metadata.get(KNOWN)
     return None if text is None else frozenset(text.split(",")) - {NONE}
 
 
 def _at(conversation_id: str, start: float) -> str:
-    # No id holds a control character: so this is no other conversation's.
+    # Ids hold no control characters: so this can't be the id of another conversation.
     return f"{conversation_id}\0{format_timestamp(start)}"
 
 
 class _Patient:
-    """The requests that tombstones need, each repeated on its own.
+    """The requests that tombstones need, each retried on its own.
 
-    To repeat a record as a whole might lose what former deletions cover: its first step may have happened.
+    A retry of the whole recording might lose what earlier deletions cover: its first step may have happened.
     """
 
     def __init__(self, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""What is stored of a user or a conversation: one paged listing, metadata included, in time order."""
+"""Lists the blobs of a user or a conversation: one paged listing, metadata included, in time order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEGMENT_OVERHEAD = SEGMENT_LENGTH.size + NONCE_BYTES + TAG_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A stored blob, as far as its name, size and metadata tell; `start` in Unix seconds, `size` in bytes as stored."""
+    """A stored blob, described by its name, size and metadata; `start` and `end` are in Unix seconds."""
 
     name: BlobName
     info: BlobInfo
@@ -31,7 +31,7 @@ class Blob:
         """Describe a listed object.
 
         Raises:
-            BadName: its name is no blob's.
+            BadName: its name is not a blob's name.
         """
         return cls(parse_name(info.name), info, BlobMetadata.from_mapping(info.metadata))
 
@@ -47,12 +47,12 @@ class Blob:
 
     @property
     def codec(self) -> Codec:
-        """What its content is."""
+        """The codec of its content."""
         return self.name.kind.codec(self.facts.codec)
 
     @property
     def sample_rate(self) -> int:
-        """The rate at which it decodes, in Hz; 16 kHz where nobody wrote it down."""
+        """The rate at which it decodes, in Hz; 16 kHz if its metadata gives no usable rate."""
         rate = self.facts.sample_rate
         if rate is None or (self.codec == "opus" and rate not in SAMPLE_RATES):
             return DEFAULT_SAMPLE_RATE
@@ -60,7 +60,7 @@ class Blob:
 
     @property
     def samples(self) -> int | None:
-        """Its exact length, if the metadata or the size give it: Opus and PCM in several segments must be opened."""
+        """Its exact length, if the metadata or the size give it; else Opus and PCM in several segments must be read."""
         known = self.facts.samples is not None and self.facts.sample_rate == self.sample_rate
         if known:
             return self.facts.samples
@@ -83,7 +83,7 @@ class Blob:
 
     @property
     def ends_by(self) -> float:
-        """Where it ends in Unix seconds, or, where only reading tells, at the latest."""
+        """Where it ends in Unix seconds; the latest possible end, if only reading tells its length."""
         packets = self.info.size / PACKET_LENGTH.size
         return self.start + min(packets / FRAMES_PER_SECOND, MAX_DECODED_SECONDS) if self.end is None else self.end
 
@@ -95,7 +95,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class UnknownObject:
-    """An object among the blobs whose name is no blob's, and why."""
+    """An object among the blobs whose name is not a blob's name, and the reason; `size` in bytes."""
 
     name: str
     size: int
@@ -104,10 +104,10 @@ class UnknownObject:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Blobs by conversation and time, and everything else that lies between them."""
+    """Blobs by conversation and time; `unknown` are all other objects among them."""
 
     blobs: tuple[Blob, ...]
-    strangers: tuple[UnknownObject, ...]
+    unknown: tuple[UnknownObject, ...]
 
 
 async def list_blobs(store: Store, uid: str, conversation_id: str | None = None) -> Listing:
@@ -122,15 +122,15 @@ async def list_blobs(store: Store, uid: str, conversation_id: str | None = None)
 
 
 def sort_out(found: list[BlobInfo]) -> Listing:
-    """Tell blobs from other objects, and put them in order."""
+    """Separate blobs from other objects, and put the blobs in order."""
     described = [describe_blob(info) for info in found]
     blobs = [each for each in described if isinstance(each, Blob)]
-    strangers = [each for each in described if isinstance(each, UnknownObject)]
-    return Listing(tuple(sorted(blobs, key=_time_order)), tuple(strangers))
+    unknown = [each for each in described if isinstance(each, UnknownObject)]
+    return Listing(tuple(sorted(blobs, key=_time_order)), tuple(unknown))
 
 
 def describe_blob(info: BlobInfo) -> Blob | UnknownObject:
-    """What a listed object is."""
+    """Describe a listed object."""
     try:
         return Blob.of(info)
     except BadName as error:
@@ -138,7 +138,7 @@ def describe_blob(info: BlobInfo) -> Blob | UnknownObject:
 
 
 async def walk(store: Store, start: str) -> AsyncIterator[Blob | UnknownObject]:
-    """Everything whose name begins with `start`, in name order, without holding it all."""
+    """All objects whose name begins with `start`, in name order; at most one page is held. Raises `StoreError`."""
     async for page in pages(store, start):
         for info in page:
             yield describe_blob(info)

@@ -1,4 +1,4 @@
-"""Bounded parallelism that keeps the order: results come as their items did, and only so much is under way at once."""
+"""Bounded parallelism that keeps the order: results come in the order of their items."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ async def ordered(
 ) -> AsyncGenerator[R, None]:
     """Results of `work` in the order of the items, of which at most `limit` are under way or wait to be taken.
 
-    Their weights together stay within `budget`, but for a single item that is heavier. Close the iterator (see
-    `contextlib.aclosing`) to cancel what is under way.
+    The sum of their weights stays within `budget` (0: without limit), except for a single item that is heavier. Close
+    the iterator (see `contextlib.aclosing`) to cancel the work under way.
     """
     waiting: deque[tuple[asyncio.Task[R], int]] = deque()
     held = 0
@@ -58,7 +58,7 @@ async def _started(work: Callable[[T], Awaitable[R]], item: T) -> R:
 
 
 async def _first(waiting: deque[tuple[asyncio.Task[R], int]]) -> R:
-    # Taken off only when it is done, so that a cancellation here finds it among those to cancel.
+    # It is removed only when it is done, so that a cancellation here still cancels it.
     result = await waiting[0][0]
     waiting.popleft()
     return result

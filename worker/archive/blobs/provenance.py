@@ -1,4 +1,4 @@
-"""What converted blobs and copies note of the blob they were made from, so that an interrupted run can go on."""
+"""The provenance of converted blobs and copies: they note their source blob, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Provenance(NamedTuple):
 
     @classmethod
     def of(cls, blob: Blob, data: bytes) -> Provenance:
-        """Describe a blob by the bytes that were read: some stores know of no checksum."""
+        """Describe a blob by the bytes that were read: some stores give no checksum."""
         return cls(blob.name, google_crc32c.value(data))
 
     @classmethod
     def noted(cls, info: BlobInfo) -> Provenance | None:
-        """Read the metadata of a blob; None if it names no blob that it was made from."""
+        """Read the metadata of a blob; None if it names no source blob."""
         file, crc32c = info.metadata.get(FILE, ""), info.metadata.get(CRC32C, "")
         try:
             name = parse_name(f"{info.name.rpartition('/')[0]}/{file}")
@@ -46,23 +46,23 @@ class Provenance(NamedTuple):
         return cls(name, int(crc32c)) if _CRC32C.fullmatch(crc32c) else None
 
     def to_mapping(self) -> dict[str, str]:
-        """As metadata."""
+        """The provenance as metadata."""
         return {FILE: str(self.name).rpartition("/")[2], CRC32C: str(self.crc32c)}
 
 
 def copy_metadata(blob: Blob) -> dict[str, str]:
-    """Metadata for a copy in another conversation: there it does not stand for the chunks that were pushed."""
+    """Metadata for a copy in another conversation: there the copy does not stand for the chunks that were pushed."""
     kept = {key: value for key, value in without_manifest(blob.info.metadata).items() if key != KNOWN}
     file = blob.path.rpartition("/")[2]
     return {COPIED: quote(f"{blob.name.conversation_id}/{file}"), **kept}
 
 
 def source_conversation(blob: Blob) -> str:
-    """The conversation that a blob was pushed to, percent-encoded: not its own if it is a copy."""
+    """The conversation that a blob was pushed to, percent-encoded; for a copy it is not the copy's own."""
     return blob.info.metadata.get(COPIED, quote(f"{blob.name.conversation_id}/")).partition("/")[0]
 
 
 def last_chunk(blob: Blob) -> float | None:
-    """Start of a blob's last chunk in Unix seconds, if its name is a range, or that of the blob it was made from."""
+    """Start of a blob's last chunk in Unix seconds, if its name or that of its source is a range; else None."""
     origin = Provenance.noted(blob.info)
     return origin.name.end if blob.name.end is None and origin is not None else blob.name.end

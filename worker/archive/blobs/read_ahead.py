@@ -7,11 +7,11 @@ from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.listing import Blob
 
 AHEAD = 16
-"""Blobs that are read, or decoded and waiting for their turn, at once."""
+"""Blobs that are read at once, including decoded ones that wait for their turn."""
 
 
 AHEAD_BYTES = 48 * 1024 * 1024
-"""Of memory that these may take together."""
+"""Bytes of memory that these may take together."""
 
 
 OPUS_EXPANSION = 16
@@ -19,7 +19,7 @@ OPUS_EXPANSION = 16
 
 
 def footprint(source: AudioAlternatives) -> int:
-    """About the bytes that fetching a source takes at its height: stored, decrypted and decoded."""
+    """Approximate peak of memory to fetch a source, in bytes: stored, decrypted and decoded."""
     return max(footprint_of(blob) for blob in source.alternatives)
 
 

@@ -1,4 +1,4 @@
-"""One blob's way back to audio: read, checked, decrypted and decoded, or a sentence on why not."""
+"""Turns one blob back into audio: reads, checks, decrypts and decodes it, or gives the reason why it can't."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A blob that can't be heard, and why; `instead` names another blob that gave the same audio, if one did."""
+    """A blob that can't be read, and why; `instead` names the alternative that gave the same audio, if one did."""
 
     name: str
     reason: str
@@ -37,7 +37,7 @@ class Reader:
     def __init__(self, store: Store, secrets: Sequence[str]) -> None:
         self._store = store
         self._secrets = {key_id(secret): secret for secret in secrets}
-        # As many threads as cores: more of them only fight for Python's lock.
+        # As many threads as cores: more threads would only compete for Python's lock.
         self._pool = ThreadPoolExecutor(cpu_limit(), thread_name_prefix="decode")
 
     @property
@@ -46,7 +46,7 @@ class Reader:
         return list(self._secrets.values())
 
     async def audio(self, blob: Blob) -> Audio:
-        """The blob's audio at its own rate.
+        """The blob's audio at its own rate (`Blob.sample_rate`).
 
         Raises:
             Unreadable: it is corrupt, truncated, under another key, or gone.
@@ -87,7 +87,7 @@ class Reader:
             raise Unreadable(self._explained(blob, error)) from error
 
     def _secrets_for(self, blob: Blob) -> list[str]:
-        """The secret that the blob names comes first; the others are tried all the same."""
+        """The secret that the blob names comes first; the others are tried too."""
         named = blob.facts.key_id
         return sorted(self._secrets.values(), key=lambda secret: self._secrets.get(named or "") != secret)
 

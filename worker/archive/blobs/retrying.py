@@ -1,4 +1,4 @@
-"""Requests to the store that a person or a backend waits for: repeated a few times, then given up."""
+"""Retries requests to the store that a person or a backend waits for: a few times, then they fail."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 5
 BACKOFF = Backoff(0.1, 5.0, jitter=1.0)
-"""A person waits for the answer."""
+"""Short delays, because a person waits for the answer."""
 
 PASSING = frozenset(
     {
@@ -23,17 +23,17 @@ PASSING = frozenset(
         StoreCause.SERVER,
         StoreCause.THROTTLED,
         StoreCause.UNEXPECTED,
-        StoreCause.CORRUPT,  # bytes also get damaged on their way
+        StoreCause.CORRUPT,  # the transfer may also damage bytes
     }
 )
-"""Causes that may be gone at the next try."""
+"""Causes that may have passed at the next attempt."""
 
 
 async def retry(request: Callable[[], Awaitable[T]]) -> T:
-    """The answer to a request, tried again while the store is only out of order.
+    """The answer to a request, which is retried while the cause of its failure may pass.
 
     Raises:
-        StoreError: it refuses, or is still out of order after the last try.
+        StoreError: the store refuses it, or the last attempt failed too.
     """
     async for attempt in BACKOFF.attempts(_passing, most=ATTEMPTS):
         with attempt:
@@ -42,11 +42,11 @@ async def retry(request: Callable[[], Awaitable[T]]) -> T:
 
 
 PAGE = 1000
-"""Objects that are listed between two answers, as many as Cloud Storage gives at once."""
+"""Objects per page, as many as Cloud Storage gives at once."""
 
 
 async def pages(store: Store, prefix: str) -> AsyncGenerator[list[BlobInfo], None]:
-    """All objects whose name starts with `prefix`, in name order; a listing that breaks off goes on where it was.
+    """All objects whose name starts with `prefix`, in name order; an interrupted listing resumes where it was.
 
     Raises:
         StoreError: as `retry`.

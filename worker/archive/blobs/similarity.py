@@ -1,4 +1,4 @@
-"""Whether one stretch of audio can be heard in another, exactly or through a lossy codec."""
+"""The similarity of audio: whether one piece contains another, exactly or through a lossy codec."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from codec.blob import Audio
 Samples = NDArray[np.int16]
 
 COMPARED_SECONDS = 2.5
-"""So many seconds of a part are compared at once: where a chunk of 5 s is missing, nothing of some of them is there."""
+"""Seconds of a part that are compared at once: where a chunk of 5 s is missing, some such block is missing entirely."""
 
 ALIKE = 0.4
-"""Correlation of such a time with its Opus rendition is about 0.85 for speech, 0.6 for noise, 0.1 with other audio."""
+"""The correlation of a block with its Opus rendition is about 0.85 for speech, 0.6 for noise, 0.1 with other audio."""
 
 EDGE_SECONDS = 0.02
-"""By how much a part may stick out of the whole: readers that know no pre-skip get Opus 6.5 ms late."""
+"""Seconds by which a part may extend past the whole: readers that know no pre-skip get Opus 6.5 ms late."""
 
 SILENT = 2.0
-"""Deviation of s16 samples up to which nothing can be heard, nor be found again."""
+"""Standard deviation of s16 samples up to which audio is inaudible and can't be found again."""
 
 QUIET = 50.0
-"""Deviation up to which audio may stand for silence: Opus leaves out what nobody hears."""
+"""Standard deviation up to which audio may stand for silence: Opus leaves out inaudible sound."""
 
 FRAMES_PER_SECOND = 50
 
 
 def holds(whole: Audio, part: Audio) -> bool:
-    """Whether all of `part` can be heard in `whole`; silence can only where `whole` is quiet for as long."""
+    """Whether `whole` contains all of `part`; it contains silence only if it is quiet for as long somewhere."""
     rate = min(whole.sample_rate, part.sample_rate)
     wanted, searched = _samples(part, rate), _samples(whole, rate)
     edge = round(EDGE_SECONDS * rate)
@@ -59,7 +59,7 @@ def _alike(wanted: Samples, there: Samples) -> bool:
 
 
 def _places(wanted: Samples, searched: Samples) -> Iterator[int]:
-    """Where `wanted` may begin in `searched`: the best place in each stretch of its own length."""
+    """The indices where `wanted` may begin in `searched`: the best one in each block of its own length."""
     steps = _steps(wanted)
     size = 1 << (3 * len(wanted)).bit_length()
     spectrum = np.conj(np.fft.rfft(steps, size))
@@ -74,12 +74,12 @@ def _places(wanted: Samples, searched: Samples) -> Iterator[int]:
 
 
 def _steps(samples: Samples) -> NDArray[np.float64]:
-    """From sample to sample: an offset has none and mains hum small ones, and in both everything would be alike."""
+    """Steps from sample to sample: without them, a DC offset or mains hum would make all audio correlate."""
     return np.diff(samples.astype(np.float64))
 
 
 def _longest_quiet(samples: Samples, rate: int) -> int:
-    """Samples of the longest stretch that is quiet."""
+    """Length of the longest quiet part in samples."""
     frame = rate // FRAMES_PER_SECOND
     frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
     loud = np.flatnonzero(frames.std(axis=1, dtype=np.float32) > QUIET)

@@ -1,1 +1,1 @@
-"""Blobs become one recording that people can hear. Nothing here changes what is stored."""
+"""Turns blobs into one playable recording. Nothing here changes the store."""

@@ -23,11 +23,11 @@ from worker.archive.playback.timeline import MergeRules, Timeline, cropped
 
 @dataclass(slots=True)
 class DownloadReport:
-    """How a recording came about; complete when it has been streamed.
+    """The report on a recording; it is final when the recording has been streamed.
 
-    `start` is Unix seconds, `samples` are at `sample_rate`, `silence` the seconds of gaps that were filled, `left_out`
-    those of gaps that were not, `shifted` by how many seconds audio had to be moved at most because it overlapped.
-    `blobs` counts those that are heard.
+    `start` is in Unix seconds, `samples` are at `sample_rate` (Hz). `silence` is the seconds of gaps that were filled,
+    `left_out` of gaps that were not. `shifted` is the most seconds by which audio was moved because of an overlap.
+    `blobs` counts the blobs in the recording. `missing` are the timestamps for which nothing is stored.
     """
 
     sample_rate: int
@@ -42,21 +42,21 @@ class DownloadReport:
 
     @property
     def seconds(self) -> float:
-        """Length of the recording."""
+        """Length of the recording in seconds."""
         return self.samples / self.sample_rate
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was asked for could be read."""
+        """Whether all requested audio could be read."""
         return not self.problems and not self.missing
 
 
 class Download:
-    """One recording on its way: iterate over its PCM (s16le mono), then read its `report`. Can be iterated once.
+    """One recording as a stream: iterate over its PCM (s16le mono) once, then read its `report`.
 
     Raises, while iterated:
-        RuntimeError: it has been iterated before, which the report tells of.
-        StoreError: the store does not answer. Blobs that can't be read are no errors but problems in the report.
+        RuntimeError: it has been iterated before; the report describes that iteration.
+        StoreError: the store does not answer. Blobs that can't be read raise nothing; they are problems in the report.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Download:
             raise RuntimeError("a download can be iterated once: begin another one")
         self._begun = True
         timeline = Timeline(self._rules)
-        joiner = Resampler(timeline, self.report.sample_rate)
+        resampler = Resampler(timeline, self.report.sample_rate)
         fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
         heard = OverlapFilter(self._reader)
         async with aclosing(fetched) as sources:
@@ -89,19 +89,19 @@ class Download:
             async for span, problems in sources:
                 self.report.problems += problems
                 if span is not None and span.audio is not None and not await heard.holds(span):
-                    for pcm in self._join(joiner, span.start, span.audio):
+                    for pcm in self._resampled(resampler, span.start, span.audio):
                         yield pcm
                 number += 1
                 self._progress(number, len(self._sources))
-        for pcm in joiner.finish():
+        for pcm in resampler.finish():
             yield pcm
         report = self.report
-        report.start, report.samples = timeline.start, joiner.samples
+        report.start, report.samples = timeline.start, resampler.samples
         report.silence, report.left_out, report.shifted = timeline.silence, timeline.left_out, timeline.shifted
 
     @property
     def expected_seconds(self) -> float:
-        """How long it will be, as far as is known without reading it: blobs of unknown length count as empty."""
+        """Its length in seconds, as far as it is known without reading: blobs of unknown length count as empty."""
         timeline = Timeline(self._rules)
         for source in self._sources:
             known = next((blob.duration for blob in source.alternatives if blob.duration is not None), 0.0)
@@ -113,14 +113,14 @@ class Download:
         return timeline.seconds - timeline.left_out
 
     async def pcm(self) -> bytes:
-        """All of it at once."""
+        """All its PCM at once."""
         return b"".join([block async for block in self])
 
-    def _join(self, joiner: Resampler, start: float, audio: Audio) -> Iterator[bytes]:
+    def _resampled(self, resampler: Resampler, start: float, audio: Audio) -> Iterator[bytes]:
         start, audio = cropped(start, audio, self._selection.since, self._selection.until)
         if audio.samples:
             self.report.blobs += 1
-            yield from joiner.add(start, audio)
+            yield from resampler.add(start, audio)
 
     async def _fetch(self, source: AudioAlternatives) -> tuple[MeasuredBlob | None, list[Problem]]:
         return await longest(source, self._read)
@@ -131,6 +131,6 @@ class Download:
 
 
 def highest_rate(sources: list[AudioAlternatives]) -> int:
-    """The rate at which nothing of the sources is lost, up to the highest that pushers may use."""
+    """The highest rate of the sources in Hz, up to the highest that pushers may use."""
     found = max(blob.sample_rate for source in sources for blob in source.alternatives)
     return min(found, max(SAMPLE_RATES))

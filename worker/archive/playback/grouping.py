@@ -1,4 +1,4 @@
-"""Which blobs make one playable file, and how long it is."""
+"""Groups blobs into playable files, and computes how long these are."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ class AudioFile:
 
 @dataclass(frozen=True, slots=True)
 class AudioFiles:
-    """The files of a conversation in order, and the blobs that don't tell their length.
+    """The files of a conversation in order, and problems with blobs that don't tell their length.
 
-    Where another blob has the same audio, it took the place of such a one; else this is in a file, as long as is known.
+    An alternative takes the place of such a blob. Without an alternative the blob is in a file with its known length,
+    or with 0 seconds.
     """
 
     files: tuple[AudioFile, ...]
@@ -52,7 +53,18 @@ async def audio_files(
     *,
     gap_tolerance: float = GAP_TOLERANCE,
 ) -> AudioFiles:
-    """Group the sources of a conversation. Only blobs are read that overlap, or whose length nothing else tells."""
+    """Group the sources of a conversation; only blobs that overlap, or whose length is not known otherwise, are read.
+
+    Args:
+        reader: reads the blobs.
+        sources: the sources of one conversation in time order.
+        gap: seconds from start to start; more than that begins a new file.
+        progress: called for every source.
+        gap_tolerance: seconds, as in `MergeRules`.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
     heard = OverlapFilter(reader)
     spans: list[MeasuredBlob] = []
     problems: list[Problem] = []
@@ -69,7 +81,7 @@ async def audio_files(
 
 
 def group(spans: Sequence[MeasuredBlob], gap: float, rules: MergeRules) -> list[AudioFile]:
-    """Cut where a blob starts more than `gap` seconds after the one before it started."""
+    """Begin a new file where a blob starts more than `gap` seconds after the one before it started."""
     groups: list[list[MeasuredBlob]] = []
     for span in spans:
         if not groups or span.blob.start - groups[-1][-1].blob.start > gap:

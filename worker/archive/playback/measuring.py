@@ -1,4 +1,4 @@
-"""The exact lengths of blobs."""
+"""Measures the exact lengths of blobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READS = 16
 async def measured(
     reader: Reader, sources: Sequence[AudioAlternatives]
 ) -> AsyncGenerator[tuple[MeasuredBlob, list[Problem]], None]:
-    """The exact lengths of sources, in their order, and what could not be read for them."""
+    """The exact lengths of sources in seconds, in their order, each with its read problems."""
 
     async def measure(blob: Blob) -> MeasuredBlob:
         try:
@@ -48,7 +48,7 @@ async def _seconds(reader: Reader, blob: Blob) -> float:
         return len(content) // BYTES_PER_SAMPLE / blob.sample_rate
     header = read_header(content)
     held = sum(1 for _ in packets(content)) / FRAMES_PER_SECOND
-    # A header that claims nothing, or more than its packets hold, is not believed.
+    # A header that claims 0 bytes, or more than its packets hold, is not believed.
     if 0 < header.seconds <= held:
         return header.seconds
     return (await reader.decoded(blob, content)).duration

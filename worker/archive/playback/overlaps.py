@@ -1,4 +1,4 @@
-"""What is taken of blobs that have the same audio: the longest alternative, and nothing that was heard before."""
+"""Takes audio that several blobs hold only once: the longest alternative, and no blob that is inside another one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from worker.errors import Unreadable
 from worker.model.jitter import GAP_TOLERANCE
 
 MOST_GOING_ON = 16
-"""Spans that overlap at one moment and are kept for comparison: memory stays flat whatever the names say."""
+"""The most blobs that overlap at one moment and are kept for comparison: memory stays bounded for any names."""
 
 KEPT_BYTES = 48 * 1024 * 1024
-"""Of audio that is kept for comparison; what is more is read again when it is needed."""
+"""Bytes of audio that are kept for comparison; audio beyond that is read again when it is needed."""
 
 
 class MeasuredBlob(NamedTuple):
-    """A blob and its exact length, and its audio if that was read."""
+    """A blob and its exact length in seconds, and its audio if that was read."""
 
     blob: Blob
     seconds: float
@@ -33,26 +33,26 @@ class MeasuredBlob(NamedTuple):
 
     @property
     def start(self) -> float:
-        """In Unix seconds."""
+        """Its start in Unix seconds."""
         return self.blob.start
 
     @property
     def end(self) -> float:
-        """In Unix seconds."""
+        """Its end in Unix seconds."""
         return self.start + self.seconds
 
     @property
     def covers(self) -> float:
-        """Up to when chunks may be in it, in Unix seconds: a range may leave out pauses."""
+        """The Unix seconds up to which chunks may be in it: a range may leave out pauses."""
         return max(self.end, last_chunk(self.blob) or 0.0)
 
 
 async def longest(
     source: AudioAlternatives, measure: Callable[[Blob], Awaitable[MeasuredBlob]]
 ) -> tuple[MeasuredBlob | None, list[Problem]]:
-    """The longest alternative, of equal ones the first, and those that can't be read.
+    """The longest alternative (of equal ones the first), and problems with those that can't be read.
 
-    Others are read only if they may be longer than what was read before.
+    Others are measured only if they may be longer than those before.
     """
     found: MeasuredBlob | None = None
     failed: list[tuple[Blob, str]] = []
@@ -71,16 +71,19 @@ async def longest(
 
 
 class OverlapFilter:
-    """What was taken and may still go on when the next span starts; takes spans in the order of their starts."""
+    """Finds spans whose audio an earlier span holds; takes spans in the order of their starts.
+
+    It keeps the earlier spans that may still go on when the next one starts.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._going_on: list[MeasuredBlob] = []
 
     async def holds(self, span: MeasuredBlob) -> bool:
-        """Whether all of a span is heard in one that was taken before; if not, it is taken.
+        """Whether a span that was taken before holds all audio of this one; if not, this one is taken.
 
-        Audio is read, or compared, only of spans that overlap.
+        Only the audio of spans that overlap is read and compared. Raises `StoreError`.
         """
         going_on = [each for each in self._going_on if each.covers >= span.start]
         self._going_on = list(_light(heapq.nlargest(MOST_GOING_ON, going_on, key=lambda each: each.covers)))
@@ -98,11 +101,11 @@ class OverlapFilter:
         try:
             return span._replace(audio=await self._reader.audio(span.blob))
         except Unreadable:
-            return span  # what nobody can hear is not in anything
+            return span  # audio that can't be read counts as not contained
 
 
 def _light(spans: Iterable[MeasuredBlob]) -> Iterator[MeasuredBlob]:
-    """The same, with no more audio than is kept."""
+    """The same spans, with at most `KEPT_BYTES` of audio."""
     left = KEPT_BYTES
     for span in spans:
         left -= len(span.audio.pcm) if span.audio else 0
@@ -110,17 +113,17 @@ def _light(spans: Iterable[MeasuredBlob]) -> Iterator[MeasuredBlob]:
 
 
 def _may_hold(whole: MeasuredBlob, part: MeasuredBlob) -> bool:
-    """Whether times and entries allow it. Timestamps jitter, so what sticks out by less than a half may be inside."""
+    """Whether times and entries allow it. Timestamps jitter, so a part may extend past the end by less than a half."""
     if whole.blob.facts.first_entry and part.blob.facts.first_entry:
-        return False  # both written by workers that know which entries they hold, and not the same ones
+        return False  # workers wrote both and noted their entries: they are not the same ones
     if part.seconds >= whole.seconds:
-        return False  # it starts later, so it goes on longer: other audio, though it may be as silent
+        return False  # it starts later, so it ends later: other audio, although both may be silent
     in_range = part.start <= (last_chunk(whole.blob) or 0.0)
     return in_range or part.start + part.seconds / 2 <= whole.end
 
 
 def _hears(whole: MeasuredBlob, part: MeasuredBlob) -> bool:
-    """Whether the part is there about when its name says: what sounds like it at another time is other audio."""
+    """Whether the part is there near the time of its name: similar audio at another time is other audio."""
     if whole.audio is None or part.audio is None:
         return False
     last = last_chunk(whole.blob)

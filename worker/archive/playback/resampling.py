@@ -1,4 +1,4 @@
-"""Stretches of audio become one stream of PCM at one rate; what follows without a gap passes one resampler."""
+"""Resampling: pieces of audio become one stream of PCM at one rate; pieces without a gap share one resampler."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from worker.archive.playback.timeline import Timeline
 from worker.audio.samples import FULL_SCALE, s16le
 
 SILENCE_BLOCK = 1 << 20
-"""Bytes of silence made at once: a gap may be hours long."""
+"""Bytes of silence that are made at once: a gap may be hours long."""
 
 
 class Resampler:
-    """Gives s16le mono PCM at `sample_rate` Hz; `samples` counts what it gave."""
+    """Gives s16le mono PCM at `sample_rate` Hz; `samples` counts the samples that it gave."""
 
     def __init__(self, timeline: Timeline, sample_rate: int) -> None:
         self._timeline = timeline
@@ -43,7 +43,7 @@ class Resampler:
         yield from self._counted(self._run.convert(pcm))
 
     def finish(self) -> Iterator[bytes]:
-        """What the resampler still holds."""
+        """The PCM that the resampler still holds."""
         yield from self._finished()
 
     def _finished(self) -> Iterator[bytes]:

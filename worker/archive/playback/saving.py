@@ -1,4 +1,4 @@
-"""A recording on its way into a file."""
+"""Saves a recording to a file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from worker.audio.files import check_wav_size, whole_file, write_wav, writing
 from worker.errors import AudioFileError, NothingStored
 
 BARE = (".pcm", ".raw")
-"""File names that end so get s16le mono without a header."""
+"""Files with these suffixes get s16le mono without a header."""
 
 WAV = (".wav", "")
-"""File names that end so, or have no extension, get a WAV; all others promise what can't be written."""
+"""Files with this suffix, or without one, get a WAV; all other suffixes promise formats that can't be written."""
 
 
 async def save(download: Download, path: Path) -> DownloadReport:
-    """Write a recording block by block; the file appears when it is whole.
+    """Write a recording block by block; the file appears when it is complete.
 
     Raises:
-        AudioFileError: it can't be written, is not named as what is written, or outgrows the 4 GiB of a WAV.
-        NothingStored: nothing of it could be read.
+        AudioFileError: it can't be written, its name promises another format, or it outgrows the 4 GiB of a WAV.
+        NothingStored: none of its blobs could be read, or none has audio in the selected time.
+        StoreError: the store does not answer.
     """
     with writing(path):
         _check(path)
-    if path.suffix.lower() in WAV:  # told now, and not after 4 GiB
+    if path.suffix.lower() in WAV:  # fails now, and not after 4 GiB
         check_wav_size(path, round(download.expected_seconds * download.report.sample_rate) * BYTES_PER_SAMPLE)
     with _writer(path, download.report.sample_rate) as append:
         async with aclosing(aiter(download)) as blocks:
@@ -40,7 +41,7 @@ async def save(download: Download, path: Path) -> DownloadReport:
 
 
 def _check(path: Path) -> None:
-    """Refuse names that promise another format, and what is no file: a device would be replaced by one."""
+    """Refuse names that promise another format, and existing paths that are not files: a device would be replaced."""
     if path.suffix.lower() not in (*WAV, *BARE):
         raise AudioFileError(f"{path} promises another format: give a name that ends with .wav, .pcm or .raw")
     if path.exists() and not path.is_file():

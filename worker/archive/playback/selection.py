@@ -1,4 +1,4 @@
-"""What part of a conversation is meant: all of it, a stretch of time, or the chunks of given timestamps."""
+"""Selects a part of a conversation: all of it, a span of time, or the chunks of given timestamps."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from worker.errors import BadSelection
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Unix seconds: audio from `since` up to `until`, and of that only the blobs of `timestamps`, where given.
+    """Audio from `since` up to `until`, and of that only the blobs of `timestamps`, if given; all in Unix seconds.
 
-    A timestamp names the blob that starts there and the range that includes it, or else what was recorded then.
+    A timestamp selects the blob that starts there and the range that includes it, or else the audio of that time.
 
     Raises:
-        BadSelection: a timestamp is not Unix seconds, or the time is none or ends before it begins.
+        BadSelection: a timestamp is not Unix seconds, `since` or `until` is NaN, or `until` is not after `since`.
     """
 
     since: float | None = None
@@ -52,7 +52,7 @@ NOTHING_MEASURED: Mapping[str, float] = MappingProxyType({})
 
 
 class Selected(NamedTuple):
-    """Sources in time order, timestamps that nothing stored answers to, and what was asked for."""
+    """Sources in time order, timestamps for which nothing is stored, and the selection itself."""
 
     sources: list[AudioAlternatives]
     missing: list[float]
@@ -60,7 +60,7 @@ class Selected(NamedTuple):
 
 
 def undecided(sources: list[AudioAlternatives], selection: Selection) -> list[AudioAlternatives]:
-    """Those of which only reading tells whether they were recorded at one of the timestamps."""
+    """The sources that must be read to know whether they were recorded at one of the timestamps."""
     index = _Index(_within(sources, selection), {})
     found = [source for timestamp in selection.timestamps or () for source in index.undecided(timestamp)]
     return list({id(source): source for source in found}.values())
@@ -85,7 +85,7 @@ def select(
 
 
 class _Index:
-    """Finds what a timestamp means among sources in time order."""
+    """Finds the sources of a timestamp among sources in time order."""
 
     def __init__(self, sources: list[AudioAlternatives], ends: Mapping[str, float]) -> None:
         blobs = [(blob, source) for source in sources for blob in source.alternatives]
@@ -121,7 +121,7 @@ class _Index:
         ]
 
     def _before(self, timestamp: float) -> list[AudioAlternatives]:
-        """Those that may go on at that time."""
+        """The sources that may still go on at that time."""
         first = bisect_left(self._starts, timestamp - self._longest)
         return self._sources[first : bisect_right(self._starts, timestamp)]
 

@@ -1,4 +1,4 @@
-"""Where each stretch of audio goes: silence for gaps, overlaps shifted or trimmed. Pure arithmetic on time."""
+"""Places pieces of audio in time: gaps become silence, overlaps are shifted or trimmed. Pure arithmetic on time."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from codec.entry import BYTES_PER_SAMPLE
 from worker.model.jitter import GAP_TOLERANCE
 
 LONGEST_FILL = 24 * 3600.0
-"""Seconds: no recording has a longer pause, but a wrong timestamp may ask for thousands of years."""
+"""Seconds: recordings do not have longer pauses, but a wrong timestamp may ask for thousands of years."""
 
 TRUSTED_TOLERANCE = 0.001
-"""Seconds by which a timestamp is off when it is trusted: names are rounded to the millisecond."""
+"""Seconds by which a trusted timestamp may be off: names are rounded to the millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergeRules:
     """How blobs are put together; `gap_tolerance` in seconds.
 
-    Timestamps jitter, sample counts do not: audio within the tolerance of where the count says it should be follows
-    without a gap, a longer gap becomes silence (`fill_gaps`), and audio that would begin before the end of what was
-    placed is shifted to there. `trim_overlaps` trusts the timestamps: it cuts the beginning of what overlaps.
+    Timestamps jitter, sample counts do not. Audio within the tolerance of its place by the sample count follows without
+    a gap. A longer gap becomes silence (`fill_gaps`). Audio that would begin before the end of the placed audio is
+    shifted to that end. `trim_overlaps` trusts the timestamps: it cuts the beginning of audio that overlaps.
     """
 
     fill_gaps: bool = True
@@ -31,22 +31,22 @@ class MergeRules:
 
     @property
     def longest_fill(self) -> float:
-        """Seconds of silence that may be put in one place."""
+        """The most seconds of silence in one place."""
         return LONGEST_FILL if self.fill_gaps else 0.0
 
 
 class Adjustment(NamedTuple):
-    """What goes before a stretch of audio: seconds of silence, or seconds to cut off its beginning."""
+    """The adjustment before a piece of audio: seconds of silence, or seconds to cut off its beginning."""
 
     silence: float = 0.0
     cut: float = 0.0
 
 
 class Timeline:
-    """Places stretches of audio in the order of their starts.
+    """Places pieces of audio in the order of their starts.
 
-    `shifted` is by how many seconds audio had to be moved at most; `silence` and `left_out` are seconds of gaps that
-    were filled and of gaps that were not.
+    `shifted` is the most seconds by which audio had to be moved. `silence` and `left_out` are seconds of gaps that were
+    filled and of gaps that were not.
     """
 
     def __init__(self, rules: MergeRules) -> None:
@@ -59,16 +59,16 @@ class Timeline:
 
     @property
     def start(self) -> float | None:
-        """Start of the first stretch in Unix seconds."""
+        """Start of the first piece in Unix seconds."""
         return self._start
 
     @property
     def seconds(self) -> float:
-        """Time from the first start to the end of what was placed last."""
+        """Seconds from the first start to the end of the piece that was placed last."""
         return self._seconds
 
     def place(self, start: float) -> Adjustment:
-        """Decide on audio that should begin at `start`."""
+        """Decide on audio that should begin at `start` (Unix seconds)."""
         if self._start is None:
             self._start = start
             return Adjustment()
@@ -82,7 +82,7 @@ class Timeline:
         return Adjustment()
 
     def append(self, seconds: float) -> None:
-        """Audio or silence of that length was put at the end."""
+        """Note that so many seconds of audio or silence were put at the end."""
         self._seconds += seconds
 
     @property
@@ -94,12 +94,12 @@ class Timeline:
             self.silence += drift
             return Adjustment(silence=drift)
         self.left_out += drift
-        self._seconds += drift  # time went by all the same
+        self._seconds += drift  # the time passed nevertheless
         return Adjustment()
 
 
 def cropped(start: float, audio: Audio, since: float | None, until: float | None) -> tuple[float, Audio]:
-    """The part of a stretch of audio that lies between two moments, and where it begins; it may be empty."""
+    """The start and the audio of the part between `since` and `until` (Unix seconds); the part may be empty."""
     first, last = 0, audio.samples
     if since is not None:
         first = round(min(max(0.0, since - start), audio.duration) * audio.sample_rate)

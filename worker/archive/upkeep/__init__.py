@@ -1,1 +1,1 @@
-"""Stored blobs are copied, deleted, converted and verified. Nothing here joins them."""
+"""Copies, deletes, converts and verifies stored blobs. Nothing here merges blobs into recordings."""

@@ -1,4 +1,4 @@
-"""How well a conversation's blobs follow each other in time, conversation after conversation as they are listed."""
+"""Finds gaps and overlaps between the blobs of a conversation, one conversation after the other as they are listed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from worker.model.jitter import GAP_TOLERANCE
 
 
 class Interval(NamedTuple):
-    """An object's audio: where it begins in Unix seconds, and how long it is, None if nobody knows."""
+    """An object's audio: its start in Unix seconds, and its length in seconds, None if it is unknown."""
 
     name: str
     start: float
@@ -21,7 +21,7 @@ class Interval(NamedTuple):
 class Discontinuity(NamedTuple):
     """A blob that does not begin where the audio before it ended: seconds of gap, or, if negative, of overlap.
 
-    `ended` is where that was, in Unix seconds.
+    `ended` is the end of the audio before it, in Unix seconds.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Continuity:
         self._intervals: list[Interval] = []
 
     def add(self, name: str, seconds: float) -> list[Discontinuity]:
-        """Take note of an object with so much audio; objects that are no blobs are passed over."""
+        """Take note of an object with `seconds` of audio; an object whose name is not a blob's name is ignored."""
         try:
             blob = parse_name(name)
         except BadName:
@@ -56,7 +56,7 @@ class Continuity:
 
 
 def discontinuities_in(intervals: Iterable[Interval], tolerance: float) -> Iterator[Discontinuity]:
-    """Where a conversation's audio does not go on within `tolerance` seconds of its end, in time order."""
+    """The places where a conversation's audio does not go on within `tolerance` seconds of its end, in time order."""
     reached: float | None = None
     last_start: float | None = None
     for name, start, seconds in sorted(intervals, key=lambda interval: interval.start):

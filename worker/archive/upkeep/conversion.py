@@ -1,4 +1,4 @@
-"""Old PCM blobs become Opus: each is encoded, stored, read back and compared before the old one goes."""
+"""Converts old PCM blobs to Opus: each is encoded, stored, read back and compared before the old one is deleted."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ DELETED = "deleted meanwhile: what was made of it is removed; if it is still the
 LEFTOVER = "a run that was stopped has made it of audio that was deleted meanwhile: delete it too"
 
 LEVEL_RATIO = 4.0
-"""By how much the level may change: real damage is silence or noise, a codec changes it by some percent."""
+"""Factor by which the level may change: real damage is silence or noise, a codec changes it by some percent."""
 
 
 class ConversionOutcome(StrEnum):
-    """What became of a blob."""
+    """The outcome of a blob's conversion."""
 
     PLANNED = "planned"  # would be converted
     CONVERTED = "converted"
-    KEPT = "kept"  # something is in the way; nothing was deleted
+    KEPT = "kept"  # something is in the way; the old blob was not deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How new blobs are made: the secret for those that are encrypted, and libopus' settings."""
+    """Settings for new blobs: the secret for encrypted ones, and libopus' settings, `bitrate` in bits per second."""
 
     secret: str
     complexity: int
@@ -68,7 +68,7 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A blob as it was read, and the deletions that there were before."""
+    """A blob as it was read, and the deletions that were recorded before."""
 
     blob: Blob
     data: bytes
@@ -78,7 +78,7 @@ class _Source:
 
 
 class Converter:
-    """Converts blobs of one store. Stopping it at any moment is harmless, and doing it again goes on."""
+    """Converts blobs of one store. It may be stopped at any moment; a second run resumes."""
 
     def __init__(self, store: Store, reader: Reader, encoding: Encoding) -> None:
         self._store = store
@@ -104,9 +104,9 @@ class Converter:
                 yield found
 
     async def _is_leftover(self, blob: Blob, recorded: frozenset[str]) -> bool:
-        """Whether a run that was stopped has made the blob of audio that was deleted meanwhile.
+        """Whether an interrupted run made the blob of audio that was deleted meanwhile.
 
-        It is only reported: it may also be audio that was deleted by mistake, and restored.
+        Such a blob is only reported: it may also be audio that was deleted by mistake, and restored.
         """
         known = noted(blob.info)
         if known is None or not may_concern(recorded, blob.name):
@@ -128,7 +128,7 @@ class Converter:
             if obstacle := _obstacle(source.audio):
                 return Conversion(blob, target, ConversionOutcome.KEPT, obstacle)
             ours, info = await self._stored(source, target)
-            # Before anything else: what can go wrong below leaves the new blob where it is.
+            # Check this first: a failure below leaves the new blob in the store.
             if await self._deleted_since(blob, deletions, info):
                 return Conversion(blob, target, ConversionOutcome.KEPT, DELETED)
             if flaw := await self._flaw(source.audio, source.origin, info):
@@ -142,7 +142,7 @@ class Converter:
         return _Source(blob, data, await self._reader.decode(blob, data), Provenance.of(blob, data), deletions)
 
     async def _unreadable(self, blob: Blob, target: str, deletions: frozenset[str], reason: str) -> Conversion:
-        """Another run may have been here between the listing and the reading."""
+        """Another run may have converted the blob between the listing and the reading."""
         if await retry(lambda: self._store.stat(blob.path)) is None:
             info = await retry(lambda: self._store.stat(target))
             origin = None if info is None else Provenance.noted(info)
@@ -153,9 +153,10 @@ class Converter:
         return Conversion(blob, target, ConversionOutcome.KEPT, reason)
 
     async def _deleted_since(self, blob: Blob, deletions: frozenset[str], info: BlobInfo) -> bool:
-        """Whether somebody began to delete the audio after its source was read; a new blob made before that goes.
+        """Whether a deletion of the audio began after its source was read; a new blob made before that is deleted.
 
-        Each blob notes what its own maker knew: another conversion's may be of audio that is new since, and stays.
+        Each blob notes the deletions that its own maker knew. The blob of another conversion may hold audio that is
+        newer than the deletion, and stays.
         """
         now = await known_deletions(self._store, blob.name)
         known = noted(info)
@@ -165,7 +166,7 @@ class Converter:
         return not now <= deletions
 
     async def _stored(self, source: _Source, target: str) -> tuple[bool, BlobInfo]:
-        """Whether this run has made the blob that has the new name, and the blob."""
+        """Whether this run made the blob that has the new name, and that blob."""
         found = await retry(lambda: self._store.stat(target))
         ours = False
         while found is None:
@@ -177,7 +178,7 @@ class Converter:
 
     def _metadata(self, source: _Source, facts: BlobMetadata, sealed: bytes) -> dict[str, str]:
         return {
-            # What others noted is true of the new blob as well: times and lengths stay the same.
+            # Metadata of other writers is true of the new blob too: times and lengths stay the same.
             **without_manifest(source.blob.info.metadata),
             **facts.to_mapping(),
             **source.origin.to_mapping(),
@@ -186,7 +187,7 @@ class Converter:
         }
 
     def _manifest(self, source: _Source, sealed: bytes) -> dict[str, str]:
-        """Proves that the new blob holds the same chunks, if it is proven that the source holds them."""
+        """The manifest that proves the chunks of the new blob; empty if the source's manifest proves nothing."""
         name, secret = source.blob.name, self._encoding.secret
         known = [*([secret] if secret else []), *self._reader.secrets]
         manifest = verified(source.blob.info.metadata, name.uid, name.conversation_id, all_secrets=known)
@@ -199,7 +200,7 @@ class Converter:
         try:
             await retry(lambda: self._store.create(target, data, metadata))
         except ObjectExists:
-            return False  # perhaps ours, its reply lost: what is there is compared next
+            return False  # perhaps ours, its reply lost: the stored blob is compared next
         return True
 
     def _encoded(self, blob: Blob, audio: Audio) -> tuple[bytes, BlobMetadata]:
@@ -214,7 +215,7 @@ class Converter:
             start=blob.start if blob.facts.start is None else blob.facts.start,
             worker_version=__version__,
             key_id=key_id(self._encoding.secret) if blob.name.kind.encrypted else None,
-            stream=None,  # the manifest says it again, if there is one
+            stream=None,  # the manifest sets it again, if it is proven
             chunks_digest=None,
         )
         return encoder.finish(), facts
@@ -223,7 +224,7 @@ class Converter:
         return derive_key(self._encoding.secret, blob.name.uid) if blob.name.kind.encrypted else None
 
     async def _flaw(self, source: Audio, origin: Provenance, info: BlobInfo) -> str | None:
-        """Why the blob that has the new name, as it is in the store, can't stand for the old one."""
+        """Why the stored blob that has the new name can't stand for the old one; None if it can."""
         audio = await self._reader.audio(Blob.of(info))
         if (audio.samples, audio.sample_rate) != (source.samples, source.sample_rate):
             return f"{info.name} holds {audio.samples} samples in place of {source.samples}"
@@ -235,7 +236,7 @@ class Converter:
         return None
 
     async def _replaced(self, blob: Blob, info: BlobInfo, *, by_another: bool) -> Conversion:
-        """Delete the old blob; `by_another` says that another run has made the new one from it."""
+        """Delete the old blob; `by_another` says that another run made the new one from it."""
         there = await retry(lambda: self._store.stat(blob.path)) is not None
         if not there and not by_another:
             reason = (

@@ -1,4 +1,4 @@
-"""Merging conversations: blobs are copied inside the store, under their own file names, without losing any."""
+"""Merges conversations: copies blobs inside the store, under their own file names, without losing any."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COPIES = 16
 
 
 class BlobCopy(NamedTuple):
-    """One blob's way; `exists` says that it is there already."""
+    """A blob and the name of its copy; `exists` says that the copy is there already."""
 
     blob: Blob
     target: BlobName
@@ -36,38 +36,38 @@ class BlobCopy(NamedTuple):
 
     @property
     def renamed(self) -> bool:
-        """Whether another blob had its place, so that it starts some ms later now."""
+        """Whether another blob had its name, so that the copy starts some ms later."""
         return self.target.stem != self.blob.name.stem
 
 
 @dataclass(slots=True)
 class CopyReport:
-    """What was copied, found to be there already, renamed, and left: other objects, and blobs deleted meanwhile."""
+    """The copies, new or there already; the other objects, which are left; and blobs that could not be copied."""
 
     copies: list[BlobCopy] = field(default_factory=list)
-    strangers: list[UnknownObject] = field(default_factory=list)
+    unknown: list[UnknownObject] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
 class Content(NamedTuple):
-    """What tells whether two objects are copies of each other; without a checksum only itself is."""
+    """Equal for two objects that are copies of each other; without a checksum an object equals only itself."""
 
     extension: str
     identity: int | str
 
 
 class Candidate(NamedTuple):
-    """A blob, and what it is a copy of if another one is: its own content, or that which it was converted from."""
+    """A blob and its contents: its own, and the one that it was converted from. Blobs that share one are copies."""
 
     blob: Blob
     contents: frozenset[Content]
 
 
 class Plan:
-    """Finds a place for every blob: one start in the target belongs to one audio, in whatever kinds it is there.
+    """Finds a place for every blob: one start in the target belongs to one audio, in all kinds that it is there.
 
-    Blobs of a conversation that start together are the same audio and stay together, and find what an earlier,
-    interrupted copy did with them.
+    Blobs of a conversation that start together are the same audio and stay together. They also find the copies that an
+    earlier, interrupted run made of them.
     """
 
     def __init__(self, conversation_id: str) -> None:
@@ -79,7 +79,7 @@ class Plan:
         self._places[format_timestamp(found.blob.start)] |= found.contents
 
     def add(self, together: Sequence[Candidate]) -> Iterator[BlobCopy]:
-        """Decide where blobs go that start together."""
+        """Decide on the names of blobs that start together."""
         names = [replace(blob.name, conversation_id=self._conversation_id) for blob, _ in together]
         milliseconds = self._first_free(names[0], frozenset[Content]().union(*(each.contents for each in together)))
         for name, (blob, contents) in zip(names, together, strict=True):
@@ -97,27 +97,27 @@ class Plan:
 
 
 class Copier:
-    """Copies conversations inside the store; `progress` is told about every copy."""
+    """Copies conversations inside the store; `progress` is called for every copy."""
 
     def __init__(self, store: Store, progress: Progress = unseen) -> None:
         self._store = store
         self._progress = progress
 
     async def copy(self, uid: str, conversations: Sequence[str], target: str, *, dry_run: bool = False) -> CopyReport:
-        """Copy all blobs of some conversations of a user into another one; doing it again does only what is missing.
+        """Copy all blobs of some conversations of a user into another one; a second run copies only missing blobs.
 
         Blobs keep their file names. Where different audio of two conversations starts at the same millisecond, the
         later copy starts a millisecond or more after it. The sources stay as they are.
 
         Raises:
             NothingStored: none of the conversations has a blob.
-            StoreError: the store does not do it; what was copied by then stays. A damaged blob is only left out.
+            StoreError: the store does not copy; earlier copies stay. A damaged blob is only left out.
         """
         report = CopyReport()
         plan = await self._prepared(uid, target)
         for conversation_id in conversations:
             listing = await list_blobs(self._store, uid, conversation_id)
-            report.strangers += listing.strangers
+            report.unknown += listing.unknown
             for together in _starting_together(listing.blobs):
                 report.copies += plan.add([await _candidate(self._store, blob) for blob in together])
         if not report.copies:
@@ -156,7 +156,7 @@ async def _copied(store: Store, copy: BlobCopy) -> Problem | None:
     except ObjectExists:
         found = await retry(lambda: store.stat(target))
         info = copy.blob.info
-        # Ours, if a reply was lost on the way.
+        # It is ours if a reply was lost.
         if found is None or (found.size, found.crc32c) != (info.size, info.crc32c):
             return Problem(copy.blob.path, f"{target} was taken by another writer meanwhile: copy again")
     except StoreError as error:
@@ -177,7 +177,7 @@ def _starting_together(blobs: Sequence[Blob]) -> Iterator[list[Blob]]:
 
 async def _candidate(store: Store, blob: Blob) -> Candidate:
     crc32c = blob.info.crc32c
-    if crc32c is None:  # put there by other means, or damaged: then copying it will tell
+    if crc32c is None:  # another program wrote it, or it is damaged; the copy will then say so
         try:
             crc32c = google_crc32c.value(await retry(lambda: store.read(blob.path)))
         except StoreError as error:

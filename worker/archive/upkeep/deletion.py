@@ -1,8 +1,9 @@
-"""Deleting recordings, verified: what is gone is listed again, and what is on its way is kept from coming back.
+"""Deletes recordings and verifies it: another listing checks the result, and audio on its way does not come back.
 
-Who makes an object from one that is being deleted, as a conversion does, must see it. So a deletion is recorded anew
-before each listing, and is complete when a listing finds nothing. What is made after this listing was made from an
-object that was read before the latest record: so its maker finds a record that it did not know.
+Work that makes an object from one that is being deleted, for example a conversion, must notice the deletion. So a
+deletion is recorded anew before each listing, and is complete when a listing finds nothing. An object that is made
+after this listing comes from an object that was read before the latest record. So its maker finds a record that it did
+not know.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from worker.stores.base import BlobInfo, Store
 from worker.stream.tombstones import Tombstones
 
 FOLDERS = (FOLDER, "audio", "merged")
-"""Where a conversation's audio may be: blobs, and what backends derive from them, `{folder}/{uid}/{conversation}/…`."""
+"""Folders of a conversation's audio: blobs, and files that backends make of them, `{folder}/{uid}/{conversation}/…`."""
 
 DELETES = 32
 """Deletions at once."""
 
 PASSES = 3
-"""Listings until nothing is left: uploads that were under way may come after the first."""
+"""The most listings until nothing is left: uploads that were under way may come after the first."""
 
 STILL_THERE = "it is still there, or came while others were deleted"
 
 
 class Undeleted(NamedTuple):
-    """An object that was still there at the end, and why: the store's words, if it refused to delete it."""
+    """An object that was still there at the end, and why: the store's message, if it refused to delete it."""
 
     name: str
     reason: str
@@ -44,11 +45,11 @@ class Undeleted(NamedTuple):
 
 @dataclass(slots=True)
 class Deletion:
-    """What was deleted (with `dry_run`: would be), and what was still there at the end.
+    """The objects that were deleted (with `dry_run`: would be), and those that were still there at the end.
 
-    `absent` are timestamps that no blob has. `partitions` counts those in Redis that know of the deletion (None if
-    Redis was not told), `dead_letters` those that went with it. Of Redis' `replicas` so many as `unconfirmed_replicas`
-    may not know of it yet.
+    `bytes` is the size of the deleted ones. `absent` are timestamps at which no blob starts. `partitions` counts those
+    in Redis that know of the deletion (None if Redis was not told), `dead_letters` those that were deleted with it. Of
+    Redis' `replicas`, as many as `unconfirmed_replicas` may not know of it yet.
     """
 
     names: list[str] = field(default_factory=list)
@@ -69,8 +70,8 @@ class Deletion:
 class Deleter:
     """Deletes once: a whole conversation or user, or some blobs of a conversation.
 
-    Unless `recorded` is false, the deletion is recorded in the store too: for what is in a spool, and for conversions.
-    With `dry_run` nothing is changed; `progress` is told how many objects were deleted.
+    Unless `recorded` is false, the deletion is recorded in the store too: for blobs in a spool, and for conversions.
+    With `dry_run` nothing is changed; `progress` takes the number of objects that were deleted.
     """
 
     def __init__(
@@ -87,13 +88,13 @@ class Deleter:
     ) -> Deletion:
         """Delete a conversation, or a user with all conversations, and everything derived.
 
-        With `tombstones`, audio that is still in Redis, and batches that are being uploaded, do not bring it back.
+        With `tombstones`, audio that is still in Redis and batches that are being uploaded do not bring it back.
 
         Raises:
             BadName: an id can't be part of a name.
             StreamError: Redis can't be told; nothing is deleted then.
-            StoreError: the store does not answer or does not record the deletion; doing it again goes on. An object
-                that it refuses to delete is only left.
+            StoreError: the store does not answer or does not record the deletion; a second call resumes. An object
+                that the store refuses to delete raises nothing; it is in `left`.
         """
         below = prefix(uid, conversation_id).removeprefix(FOLDER)
         streams: Mapping[str, EntryId] = {}
@@ -113,7 +114,7 @@ class Deleter:
     async def delete_chunks(self, uid: str, conversation_id: str, timestamps: Sequence[float]) -> Deletion:
         """Delete the blobs that start at these timestamps, in every kind, with and without a range; others stay.
 
-        If it is recorded, what a conversion makes of them meanwhile goes too. Raises as `delete_all`.
+        If it is recorded, blobs that a conversion makes of them meanwhile are deleted too. Raises as `delete_all`.
         """
         wanted = {format_timestamp(timestamp): timestamp for timestamp in timestamps}
 
@@ -158,13 +159,13 @@ class Deleter:
             ) from error
 
     async def _delete(self, found: Sequence[BlobInfo]) -> dict[str, str]:
-        """Delete objects; gives the names of those that the store refuses to delete, and why."""
+        """Delete objects; returns the names of those that the store refuses to delete, and why."""
         refused: dict[str, str] = {}
 
         async def gone(info: BlobInfo) -> bool:
             try:
                 if not self._dry_run:
-                    # Its answer tells nothing: what was listed just now is missing only if a reply got lost.
+                    # The answer does not matter: a just listed object is missing only if a reply was lost.
                     await retry(lambda: self._store.delete(info.name))
             except StoreError as error:
                 if error.cause in PASSING:

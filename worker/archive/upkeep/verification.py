@@ -1,4 +1,4 @@
-"""Reading everything back: every checksum, tag, container and length, and how well blobs follow each other."""
+"""Reads blobs back and verifies every checksum, tag, container and length."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Fingerprint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BlobVerdict:
-    """One object: `reason` says what is wrong with it, None if it is sound; `seconds` of audio; `known` from before."""
+    """The verdict on one object: `reason` says what is wrong, None if it is sound; `seconds` is its length.
+
+    `known` says that the verdict is from an earlier run.
+    """
 
     fingerprint: Fingerprint
     reason: str | None
@@ -48,13 +51,13 @@ NOTHING_KNOWN: Mapping[Fingerprint, BlobVerdict] = MappingProxyType({})
 async def verify_blobs(
     store: Store, reader: Reader, start: str, *, known: Mapping[Fingerprint, BlobVerdict] = NOTHING_KNOWN
 ) -> AsyncGenerator[BlobVerdict, None]:
-    """Verify every object whose name begins with `start`, in name order; what is `known` to be sound is not read.
+    """Verify every object whose name begins with `start`, in name order; objects `known` to be sound are not read.
 
-    Without a checksum nothing is known: who put a blob into a directory by other means may have replaced it so.
-    Objects that are no blobs are reported with the reason why.
+    An object without a checksum is always read: another program that wrote it into a directory may also have replaced
+    it. An `UnknownObject` is reported with its reason.
 
     Raises:
-        StoreError: the store does not answer; what was not reported is to be verified later.
+        StoreError: the store does not answer; the objects that were not reported are not verified.
     """
 
     async def examined(found: Blob | UnknownObject) -> BlobVerdict:
@@ -81,7 +84,7 @@ async def _examined(reader: Reader, blob: Blob, fingerprint: Fingerprint) -> Blo
 
 
 def _flaw(blob: Blob, content: bytes, audio: Audio) -> str | None:
-    """What the decoder tolerates and a writer must not do."""
+    """A flaw that the decoder tolerates and a writer must not make; None without one."""
     said = blob.facts.samples
     if said is not None and said != audio.samples:
         return f"its metadata says {said} samples, it holds {audio.samples}"

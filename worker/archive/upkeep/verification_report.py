@@ -1,4 +1,4 @@
-"""The report of a verification, a line per object, that a later run takes up where this one ends."""
+"""The verification report, with a line per object: a later run resumes where this one ends."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from worker.archive.upkeep.verification import BlobVerdict, Fingerprint
 from worker.errors import ReportError
 
 BEGINNING = f'{{"name": "{FOLDER}/'
-"""How every line begins, also the last one, that a killed run may have left unfinished."""
+"""The beginning of every line, also of the last one, which a killed run may have left unfinished."""
 
 
 def intact(path: Path) -> dict[Fingerprint, BlobVerdict]:
-    """What a report says is sound; broken objects are looked at again. A missing report is an empty one.
+    """The objects that a report says are sound; damaged objects are verified again. A missing report is an empty one.
 
     Raises:
-        ReportError: the file can't be read, or is no such report.
+        ReportError: the file can't be read, or is not a verification report.
     """
     try:
         text = path.read_text()

@@ -40,7 +40,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which letters a command is about, as its options say; None lets all pass."""
+    """The dead letters that a command is about, as its options say; None lets all pass."""
 
     partition: Annotated[int | None, typer.Option(help="Only those of one partition.")] = None
     reason: Annotated[str | None, typer.Option(help="Only those whose reason contains this text.")] = None
@@ -66,7 +66,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the commands work with."""
+    """The objects that the commands work with."""
 
     inspector: Inspector
     letters: DeadLetters
@@ -79,7 +79,7 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
     of_command = list(signature(command, eval_str=True).parameters.values())[1:]
 
     @wraps(command)
-    def with_options(**options: Any) -> None:  # noqa: ANN401 -- whatever Typer has parsed
+    def with_options(**options: Any) -> None:  # noqa: ANN401 -- values that Typer has parsed
         wanted = Filter(**{name: options.pop(name) for name in of_filter})
         command(wanted, **options)
 
@@ -148,7 +148,7 @@ def _require(wanted: Filter, *, everything: bool) -> None:
 
 
 def _miss(wanted: Filter, letters: Sequence[DeadLetter]) -> None:
-    """End with an exit code of its own if there is no such letter as one that was named."""
+    """End with an exit code of its own if a letter that was named does not exist."""
     known = {name for letter in letters for name in (letter.id, letter.name)}
     if missing := [name for name in wanted.ids or () if name not in known]:
         typer.echo(f"no such dead letter: {', '.join(map(printable, missing))}", err=True)
@@ -197,7 +197,7 @@ async def _replay(tools: Tools, wanted: Filter) -> list[tuple[DeadLetter, Replay
 
 
 def _facts(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
-    return asdict(letter) | {"id": letter.name, "age_s": (now_ms - letter.buried_ms) / 1000}
+    return asdict(letter) | {"id": letter.name, "age_s": (now_ms - letter.moved_ms) / 1000}
 
 
 def _print_table(
@@ -221,7 +221,7 @@ def _table(letters: Sequence[DeadLetter], now_ms: int) -> Table:
     table.add_column("conversation", overflow="fold")
     table.add_column("reason", overflow="fold")
     for letter in letters:
-        age = shown_seconds((now_ms - letter.buried_ms) / 1000)
+        age = shown_seconds((now_ms - letter.moved_ms) / 1000)
         whose = f"{letter.uid or '?'}/{letter.conversation_id or '?'}"
         if letter.chunk.seq is not None:
             whose += f" #{letter.chunk.seq}"

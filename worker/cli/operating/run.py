@@ -20,11 +20,11 @@ def run(
     ] = False,
 ) -> None:
     """Consume the streams until SIGTERM; everything is set by environment variables."""
-    gc.disable()  # while modules come, a fifth of the start's CPU would go into looking for garbage among them
+    gc.disable()  # during the imports, collections would take a fifth of the start's CPU time
     from worker import app, settings
     from worker.runtime import logs
 
-    gc.freeze()  # they stay: no later collection has to look at them
+    gc.freeze()  # the modules stay: later collections need not look at them
     gc.enable()
 
     loaded = settings.load()

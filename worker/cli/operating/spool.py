@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from worker.spool.report import SpoolItem
 
 POLL_SECONDS = 1.0
-"""Between two looks at blobs that workers are uploading."""
+"""Seconds between two looks at blobs that workers are uploading."""
 
 commands = typer.Typer(no_args_is_help=True, help="Blobs in SPOOL_DIR that wait for the store: list, check, upload.")
 

@@ -1,4 +1,4 @@
-"""`status`: is the audio safe, does it flow, who works on what."""
+"""`status`: shows whether the audio is safe and flows, and which worker works on what."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 PIPE_WIDTH = 160
-"""Columns where there is no terminal."""
+"""Columns without a terminal."""
 
 
 def register(app: typer.Typer) -> None:
@@ -91,7 +91,7 @@ async def _watch(settings: Settings, interval: float, show: Show) -> None:
 
 @contextmanager
 def _screen(*, everything: bool) -> Iterator[Show]:
-    """Looks fill the terminal, each in place of the one before; into a pipe or file they go one below the other."""
+    """Show looks on the terminal, each in place of the one before; in a pipe or file, one below the other."""
     from rich.live import Live
     from rich.text import Text
 
@@ -109,7 +109,7 @@ def _screen(*, everything: bool) -> Iterator[Show]:
 
 
 def _console() -> Console:
-    """In a pipe or a file there is room for long names."""
+    """A console that has room for long names in a pipe or a file."""
     from rich.console import Console
 
     console = Console()
@@ -120,7 +120,7 @@ def _console() -> Console:
 
 @contextmanager
 def _lines() -> Iterator[Show]:
-    """A JSON document per line and look, with `error` alone where Redis gave none."""
+    """Print a JSON document per line and look; it has only `error` if Redis did not answer."""
 
     def show(look: Overview | StreamError, settings: Settings) -> None:
         typer.echo(json.dumps({"error": str(look)} if isinstance(look, Exception) else _facts(look, settings)))
@@ -161,7 +161,7 @@ def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
 
 
 def _spooled(settings: Settings) -> Summary | None:
-    """What waits on the spool's volume; None without a spool, or where its volume is not at hand."""
+    """A summary of the spool's volume; None without a spool, or if its volume is not available."""
     from worker.spool import summary
 
     if settings.spool_dir is None:

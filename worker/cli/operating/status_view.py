@@ -1,4 +1,4 @@
-"""What `status` shows: the verdict and totals first, then the workers, then the partitions worth a look."""
+"""The output of `status`: the verdict and totals first, then the workers, then the partitions worth a look."""
 
 from __future__ import annotations
 

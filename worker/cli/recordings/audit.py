@@ -1,4 +1,4 @@
-"""`audit_conversation`: is a conversation stored complete."""
+"""`audit`: tells whether a conversation is stored complete."""
 
 from __future__ import annotations
 

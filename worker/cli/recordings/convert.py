@@ -1,4 +1,4 @@
-"""`convert`: old PCM blobs become Opus."""
+"""`convert`: turns old PCM blobs into Opus."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def convert(
 
 @dataclass(slots=True)
 class ConversionTally:
-    """What a conversion did, or would do, as far as it came; in blobs and bytes."""
+    """What a conversion did, or would do, so far; in blobs and bytes."""
 
     changed: int = 0
     kept: int = 0

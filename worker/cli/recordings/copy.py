@@ -40,7 +40,7 @@ def copy(
 
     report = archives.run_with_archive(work)
     printing.describe_problems(report.problems)
-    for other in report.strangers:
+    for other in report.unknown:
         printing.say(f"not copied, no blob: {other.name}", err=True)
     if as_json:
         printing.print_json(_described(report, dry_run=dry_run))
@@ -57,7 +57,7 @@ def _described(report: CopyReport, *, dry_run: bool) -> dict[str, object]:
             for copy in report.copies
         ],
         "problems": [{"name": problem.name, "reason": problem.reason} for problem in report.problems],
-        "others": [other.name for other in report.strangers],
+        "others": [other.name for other in report.unknown],
     }
 
 

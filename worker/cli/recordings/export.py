@@ -1,4 +1,4 @@
-"""`export`: a conversation as one audio file."""
+"""`export`: writes a conversation to one audio file."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def _saved(archive: Archive, begin: Callable[..., Awaitable[Download]], ou
 
 
 def report_facts(report: DownloadReport) -> dict[str, Any]:
-    """A report as JSON has it."""
+    """A report for JSON."""
     return {
         "start": report.start,
         "seconds": report.seconds,

@@ -1,4 +1,4 @@
-"""`files`: which playable files a conversation consists of."""
+"""`files`: lists the playable files that a conversation consists of."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def files(
 
 
 def file_facts(file: AudioFile) -> dict[str, Any]:
-    """A file as JSON has it."""
+    """A file for JSON."""
     return {
         "start": file.start,
         "duration": file.duration,

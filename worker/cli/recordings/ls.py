@@ -1,4 +1,4 @@
-"""`ls`: what is stored of a user or a conversation."""
+"""`ls`: lists the blobs of a user or a conversation."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def ls(uid: options.Uid, conversation: options.AnyConversation = None, as_json: 
         printing.print_json(
             {
                 "blobs": [blob_facts(blob) for blob in listing.blobs],
-                "others": [{"name": o.name, "size": o.size, "reason": o.reason} for o in listing.strangers],
+                "others": [{"name": o.name, "size": o.size, "reason": o.reason} for o in listing.unknown],
             }
         )
         return
     _print_table(listing)
-    for other in listing.strangers:
+    for other in listing.unknown:
         printing.say(f"no blob: {other.name}: {other.reason}", err=True)
 
 
 def blob_facts(blob: Blob) -> dict[str, Any]:
-    """A blob's facts as JSON has them; times in Unix seconds, `duration` null where only reading tells it."""
+    """A blob's facts for JSON; times in Unix seconds, `duration` null where only reading tells it."""
     return {
         "name": blob.path,
         "conversation_id": blob.name.conversation_id,
@@ -73,7 +73,7 @@ def _print_table(listing: Listing) -> None:
             "enhanced" if blob.name.kind.encrypted else "standard",
             f"{blob.name.stem}{blob.name.kind.extension}",
         )
-    # Names are there to be copied: they are never cut to fit the screen.
+    # People copy names: so names are never cut to fit the screen.
     console = Console(width=WIDEST)
     console.print(table)
     seconds = sum(blob.duration or 0.0 for blob in listing.blobs)

@@ -69,7 +69,7 @@ def rm(
 
 @asynccontextmanager
 async def _tombstones(settings: Settings, *, needed: bool) -> AsyncIterator[Tombstones | None]:
-    """Where deletions are written; None if they need not, or if nobody set up a Redis and there is none."""
+    """The tombstones to record; None if that is not needed, or if REDIS_URL is not set and Redis does not answer."""
     from worker.stream.tombstones import open_tombstones
 
     async with AsyncExitStack() as stack:
@@ -86,7 +86,7 @@ async def _tombstones(settings: Settings, *, needed: bool) -> AsyncIterator[Tomb
 
 
 def _is_there(settings: Settings) -> bool:
-    """Whether deletions can be recorded: a directory that is not there is not made, it may be mistyped."""
+    """Whether deletions can be recorded: a missing directory is not made, because its name may be mistyped."""
     from worker.stores import missing_directory
 
     return missing_directory(settings.store_url) is None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class VerificationTally:
-    """What a verification found, as far as it came."""
+    """What a verification found so far."""
 
     intact: int = 0
     known: int = 0
@@ -29,7 +29,7 @@ class VerificationTally:
 
     @property
     def seen(self) -> int:
-        """Objects so far."""
+        """The number of objects so far."""
         return self.intact + len(self.damaged)
 
     def count(self, verdict: BlobVerdict) -> None:

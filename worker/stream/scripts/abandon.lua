@@ -1,9 +1,9 @@
 -- KEYS stream, done, withdrawn | ARGV object, ttl in ms, entry id…
--- Gives up an object that was made for a seal which is gone. Returns
---   counted    an event tells of the object: another owner has found it
---   waiting    entries are still in the stream: whoever reads them may find the object and count it, so ask again
---   uncounted  the entries are gone, and other objects hold their audio; from now on no done step counts this one
---   unknown    no event is as old as the entries: one that told of the object may be gone
+-- Gives up an object whose seal is gone. Returns
+--   counted    an event names the object: another owner has found it
+--   waiting    entries are still in the stream: a worker that reads them may find the object and count it, so ask again
+--   uncounted  the entries are gone, and other objects hold their audio; from now on a done step can't count this one
+--   unknown    all events are younger than the entries: an event that named the object may be gone
 local first_ms = tonumber(string.match(ARGV[3], '^%d+'))
 local function is_told_since(from)
   for _, event in ipairs(redis.call('XRANGE', KEYS[2], from, '+')) do

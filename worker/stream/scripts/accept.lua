@@ -1,8 +1,8 @@
 -- KEYS lease, stream, epoch | ARGV token, group, consumer, last id, id…
--- Makes entries that were read plainly pending in the group: the very command that Redis itself writes to its replicas
+-- Makes entries that XREAD has read pending in the group, by the same command that Redis itself writes to its replicas
 -- and its log for an XREADGROUP. So reading changes nothing and may be repeated, and payloads never pass through Lua.
--- Returns the ids that exist; the others vanished since they were read. Counts what is read for the first time, so that
--- account.lua can tell what never was.
+-- Returns the ids that exist; the others vanished since they were read. Counts the entries that are read for the first
+-- time, so that account.lua can tell how many never were.
 local accepted = {}
 sliced(5, #ARGV, function(...)
   local slice = {...}

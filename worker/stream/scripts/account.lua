@@ -1,6 +1,6 @@
 -- KEYS lease, stream, epoch | ARGV token
--- Returns how many more entries have left the stream before any owner had read them: all that were ever added, without
--- those that were read and those that were missed before. Only when nothing is left to be read; else it tells nothing.
+-- Returns how many more entries have left the stream before an owner had read them: all that were ever added, without
+-- those that were read and those that were missed before. It counts only when all entries are read; else it returns 0.
 local known = redis.call('HMGET', KEYS[3], 'highest', 'accepted', 'missed')
 if not known[1] or #redis.call('XRANGE', KEYS[2], '(' .. known[1], '+', 'COUNT', 1) > 0 then
   return 0

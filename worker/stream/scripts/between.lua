@@ -1,7 +1,7 @@
 -- KEYS stream | ARGV uid, conversation, last id, page start, page size, most bytes (none: no limit)
--- Looks for the chunks of one conversation up to an entry. Returns the next page's start ("" at the end) and, per chunk, its
--- id and its fields. A page ends before these have more than most bytes; a chunk that alone has more comes without its
--- fields of over 256 bytes.
+-- Looks for the chunks of one conversation up to an entry. Returns the next page's start ("" at the end) and, per
+-- chunk, its id and its fields. A page ends before these have more than most bytes; a chunk that alone has more comes
+-- without its fields of over 256 bytes.
 local page = redis.call('XRANGE', KEYS[1], ARGV[4], ARGV[3], 'COUNT', ARGV[5])
 local most = tonumber(ARGV[6]) or math.huge
 local chunks, total = {}, 0

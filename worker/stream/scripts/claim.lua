@@ -1,6 +1,6 @@
 -- KEYS lease, stream | ARGV token, group, consumer, deaths, page start, page size
--- Takes over one page of the pending list, whatever consumer had it. `deaths` (0 or 1) is added to each delivery count:
--- the count tells how many owners died with the entry in hand. XCLAIM itself drops pending ids whose entry is gone.
+-- Takes over one page of the pending list, of all consumers. `deaths` (0 or 1) is added to each delivery count: the
+-- count tells how many owners died with the entry in hand. XCLAIM itself drops pending ids whose entry is gone.
 -- Returns the next page's start ("" at the end), the ids of vanished entries, and the ids that survived a death.
 local created = redis.pcall('XGROUP', 'CREATE', KEYS[2], ARGV[2], '0', 'MKSTREAM')
 if created.err and not string.find(created.err, 'BUSYGROUP', 1, true) then

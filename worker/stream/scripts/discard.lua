@@ -1,6 +1,7 @@
 -- KEYS lease, stream, epoch | ARGV token, group, id…
--- Removes entries that hold no audio to store: twins of chunks held or stored, end markers without a batch, deleted audio.
--- Returns 1; 0 if the owner must take the partition over first, for the chunks that twins repeat may have been lost.
+-- Removes entries that hold no audio to store: duplicates of chunks held or stored, end markers without a batch,
+-- deleted audio. Returns 1; 0 if the owner must take the partition over first, because the chunks that the duplicates
+-- repeat may be lost.
 if not is_known_server(KEYS[3]) then
   return 0
 end

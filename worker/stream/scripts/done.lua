@@ -1,11 +1,16 @@
--- KEYS stream, ready, done, seen, deleted, withdrawn | ARGV group, seal id, seal, user tombstone, conversation tombstone,
--- identities, last entry, expected server, seen limit in bytes, seen ttl in ms, done length, event field count, event fields…, id…
--- The last step of a batch: its entries leave Redis, its seal goes, one event tells the backend, and the identities of its
--- chunks stay for late repetitions. Fenced by the seal, not by the lease: the seal fixes what is stored, so whoever stored
--- it may finish it, once. Returns "done", "gone" (finished by somebody else, or forgotten), "withdrawn" (whoever made the
--- object removes it, so that it must not count), "changed" with the server's id (it is not the expected one, so that it may
--- have forgotten a deletion: the caller looks for that, and comes again) or "deleted" (the audio must not come back: the entries are dropped, and
--- the caller removes the object, also one that it stored long after somebody else had finished).
+-- KEYS stream, ready, done, seen, deleted, withdrawn | ARGV group, seal id, seal, user tombstone, conversation
+-- tombstone, identities, last entry, expected server, seen limit in bytes, seen ttl in ms, done length, event field
+-- count, event fields…, id…
+-- The last step of a batch: its entries leave Redis, its seal goes, one event tells the backend, and the identities of
+-- its chunks stay to recognise late duplicates. Fenced by the seal, not by the lease: the seal fixes what is stored, so
+-- any worker that stored it may finish it, once. Returns
+--   done       the entries and the seal are removed, and the event is added
+--   gone       another worker finished the batch, or Redis forgot its seal
+--   withdrawn  the maker of the object removes it, so it must not count
+--   changed    followed by the server's id: it is not the expected one, so it may have forgotten a deletion; the caller
+--              looks for deletions, and calls again
+--   deleted    the audio must not come back: the entries are dropped, and the caller removes the object, even if it
+--              stored the object long after another worker had finished the batch
 local outcome = 'done'
 for _, tombstone in ipairs({ARGV[4], ARGV[5]}) do
   if is_up_to(ARGV[2], redis.call('HGET', KEYS[5], tombstone)) then
@@ -23,7 +28,7 @@ if outcome == 'done' and ARGV[8] ~= server_id() then
 end
 local first_field = 13
 local first_id = first_field + ARGV[12]
--- Removing comes last: should a command fail, nothing is lost and the step is repeated; at worst its event comes twice.
+-- Removing comes last: if a command fails, nothing is lost and the step is repeated; at worst its event comes twice.
 if outcome == 'done' then
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[11], '*', unpack(ARGV, first_field, first_id - 1))
   local known, last = remembered(KEYS[4], KEYS[5], {ARGV[4], ARGV[5]})

@@ -1,6 +1,6 @@
 -- KEYS dead | ARGV uid, conversation or "" for all, page start, page size
--- Removes dead letters of a deleted user or conversation, page by page: they hold audio too, and a replay would bring it
--- back. Returns the next page's start ("" at the end) and how many were removed.
+-- Removes dead letters of a deleted user or conversation, page by page: they hold audio too, and a replay would restore
+-- it. Returns the next page's start ("" at the end) and how many were removed.
 local page = redis.call('XRANGE', KEYS[1], ARGV[3], '+', 'COUNT', ARGV[4])
 local removed = 0
 for _, letter in ipairs(page) do

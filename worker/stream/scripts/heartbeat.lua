@@ -1,6 +1,6 @@
 -- KEYS workers | ARGV worker, ttl in ms, description
--- Returns the Redis time in ms, all live workers with their descriptions, and what `server_id` says; forgets workers that
--- fell silent.
+-- Returns Redis' time in ms, all live workers with their descriptions, and the reply of `server_id`; forgets workers
+-- without a recent heartbeat.
 local now = now_ms()
 redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + ARGV[2], ARGV[3]))
 local live = {}

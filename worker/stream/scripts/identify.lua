@@ -1,12 +1,13 @@
--- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read of
--- it, 1 if Redis may have forgotten more than this owner knows of, last entry that is older than the id that it knew
--- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate Redis
--- may have forgotten, the last one that is older than the id, and what `server_id` says.
--- A failover or a restart may have forgotten seals, done steps and deletions: of all entries up to the stream's last one when
--- an owner first saw it on another server process, or with another history, than the owner before; "0-0" if none ever did.
--- Should Redis have lost the id, but not the entries that this owner has read, it is the same stream; should another owner
--- come first, a new id is made. So the last entry that is older than the id is returned, too.
--- Also begins the account of what was read, see account.lua.
+-- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read
+-- of it, 1 if Redis may have forgotten more than this owner knows of, last entry that is older than the id that it knew
+-- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate
+-- Redis may have forgotten, the last one that is older than the id, and the reply of `server_id`.
+-- A failover or a restart may lose seals, done steps and deletions. The last entry whose fate may be forgotten is the
+-- stream's last one when an owner first saw it on another server process, or with another history, than the owner
+-- before; "0-0" if this never happened.
+-- If Redis has lost the id, but not the entries that this owner has read, it is the same stream. If another owner comes
+-- first, a new id is made. So the last entry that is older than the id is returned, too.
+-- Also begins the count of read entries, see account.lua.
 local facts = flat_to_table(redis.call('XINFO', 'STREAM', KEYS[2]))
 local last = facts['last-generated-id']
 local known_id = known_stream_id(KEYS[2], ARGV[2])

@@ -1,5 +1,5 @@
--- Takes a dead letter apart, as bury.lua put it together: returns the original fields, the reason and the entry, or nothing
--- if it is something else.
+-- Takes a dead letter of dead_letter.lua apart: returns the original fields, the reason and the entry, or nothing if it
+-- is something else.
 local function opened(fields)
   local size = #fields - 6
   if fields[size + 1] ~= 'reason' or fields[size + 3] ~= 'entry' or fields[size + 5] ~= 'at' then

@@ -1,6 +1,7 @@
 -- KEYS dead | ARGV page start, page size
--- Describes dead letters without their audio. Returns the next page's start ("" at the end) and, per letter: id, reason,
--- entry, bytes, fields, and uid, conversation_id, session, seq, timestamp, sample_rate, length of pcm (false without one).
+-- Describes dead letters without their audio. Returns the next page's start ("" at the end) and, per letter: id,
+-- reason, entry, bytes, fields, and uid, conversation_id, session, seq, timestamp, sample_rate, length of pcm (false
+-- without one).
 local page = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 local letters = {}
 for _, letter in ipairs(page) do

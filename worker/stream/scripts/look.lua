@@ -1,6 +1,6 @@
 -- KEYS stream, lease, epoch, ready, dead, done | ARGV group
--- One partition at one moment: lease, ms left of it, generation, entries, bytes of memory, oldest entry, pending entries,
--- seals, dead letters, blobs ever stored, id of the last event.
+-- One partition at one moment: lease, ms left of it, generation, entries, bytes of memory, oldest entry, pending
+-- entries, seals, dead letters, blobs ever stored, id of the last event.
 local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1])
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local stored, last_event = 0, false

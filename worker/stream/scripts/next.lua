@@ -1,5 +1,6 @@
 -- KEYS stream | ARGV id, most bytes
--- The entry after an id: its own id, the bytes of its field names and values, and these, unless they are more than that.
+-- The entry after an id: its own id, the bytes of its field names and values, and these unless they have more than most
+-- bytes.
 local found = redis.call('XRANGE', KEYS[1], '(' .. ARGV[1], '+', 'COUNT', 1)[1]
 if not found then
   return {}

@@ -1,5 +1,6 @@
--- Prepended to scripts that compare positions in a stream, or must know which stream it is. Ids are compared as two numbers:
--- as text "9-0" would come after "10-0". As times they prove nothing: a clock may be set back, an id may be of the future.
+-- Prepended to scripts that compare positions in a stream, or must know which stream it is. Ids are compared as two
+-- numbers: as text "9-0" would come after "10-0". As times they prove nothing: a clock may be set back, and an id may
+-- be of the future.
 local MAX_ID = '18446744073709551615-18446744073709551615'
 
 -- An entry id as two numbers. A tombstone of former versions is a time: it covers its whole millisecond.
@@ -19,8 +20,8 @@ local function is_up_to(id, tombstone)
   return tombstone and not is_after(id, tombstone) or false
 end
 
--- The random id of a stream: the name of a consumer that never reads, "stream:" and the id. So it comes and goes with the
--- stream's own data. Nil if there is none yet.
+-- The random id of a stream; nil if it has none yet. It is in the name of a consumer that never reads, "stream:" and
+-- the id, so it comes and goes with the stream's own data.
 local function known_stream_id(stream, group)
   for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
     local found = string.match(flat_to_table(flat)['name'], '^stream:(%x+)$')
@@ -30,7 +31,7 @@ local function known_stream_id(stream, group)
   end
 end
 
--- The same, nil only if there is no stream. What is missing of group and consumer is made, the id from `random`, 32 hex
+-- The same, nil only if the stream does not exist. A missing group or consumer is made, the id from `random`, 32 hex
 -- digits.
 local function stream_id(stream, group, random)
   if redis.call('EXISTS', stream) == 0 then

@@ -19,8 +19,8 @@ local function server_id()
     (string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '')
 end
 
--- Whether an owner has taken the partition over since the server was another one, which may have known more: what the
--- owner holds may come from there. `epoch` is a key, see identify.lua.
+-- Whether an owner has taken the partition over on this server. If not, the owner's data may come from another server,
+-- which may have known more. `epoch` is a key, see identify.lua.
 local function is_known_server(epoch)
   return redis.call('HGET', epoch, 'server') == server_id()
 end

@@ -1,2 +1,2 @@
 #!lua flags=no-writes
--- Prepended to scripts that only look. They keep payloads inside Redis, and run when it is full.
+-- Prepended to scripts that only read. They keep payloads inside Redis, and run when it is full.

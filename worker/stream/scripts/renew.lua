@@ -1,7 +1,7 @@
 -- KEYS lease… | ARGV ttl in ms, our token of each lease…
 -- Prolongs the leases that are ours; returns 1 for each of them, 0 for each that we have lost. One call instead of one
--- for each lease: an owner of many asks all the time.
--- A key that is no lease, because somebody broke it, costs only its own partition.
+-- for each lease, because an owner of many renews all the time.
+-- A broken key, which is not a lease, costs only its own partition.
 local kept = {}
 for i, lease in ipairs(KEYS) do
   local ours = redis.pcall('GET', lease) == ARGV[i + 1]

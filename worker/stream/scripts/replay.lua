@@ -1,7 +1,7 @@
 -- KEYS dead, stream, deleted | ARGV letter id
 -- Pushes the original entry of a dead letter again, field by field as it was, and removes the letter. Returns
 --   replayed  done
---   gone      there is no such letter (any more)
+--   gone      the letter does not exist (any more)
 --   deleted   the conversation or its user was deleted since: the audio must not come back
 --   foreign   it is not a dead letter as the workers write them
 --   wide      unpack() can't pass so many fields; they follow, for the caller to push

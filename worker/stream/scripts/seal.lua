@@ -1,13 +1,13 @@
--- KEYS lease, stream, ready, deleted, epoch | ARGV token, group, consumer, seal id, seal, user tombstone, conversation tombstone,
--- id…
--- Decides a batch's composition once and for all, if what the owner holds is what Redis says is pending. Returns "sealed",
--- or the reason why the owner must read the partition again:
---   redis_changed  nobody has taken the partition over on this server, which may have lost entries that the owner holds,
---            and have some behind those that it has read
---   foreign  someone else has pending entries in the group
---   deleted  the conversation or user was deleted after the batch's first entry
---   other    the first entry is sealed already, with another composition
---   vanished entries are gone from the stream; their ids follow
+-- KEYS lease, stream, ready, deleted, epoch | ARGV token, group, consumer, seal id, seal, user tombstone,
+-- conversation tombstone, id…
+-- Fixes a batch's composition finally, if the entries that the owner holds are pending in Redis. Returns "sealed", or
+-- the reason why the owner must read the partition again:
+--   redis_changed  the partition was not taken over on this server, which may have lost entries that the owner holds,
+--                  and may have others behind those that the owner has read
+--   foreign        another consumer has pending entries in the group
+--   deleted        the conversation or user was deleted after the batch's first entry
+--   other          the first entry is sealed already, with another composition
+--   vanished       entries are gone from the stream; their ids follow
 if not is_known_server(KEYS[5]) then
   return {'redis_changed'}
 end

@@ -1,6 +1,6 @@
 -- KEYS stream…
--- Of each stream the number of its entries and the bytes of memory that it takes, estimated. One call instead of hundreds
--- of commands: a worker asks all the time. A key that is no stream, because somebody broke it, counts as empty.
+-- Of each stream the number of its entries and the bytes of memory that it takes, estimated. One call instead of
+-- hundreds of commands, because a worker asks all the time. A broken key, which is not a stream, counts as empty.
 local sizes = {}
 for _, stream in ipairs(KEYS) do
   local entries = redis.pcall('XLEN', stream)

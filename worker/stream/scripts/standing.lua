@@ -1,6 +1,6 @@
 -- KEYS stream, epoch, deleted, withdrawn | ARGV group, first entry of a batch, user tombstone, conversation tombstone
--- What has become of a batch that has left Redis: whether it was deleted, and whether its upload was given up (1 or 0 each).
--- Then the stream's random id ("" without one), and the last entry whose fate Redis may have forgotten.
+-- Of a batch that has left Redis: whether it was deleted, and whether its upload was given up (1 or 0 each). Then the
+-- stream's random id ("" without one), and the last entry whose fate Redis may have forgotten.
 local deleted = 0
 for _, tombstone in ipairs({ARGV[3], ARGV[4]}) do
   if is_up_to(ARGV[2], redis.call('HGET', KEYS[3], tombstone)) then

@@ -1,10 +1,11 @@
 -- KEYS stream, ready, deleted | ARGV tombstone, retention in ms, group, random stream id
--- Records that a user ("uid/") or a conversation ("uid/conversation") is deleted as of now: what was pushed up to the
--- stream's last id is not stored any more. A position and no time, because Redis' clock may go back, and entries may have
--- ids of the future. Returns this id and the stream's random id, "0-0" and "" if there is no stream: then nothing can be
--- deleted in it, and a former tombstone stays for uploads that are under way.
--- Forgets tombstones that nothing in Redis can meet any more and that are older than the retention, which is for uploads of
--- owners that were paused: of those that it draws, so that it costs the same among many, and few stay longer than they must.
+-- Records that a user ("uid/") or a conversation ("uid/conversation") is deleted as of now: entries up to the stream's
+-- last id are not stored any more. It records a position and not a time, because Redis' clock may go back, and entries
+-- may have ids of the future. Returns this id and the stream's random id, "0-0" and "" without a stream: then it
+-- records nothing, and a former tombstone stays for uploads that are in flight.
+-- Forgets tombstones that are older than all entries and seals in Redis, and older than the retention, which is for
+-- uploads of owners that were paused. It checks only a random sample, so that many tombstones cost the same as few, and
+-- few stay longer than they must.
 local DRAWN = 32
 local now = now_ms()
 local oldest = now - ARGV[2]

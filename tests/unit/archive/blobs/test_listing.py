@@ -23,7 +23,7 @@ async def test_all_six_kinds_are_listed_in_time_order(archive: Archive, shelf: S
 
     assert [blob.name.kind.extension for blob in listing.blobs] == list(reversed(EXTENSIONS))
     assert [blob.codec for blob in listing.blobs] == ["pcm", "pcm", "opus", "opus", "pcm", "pcm"]
-    assert listing.strangers == ()
+    assert listing.unknown == ()
 
 
 async def test_time_order_is_not_name_order(archive: Archive, shelf: Shelf) -> None:
@@ -58,8 +58,8 @@ async def test_other_objects_are_reported_and_not_fatal(archive: Archive, shelf:
     listing = await archive.list("user", "talk")
 
     assert [blob.start for blob in listing.blobs] == [T0]
-    assert len(listing.strangers) == 6
-    assert all(stranger.reason for stranger in listing.strangers)
+    assert len(listing.unknown) == 6
+    assert all(other.reason for other in listing.unknown)
 
 
 async def test_a_user_is_not_another_whose_id_begins_alike(archive: Archive, store: Store) -> None:

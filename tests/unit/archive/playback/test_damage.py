@@ -192,7 +192,7 @@ def test_hostile_listings_lose_no_blob_and_break_nothing(found: list[BlobInfo], 
     listing = sort_out(found)
     put_together = group_alternatives(listing.blobs)
 
-    assert len(listing.blobs) + len(listing.strangers) == len(found)
+    assert len(listing.blobs) + len(listing.unknown) == len(found)
     assert sum(len(source.alternatives) for source in put_together) == len(listing.blobs)
     selected = select(put_together, Selection(min(first, second), max(first, second) + 1, [first, second]))
     assert len(selected.sources) <= len(put_together)

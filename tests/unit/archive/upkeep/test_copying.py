@@ -208,7 +208,7 @@ async def test_other_objects_are_told_and_stay(archive: Archive, first: Shelf, m
 
     report = await archive.copy("user", ["first"], "merged")
 
-    assert [stranger.name for stranger in report.strangers] == ["chunks/user/first/notes.txt"]
+    assert [other.name for other in report.unknown] == ["chunks/user/first/notes.txt"]
     assert await merged.files() == [f"{T0:.3f}.enc"]
 
 
