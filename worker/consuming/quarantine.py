@@ -111,7 +111,7 @@ class Quarantine:
             self._quarantined.clear()
 
     async def _quarantine(self, conversation: Conversation, suspects: set[EntryId], deaths: int) -> set[EntryId]:
-        """Move suspects, and all entries of their conversation's sealed batches, to the dead letters; gives all these."""
+        """Move suspects, and all entries of their conversation's sealed batches, to the dead letters; gives all."""
         self._quarantined.add(conversation)
         entries = set(suspects)
         for resumed in self._batcher.resuming():
