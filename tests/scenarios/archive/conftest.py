@@ -1,7 +1,15 @@
-"""Stores with an archive on them, and a spool's directory."""
+"""Stores with an archive on them."""
 
 from __future__ import annotations
 
-from tests.support.archive_fixtures import archive, gcs, no_waiting_between_tries, shelf, store
+from tests.support.archive_fixtures import (
+    archive,
+    environment,
+    gcs,
+    local_folder,
+    no_waiting_between_tries,
+    shelf,
+    store,
+)
 
-__all__ = ["archive", "gcs", "no_waiting_between_tries", "shelf", "store"]
+__all__ = ["archive", "environment", "gcs", "local_folder", "no_waiting_between_tries", "shelf", "store"]

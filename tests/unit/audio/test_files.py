@@ -94,6 +94,7 @@ def test_other_rates_become_the_next_higher_supported_one(tmp_path: Path, source
     assert np.max(np.abs(samples[middle] - _tone(3, target)[middle] * 32768)) < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "subtype"), [("a.flac", "PCM_24"), ("a.mp3", None), ("a.ogg", "VORBIS"), ("a.opus", None)]
 )
@@ -115,6 +116,7 @@ def test_too_loud_and_impossible_floats_are_limited(tmp_path: Path) -> None:
     assert _pcm(path).tolist() == [32767, -32768, 32767, -32768, 0, 32767]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, speech_array(600, 44100), 44100)

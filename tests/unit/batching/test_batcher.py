@@ -254,6 +254,7 @@ async def test_sealed_batch_of_which_something_is_missing_can_be_given_up(
     assert desk.batcher.resuming() == []
 
 
+@pytest.mark.slow
 async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
     make: Callable[..., Desk], talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,7 @@ async def test_letter_that_no_worker_wrote_is_shown_and_not_pushed(cemetery: Cem
     assert await cemetery.letters.replay(letter) is ReplayOutcome.FOREIGN
 
 
+@pytest.mark.slow
 async def test_letters_are_listed_in_order_over_many_pages(cemetery: Cemetery) -> None:
     entries = [await cemetery.dead_letter(chunk(seq=seq), f"reason {seq}") for seq in range(2 * PAGE)]
 

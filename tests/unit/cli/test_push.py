@@ -219,6 +219,7 @@ def test_another_number_of_partitions_is_refused(settings: Callable[..., Setting
     assert "set PARTITIONS=8" in str(result.exception)
 
 
+@pytest.mark.slow
 async def test_a_full_redis_is_waited_for_and_said_once(
     settings: Callable[..., Settings], recording: Path, own_redis: Callable[..., RedisServer]
 ) -> None:
@@ -234,6 +235,7 @@ async def test_a_full_redis_is_waited_for_and_said_once(
     assert [chunk.seq for chunk in chunks(server, chosen)] == [0, 1, 2]
 
 
+@pytest.mark.slow
 async def test_ctrl_c_tells_what_did_not_get_into_redis(
     settings: Callable[..., Settings], recording: Path, own_redis: Callable[..., RedisServer]
 ) -> None:
@@ -245,6 +247,7 @@ async def test_ctrl_c_tells_what_did_not_get_into_redis(
         assert "entries are not known to be in Redis: Redis: OutOfMemoryError" in process.lines[-1]
 
 
+@pytest.mark.slow
 async def test_ctrl_c_while_redis_takes_everything_tells_what_is_there(
     redis_server: RedisServer, settings: Callable[..., Settings], recording: Path
 ) -> None:
@@ -264,6 +267,7 @@ async def test_ctrl_c_while_redis_takes_everything_tells_what_is_there(
     }
 
 
+@pytest.mark.slow
 async def test_a_connection_cut_in_the_middle_loses_nothing(
     redis_server: RedisServer, proxy: Proxy, settings: Callable[..., Settings], recording: Path
 ) -> None:
@@ -281,6 +285,7 @@ def _read_all(terminal: int) -> Iterator[bytes]:
             yield data
 
 
+@pytest.mark.slow
 def test_a_person_at_a_terminal_sees_the_progress(settings: Callable[..., Settings], recording: Path) -> None:
     watching, terminal = pty.openpty()
     arguments = [sys.executable, "-m", "worker", "push", str(recording), *WHOSE]

@@ -321,6 +321,7 @@ def test_names_of_workers_are_shown_letter_by_letter() -> None:
     assert shown.get().count(r"a:bell:[red]\x1b[2J") == 3
 
 
+@pytest.mark.slow
 def test_watch_as_json_gives_a_document_per_line(piped: Callable[..., subprocess.Popen[bytes]]) -> None:
     process = piped("--json")
     assert process.stdout is not None
@@ -329,6 +330,7 @@ def test_watch_as_json_gives_a_document_per_line(piped: Callable[..., subprocess
     assert looks[0]["now_ms"] < looks[1]["now_ms"]
 
 
+@pytest.mark.slow
 def test_watch_into_a_pipe_shows_one_look_below_the_other(piped: Callable[..., subprocess.Popen[bytes]]) -> None:
     process = piped()
     assert process.stdout is not None
@@ -346,6 +348,7 @@ def read_until(terminal: int, text: bytes) -> None:
         seen += os.read(terminal, 65536)
 
 
+@pytest.mark.slow
 def test_watch_follows_until_it_is_interrupted(
     busy: Settings, redis_server: RedisServer, watching: tuple[subprocess.Popen[bytes], int]
 ) -> None:

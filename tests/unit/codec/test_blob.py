@@ -150,6 +150,7 @@ METADATA = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from(Kind), st.binary(max_size=120) | st.just(THREE_PACKETS), METADATA, st.booleans())
 def test_hostile_blobs_are_decoded_or_refused(
     kind: Kind, content: bytes, metadata: Mapping[str, str], sealed: bool

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codec import errors
 
 
+@pytest.mark.slow
 @given(st.one_of(st.text(), st.binary(), st.integers(), st.floats()))
 def test_shown_values_are_short_plain_ascii_whatever_they_are(value: object) -> None:
     text = errors.escaped(value)

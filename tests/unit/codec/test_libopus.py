@@ -85,6 +85,7 @@ def test_missing_library_hurts_only_where_opus_is_needed() -> None:
     assert python(code) == "2\nmissing"
 
 
+@pytest.mark.slow
 def test_first_import_is_silent_where_warnings_are_errors(tmp_path: Path) -> None:
     """Without compiled files Python compiles opuslib anew, and would warn."""
     assert python("from codec.libopus import VERSION; print(VERSION)", PYTHONPYCACHEPREFIX=str(tmp_path))

@@ -86,6 +86,7 @@ def default_container(pcm: bytes) -> bytes:
     return contained(*packets)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", SAMPLE_RATES)
 def test_recorded_speech_comes_back_complete_and_aligned_to_the_sample(rate: int) -> None:
     source = speech_array(20.013, rate)
@@ -166,6 +167,7 @@ def test_long_silence_needs_no_long_buffer() -> None:
     assert peak < 300_000
 
 
+@pytest.mark.slow
 def test_different_encoders_in_parallel_threads_do_not_disturb_each_other() -> None:
     pieces = [speech(5.0, offset=5.0 * number) for number in range(8)]
     with ThreadPoolExecutor(4) as threads:
@@ -193,6 +195,7 @@ def test_pre_skip_is_the_look_ahead_at_the_encoders_rate_less_what_speech_gains(
     assert Encoder(rate, complexity=7).pre_skip == pre_skip
 
 
+@pytest.mark.slow
 def test_complexity_6_sounds_as_good_as_the_default_settings_of_libopus() -> None:
     source = speech_array(9.0)
 
@@ -252,6 +255,7 @@ def test_closed_encoder_refuses_everything_instead_of_touching_freed_memory() ->
             use()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["close", "finish", "forget"])
 def test_state_is_freed_exactly_once(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     freed = counted_frees(monkeypatch)
@@ -314,6 +318,7 @@ def test_rate_that_opus_does_not_have_is_refused(rate: int) -> None:
         decode(bytes(8), sample_rate=rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packet", [b"", b"\x0b\x06"])
 def test_small_blob_can_not_become_hours_of_audio(packet: bytes) -> None:
     with pytest.raises(BadBlob, match=f"more than {MAX_DECODED_SECONDS} s"):

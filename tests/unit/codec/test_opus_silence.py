@@ -29,6 +29,7 @@ def seconds(count: float, rate: int) -> bytes:
     return bytes(2 * round(count * rate))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_minute_of_silence_takes_a_twentieth_of_a_minute_of_speech(rate: int) -> None:
     silent, _ = encode(seconds(60, rate), rate=rate)
@@ -76,6 +77,7 @@ def test_silence_inside_speech_is_inaudible_in_a_plain_decoder(rate: int) -> Non
     assert np.abs(heard[settled : 8 * rate - rate // 50]).max() <= AUDIBLE
 
 
+@pytest.mark.slow
 def test_speech_after_silence_sounds_as_if_the_silence_had_been_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     source = speech(4, 16000), seconds(10, 16000), speech(6, 16000, offset=5)
     skipping, pre_skip = encode(*source, rate=16000)

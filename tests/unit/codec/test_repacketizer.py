@@ -72,6 +72,7 @@ def both_ways(rate: int, loudness: int, bitrate: int | None = None) -> tuple[byt
     return decode(container, sample_rate=rate, samples=len(one_by_one)), one_by_one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", SAMPLE_RATES)
 @pytest.mark.parametrize("bitrate", [6000, None, 64000])
 def test_speech_is_the_same_to_the_bit(rate: int, bitrate: int | None) -> None:
@@ -79,6 +80,7 @@ def test_speech_is_the_same_to_the_bit(rate: int, bitrate: int | None) -> None:
     assert decoded == one_by_one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", SAMPLE_RATES)
 def test_speech_that_clips_differs_by_less_than_a_500th(rate: int) -> None:
     decoded, one_by_one = (np.frombuffer(pcm, "<i2").astype(float) for pcm in both_ways(rate, 40))
@@ -134,6 +136,7 @@ RUNS = st.lists(st.tuples(FRAMES_OF_20_MS | st.binary(max_size=8), st.integers(1
 )
 
 
+@pytest.mark.slow
 @given(RUNS, st.sampled_from(SAMPLE_RATES))
 @settings(max_examples=300)
 def test_hostile_packets_give_the_same_audio_or_the_same_complaint(contents: list[bytes], rate: int) -> None:
@@ -148,6 +151,7 @@ def test_hostile_packets_give_the_same_audio_or_the_same_complaint(contents: lis
         assert decoded == expected or full_scale(expected)
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=9).map(contained), st.integers(1, 20))
 def test_truncation_is_told_as_by_the_container(container: bytes, missing: int) -> None:
     cut = container[:-missing]

@@ -82,6 +82,7 @@ def test_without_is_the_difference(spans: list[Span], removed: list[Span]) -> No
     assert numbers_of(without(spans, removed)) == numbers_of(spans) - numbers_of(removed)
 
 
+@pytest.mark.slow
 def test_scattered_numbers_cost_in_proportion() -> None:
     even, odd = ([Span(number, number) for number in range(first, 200_000, 2)] for first in (0, 1))
     assert without(even, odd) == even

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def worlds() -> st.SearchStrategy[tuple[int, list[Member], list[str | None]]]:
     )
 
 
+@pytest.mark.slow
 @given(worlds())
 def test_every_worker_gets_the_floor_or_the_ceiling_of_its_share(
     world: tuple[int, list[Member], list[str | None]],
@@ -47,6 +49,7 @@ def test_every_worker_gets_the_floor_or_the_ceiling_of_its_share(
     assert shares <= {partitions // len(alive), -(-partitions // len(alive))}
 
 
+@pytest.mark.slow
 @given(worlds())
 def test_nothing_moves_that_need_not(world: tuple[int, list[Member], list[str | None]]) -> None:
     partitions, alive, owners = world
@@ -58,6 +61,7 @@ def test_nothing_moves_that_need_not(world: tuple[int, list[Member], list[str | 
     assert moved(owners, assign(partitions, alive, owners, NOW)) == least + of_dead
 
 
+@pytest.mark.slow
 @given(worlds(), st.randoms())
 def test_every_worker_computes_the_same_and_then_it_is_at_rest(
     world: tuple[int, list[Member], list[str | None]], random: object

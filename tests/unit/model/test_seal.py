@@ -23,6 +23,7 @@ def entry_ids() -> st.SearchStrategy[str]:
     return st.builds("{}-{}".format, st.integers(0, 2**63), st.integers(0, 2**63))
 
 
+@pytest.mark.slow
 @given(
     uid=ids(),
     conversation_id=ids(),

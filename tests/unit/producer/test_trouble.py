@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
 
 
+@pytest.mark.slow
 async def test_order_and_completeness_survive_cut_connections(redis_client: Redis, proxy: Proxy, prefix: str) -> None:
     dice = random.Random(7)
     conversations = [f"c{n}" for n in range(12)]

@@ -102,6 +102,8 @@ async def test_a_renamed_blob_is_recognised_when_its_worker_died_before_it_remov
 
 
 async def test_a_refusal_leaves_everything_spooled(bench: Bench, rig: Rig, directory: Path) -> None:
+@pytest.mark.slow
+async def test_a_refusal_leaves_everything_ready(bench: Bench, rig: Rig, directory: Path) -> None:
     rig.server.fail("insert.*", times=100)
     bench.add(*(bench.record(seal_of(f"{number}-0")) for number in range(1, 30)))
     with pytest.raises(StoreError):
@@ -109,6 +111,7 @@ async def test_a_refusal_leaves_everything_spooled(bench: Bench, rig: Rig, direc
     assert states(directory) == ["spooled"] * 29
 
 
+@pytest.mark.slow
 async def test_one_blob_finds_out_whether_an_outage_is_over(bench: Bench, rig: Rig) -> None:
     rig.server.fail("insert.*", times=100)
     bench.add(*(bench.record(seal_of(f"{number}-0", conversation_id=str(number))) for number in range(1, 30)))
@@ -183,6 +186,7 @@ async def test_nothing_is_uploaded_while_redis_can_not_say_what_was_deleted(
     assert states(directory) == ["spooled"]
 
 
+@pytest.mark.slow
 async def test_two_workers_on_one_volume_upload_every_blob_once(rig: Rig, directory: Path) -> None:
     async with opened(rig, directory) as one, opened(rig, directory) as other:
         one.add(*(one.record(seal_of(f"{number}-0", conversation_id=str(number))) for number in range(1, 101)))
@@ -208,6 +212,7 @@ async def test_the_claim_of_a_dead_worker_lapses_and_that_of_a_live_one_does_not
     assert [blob.name.split("/")[2] for blob in rig.blobs()] == ["dead"]
 
 
+@pytest.mark.slow
 async def test_a_long_upload_keeps_its_claim(bench: Bench, rig: Rig, directory: Path) -> None:
     bench.drainer.lease = 0.6
     gate = rig.server.hold("insert.*")

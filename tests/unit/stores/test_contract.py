@@ -203,6 +203,7 @@ async def test_list_takes_any_prefix_not_only_directories(store: Store, prefix: 
     assert await names(store, prefix) == [name for name in every if name.startswith(prefix)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ODD_NAMES)
 async def test_a_name_is_taken_literally(store: Store, name: str) -> None:
     await store.create(name, name.encode(), METADATA)

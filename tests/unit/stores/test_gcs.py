@@ -247,6 +247,7 @@ FAULTS = {
 CAUSES = {"unauthorized": "permission", "rate": "throttled", "teapot": "unexpected"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["create", "stat", "list", "read", "copy", "delete"])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_refusal_has_a_cause_a_status_and_the_servers_words(
@@ -266,6 +267,7 @@ async def test_a_refusal_has_a_cause_a_status_and_the_servers_words(
     await calls(gcs)[call]()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["create", "stat", "list", "read", "copy", "delete"])
 @pytest.mark.parametrize(("action", "cause"), [("reset", "network"), ("stall", "timeout")])
 async def test_a_broken_connection_has_a_cause_and_no_status(

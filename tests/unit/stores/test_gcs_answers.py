@@ -114,6 +114,7 @@ async def test_the_answer_that_all_others_here_differ_from_is_believed(gcs: GcsS
     assert not gcs_server.objects()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cause", "answer"), ANSWERS)
 async def test_an_answer_that_does_not_fit_an_insert_never_counts_as_stored(
     watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics, cause: str, answer: dict[str, Any]
@@ -129,6 +130,7 @@ async def test_an_answer_that_does_not_fit_an_insert_never_counts_as_stored(
     assert gcs_server.objects()[NAME].data == DATA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cause", "answer"), ANSWERS)
 async def test_an_answer_that_does_not_fit_an_insert_hides_nothing_that_was_stored(
     gcs: GcsStore, watched: MonitoredStore, gcs_server: GcsServer, cause: str, answer: dict[str, Any]
@@ -210,6 +212,7 @@ def calls(store: GcsStore) -> dict[str, Callable[[], Awaitable[object]]]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["create", "stat", "list", "read", "copy", "delete", "check"])
 @pytest.mark.parametrize("status", REDIRECTS)
 async def test_a_redirect_is_never_followed(

@@ -157,6 +157,7 @@ async def test_put_tells_what_has_the_name(watched: MonitoredStore) -> None:
     assert (found.name, found.size, found.metadata) == (NAME, 5, {"writer": "1"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cause", "fault"), REFUSALS)
 async def test_a_refused_put_is_repeated_with_backoff_counted_and_logged(
     watched: MonitoredStore, gcs_server: GcsServer, metrics: Metrics, cause: str, fault: dict[str, Any]

@@ -204,6 +204,7 @@ async def test_wrong_password_is_a_wrong_setting(own_redis: Callable[..., RedisS
         await client.close()
 
 
+@pytest.mark.slow
 async def test_a_cancelled_task_ends_whatever_its_command_is_doing(client: Client) -> None:
     """Python 3.11 swallows a cancellation that comes just when the library has sent its command."""
 

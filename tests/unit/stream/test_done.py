@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.partition_owner import EVENT, UPLOAD, Desk, Raw, pending, sealed
 from worker.model.ids import Conversation
 from worker.model.recent_chunks import MAX_BYTES
@@ -138,6 +140,7 @@ async def test_seen_keeps_the_latest_and_expires(desk: Desk, raw: Raw) -> None:
     assert 3_500_000 < await raw.pttl(desk.keys.seen(0, "u/c")) <= 3_600_000
 
 
+@pytest.mark.slow
 async def test_batch_of_ten_thousand_entries(desk: Desk, raw: Raw) -> None:
     ids = await desk.accepted(10_000)
     seal = sealed(ids)
@@ -146,6 +149,7 @@ async def test_batch_of_ten_thousand_entries(desk: Desk, raw: Raw) -> None:
     assert (await raw.xlen(desk.keys.stream(0)), await pending(raw, desk)) == (0, {})
 
 
+@pytest.mark.slow
 async def test_discard_of_ten_thousand_entries(desk: Desk, raw: Raw) -> None:
     ids = await desk.accepted(10_001)
     await desk.entries.discard(desk.lease, ids[:-1])

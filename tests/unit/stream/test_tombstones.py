@@ -183,6 +183,7 @@ async def test_a_deletion_that_the_replica_has_is_confirmed(replicated: tuple[Cl
         assert follower.hexists(Keys("pcm").deleted(0), "user/")
 
 
+@pytest.mark.slow
 async def test_a_replica_that_does_not_confirm_is_told(replicated: tuple[Client, RedisServer]) -> None:
     client, replica = replicated
     replica.pause()

@@ -28,11 +28,13 @@ async def fail(text: str) -> None:
     raise ValueError(text)
 
 
+@pytest.mark.slow
 async def test_work_beside_a_block_ends_with_it_although_it_swallows_cancellations() -> None:
     async with beside(stubborn(swallowed=2), forever()):
         await asyncio.sleep(0)
 
 
+@pytest.mark.slow
 async def test_a_failing_block_is_told_although_work_beside_it_swallows_cancellations() -> None:
     with pytest.raises(ExceptionGroup) as raised:
         async with beside(stubborn(swallowed=2)):
@@ -40,6 +42,7 @@ async def test_a_failing_block_is_told_although_work_beside_it_swallows_cancella
     assert [str(error) for error in raised.value.exceptions] == ["the block"]
 
 
+@pytest.mark.slow
 async def test_failing_work_ends_the_block_and_all_other_work() -> None:
     with pytest.raises(ExceptionGroup) as raised:
         async with beside(fail("the work"), stubborn(swallowed=2)):

@@ -45,6 +45,7 @@ BACKGROUNDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", BACKGROUNDS)
 @pytest.mark.parametrize(("first", "last"), [(0, 5), (9.3, 14.3), (19, 24), (3, 22), (0, 24), (6, 6.5)])
 def test_a_part_is_found_exactly_and_through_opus(background: str, first: float, last: float) -> None:
@@ -56,6 +57,7 @@ def test_a_part_is_found_exactly_and_through_opus(background: str, first: float,
     assert holds(audio(whole), audio(as_production_reads(part)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", BACKGROUNDS)
 @pytest.mark.parametrize(("first", "last"), [(0, 5), (9, 14), (19, 24), (3, 4)])
 def test_a_part_that_was_taken_out_is_missed(background: str, first: float, last: float) -> None:
@@ -93,6 +95,7 @@ def test_a_part_that_begins_with_silence_is_found() -> None:
     assert not holds(audio(RECORDING), audio(part))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8000, 48000])
 def test_rates_may_differ(rate: int) -> None:
     resampled = soxr.resample(np.frombuffer(RECORDING, "<i2"), RATE, rate).tobytes()

@@ -70,6 +70,7 @@ async def test_singles_take_the_place_of_a_damaged_range(archive: Archive, shelf
 HUM = (3000 * np.sin(np.arange(20 * 16000) * 2 * np.pi * 50 / 16000)).astype("<i2").tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "audio", [HUM, bytes(640_000), noise(20), speech(20)], ids=["hum", "silence", "noise", "speech"]
 )
@@ -144,6 +145,7 @@ def hostile(draw: st.DrawFn) -> bytes:
     return draw(st.one_of(st.just(bytes(mutated[: draw(st.integers(0, len(mutated)))])), st.just(lying), st.binary()))
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(
     blob=hostile(),
@@ -187,6 +189,7 @@ INFOS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(INFOS, max_size=12), TIMES, TIMES)
 def test_hostile_listings_lose_no_blob_and_break_nothing(found: list[BlobInfo], first: float, second: float) -> None:
     listing = sort_out(found)

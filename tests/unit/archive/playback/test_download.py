@@ -32,6 +32,7 @@ def cut(pcm: bytes, first: float, last: float, rate: int = RATE) -> bytes:
     return pcm[round(first * rate) * 2 : round(last * rate) * 2]
 
 
+@pytest.mark.slow
 async def test_six_kinds_two_protections_and_two_rates_come_back_as_one_wav(
     archive: Archive, shelf: Shelf, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ async def test_a_wrong_timestamp_does_not_ask_for_years_of_silence(archive: Arch
     assert download.report.left_out == pytest.approx(999_999_999_993)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kept", "duplicate"),
     [(".opus.enc", ".enc"), (".enc", ".opus"), (".opus", ".bin"), (".batch.enc", ".opus.enc"), (".batch.bin", ".bin")],
@@ -138,6 +140,7 @@ async def test_one_start_in_two_kinds_is_taken_once(archive: Archive, shelf: She
     assert download.report.blobs == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("long", "short"), [(".bin", ".opus"), (".opus.enc", ".batch.enc"), (".opus", ".bin"), (".enc", ".opus.enc")]
 )
@@ -170,6 +173,7 @@ async def test_of_equally_long_alternatives_one_is_read(gcs: Store, gcs_server: 
     assert gcs_server.count("*") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept_bytes", [overlaps.KEPT_BYTES, 0])
 async def test_singles_that_a_range_holds_are_taken_once(
     archive: Archive, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
@@ -184,6 +188,7 @@ async def test_singles_that_a_range_holds_are_taken_once(
     assert await shelf.pcm(archive) == source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extension", "described"), [(".batch.bin", False), (".opus", False), (".opus.enc", True), (".enc", False)]
 )
@@ -222,6 +227,7 @@ async def test_what_sounds_like_another_time_of_a_long_blob_is_not_lost(
     assert await shelf.pcm(archive) == source + again
 
 
+@pytest.mark.slow
 async def test_chunks_after_a_pause_that_their_range_leaves_out_are_taken_once(archive: Archive, shelf: Shelf) -> None:
     source = speech(20)
     await shelf.put(".batch.bin", T0, source, end=T0 + 135)
@@ -327,6 +333,7 @@ async def test_only_blobs_of_the_asked_time_are_read(gcs: Store, gcs_server: Gcs
     assert gcs_server.count("*") == 3
 
 
+@pytest.mark.slow
 async def test_timestamps_name_starts_ranges_and_recorded_time(archive: Archive, shelf: Shelf) -> None:
     single, ranged, opus = speech(5), speech(10, offset=5), speech(10, offset=15)
     await shelf.put(".bin", T0, single)
@@ -341,6 +348,7 @@ async def test_timestamps_name_starts_ranges_and_recorded_time(archive: Archive,
     assert len(await later.pcm()) == len(opus)
 
 
+@pytest.mark.slow
 async def test_a_time_inside_a_blob_of_unknown_length_is_heard(archive: Archive, shelf: Shelf) -> None:
     source = speech(20)
     await shelf.put(".opus", T0, source)
@@ -354,6 +362,7 @@ async def test_a_time_inside_a_blob_of_unknown_length_is_heard(archive: Archive,
     assert asked.report.missing == [T0 + 30]
 
 
+@pytest.mark.slow
 async def test_a_time_after_all_audio_reads_what_may_go_on_until_then(gcs: Store, gcs_server: GcsServer) -> None:
     shelf = Shelf(gcs)
     for number in range(20):
@@ -444,6 +453,7 @@ async def test_what_outgrows_a_wav_is_refused_before_it_is_read(
     assert gcs_server.count("download") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("selection", "rules"),
     [

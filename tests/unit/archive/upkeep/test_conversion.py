@@ -36,6 +36,7 @@ async def convert(archive: Archive, *, dry_run: bool = False) -> list[Conversion
     return [conversion async for conversion in archive.convert(ENCODING, "user", dry_run=dry_run)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extension", "target"),
     [(".bin", ".opus"), (".enc", ".opus.enc"), (".batch.bin", ".opus"), (".batch.enc", ".opus.enc")],
@@ -55,6 +56,7 @@ async def test_pcm_becomes_opus_of_the_same_audio(archive: Archive, shelf: Shelf
     assert conversion.size * 8 < len(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [0, 100])
 async def test_a_range_beside_its_chunks_is_still_heard_once_and_found(
     archive: Archive, shelf: Shelf, pause: float
@@ -148,6 +150,7 @@ async def test_the_same_audio_under_the_new_name_makes_the_old_superfluous(archi
     assert await shelf.files() == [f"{STEM}.opus.enc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1, 5, 10, 15])
 async def test_opus_that_comes_late_for_want_of_a_pre_skip_is_the_same_audio(
     archive: Archive, shelf: Shelf, seconds: float
@@ -171,6 +174,7 @@ async def test_silence_is_no_proof_of_the_same_audio(archive: Archive, shelf: Sh
     assert f"{STEM}.bin" in await shelf.files()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("failing", "name"),
     [("insert.*", "*"), ("download", "deleted/*"), ("download", "chunks/*"), ("get", "*"), ("delete", "*")],
@@ -238,6 +242,7 @@ async def test_what_others_noted_is_kept(archive: Archive, shelf: Shelf) -> None
     assert metadata["codec"] == "opus"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("secret", [TEST_SECRET, OLD_SECRET])
 @pytest.mark.parametrize("extension", [".bin", ".enc", ".batch.enc"])
 async def test_chunks_of_a_blob_are_recognised_under_its_new_name(
@@ -258,6 +263,7 @@ async def test_chunks_of_a_blob_are_recognised_under_its_new_name(
     assert after.upload != before.upload
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flaw", ["other secret", "other conversation", "other bytes"])
 async def test_what_is_not_proven_is_not_taken_over(archive: Archive, store: Store, flaw: str) -> None:
     shelf, other = Shelf(store), Shelf(store, conversation="other")

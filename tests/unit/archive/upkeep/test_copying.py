@@ -32,6 +32,7 @@ def merged(store: Store) -> Shelf:
     return Shelf(store, conversation="merged")
 
 
+@pytest.mark.slow
 async def test_file_names_metadata_and_bytes_are_kept(archive: Archive, first: Shelf, merged: Shelf) -> None:
     for number, extension in enumerate(EXTENSIONS):
         end = T0 + number * 10 + 5 if extension.startswith(".batch") else None
@@ -73,6 +74,7 @@ async def test_a_copy_of_a_copy_names_the_first_origin(archive: Archive, first: 
     assert info.metadata["copied-from"] == f"first/{T0:.3f}.enc"
 
 
+@pytest.mark.slow
 async def test_a_converted_copy_still_names_its_origin(archive: Archive, first: Shelf, merged: Shelf) -> None:
     await first.put(".enc", T0, speech(1))
     await archive.copy("user", ["first"], "merged")
@@ -98,6 +100,7 @@ async def test_copying_again_copies_nothing(archive: Archive, first: Shelf, seco
     assert await merged.files() == files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("converted", ["merged", "second", None])
 async def test_copying_again_after_a_conversion_copies_nothing(
     archive: Archive, first: Shelf, second: Shelf, merged: Shelf, converted: str | None
@@ -115,6 +118,7 @@ async def test_copying_again_after_a_conversion_copies_nothing(
     assert len(await merged.pcm(archive)) == 9 * 32000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noted", ["None", "-1", "1e3", "²"])
 async def test_a_checksum_that_is_none_is_no_match(archive: Archive, first: Shelf, merged: Shelf, noted: str) -> None:
     await first.put(".bin", T0, speech(1))
@@ -125,6 +129,7 @@ async def test_a_checksum_that_is_none_is_no_match(archive: Archive, first: Shel
     assert [copy.exists for copy in report.copies] == [False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), [(".enc", ".enc"), (".bin", ".bin"), (".opus.enc", ".enc")])
 async def test_audio_of_two_conversations_at_one_start_is_kept_twice(
     archive: Archive, first: Shelf, second: Shelf, merged: Shelf, one: str, other: str
@@ -162,6 +167,7 @@ async def test_formats_of_one_audio_stay_together(archive: Archive, first: Shelf
     assert len(await merged.pcm(archive)) == 2 * len(speech(2))
 
 
+@pytest.mark.slow
 async def test_an_interrupted_copy_is_completed_as_it_was_begun(gcs: Store, gcs_server: GcsServer) -> None:
     first, second, merged = (Shelf(gcs, conversation=name) for name in ("first", "second", "merged"))
     archive = Archive(gcs)

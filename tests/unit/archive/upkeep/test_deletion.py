@@ -21,6 +21,7 @@ async def names(store: Store) -> list[str]:
     return [info.name async for info in store.list("") if not info.name.startswith(f"{FOLDER}/")]
 
 
+@pytest.mark.slow
 async def test_a_conversation_goes_with_all_that_is_derived_from_it(archive: Archive, store: Store) -> None:
     doomed = Shelf(store)
     for number, extension in enumerate(EXTENSIONS):
@@ -49,6 +50,7 @@ async def test_a_user_goes_and_one_whose_id_begins_alike_stays(archive: Archive,
     assert await names(store) == [f"chunks/abcd/{which}/{T0:.3f}.enc" for which in ("one", "two")]
 
 
+@pytest.mark.slow
 async def test_timestamps_delete_singles_and_ranges_that_start_there(archive: Archive, store: Store) -> None:
     shelf = Shelf(store)
     for extension in EXTENSIONS:
@@ -120,6 +122,7 @@ async def test_what_will_not_go_is_said(gcs: Store, gcs_server: GcsServer, monke
     assert name in gcs_server.objects()
 
 
+@pytest.mark.slow
 async def test_what_the_store_refuses_to_delete_stays_alone_and_says_why(gcs: Store, gcs_server: GcsServer) -> None:
     shelf = Shelf(gcs)
     for number in range(50):

@@ -39,6 +39,7 @@ async def test_all_six_kinds_are_sound(archive: Archive, shelf: Shelf) -> None:
     assert list((await reasons(archive)).values()) == [None] * 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "content", "metadata", "reason"),
     [
