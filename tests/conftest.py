@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 import structlog
 
-from tests.support.harness import Rig
+from tests.support.harness import Harness
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.secret import TEST_SECRET
@@ -131,8 +131,8 @@ def settings(redis_url: str, prefix: str, tmp_path: Path) -> Callable[..., Setti
 
 
 @pytest.fixture
-def rig(
+def harness(
     settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gcs_server: GcsServer, timing: Timing
-) -> Rig:
+) -> Harness:
     """On the shared Redis, with an empty bucket of its own."""
-    return Rig(settings, redis_client, gcs_server, timing)
+    return Harness(settings, redis_client, gcs_server, timing)

@@ -12,7 +12,7 @@ import stamina
 
 from tests.support.failover import Pair
 from tests.support.gcs.server import GcsServer
-from tests.support.harness import Rig, RigMaker
+from tests.support.harness import Harness, HarnessMaker
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from worker.runtime.timing import Timing
@@ -20,13 +20,15 @@ from worker.settings import Settings
 
 
 @pytest.fixture
-async def rig_at(settings: Callable[..., Settings], gcs_server: GcsServer, timing: Timing) -> AsyncIterator[RigMaker]:
-    """Make a rig whose workers reach Redis, say, through a proxy, and which itself looks at the server directly."""
+async def harness_at(
+    settings: Callable[..., Settings], gcs_server: GcsServer, timing: Timing
+) -> AsyncIterator[HarnessMaker]:
+    """Make a harness whose workers reach Redis, say, through a proxy, and which itself looks at the server directly."""
     async with AsyncExitStack() as stack:
 
-        async def make(way: RedisServer | Proxy, server: RedisServer | Proxy) -> Rig:
+        async def make(way: RedisServer | Proxy, server: RedisServer | Proxy) -> Harness:
             client = await stack.enter_async_context(redis.asyncio.Redis.from_url(server.url))
-            return Rig(partial(settings, redis_url=way.url), client, gcs_server, timing)
+            return Harness(partial(settings, redis_url=way.url), client, gcs_server, timing)
 
         yield make
 
@@ -39,10 +41,10 @@ def no_backoff() -> Iterator[None]:
 
 
 @pytest.fixture
-async def durable(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> tuple[Rig, RedisServer]:
+async def durable(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> tuple[Harness, RedisServer]:
     """On a server that may be killed, and then knows all that it has acknowledged."""
     server = own_redis(appendonly="yes", appendfsync="always")
-    return await rig_at(server, server), server
+    return await harness_at(server, server), server
 
 
 @pytest.fixture
@@ -53,6 +55,6 @@ async def pair(own_redis: Callable[..., RedisServer]) -> AsyncIterator[Pair]:
 
 
 @pytest.fixture
-async def paired(pair: Pair, rig_at: RigMaker) -> Rig:
+async def paired(pair: Pair, harness_at: HarnessMaker) -> Harness:
     """Workers and pushers on the pair."""
-    return await rig_at(pair.way, pair.way)
+    return await harness_at(pair.way, pair.way)

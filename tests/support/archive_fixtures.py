@@ -1,4 +1,4 @@
-"""Fixtures with both kinds of store, each empty, and an archive and a conversation's shelf on it.
+"""Fixtures with both kinds of store, each empty, and an archive and a conversation's folder on it.
 
 A folder's conftest.py imports those that its tests need.
 """
@@ -13,7 +13,7 @@ import stamina
 
 from tests.support.gcs.server import GcsServer
 from tests.support.secret import TEST_SECRET
-from tests.support.stored_blobs import OLD_SECRET, Shelf
+from tests.support.stored_blobs import OLD_SECRET, ConversationFolder
 from worker.archive import Archive
 from worker.settings import Settings
 from worker.stores import open_store
@@ -50,15 +50,15 @@ def archive(store: Store) -> Archive:
 
 
 @pytest.fixture
-def shelf(store: Store) -> Shelf:
-    return Shelf(store)
+def folder(store: Store) -> ConversationFolder:
+    return ConversationFolder(store)
 
 
 @pytest.fixture
-async def local_folder(tmp_path: Path) -> AsyncIterator[Shelf]:
+async def local_folder(tmp_path: Path) -> AsyncIterator[ConversationFolder]:
     """A conversation in the directory that `environment` names, for commands."""
     opened = open_store((tmp_path / "store").as_uri())
-    yield Shelf(opened)
+    yield ConversationFolder(opened)
     await opened.close()
 
 

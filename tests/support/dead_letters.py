@@ -1,4 +1,4 @@
-"""Dead letters as the worker makes them: pushed, and buried by the owner of their partition."""
+"""Dead letters as the worker makes them: pushed, and dead_lettered by the owner of their partition."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ return entries
 """
 
 
-class Cemetery:
+class DeadLetterStreams:
     """Streams and dead letters under one prefix, in raw form."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
@@ -73,6 +73,6 @@ class Cemetery:
 
 
 @asynccontextmanager
-async def cemetery_of(settings: Settings) -> AsyncIterator[Cemetery]:
+async def dead_letter_streams(settings: Settings) -> AsyncIterator[DeadLetterStreams]:
     async with Client(connect(settings.redis_url)) as client:
-        yield Cemetery(client, settings)
+        yield DeadLetterStreams(client, settings)

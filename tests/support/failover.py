@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
-from tests.support.harness import Rig, eventually
+from tests.support.harness import Harness, eventually
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 
@@ -45,12 +45,12 @@ class Pair:
         await self.synchronised()
         self.link.stall()
 
-    async def fail_over(self, rig: Rig) -> None:
+    async def fail_over(self, harness: Harness) -> None:
         """The primary dies, and the replica takes its place with what it has."""
         self.primary.kill()
         await self.promote()
         self.way.turn_to(self.replica.port)
-        await rig.redis.connection_pool.disconnect()
+        await harness.redis.connection_pool.disconnect()
 
     async def promote(self) -> None:
         """The replica becomes a primary, too."""

@@ -77,7 +77,7 @@ class Running:
         await self.store.close()
 
 
-class Rig:
+class Harness:
     """What one test works with; `make` makes its settings, `timing` is that of its workers."""
 
     def __init__(
@@ -186,28 +186,28 @@ class Rig:
         return [Blob(name, stored.data, stored.metadata) for name, stored in objects if name.startswith("chunks/")]
 
 
-RigMaker = Callable[[RedisServer | Proxy, RedisServer | Proxy], Awaitable[Rig]]
-"""Makes a rig whose workers reach Redis by one way, and which itself looks at the server."""
+HarnessMaker = Callable[[RedisServer | Proxy, RedisServer | Proxy], Awaitable[Harness]]
+"""Makes a harness whose workers reach Redis by one way, and which itself looks at the server."""
 
 
-async def forgotten_seal(rig: Rig, talk: Talk, seconds: float, **changes: object) -> Blob:
+async def forgotten_seal(harness: Harness, talk: Talk, seconds: float, **changes: object) -> Blob:
     """A blob that is in the bucket while Redis has its entries again, knows nothing of its seal, and can't tell."""
-    partition = rig.partition(talk.conversation_id)
-    stream = rig.keys.stream(partition)
-    async with rig.worker(**HANDOFF) as running:
-        chunks = len(await rig.say(talk, seconds))
+    partition = harness.partition(talk.conversation_id)
+    stream = harness.keys.stream(partition)
+    async with harness.worker(**HANDOFF) as running:
+        chunks = len(await harness.say(talk, seconds))
         await eventually(lambda: running.count("chunks_total") == chunks)
-    before = await rig.redis.dump(stream)
-    await rig.drain(**EXACT, **changes)
-    seen = rig.keys.seen(partition, f"{talk.uid}/{talk.conversation_id}")
-    await rig.redis.delete(rig.keys.done(partition), seen)
-    await rig.redis.restore(stream, 0, before, replace=True)
-    return rig.blobs()[0]
+    before = await harness.redis.dump(stream)
+    await harness.drain(**EXACT, **changes)
+    seen = harness.keys.seen(partition, f"{talk.uid}/{talk.conversation_id}")
+    await harness.redis.delete(harness.keys.done(partition), seen)
+    await harness.redis.restore(stream, 0, before, replace=True)
+    return harness.blobs()[0]
 
 
-async def remove(rig: Rig, conversation_id: str | None) -> Deletion:
+async def remove(harness: Harness, conversation_id: str | None) -> Deletion:
     """`audio-batch-worker rm`, as a backend does it."""
-    store, settings = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url), rig.settings()
+    store, settings = open_store(f"gs://{harness.server.bucket}", emulator_host=harness.server.url), harness.settings()
     there = settings.redis
     async with open_tombstones(there.url, there.prefix, there.partitions, replication=0.05) as tombstones:
         deletion = await Archive(store).delete("user", conversation_id, tombstones=tombstones)

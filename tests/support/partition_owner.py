@@ -37,7 +37,7 @@ def sealed(entries: Sequence[str], *markers: str, uid: str = "u", conversation_i
 
 
 @dataclass
-class Desk:
+class PartitionOwner:
     client: Client
     keys: Keys
     worker: str
@@ -95,7 +95,7 @@ class Desk:
         return ids
 
 
-async def pending(raw: Raw, desk: Desk) -> dict[str, tuple[str, int]]:
+async def pending(raw: Raw, owner: PartitionOwner) -> dict[str, tuple[str, int]]:
     """Pending entries → consumer and delivery count."""
-    found = await raw.xpending_range(desk.keys.stream(0), GROUP, "-", "+", 100_000)
+    found = await raw.xpending_range(owner.keys.stream(0), GROUP, "-", "+", 100_000)
     return {entry["message_id"].decode(): (entry["consumer"].decode(), entry["times_delivered"]) for entry in found}

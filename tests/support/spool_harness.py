@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from codec.entry import partition_of
-from tests.support.harness import Rig
+from tests.support.harness import Harness
 from tests.support.spooled_blobs import record_of, seal_of, spool
 from worker.assembly import Spooling, monitored
 from worker.model.seal import Seal
@@ -24,11 +24,11 @@ from worker.stream.tombstones import Tombstones
 SEAL = seal_of("1000-0", "2000-0")
 
 
-class Bench:
+class SpoolHarness:
     """A spool with a drainer that runs when it is told to."""
 
-    def __init__(self, rig: Rig, directory: Path, client: Client, **settings: object) -> None:
-        self.settings = rig.settings(spool_dir=directory, **settings)
+    def __init__(self, harness: Harness, directory: Path, client: Client, **settings: object) -> None:
+        self.settings = harness.settings(spool_dir=directory, **settings)
         self.metrics = Metrics()
         self.volume = Volume(directory)
         self.client = client
@@ -62,12 +62,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def opened(rig: Rig, directory: Path, **settings: object) -> AsyncIterator[Bench]:
-    client = Client(connect(rig.settings(**settings).redis_url))
-    bench = Bench(rig, directory, client, **settings)
+async def open_spool(harness: Harness, directory: Path, **settings: object) -> AsyncIterator[SpoolHarness]:
+    client = Client(connect(harness.settings(**settings).redis_url))
+    spool_harness = SpoolHarness(harness, directory, client, **settings)
     try:
-        yield bench
+        yield spool_harness
     finally:
-        bench.spooling.spool.close()
-        await bench.store.close()
+        spool_harness.spooling.spool.close()
+        await spool_harness.store.close()
         await client.close()

@@ -23,7 +23,7 @@ EXTENSIONS = (".bin", ".enc", ".opus", ".opus.enc", ".batch.bin", ".batch.enc")
 
 
 @dataclass
-class Shelf:
+class ConversationFolder:
     """One conversation's place in a store; `put` stores a blob, by default without metadata, as years ago."""
 
     store: Store

@@ -5,11 +5,11 @@ from __future__ import annotations
 from tests.support.archive_fixtures import (
     archive,
     environment,
+    folder,
     gcs,
     local_folder,
     no_waiting_between_tries,
-    shelf,
     store,
 )
 
-__all__ = ["archive", "environment", "gcs", "local_folder", "no_waiting_between_tries", "shelf", "store"]
+__all__ = ["archive", "environment", "folder", "gcs", "local_folder", "no_waiting_between_tries", "store"]

@@ -12,8 +12,8 @@ import pytest
 
 from codec.entry import Chunk, End
 from tests.support.command import command
-from tests.support.dead_letters import cemetery_of
-from tests.support.harness import Rig
+from tests.support.dead_letters import dead_letter_streams
+from tests.support.harness import Harness
 from worker.model.ids import Conversation
 from worker.settings import Settings
 from worker.stores import open_store
@@ -33,52 +33,52 @@ def spoken(first: int, last: int, *, numbered: bool = True) -> list[Chunk]:
     ]
 
 
-async def asked(rig: Rig, *options: str, conversation: str = "c") -> tuple[int, dict[str, Any]]:
+async def asked(harness: Harness, *options: str, conversation: str = "c") -> tuple[int, dict[str, Any]]:
     """Exit code and answer of the command."""
     arguments = ["audit", "--uid", "u", "--conversation", conversation, "--json", *options]
-    result = await asyncio.to_thread(command, rig.settings(), *arguments)
+    result = await asyncio.to_thread(command, harness.settings(), *arguments)
     return result.exit_code, json.loads(result.stdout)
 
 
-async def test_conversation_that_a_worker_stored_is_complete(rig: Rig) -> None:
-    await rig.push(*spoken(0, 7))
-    await rig.drain()
+async def test_conversation_that_a_worker_stored_is_complete(harness: Harness) -> None:
+    await harness.push(*spoken(0, 7))
+    await harness.drain()
 
-    code, answer = await asked(rig, "--last-seq", "7")
+    code, answer = await asked(harness, "--last-seq", "7")
 
     assert (code, answer["complete"], answer["problems"]) == (0, True, [])
     assert [found["seqs"] for found in answer["blobs"]] == ["0-2", "3-5", "6-7"]
 
 
-async def test_events_tell_the_numbers_too(rig: Rig) -> None:
-    await rig.push(*spoken(0, 3), *spoken(4, 4, numbered=False))
-    await rig.drain()
+async def test_events_tell_the_numbers_too(harness: Harness) -> None:
+    await harness.push(*spoken(0, 3), *spoken(4, 4, numbered=False))
+    await harness.drain()
 
-    assert {event["start"]: event["seqs"] for event in await rig.events()} == {"1000.000": "0-2", "1003.000": "3"}
+    assert {event["start"]: event["seqs"] for event in await harness.events()} == {"1000.000": "0-2", "1003.000": "3"}
 
 
-async def test_batch_that_another_worker_finished_tells_its_numbers(rig: Rig) -> None:
-    gate = rig.server.hold(stage="request")
-    async with rig.worker(shutdown_grace=2.1):
-        await rig.push(*spoken(0, 2))
+async def test_batch_that_another_worker_finished_tells_its_numbers(harness: Harness) -> None:
+    gate = harness.server.hold(stage="request")
+    async with harness.worker(shutdown_grace=2.1):
+        await harness.push(*spoken(0, 2))
         await gate.reached()
-    assert await rig.seals() == 1
+    assert await harness.seals() == 1
     gate.open()
-    await rig.drain()
+    await harness.drain()
 
-    code, answer = await asked(rig, "--last-seq", "2")
+    code, answer = await asked(harness, "--last-seq", "2")
 
     assert (code, answer["blobs"][0]["seqs"]) == (0, "0-2")
 
 
-async def test_lost_blob_is_missed_to_the_number(rig: Rig) -> None:
-    await rig.push(*spoken(0, 7))
-    await rig.drain()
-    lost = next(blob for blob in rig.blobs() if blob.metadata["seqs"] == "3-5")
-    async with rig.worker() as running:
+async def test_lost_blob_is_missed_to_the_number(harness: Harness) -> None:
+    await harness.push(*spoken(0, 7))
+    await harness.drain()
+    lost = next(blob for blob in harness.blobs() if blob.metadata["seqs"] == "3-5")
+    async with harness.worker() as running:
         await running.store.delete(lost.name)
 
-    code, answer = await asked(rig)
+    code, answer = await asked(harness)
 
     assert (code, answer["missing"], answer["absent"]) == (1, {"": "3-5"}, [lost.name])
     assert (
@@ -87,16 +87,16 @@ async def test_lost_blob_is_missed_to_the_number(rig: Rig) -> None:
     )
 
 
-async def test_audio_is_told_wherever_it_is(rig: Rig) -> None:
-    await rig.push(*spoken(0, 2))
-    await rig.drain()
-    await rig.push(*spoken(3, 4))
+async def test_audio_is_told_wherever_it_is(harness: Harness) -> None:
+    await harness.push(*spoken(0, 2))
+    await harness.drain()
+    await harness.push(*spoken(3, 4))
     fields = [part for field in spoken(5, 5)[0].fields().items() for part in field]
-    async with cemetery_of(rig.settings()) as cemetery:
-        await cemetery.dead_letter(fields, partition=rig.partition("c"))
-    await rig.push(Chunk("somebody else", "c", 0.0, b"12", seq=9))
+    async with dead_letter_streams(harness.settings()) as streams:
+        await streams.dead_letter(fields, partition=harness.partition("c"))
+    await harness.push(Chunk("somebody else", "c", 0.0, b"12", seq=9))
 
-    code, answer = await asked(rig, "--last-seq", "6")
+    code, answer = await asked(harness, "--last-seq", "6")
 
     assert code == 1
     assert [chunk["seq"] for chunk in answer["in_redis"]] == [3, 4]
@@ -104,23 +104,23 @@ async def test_audio_is_told_wherever_it_is(rig: Rig) -> None:
     assert answer["missing"] == {"": "6"}
 
 
-async def test_a_pusher_that_restarts_loses_neither_silence_nor_the_proof(rig: Rig) -> None:
+async def test_a_pusher_that_restarts_loses_neither_silence_nor_the_proof(harness: Harness) -> None:
     lives = [
         [Chunk("u", "c", 1000.0 + 10 * life + seq, bytes(32000), seq=seq, session=session) for seq in range(5)]
         for life, session in enumerate((b"first", b"second"))
     ]
-    await rig.push(*lives[0], *lives[1][:4], End("u", "c", seq=5, session=b"second"))
-    running = await rig.drain()
+    await harness.push(*lives[0], *lives[1][:4], End("u", "c", seq=5, session=b"second"))
+    running = await harness.drain()
 
-    code, answer = await asked(rig)
+    code, answer = await asked(harness)
 
-    assert sum(blob.samples for blob in rig.blobs()) >= 9 * 16000
+    assert sum(blob.samples for blob in harness.blobs()) >= 9 * 16000
     assert running.count("duplicates_total") == 0
     assert running.count("seq_missing_total") == 1
     assert (code, answer["problems"]) == (1, ["missing: session second: seq 4 (1 chunk)"])
-    await rig.push(lives[1][4])
-    await rig.drain()
-    assert (await asked(rig))[0] == 0
+    await harness.push(lives[1][4])
+    await harness.drain()
+    assert (await asked(harness))[0] == 0
 
 
 class Frugal(Client):
@@ -133,15 +133,15 @@ class Frugal(Client):
 
 @pytest.mark.parametrize(("size", "readable"), [(150_000, True), (300_000, False)])
 async def test_waiting_audio_is_looked_at_in_parts_however_large_it_is(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, size: int, readable: bool
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, size: int, readable: bool
 ) -> None:
     monkeypatch.setattr(facts_of_entries, "PAGE_BYTES", 200_000)
     chunks = spoken(0, 2 * facts_of_entries.PAGE)
     chunks[7] = replace(chunks[7], pcm=bytes(size))
-    await rig.push(*chunks)
+    await harness.push(*chunks)
 
-    async with Frugal(connect(rig.settings().redis_url)) as client:
-        view = ConversationView(client, rig.keys, rig.partition("c"), Conversation("u", "c"))
+    async with Frugal(connect(harness.settings().redis_url)) as client:
+        view = ConversationView(client, harness.keys, harness.partition("c"), Conversation("u", "c"))
         found = await view.held_chunks()
 
     assert [chunk.facts.seq for chunk in found] == [chunk.seq for chunk in chunks]
@@ -151,56 +151,56 @@ async def test_waiting_audio_is_looked_at_in_parts_however_large_it_is(
     assert found[7].identity == (chunks[7].identity() if readable else None)
 
 
-async def test_deletion_is_told_and_what_came_after_it_is_judged(rig: Rig) -> None:
-    ids = await rig.push(*spoken(0, 2))
-    await rig.drain()
-    await rig.redis.hset(rig.keys.deleted(rig.partition("c")), "u/c", ids[-1])
+async def test_deletion_is_told_and_what_came_after_it_is_judged(harness: Harness) -> None:
+    ids = await harness.push(*spoken(0, 2))
+    await harness.drain()
+    await harness.redis.hset(harness.keys.deleted(harness.partition("c")), "u/c", ids[-1])
 
-    code, answer = await asked(rig)
+    code, answer = await asked(harness)
 
     assert (code, answer["problems"], answer["authenticated"]) == (1, ["it was deleted"], True)
     assert answer["deleted"] == int(ids[-1].split("-")[0]) / 1000
 
 
-async def test_events_of_what_was_deleted_are_not_expected_in_the_store(rig: Rig) -> None:
-    number = rig.partition("c")
-    await rig.redis.hset(rig.keys.deleted(number), "u/c", "5000-1")
+async def test_events_of_what_was_deleted_are_not_expected_in_the_store(harness: Harness) -> None:
+    number = harness.partition("c")
+    await harness.redis.hset(harness.keys.deleted(number), "u/c", "5000-1")
     for event, entry in (("6000-1", "5000-1"), ("6000-2", "5000-2"), ("6000-3", "")):
         fields = {"uid": "u", "conversation_id": "c", "object": f"object-{event}", "first_entry": entry}
-        await rig.redis.xadd(rig.keys.done(number), fields, event)
-    assert (await asked(rig))[1]["absent"] == ["object-6000-2", "object-6000-3"]
+        await harness.redis.xadd(harness.keys.done(number), fields, event)
+    assert (await asked(harness))[1]["absent"] == ["object-6000-2", "object-6000-3"]
 
-    await rig.redis.hset(rig.keys.deleted(number), "u/c", "7000-0")
+    await harness.redis.hset(harness.keys.deleted(number), "u/c", "7000-0")
     fields = {"uid": "u", "conversation_id": "c", "object": "old", "first_entry": ""}
-    await rig.redis.xadd(rig.keys.done(number), fields, "6500-1")
+    await harness.redis.xadd(harness.keys.done(number), fields, "6500-1")
 
-    code, answer = await asked(rig)
+    code, answer = await asked(harness)
 
     assert (code, answer["absent"], "it was deleted" in answer["problems"]) == (1, [], True)
 
 
-async def test_deletion_that_an_older_version_recorded_as_a_time_is_told(rig: Rig) -> None:
-    await rig.redis.hset(rig.keys.deleted(rig.partition("c")), "u/c", "5000")
+async def test_deletion_that_an_older_version_recorded_as_a_time_is_told(harness: Harness) -> None:
+    await harness.redis.hset(harness.keys.deleted(harness.partition("c")), "u/c", "5000")
 
-    code, answer = await asked(rig)
+    code, answer = await asked(harness)
 
     assert (code, answer["deleted"], "it was deleted" in answer["problems"]) == (1, 5.0, True)
 
 
-async def test_numbers_are_never_only_counted_in_the_answer(rig: Rig) -> None:
+async def test_numbers_are_never_only_counted_in_the_answer(harness: Harness) -> None:
     chunks = [Chunk("u", "c", 1000.0 + second / 10, bytes(3200), seq=2 * second) for second in range(400)]
-    await rig.push(*chunks)
-    await rig.drain(batch_max_seconds=4.0)
+    await harness.push(*chunks)
+    await harness.drain(batch_max_seconds=4.0)
 
-    missing = (await asked(rig))[1]["missing"]
+    missing = (await asked(harness))[1]["missing"]
 
     assert missing == {"": ",".join(str(number) for number in range(1, 798, 2))}
 
 
-async def test_without_a_secret_the_answer_says_that_nothing_is_authenticated(rig: Rig) -> None:
-    await rig.push(*(replace(chunk, protection="standard") for chunk in spoken(0, 2)))
-    await rig.drain()
-    unauthenticated = rig.settings(encryption_secret="")
+async def test_without_a_secret_the_answer_says_that_nothing_is_authenticated(harness: Harness) -> None:
+    await harness.push(*(replace(chunk, protection="standard") for chunk in spoken(0, 2)))
+    await harness.drain()
+    unauthenticated = harness.settings(encryption_secret="")
 
     told = [
         await asyncio.to_thread(command, unauthenticated, "audit", "--uid", "u", "--conversation", "c", *options)
@@ -212,24 +212,24 @@ async def test_without_a_secret_the_answer_says_that_nothing_is_authenticated(ri
     assert json.loads(told[1].stdout)["authenticated"] is False
 
 
-async def test_conversation_without_numbers_is_judged_by_time(rig: Rig) -> None:
-    await rig.push(*spoken(0, 5, numbered=False))
-    await rig.drain()
-    assert (await asked(rig))[0] == 0
-    await rig.push(*spoken(20, 21, numbered=False))
-    await rig.drain()
+async def test_conversation_without_numbers_is_judged_by_time(harness: Harness) -> None:
+    await harness.push(*spoken(0, 5, numbered=False))
+    await harness.drain()
+    assert (await asked(harness))[0] == 0
+    await harness.push(*spoken(20, 21, numbered=False))
+    await harness.drain()
 
-    code, answer = await asked(rig)
+    code, answer = await asked(harness)
 
     assert code == 1
     assert answer["discontinuities"] == [{"start": 1006.0, "seconds": 14.0}]
 
 
-async def test_table_shows_blobs_and_the_verdict(rig: Rig) -> None:
-    await rig.push(*spoken(0, 4), *spoken(40, 41))
-    await rig.drain()
+async def test_table_shows_blobs_and_the_verdict(harness: Harness) -> None:
+    await harness.push(*spoken(0, 4), *spoken(40, 41))
+    await harness.drain()
 
-    result = await asyncio.to_thread(command, rig.settings(), "audit", "--uid", "u", "--conversation", "c")
+    result = await asyncio.to_thread(command, harness.settings(), "audit", "--uid", "u", "--conversation", "c")
 
     for told in ("0-2", "3-4", "1000.000.opus.enc", "no audio for 35.0 s", "missing: seq 5-39 (35 chunks)"):
         assert told in result.stdout
@@ -265,20 +265,20 @@ def test_question_that_cannot_be_answered_ends_with_2(settings: MakeSettings, ch
     assert result.stderr.startswith("audio-batch-worker: ")
 
 
-async def test_store_that_cannot_be_listed_ends_with_2(rig: Rig) -> None:
-    missing = rig.settings(store_url="gs://nobody-made-this-bucket")
-    rig.server.fail("list", times=1000, status=403, reason="forbidden")
+async def test_store_that_cannot_be_listed_ends_with_2(harness: Harness) -> None:
+    missing = harness.settings(store_url="gs://nobody-made-this-bucket")
+    harness.server.fail("list", times=1000, status=403, reason="forbidden")
 
-    for changed in (missing, rig.settings()):
+    for changed in (missing, harness.settings()):
         result = await asyncio.to_thread(command, changed, "audit", "--uid", "u", "--conversation", "c")
         assert result.exit_code == 2
         assert result.stderr.startswith("audio-batch-worker: ")
 
 
-async def test_deletion_that_cannot_be_read_ends_with_2(rig: Rig) -> None:
-    await rig.redis.hset(rig.keys.deleted(rig.partition("c")), "u/c", "yesterday")
+async def test_deletion_that_cannot_be_read_ends_with_2(harness: Harness) -> None:
+    await harness.redis.hset(harness.keys.deleted(harness.partition("c")), "u/c", "yesterday")
 
-    result = await asyncio.to_thread(command, rig.settings(), "audit", "--uid", "u", "--conversation", "c")
+    result = await asyncio.to_thread(command, harness.settings(), "audit", "--uid", "u", "--conversation", "c")
 
     assert result.exit_code == 2
     assert result.stderr.startswith("audio-batch-worker: ")

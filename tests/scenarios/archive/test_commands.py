@@ -17,7 +17,7 @@ from tests.support.command import command
 from tests.support.gcs.server import GcsServer
 from tests.support.redis_server import RedisServer
 from tests.support.speech import speech
-from tests.support.stored_blobs import OLD_SECRET, T0, Shelf
+from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder
 from worker.cli import options
 from worker.errors import AudioFileError
 from worker.settings import Settings
@@ -33,7 +33,7 @@ async def run(settings: Settings, *arguments: str) -> Result:
 
 
 @pytest.fixture
-async def talk(local_folder: Shelf) -> Shelf:
+async def talk(local_folder: ConversationFolder) -> ConversationFolder:
     """Half a minute: Opus, PCM of years ago, and the same PCM in Opus too."""
     await local_folder.put(".opus.enc", T0, speech(10), described=True)
     await local_folder.put(".enc", T0 + 10, speech(10, offset=10))
@@ -42,7 +42,7 @@ async def talk(local_folder: Shelf) -> Shelf:
     return local_folder
 
 
-async def test_ls_shows_a_table_and_other_objects(talk: Shelf, environment: Settings) -> None:
+async def test_ls_shows_a_table_and_other_objects(talk: ConversationFolder, environment: Settings) -> None:
     await talk.put_bytes("notes.txt", b"x")
 
     result = await run(environment, "ls", "--uid", "user")
@@ -54,7 +54,7 @@ async def test_ls_shows_a_table_and_other_objects(talk: Shelf, environment: Sett
     assert "no blob" in result.stderr
 
 
-async def test_ls_as_json_has_every_fact(talk: Shelf, environment: Settings) -> None:
+async def test_ls_as_json_has_every_fact(talk: ConversationFolder, environment: Settings) -> None:
     document = json.loads((await run(environment, "ls", "--uid", "user", "--conversation", "talk", "--json")).stdout)
 
     first = document["blobs"][0]
@@ -66,7 +66,7 @@ async def test_ls_as_json_has_every_fact(talk: Shelf, environment: Settings) -> 
 
 @pytest.mark.parametrize("command", ["ls", "verify", "rm --store-only --dry-run", "copy --from talk --to other"])
 async def test_names_that_strangers_chose_can_not_steer_the_terminal(
-    talk: Shelf, environment: Settings, command: str
+    talk: ConversationFolder, environment: Settings, command: str
 ) -> None:
     await talk.put_bytes("\x1b[2J\u202e.txt", b"x")
 
@@ -76,7 +76,7 @@ async def test_names_that_strangers_chose_can_not_steer_the_terminal(
     assert "\x1b" not in result.output
 
 
-async def test_ls_shows_names_letter_by_letter(local_folder: Shelf, environment: Settings) -> None:
+async def test_ls_shows_names_letter_by_letter(local_folder: ConversationFolder, environment: Settings) -> None:
     local_folder.conversation = "a:bell:b [red]\u202e\u2028"
     await local_folder.put(".bin", T0, speech(1))
 
@@ -190,7 +190,7 @@ async def test_export_of_a_part(environment: Settings, tmp_path: Path) -> None:
 
 
 async def test_export_with_a_damaged_blob_says_so_and_exits_with_3(
-    talk: Shelf, environment: Settings, tmp_path: Path
+    talk: ConversationFolder, environment: Settings, tmp_path: Path
 ) -> None:
     await talk.put_bytes(f"{T0 + 30:.3f}.opus", b"12345")
 
@@ -238,7 +238,7 @@ async def test_an_id_that_no_object_can_have_is_wrong_usage(environment: Setting
 
 
 async def test_former_secrets_come_from_the_environment(
-    local_folder: Shelf, environment: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local_folder: ConversationFolder, environment: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local_folder.secret = OLD_SECRET
     await local_folder.put(".enc", T0, speech(1))
@@ -253,7 +253,7 @@ async def test_former_secrets_come_from_the_environment(
     assert opened.exit_code == 0
 
 
-async def test_files_groups(talk: Shelf, environment: Settings) -> None:
+async def test_files_groups(talk: ConversationFolder, environment: Settings) -> None:
     await talk.put(".bin", T0 + 500, speech(1))
 
     document = json.loads((await run(environment, "files", "--uid", "user", "--conversation", "talk", "--json")).stdout)
@@ -261,7 +261,7 @@ async def test_files_groups(talk: Shelf, environment: Settings) -> None:
     assert [file["duration"] for file in document["files"]] == [30.0, 1.0]
 
 
-async def test_files_keeps_to_the_gap_tolerance(local_folder: Shelf, environment: Settings) -> None:
+async def test_files_keeps_to_the_gap_tolerance(local_folder: ConversationFolder, environment: Settings) -> None:
     await local_folder.put(".bin", T0, speech(5))
     await local_folder.put(".bin", T0 + 6.5, speech(5))
     tight = environment.model_copy(update={"gap_tolerance": 0.5})
@@ -271,7 +271,9 @@ async def test_files_keeps_to_the_gap_tolerance(local_folder: Shelf, environment
     assert result.stdout.splitlines()[-1] == "1 file, 11.5 s"
 
 
-async def test_files_does_not_call_skipped_what_it_lists(local_folder: Shelf, environment: Settings) -> None:
+async def test_files_does_not_call_skipped_what_it_lists(
+    local_folder: ConversationFolder, environment: Settings
+) -> None:
     alone = await local_folder.put_bytes(f"{T0:.3f}.opus", b"123")
     replaced = await local_folder.put_bytes(f"{T0 + 1:.3f}.opus", b"123")
     await local_folder.put(".bin", T0 + 1, speech(1))
@@ -312,7 +314,7 @@ async def test_copy_merges_and_says_what_it_did(environment: Settings) -> None:
     assert "0 blobs copied, 4 were there already" in (await run(environment, *arguments)).stdout
 
 
-async def test_rm_deletes_after_telling_redis(talk: Shelf, environment: Settings) -> None:
+async def test_rm_deletes_after_telling_redis(talk: ConversationFolder, environment: Settings) -> None:
     dry = await run(environment, "rm", "--uid", "user", "--dry-run")
     one = await run(environment, "rm", "--uid", "user", "--conversation", "talk", "--at", f"{T0:.3f}")
     rest = await run(environment, "rm", "--uid", "user", "--conversation", "talk", "--json")
@@ -327,10 +329,10 @@ async def test_rm_deletes_after_telling_redis(talk: Shelf, environment: Settings
 async def test_rm_tells_what_the_store_refuses_to_delete(
     gcs: Store, gcs_server: GcsServer, environment: Settings
 ) -> None:
-    shelf = Shelf(gcs)
+    folder = ConversationFolder(gcs)
     for number in range(3):
-        await shelf.put(".bin", T0 + number, b"ab")
-    gcs_server.fail("delete", status=403, reason="forbidden", message="under a hold", name=shelf.names[1], times=99)
+        await folder.put(".bin", T0 + number, b"ab")
+    gcs_server.fail("delete", status=403, reason="forbidden", message="under a hold", name=folder.names[1], times=99)
     there = {"store_url": f"gs://{gcs_server.bucket}", "storage_emulator_host": gcs_server.url}
 
     result = await run(environment.model_copy(update=there), "rm", "--uid", "user", "--json")
@@ -338,13 +340,13 @@ async def test_rm_tells_what_the_store_refuses_to_delete(
 
     document = json.loads(result.stdout)
     assert (result.exit_code, len(document["deleted"])) == (3, 2)
-    assert [left["name"] for left in document["left"]] == [shelf.names[1]]
+    assert [left["name"] for left in document["left"]] == [folder.names[1]]
     assert (again.exit_code, again.stdout) == (3, "")
-    assert f"not deleted: {shelf.names[1]}: deleting {shelf.names[1]}: HTTP 403: under a hold" in again.stderr
+    assert f"not deleted: {folder.names[1]}: deleting {folder.names[1]}: HTTP 403: under a hold" in again.stderr
 
 
 async def test_rm_refuses_when_redis_can_not_be_told(
-    talk: Shelf, settings: Callable[..., Settings], tmp_path: Path
+    talk: ConversationFolder, settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     unreachable = settings(redis_url="redis://127.0.0.1:1", store_url=(tmp_path / "store").as_uri())
 
@@ -360,7 +362,7 @@ async def test_rm_refuses_when_redis_can_not_be_told(
 
 
 async def test_rm_without_any_redis_deletes_and_says_what_it_could_not_make_sure_of(
-    talk: Shelf, environment: Settings, monkeypatch: pytest.MonkeyPatch
+    talk: ConversationFolder, environment: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = environment.model_copy(update={"redis_url": "redis://127.0.0.1:1"})
     nowhere.model_fields_set.discard("redis_url")
@@ -374,7 +376,7 @@ async def test_rm_without_any_redis_deletes_and_says_what_it_could_not_make_sure
 
 
 async def test_rm_says_that_replicas_may_not_know(
-    talk: Shelf, settings: Callable[..., Settings], tmp_path: Path, own_redis: Callable[..., RedisServer]
+    talk: ConversationFolder, settings: Callable[..., Settings], tmp_path: Path, own_redis: Callable[..., RedisServer]
 ) -> None:
     primary, replica = own_redis(repl_diskless_sync_delay="0"), own_redis()
     with primary.client() as leader, replica.client() as follower:
@@ -394,7 +396,7 @@ async def test_rm_says_that_replicas_may_not_know(
 
 
 async def test_verify_tells_what_is_broken_and_takes_up_its_report(
-    talk: Shelf, environment: Settings, tmp_path: Path
+    talk: ConversationFolder, environment: Settings, tmp_path: Path
 ) -> None:
     await talk.put_bytes(f"{T0 + 99:.3f}.opus", b"12345")
     report = str(tmp_path / "report.jsonl")
@@ -409,7 +411,7 @@ async def test_verify_tells_what_is_broken_and_takes_up_its_report(
     assert (json.loads(second.stdout)["known"], len(json.loads(second.stdout)["damaged"])) == (4, 1)
 
 
-async def test_convert_needs_a_yes(talk: Shelf, environment: Settings) -> None:
+async def test_convert_needs_a_yes(talk: ConversationFolder, environment: Settings) -> None:
     planned = await run(environment, "convert", "--uid", "user")
     files = await talk.files()
     done = await run(environment, "convert", "--uid", "user", "--yes", "--json")

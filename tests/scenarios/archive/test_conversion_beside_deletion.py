@@ -12,7 +12,7 @@ from tests.support.gcs.faults import Stage
 from tests.support.gcs.server import GcsServer
 from tests.support.secret import TEST_SECRET
 from tests.support.speech import speech
-from tests.support.stored_blobs import T0, Shelf
+from tests.support.stored_blobs import T0, ConversationFolder
 from worker.archive import Archive, Conversion, ConversionOutcome, Deletion, Encoding
 from worker.archive.blobs.known_deletions import record_deletion
 from worker.archive.upkeep.conversion import LEFTOVER
@@ -90,7 +90,7 @@ async def test_deleted_audio_does_not_come_back(
 ) -> None:
     archive = Archive(gcs, [TEST_SECRET])
     for deleting in DELETING:
-        await Shelf(gcs).put(".enc", T0, speech(0.5))
+        await ConversationFolder(gcs).put(".enc", T0, speech(0.5))
         work: list[tuple[Work, Step]] = [(delete, deleting), (convert, converting)]
         running = []
         for begin, step in work if deletion_begins else work[::-1]:
@@ -111,7 +111,7 @@ async def test_what_was_converted_meanwhile_is_told_as_deleted(
     gcs: Store, gcs_server: GcsServer, delete: Delete
 ) -> None:
     archive = Archive(gcs, [TEST_SECRET])
-    await Shelf(gcs).put(".enc", T0, speech(1))
+    await ConversationFolder(gcs).put(".enc", T0, speech(1))
     running = asyncio.create_task(convert(archive))
     go_on = await brought_to(Step("insert.*", TARGET, "commit"), gcs_server, running)
 
@@ -128,7 +128,7 @@ async def test_a_source_that_a_broken_off_deletion_left_stays_and_is_converted_b
     gcs: Store, gcs_server: GcsServer
 ) -> None:
     archive = Archive(gcs, [TEST_SECRET])
-    await Shelf(gcs).put(".enc", T0, speech(1))
+    await ConversationFolder(gcs).put(".enc", T0, speech(1))
     running = asyncio.create_task(convert(archive))
     go_on = await brought_to(Step("insert.*", TARGET, "commit"), gcs_server, running)
     gcs_server.fail("list", status=403, reason="forbidden")
@@ -149,7 +149,7 @@ async def test_what_a_killed_conversion_left_of_deleted_audio_is_told_and_goes_w
     gcs: Store, gcs_server: GcsServer, delete: Delete
 ) -> None:
     archive = Archive(gcs, [TEST_SECRET])
-    await Shelf(gcs).put(".enc", T0, speech(1))
+    await ConversationFolder(gcs).put(".enc", T0, speech(1))
     running = asyncio.create_task(convert(archive))
     go_on = await brought_to(Step("insert.*", TARGET, "reply"), gcs_server, running)
     hidden = gcs_server.objects()[TARGET]
@@ -169,15 +169,15 @@ async def test_what_a_killed_conversion_left_of_deleted_audio_is_told_and_goes_w
 async def test_audio_that_was_converted_after_a_deletion_is_no_leftover(gcs: Store) -> None:
     archive = Archive(gcs, [TEST_SECRET])
     await whole(archive)
-    await Shelf(gcs).put(".enc", T0, speech(1))
+    await ConversationFolder(gcs).put(".enc", T0, speech(1))
 
     assert [conversion.outcome for conversion in await convert(archive)] == [ConversionOutcome.CONVERTED]
     assert await convert(archive) == []
 
 
 async def test_a_deletion_of_one_start_concerns_no_other(gcs: Store, gcs_server: GcsServer) -> None:
-    archive, shelf = Archive(gcs, [TEST_SECRET]), Shelf(gcs)
-    await shelf.put(".enc", T0, speech(1))
+    archive, folder = Archive(gcs, [TEST_SECRET]), ConversationFolder(gcs)
+    await folder.put(".enc", T0, speech(1))
     running = asyncio.create_task(convert(archive))
     go_on = await brought_to(Step("insert.*", TARGET, "commit"), gcs_server, running)
     await archive.delete_chunks("user", "talk", [T0 + 60])
@@ -189,22 +189,22 @@ async def test_a_deletion_of_one_start_concerns_no_other(gcs: Store, gcs_server:
 
 async def test_another_conversion_of_audio_that_is_new_since_keeps_its_blob(gcs: Store, gcs_server: GcsServer) -> None:
     """One that began before a deletion removes only what was made before it."""
-    archive, shelf = Archive(gcs, [TEST_SECRET]), Shelf(gcs)
-    await shelf.put(".bin", T0, speech(1))
+    archive, folder = Archive(gcs, [TEST_SECRET]), ConversationFolder(gcs)
+    await folder.put(".bin", T0, speech(1))
     running = asyncio.create_task(convert(archive))
     go_on = await brought_to(Step("insert.*", "chunks/*", "commit"), gcs_server, running)
     await whole(archive)
-    await shelf.put(".bin", T0, speech(1))
+    await folder.put(".bin", T0, speech(1))
     assert (await convert(archive))[0].outcome is ConversionOutcome.CONVERTED
     go_on()
 
     (conversion,) = await running
     assert conversion.outcome is ConversionOutcome.KEPT
-    assert await shelf.files() == [f"{T0:.3f}.opus"]
+    assert await folder.files() == [f"{T0:.3f}.opus"]
 
 
 async def test_nothing_is_deleted_if_the_deletion_can_not_be_recorded(gcs: Store, gcs_server: GcsServer) -> None:
-    await Shelf(gcs).put(".enc", T0, speech(1))
+    await ConversationFolder(gcs).put(".enc", T0, speech(1))
     gcs_server.fail("insert.*", status=403, reason="forbidden", times=9)
 
     for delete in (whole, one_start, user):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.harness import EXACT, Rig, eventually, forgotten_seal
+from tests.support.harness import EXACT, Harness, eventually, forgotten_seal
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.secret import TEST_SECRET
 from tests.support.timing import SHORT_RESTS
@@ -18,9 +18,9 @@ def timing() -> Timing:
     return SHORT_RESTS
 
 
-async def convert(rig: Rig) -> list[Conversion]:
+async def convert(harness: Harness) -> list[Conversion]:
     """`audio-batch-worker convert`, as a backend does it."""
-    store = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url)
+    store = open_store(f"gs://{harness.server.bucket}", emulator_host=harness.server.url)
     archive = Archive(store, [TEST_SECRET])
     done = [
         conversion async for conversion in archive.convert(Encoding(TEST_SECRET, complexity=0), "user", dry_run=False)
@@ -30,30 +30,30 @@ async def convert(rig: Rig) -> list[Conversion]:
 
 
 @pytest.mark.parametrize("reply_lost", [False, True])
-async def test_conversion_between_an_upload_and_its_done_step(rig: Rig, reply_lost: bool) -> None:
+async def test_conversion_between_an_upload_and_its_done_step(harness: Harness, reply_lost: bool) -> None:
     """If the reply is lost, the upload is tried again."""
     talk = Talk("c")
-    gate = rig.server.hold(stage="reply", name="chunks/*.000.enc")
+    gate = harness.server.hold(stage="reply", name="chunks/*.000.enc")
     if reply_lost:
-        rig.server.fail("insert.*", "drop_reply")
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 3)
+        harness.server.fail("insert.*", "drop_reply")
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 3)
         await gate.reached()
-        (conversion,) = await convert(rig)
+        (conversion,) = await convert(harness)
         assert conversion.outcome is ConversionOutcome.CONVERTED
         gate.open()
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-    await rig.assert_empty()
-    assert [blob.metadata["codec"] for blob in rig.blobs()] == ["opus"]
-    assert_stored_once(talk, rig.blobs())
+    await harness.assert_empty()
+    assert [blob.metadata["codec"] for blob in harness.blobs()] == ["opus"]
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_conversion_of_what_a_failover_brings_back(rig: Rig) -> None:
+async def test_conversion_of_what_a_failover_brings_back(harness: Harness) -> None:
     """A converted blob is as good a proof as the one it was made from."""
     talk = Talk("c")
-    await forgotten_seal(rig, talk, 2)
-    (conversion,) = await convert(rig)
+    await forgotten_seal(harness, talk, 2)
+    (conversion,) = await convert(harness)
     assert conversion.outcome is ConversionOutcome.CONVERTED
-    await rig.drain(**EXACT)
-    assert [blob.metadata["codec"] for blob in rig.blobs()] == ["opus"]
-    assert_stored_once(talk, rig.blobs())
+    await harness.drain(**EXACT)
+    assert [blob.metadata["codec"] for blob in harness.blobs()] == ["opus"]
+    assert_stored_once(talk, harness.blobs())

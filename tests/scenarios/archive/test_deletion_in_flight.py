@@ -10,7 +10,7 @@ import redis
 import redis.asyncio
 
 from codec.entry import Chunk, End
-from tests.support.harness import Rig, eventually
+from tests.support.harness import Harness, eventually
 from tests.support.oracle import Talk
 from tests.support.redis_server import RedisServer
 from worker.archive import Archive, Deletion
@@ -35,14 +35,14 @@ async def client(redis_url: str) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def tombstones(rig: Rig, client: Client) -> Tombstones:
-    return Tombstones(client, rig.keys, rig.partitions)
+def tombstones(harness: Harness, client: Client) -> Tombstones:
+    return Tombstones(client, harness.keys, harness.partitions)
 
 
 @pytest.fixture
-async def delete(rig: Rig, tombstones: Tombstones) -> AsyncIterator[Delete]:
+async def delete(harness: Harness, tombstones: Tombstones) -> AsyncIterator[Delete]:
     """Delete as a backend does."""
-    store = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url)
+    store = open_store(f"gs://{harness.server.bucket}", emulator_host=harness.server.url)
 
     async def deleted(uid: str, conversation_id: str | None = None) -> Deletion:
         return await Archive(store).delete(uid, conversation_id, tombstones=tombstones)
@@ -51,8 +51,8 @@ async def delete(rig: Rig, tombstones: Tombstones) -> AsyncIterator[Delete]:
     await store.close()
 
 
-async def drained(rig: Rig) -> bool:
-    return not await rig.entries() and not await rig.seals()
+async def drained(harness: Harness) -> bool:
+    return not await harness.entries() and not await harness.seals()
 
 
 def told(talk: Talk) -> list[Chunk | End]:
@@ -63,165 +63,169 @@ def told(talk: Talk) -> list[Chunk | End]:
     return [*talk.chunks, talk.end()]
 
 
-def stored(rig: Rig) -> set[str]:
+def stored(harness: Harness) -> set[str]:
     """Conversations that have blobs."""
-    return {blob.name.split("/")[2] for blob in rig.blobs()}
+    return {blob.name.split("/")[2] for blob in harness.blobs()}
 
 
-async def test_chunks_that_nobody_read_yet_are_not_stored(rig: Rig, delete: Delete) -> None:
-    await rig.say(Talk("doomed"), 4)
-    await rig.say(Talk("kept"), 4)
+async def test_chunks_that_nobody_read_yet_are_not_stored(harness: Harness, delete: Delete) -> None:
+    await harness.say(Talk("doomed"), 4)
+    await harness.say(Talk("kept"), 4)
 
     await delete("user", "doomed")
-    running = await rig.drain()
+    running = await harness.drain()
 
-    assert stored(rig) == {"kept"}
+    assert stored(harness) == {"kept"}
     assert running.count("deleted_entries_total") == 8
 
 
-async def test_an_open_batch_of_a_running_worker_is_not_stored(rig: Rig, delete: Delete) -> None:
+async def test_an_open_batch_of_a_running_worker_is_not_stored(harness: Harness, delete: Delete) -> None:
     doomed, kept = Talk("doomed"), Talk("kept")
-    async with rig.worker() as running:
-        await rig.say(doomed, 1)
-        await rig.say(kept, 1)
+    async with harness.worker() as running:
+        await harness.say(doomed, 1)
+        await harness.say(kept, 1)
         await eventually(lambda: running.count("chunks_total") == 4)
 
         await delete("user", "doomed")
-        await rig.push(doomed.end(), kept.end())
-        await eventually(lambda: stored(rig) == {"kept"})
-        await eventually(lambda: drained(rig))
+        await harness.push(doomed.end(), kept.end())
+        await eventually(lambda: stored(harness) == {"kept"})
+        await eventually(lambda: drained(harness))
 
-    assert stored(rig) == {"kept"}
+    assert stored(harness) == {"kept"}
 
 
-async def test_audio_that_is_pushed_after_the_deletion_is_new(rig: Rig, delete: Delete) -> None:
+async def test_audio_that_is_pushed_after_the_deletion_is_new(harness: Harness, delete: Delete) -> None:
     doomed = Talk("doomed")
     again = Talk("doomed", start=doomed.start + 500, numbered=False)
-    async with rig.worker() as running:
-        await rig.say(doomed, 1)
+    async with harness.worker() as running:
+        await harness.say(doomed, 1)
         await eventually(lambda: running.count("chunks_total") == 2)
         await delete("user", "doomed")
 
-        await rig.say(again, 1)
-        await rig.push(again.end())
-        await eventually(lambda: drained(rig))
+        await harness.say(again, 1)
+        await harness.push(again.end())
+        await eventually(lambda: drained(harness))
 
-    assert [blob.name.split("/")[3] for blob in rig.blobs()] == [f"{again.start:.3f}.opus.enc"]
+    assert [blob.name.split("/")[3] for blob in harness.blobs()] == [f"{again.start:.3f}.opus.enc"]
 
 
 @pytest.mark.parametrize("scope", ["conversation", "user"])
-async def test_the_same_audio_pushed_again_after_the_deletion_is_no_twin(rig: Rig, delete: Delete, scope: str) -> None:
+async def test_the_same_audio_pushed_again_after_the_deletion_is_no_twin(
+    harness: Harness, delete: Delete, scope: str
+) -> None:
     talk = Talk("doomed")
-    async with rig.worker() as running:
+    async with harness.worker() as running:
         for _ in range(3):
-            await rig.push(*told(talk))
-            await eventually(lambda: drained(rig))
-            assert stored(rig) == {"doomed"}
+            await harness.push(*told(talk))
+            await eventually(lambda: drained(harness))
+            assert stored(harness) == {"doomed"}
             await delete("user", "doomed" if scope == "conversation" else None)
         assert running.count("duplicates_total") == 0
 
 
-async def test_another_owner_too_takes_it_for_new(rig: Rig, delete: Delete) -> None:
+async def test_another_owner_too_takes_it_for_new(harness: Harness, delete: Delete) -> None:
     talk = Talk("doomed")
-    await rig.push(*told(talk))
-    await rig.drain()
+    await harness.push(*told(talk))
+    await harness.drain()
     await delete("user", "doomed")
 
-    await rig.push(*told(talk))
-    await rig.drain()
-    assert stored(rig) == {"doomed"}
+    await harness.push(*told(talk))
+    await harness.drain()
+    assert stored(harness) == {"doomed"}
 
 
-async def test_after_a_deletion_duplicates_are_still_known(rig: Rig, delete: Delete) -> None:
+async def test_after_a_deletion_duplicates_are_still_known(harness: Harness, delete: Delete) -> None:
     talk = Talk("doomed")
     entries = told(talk)
-    async with rig.worker() as running:
-        await rig.push(*entries)
-        await eventually(lambda: drained(rig))
+    async with harness.worker() as running:
+        await harness.push(*entries)
+        await eventually(lambda: drained(harness))
         await delete("user", "doomed")
-        await rig.push(*entries)
-        await eventually(lambda: drained(rig))
+        await harness.push(*entries)
+        await eventually(lambda: drained(harness))
 
-        await rig.push(*entries)
-        await eventually(lambda: drained(rig))
+        await harness.push(*entries)
+        await eventually(lambda: drained(harness))
         assert running.count("duplicates_total") == len(entries) - 1
-    assert len(rig.blobs()) == 1
+    assert len(harness.blobs()) == 1
 
 
 @pytest.mark.parametrize("stage", ["commit", "reply"])
 @pytest.mark.parametrize("scope", ["conversation", "user"])
-async def test_a_batch_that_is_being_uploaded_does_not_stay(rig: Rig, delete: Delete, stage: str, scope: str) -> None:
+async def test_a_batch_that_is_being_uploaded_does_not_stay(
+    harness: Harness, delete: Delete, stage: str, scope: str
+) -> None:
     doomed = Talk("doomed")
-    gate = rig.server.hold("insert.*", stage, name="chunks/*")  # type: ignore[arg-type]
-    async with rig.worker():
-        await rig.say(doomed, 1)
-        await rig.push(doomed.end())
+    gate = harness.server.hold("insert.*", stage, name="chunks/*")  # type: ignore[arg-type]
+    async with harness.worker():
+        await harness.say(doomed, 1)
+        await harness.push(doomed.end())
         await gate.reached()
 
         await delete("user", "doomed" if scope == "conversation" else None)
         gate.open()
-        await eventually(lambda: drained(rig))
-        await eventually(lambda: stored(rig) == set())
+        await eventually(lambda: drained(harness))
+        await eventually(lambda: stored(harness) == set())
 
-    assert await rig.events() == []
+    assert await harness.events() == []
 
 
-async def test_a_sealed_batch_of_a_dead_worker_does_not_come_back(rig: Rig, delete: Delete) -> None:
+async def test_a_sealed_batch_of_a_dead_worker_does_not_come_back(harness: Harness, delete: Delete) -> None:
     doomed = Talk("doomed")
-    gate = rig.server.hold("insert.*", name="chunks/*")
-    async with rig.worker(shutdown="handoff", shutdown_grace=0.1):
-        await rig.say(doomed, 1)
-        await rig.push(doomed.end())
+    gate = harness.server.hold("insert.*", name="chunks/*")
+    async with harness.worker(shutdown="handoff", shutdown_grace=0.1):
+        await harness.say(doomed, 1)
+        await harness.push(doomed.end())
         await gate.reached()
-    assert await rig.seals() == 1
+    assert await harness.seals() == 1
 
     await delete("user", "doomed")
     gate.open()
-    await rig.drain()
+    await harness.drain()
 
-    assert stored(rig) == set()
+    assert stored(harness) == set()
 
 
-async def test_a_user_is_deleted_in_every_partition(rig: Rig, delete: Delete) -> None:
+async def test_a_user_is_deleted_in_every_partition(harness: Harness, delete: Delete) -> None:
     conversations = [f"talk-{number}" for number in range(6)]
-    assert {rig.partition(name) for name in conversations} == set(range(rig.partitions))
+    assert {harness.partition(name) for name in conversations} == set(range(harness.partitions))
     for name in conversations:
-        await rig.say(Talk(name), 1)
-    await rig.say(Talk("kept", uid="user2"), 1)
+        await harness.say(Talk(name), 1)
+    await harness.say(Talk("kept", uid="user2"), 1)
 
     await delete("user")
-    await rig.drain()
+    await harness.drain()
 
-    assert stored(rig) == {"kept"}
+    assert stored(harness) == {"kept"}
 
 
 async def test_an_upload_that_ends_after_all_others_is_told_to_remove_its_object(
-    rig: Rig, client: Client, tombstones: Tombstones
+    harness: Harness, client: Client, tombstones: Tombstones
 ) -> None:
-    entry = (await rig.say(Talk("doomed"), 0.5))[0]
-    await rig.redis.xtrim(rig.keys.stream(rig.partition("doomed")), maxlen=0)
+    entry = (await harness.say(Talk("doomed"), 0.5))[0]
+    await harness.redis.xtrim(harness.keys.stream(harness.partition("doomed")), maxlen=0)
     seal = seal_of(entry, "doomed")
-    entries = Entries(client, rig.keys, "a worker that was paused")
+    entries = Entries(client, harness.keys, "a worker that was paused")
 
     event = DoneEvent("user", "doomed", seal.object)
-    step = DoneStep(rig.partition("doomed"), seal, [entry], "0123456789abcdef", b"", event, "a server")
+    step = DoneStep(harness.partition("doomed"), seal, [entry], "0123456789abcdef", b"", event, "a server")
     assert await entries.done(step) == (DoneOutcome.GONE, "")
     await tombstones.record_deletion("user", "doomed")
     assert await entries.done(step) == (DoneOutcome.DELETED, "")
 
 
-async def test_dead_letters_of_the_deleted_go_and_others_stay(rig: Rig, delete: Delete) -> None:
+async def test_dead_letters_of_the_deleted_go_and_others_stay(harness: Harness, delete: Delete) -> None:
     for conversation in ("doomed", "kept"):
         fields = dict(Talk(conversation).say(0.5).fields()) | {"sample_rate": "11025"}
         for _ in range(25):
-            await rig.redis.xadd(rig.keys.stream(rig.partition(conversation)), fields)
-    await rig.drain()
-    assert len(await rig.dead()) == 50
+            await harness.redis.xadd(harness.keys.stream(harness.partition(conversation)), fields)
+    await harness.drain()
+    assert len(await harness.dead()) == 50
 
     deletion = await delete("user", "doomed")
 
     assert deletion.dead_letters == 25
-    assert {letter[b"conversation_id"] for letter in await rig.dead()} == {b"kept"}
+    assert {letter[b"conversation_id"] for letter in await harness.dead()} == {b"kept"}
 
 
 async def test_a_full_redis_takes_tombstones(own_redis: Callable[..., RedisServer]) -> None:
@@ -229,34 +233,34 @@ async def test_a_full_redis_takes_tombstones(own_redis: Callable[..., RedisServe
     client = Client(connect(server.url))
     with server.client() as plain:
         fill(plain)
-    buried = await Tombstones(client, Keys("full"), 4).record_deletion("user")
+    dead_lettered = await Tombstones(client, Keys("full"), 4).record_deletion("user")
     await client.close()
 
-    assert buried.partitions == 4
+    assert dead_lettered.partitions == 4
 
 
-async def test_a_tombstone_stays_until_nothing_can_meet_it(rig: Rig, tombstones: Tombstones) -> None:
-    partition = rig.partition("doomed")
-    deleted, stream = rig.keys.deleted(partition), rig.keys.stream(partition)
-    now = int((await rig.redis.time())[0]) * 1000
+async def test_a_tombstone_stays_until_nothing_can_meet_it(harness: Harness, tombstones: Tombstones) -> None:
+    partition = harness.partition("doomed")
+    deleted, stream = harness.keys.deleted(partition), harness.keys.stream(partition)
+    now = int((await harness.redis.time())[0]) * 1000
     old = now - int(RETENTION * 1000)
-    await rig.redis.hset(deleted, mapping={"met/": old - 5_000, "still met/": old - 2_000, "young/": old + 60_000})
-    await rig.redis.xadd(stream, {"entry": "older than one tombstone"}, id=f"{old - 3_000}-0")
+    await harness.redis.hset(deleted, mapping={"met/": old - 5_000, "still met/": old - 2_000, "young/": old + 60_000})
+    await harness.redis.xadd(stream, {"entry": "older than one tombstone"}, id=f"{old - 3_000}-0")
 
     await tombstones.record_deletion("user", "doomed")
 
-    assert set(await rig.redis.hkeys(deleted)) == {b"still met/", b"young/", b"user/doomed"}
+    assert set(await harness.redis.hkeys(deleted)) == {b"still met/", b"young/", b"user/doomed"}
 
 
-async def test_a_deletion_costs_the_same_among_many_earlier_ones(rig: Rig, tombstones: Tombstones) -> None:
-    deleted = rig.keys.deleted(rig.partition("doomed"))
-    await rig.redis.hset(deleted, mapping={f"user{number}/": 1 for number in range(1000)})
+async def test_a_deletion_costs_the_same_among_many_earlier_ones(harness: Harness, tombstones: Tombstones) -> None:
+    deleted = harness.keys.deleted(harness.partition("doomed"))
+    await harness.redis.hset(deleted, mapping={f"user{number}/": 1 for number in range(1000)})
     await tombstones.record_deletion("user", "doomed")
-    first = await rig.redis.hlen(deleted)
+    first = await harness.redis.hlen(deleted)
     assert 960 < first < 1001
     for _ in range(100):
         await tombstones.record_deletion("user", "doomed")
-    assert await rig.redis.hlen(deleted) < first / 2
+    assert await harness.redis.hlen(deleted) < first / 2
 
 
 def fill(server: redis.Redis) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codec.crypto import key_id
-from tests.support.harness import Rig
+from tests.support.harness import Harness
 from tests.support.oracle import Talk, lag
 from worker.archive import Archive
 from worker.stores import open_store
@@ -14,9 +14,9 @@ from worker.stores import open_store
 pytestmark = pytest.mark.usefixtures("no_waiting_between_tries")
 
 
-async def played(rig: Rig, talk: Talk) -> bytes:
-    store = open_store(f"gs://{rig.server.bucket}", emulator_host=rig.server.url)
-    archive = Archive(store, [rig.settings().secret])
+async def played(harness: Harness, talk: Talk) -> bytes:
+    store = open_store(f"gs://{harness.server.bucket}", emulator_host=harness.server.url)
+    archive = Archive(store, [harness.settings().secret])
     download = await archive.download(talk.uid, talk.conversation_id)
     pcm = await download.pcm()
     files = (await archive.audio_files(talk.uid, talk.conversation_id)).files
@@ -29,23 +29,23 @@ async def played(rig: Rig, talk: Talk) -> bytes:
 
 @pytest.mark.parametrize("naming", ["start", "range"])
 @pytest.mark.parametrize("protection", ["enhanced", "standard"])
-async def test_pcm_comes_back_bit_by_bit(rig: Rig, naming: str, protection: str) -> None:
+async def test_pcm_comes_back_bit_by_bit(harness: Harness, naming: str, protection: str) -> None:
     talk = Talk("talk", protection=protection)  # type: ignore[arg-type]
-    await rig.say(talk, 10)
-    await rig.drain(blob_codec="pcm", blob_naming=naming)
+    await harness.say(talk, 10)
+    await harness.drain(blob_codec="pcm", blob_naming=naming)
 
-    assert len(rig.server.objects()) == 4
-    assert await played(rig, talk) == talk.pcm
+    assert len(harness.server.objects()) == 4
+    assert await played(harness, talk) == talk.pcm
 
 
 @pytest.mark.parametrize("naming", ["start", "range"])
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
-async def test_opus_comes_back_complete_and_aligned_in_every_blob(rig: Rig, naming: str, rate: int) -> None:
+async def test_opus_comes_back_complete_and_aligned_in_every_blob(harness: Harness, naming: str, rate: int) -> None:
     talk = Talk("talk", rate=rate)
-    await rig.say(talk, 9)
-    await rig.drain(blob_naming=naming)
+    await harness.say(talk, 9)
+    await harness.drain(blob_naming=naming)
 
-    pcm = await played(rig, talk)
+    pcm = await played(harness, talk)
 
     assert len(pcm) == len(talk.pcm)
     for part in np.array_split(np.arange(len(pcm) // 2), 3):
@@ -53,19 +53,19 @@ async def test_opus_comes_back_complete_and_aligned_in_every_blob(rig: Rig, nami
         assert abs(lag(talk.pcm[window], pcm[window])) <= 1
 
 
-async def test_jitter_of_the_pusher_adds_and_loses_nothing(rig: Rig) -> None:
+async def test_jitter_of_the_pusher_adds_and_loses_nothing(harness: Harness) -> None:
     talk = Talk("talk")
-    await rig.push(*(talk.say(0.5, late=late) for late in [0.0, 0.3, 0.1, 0.2, 0.0, 0.4] * 3))
-    await rig.drain(blob_codec="pcm")
+    await harness.push(*(talk.say(0.5, late=late) for late in [0.0, 0.3, 0.1, 0.2, 0.0, 0.4] * 3))
+    await harness.drain(blob_codec="pcm")
 
-    assert await played(rig, talk) == talk.pcm
+    assert await played(harness, talk) == talk.pcm
 
 
-async def test_encrypted_blobs_name_their_secret_and_others_do_not(rig: Rig) -> None:
-    await rig.say(Talk("sealed"), 1)
-    await rig.say(Talk("clear", protection="standard"), 1)
-    await rig.drain()
+async def test_encrypted_blobs_name_their_secret_and_others_do_not(harness: Harness) -> None:
+    await harness.say(Talk("sealed"), 1)
+    await harness.say(Talk("clear", protection="standard"), 1)
+    await harness.drain()
 
-    named = {blob.name.split("/")[2]: blob.metadata.get("key-id") for blob in rig.blobs()}
+    named = {blob.name.split("/")[2]: blob.metadata.get("key-id") for blob in harness.blobs()}
 
-    assert named == {"sealed": key_id(rig.settings().secret), "clear": None}
+    assert named == {"sealed": key_id(harness.settings().secret), "clear": None}

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.harness import EXACT, Rig, RigMaker, eventually
+from tests.support.harness import EXACT, Harness, HarnessMaker, eventually
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.paths import ROOT
 from tests.support.process import Process, environment
@@ -44,44 +44,48 @@ async def complaint(variables: dict[str, str]) -> str:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
-async def test_wrong_setting_is_one_sentence_that_names_it(rig: Rig, variables: dict[str, str], sentence: str) -> None:
-    assert (await complaint(environment(rig.settings()) | variables)).startswith(sentence)
+async def test_wrong_setting_is_one_sentence_that_names_it(
+    harness: Harness, variables: dict[str, str], sentence: str
+) -> None:
+    assert (await complaint(environment(harness.settings()) | variables)).startswith(sentence)
 
 
-async def test_other_number_of_partitions_than_redis_records(rig: Rig) -> None:
-    await rig.redis.hset(rig.keys.config, mapping={"partitions": "64", "contract": "1"})
-    line = await complaint(environment(rig.settings()))
-    assert line.startswith(f"PARTITIONS is 2, but {rig.keys.config} in Redis records 64: set PARTITIONS=64")
+async def test_other_number_of_partitions_than_redis_records(harness: Harness) -> None:
+    await harness.redis.hset(harness.keys.config, mapping={"partitions": "64", "contract": "1"})
+    line = await complaint(environment(harness.settings()))
+    assert line.startswith(f"PARTITIONS is 2, but {harness.keys.config} in Redis records 64: set PARTITIONS=64")
 
 
-async def test_redis_that_evicts(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> None:
+async def test_redis_that_evicts(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> None:
     server = own_redis(maxmemory_policy="allkeys-lru")
-    rig = await rig_at(server, server)
-    line = await complaint(environment(rig.settings()))
+    harness = await harness_at(server, server)
+    line = await complaint(environment(harness.settings()))
     assert line.startswith("REDIS_URL: Redis evicts pending audio with maxmemory-policy allkeys-lru: set")
 
 
-async def test_database_that_redis_does_not_have(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> None:
+async def test_database_that_redis_does_not_have(
+    own_redis: Callable[..., RedisServer], harness_at: HarnessMaker
+) -> None:
     server = own_redis(databases="2")
-    rig = await rig_at(server, server)
-    line = await complaint(environment(rig.settings()) | {"REDIS_URL": server.url.removesuffix("/0") + "/2"})
+    harness = await harness_at(server, server)
+    line = await complaint(environment(harness.settings()) | {"REDIS_URL": server.url.removesuffix("/0") + "/2"})
     assert line.startswith("REDIS_URL: Redis refuses the database: DB index is out of range")
 
 
-async def test_bucket_that_does_not_exist(rig: Rig) -> None:
-    line = await complaint(environment(rig.settings(store_url="gs://no-such-bucket")))
+async def test_bucket_that_does_not_exist(harness: Harness) -> None:
+    line = await complaint(environment(harness.settings(store_url="gs://no-such-bucket")))
     assert line.startswith("STORE_URL")
     assert "no-such-bucket" in line
 
 
-async def test_bucket_that_refuses(rig: Rig) -> None:
-    rig.server.fail("*", status=403, times=10)
-    assert (await complaint(environment(rig.settings()))).startswith("STORE_URL")
+async def test_bucket_that_refuses(harness: Harness) -> None:
+    harness.server.fail("*", status=403, times=10)
+    assert (await complaint(environment(harness.settings()))).startswith("STORE_URL")
 
 
-async def test_directory_that_can_not_be_made(rig: Rig, tmp_path: Path) -> None:
+async def test_directory_that_can_not_be_made(harness: Harness, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    line = await complaint(environment(rig.settings(store_url=(tmp_path / "file" / "store").as_uri())))
+    line = await complaint(environment(harness.settings(store_url=(tmp_path / "file" / "store").as_uri())))
     assert line.startswith("STORE_URL")
 
 
@@ -91,49 +95,49 @@ def taken_port() -> Iterator[int]:
         yield int(listener.getsockname()[1])
 
 
-async def test_port_that_is_taken(rig: Rig, taken_port: int) -> None:
-    assert (await complaint(environment(rig.settings(http_port=taken_port)))).startswith(f"HTTP_PORT {taken_port}")
+async def test_port_that_is_taken(harness: Harness, taken_port: int) -> None:
+    assert (await complaint(environment(harness.settings(http_port=taken_port)))).startswith(f"HTTP_PORT {taken_port}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_signal_flushes_and_exits_with_0(rig: Rig, number: signal.Signals) -> None:
+async def test_signal_flushes_and_exits_with_0(harness: Harness, number: signal.Signals) -> None:
     talk = Talk("c")
-    async with Process(environment(rig.settings(**EXACT)), "run") as process:
-        await rig.say(talk, 1)
+    async with Process(environment(harness.settings(**EXACT)), "run") as process:
+        await harness.say(talk, 1)
 
         async def accepted() -> bool:
-            return await rig.pending() == 2
+            return await harness.pending() == 2
 
         await eventually(accepted)
         process.signal(number)
         assert await process.ended() == 0
-    await rig.assert_empty()
+    await harness.assert_empty()
     assert process.complaints == []
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_signal_ends_a_drain_that_the_store_holds_up(rig: Rig) -> None:
+async def test_signal_ends_a_drain_that_the_store_holds_up(harness: Harness) -> None:
     talk = Talk("c")
-    await rig.say(talk, 1)
-    fault = rig.server.fail("insert.*", status=503, times=1000)
-    async with Process(environment(rig.settings(shutdown_grace=3.0, **EXACT)), "run", "--drain") as process:
+    await harness.say(talk, 1)
+    fault = harness.server.fail("insert.*", status=503, times=1000)
+    async with Process(environment(harness.settings(shutdown_grace=3.0, **EXACT)), "run", "--drain") as process:
         await eventually(lambda: process.events("store.refused"))
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
     assert process.events("worker.stopped")
-    rig.server.script.faults.remove(fault)
-    await rig.drain(**EXACT)
-    assert_stored_once(talk, rig.blobs())
+    harness.server.script.faults.remove(fault)
+    await harness.drain(**EXACT)
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_volume_that_hangs_can_not_hold_up_the_end(rig: Rig, tmp_path: Path) -> None:
-    await rig.say(Talk("c"), 0.5)
+async def test_volume_that_hangs_can_not_hold_up_the_end(harness: Harness, tmp_path: Path) -> None:
+    await harness.say(Talk("c"), 0.5)
     store = tmp_path / "store"
-    settings = rig.settings(store_url=store.as_uri(), shutdown_grace=3.0)
+    settings = harness.settings(store_url=store.as_uri(), shutdown_grace=3.0)
     async with Process(environment(settings), "run") as process:
 
         async def accepted() -> bool:
-            return await rig.pending() == 1
+            return await harness.pending() == 1
 
         await eventually(accepted)
         with (store / ".metadata" / ".lock").open("ab") as lock:
@@ -143,37 +147,37 @@ async def test_volume_that_hangs_can_not_hold_up_the_end(rig: Rig, tmp_path: Pat
     assert process.events("worker.ended_by_force")
 
 
-async def test_second_signal_ends_it_at_once_and_the_next_worker_recovers(rig: Rig) -> None:
+async def test_second_signal_ends_it_at_once_and_the_next_worker_recovers(harness: Harness) -> None:
     talk = Talk("c")
-    gate = rig.server.hold(stage="request")
-    async with Process(environment(rig.settings(lease_ttl=1.0, **EXACT)), "run") as process:
-        await rig.say(talk, 3)
+    gate = harness.server.hold(stage="request")
+    async with Process(environment(harness.settings(lease_ttl=1.0, **EXACT)), "run") as process:
+        await harness.say(talk, 3)
         await gate.reached()
         process.signal(signal.SIGTERM)
         await eventually(lambda: process.events("worker.stopping"))
         process.signal(signal.SIGTERM)
         assert await process.ended() == -signal.SIGTERM
     gate.open()
-    await rig.drain(lease_ttl=1.0, **EXACT)
-    assert_stored_once(talk, rig.blobs())
+    await harness.drain(lease_ttl=1.0, **EXACT)
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_drain_of_nothing_ends_and_leaves_no_worker_behind(rig: Rig) -> None:
-    async with Process(environment(rig.settings()), "run", "--drain") as process:
+async def test_drain_of_nothing_ends_and_leaves_no_worker_behind(harness: Harness) -> None:
+    async with Process(environment(harness.settings()), "run", "--drain") as process:
         assert await process.ended() == 0
-    assert await rig.redis.hgetall(rig.keys.workers) == {}
+    assert await harness.redis.hgetall(harness.keys.workers) == {}
     assert process.complaints == []
 
 
 async def test_probes_and_metrics_answer_while_redis_is_away_and_it_starts_when_redis_comes(
-    own_redis: Callable[..., RedisServer], rig_at: RigMaker
+    own_redis: Callable[..., RedisServer], harness_at: HarnessMaker
 ) -> None:
     server = own_redis()
-    rig = await rig_at(server, server)
+    harness = await harness_at(server, server)
     server.kill()
     talk = Talk("c")
     async with (
-        Process(environment(rig.settings(**EXACT)), "run", "--drain") as process,
+        Process(environment(harness.settings(**EXACT)), "run", "--drain") as process,
         aiohttp.ClientSession() as http,
     ):
         await eventually(lambda: process.events("redis.unreachable"))
@@ -185,13 +189,13 @@ async def test_probes_and_metrics_answer_while_redis_is_away_and_it_starts_when_
                 statuses[path], text = reply.status, await reply.text()
         assert statuses == {"livez": 200, "readyz": 503, "metrics": 200}
         assert float(text.partition(f'{PREFIX}_redis_errors_total{{cause="connection"}} ')[2].splitlines()[0]) >= 1
-        await rig.restarted(server)
-        await rig.say(talk, 1)
+        await harness.restarted(server)
+        await harness.say(talk, 1)
         assert await process.ended() == 0
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_missing_libopus_is_one_sentence(rig: Rig, tmp_path: Path) -> None:
+async def test_missing_libopus_is_one_sentence(harness: Harness, tmp_path: Path) -> None:
     """The library is needed even where none can be had; a person reads what to install."""
     (tmp_path / "sitecustomize.py").write_text(
         "import ctypes.util\n"
@@ -200,7 +204,7 @@ async def test_missing_libopus_is_one_sentence(rig: Rig, tmp_path: Path) -> None
         "libopus.SYSTEM_NAMES = ()\n"
         "ctypes.util.find_library = lambda name: None\n"
     )
-    variables = environment(rig.settings()) | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    variables = environment(harness.settings()) | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     async with Process(variables, "run", "--drain") as process:
         assert await process.ended() in (1, 2)
     assert len(process.complaints) == 1

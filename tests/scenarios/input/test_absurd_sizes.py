@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from codec.entry import MAX_CHUNK_BYTES
-from tests.support.harness import EXACT, Rig, RigMaker
+from tests.support.harness import EXACT, Harness, HarnessMaker
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.redis_server import RedisServer
 from worker.stream import entries
@@ -30,10 +30,10 @@ LARGEST = MAX_CHUNK_BYTES / 32_000
 
 
 @pytest.fixture
-async def roomy(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> Rig:
+async def roomy(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> Harness:
     """On a Redis whose memory is free again after the test."""
     server = own_redis()
-    return await rig_at(server, server)
+    return await harness_at(server, server)
 
 
 @pytest.fixture
@@ -53,21 +53,21 @@ def at_most_in_memory(size: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-async def push_absurd(rig: Rig, conversation_id: str, count: int) -> None:
+async def push_absurd(harness: Harness, conversation_id: str, count: int) -> None:
     """By Redis itself, which is faster."""
     push = "redis.call('XADD', KEYS[1], '*', 'uid', 'u', 'conversation_id', 'c', 'pcm', string.rep('x', ARGV[1]))"
     for _ in range(count):
-        await rig.redis.eval(push, 1, rig.keys.stream(rig.partition(conversation_id)), ABSURD)
+        await harness.redis.eval(push, 1, harness.keys.stream(harness.partition(conversation_id)), ABSURD)
 
 
-async def reasons(rig: Rig) -> list[str]:
+async def reasons(harness: Harness) -> list[str]:
     """Of all dead letters."""
-    letters = DeadLetters(Client(rig.redis), rig.keys)
-    return [letter.reason for number in range(rig.partitions) async for letter in letters.list(number)]
+    letters = DeadLetters(Client(harness.redis), harness.keys)
+    return [letter.reason for number in range(harness.partitions) async for letter in letters.list(number)]
 
 
 @pytest.mark.usefixtures("small")
-async def test_many_absurd_entries_are_never_in_memory_together(roomy: Rig) -> None:
+async def test_many_absurd_entries_are_never_in_memory_together(roomy: Harness) -> None:
     await push_absurd(roomy, "c", 30)
     with at_most_in_memory(PAGES + OTHERS):
         running = await roomy.drain(**EXACT)
@@ -78,7 +78,7 @@ async def test_many_absurd_entries_are_never_in_memory_together(roomy: Rig) -> N
 
 @pytest.mark.usefixtures("small")
 async def test_absurd_entries_between_hundreds_of_tiny_ones_are_never_in_memory_together(
-    roomy: Rig,
+    roomy: Harness,
 ) -> None:
     """The worker reads many entries at once by then."""
     roomy.partitions = 1
@@ -94,7 +94,7 @@ async def test_absurd_entries_between_hundreds_of_tiny_ones_are_never_in_memory_
         assert_stored_once(talk, roomy.blobs())
 
 
-async def test_largest_chunks_that_are_audio_are_stored_however_many_wait(roomy: Rig) -> None:
+async def test_largest_chunks_that_are_audio_are_stored_however_many_wait(roomy: Harness) -> None:
     talk = Talk("c")
     await roomy.say(talk, 5 * LARGEST, chunk=LARGEST)
     running = await roomy.drain(**EXACT)

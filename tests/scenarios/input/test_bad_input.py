@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.support.harness import Rig, eventually
+from tests.support.harness import Harness, eventually
 from tests.support.oracle import Talk, assert_stored_once, blobs_of
 
 GOOD = {b"uid": b"bad", b"conversation_id": b"c", b"timestamp": b"1700000000", b"pcm": bytes(3200)}
@@ -37,91 +37,91 @@ CASES: list[tuple[str, dict[bytes, bytes], str]] = [
 ]
 
 
-async def test_bad_entries_are_buried_as_they_are_with_their_reasons(rig: Rig) -> None:
-    rig.partitions = 1
+async def test_bad_entries_are_buried_as_they_are_with_their_reasons(harness: Harness) -> None:
+    harness.partitions = 1
     neighbour = Talk("c")
     pushed = {}
     for case, change, _ in CASES:
-        await rig.push(neighbour.say(0.1))
+        await harness.push(neighbour.say(0.1))
         fields = {name: value for name, value in (GOOD | change).items() if value}
-        pushed[await rig.redis.xadd(rig.keys.stream(0), dict(fields))] = case, fields
-    running = await rig.drain(blob_codec="pcm")
-    letters = {letter.pop(b"entry"): letter for letter in await rig.dead()}
+        pushed[await harness.redis.xadd(harness.keys.stream(0), dict(fields))] = case, fields
+    running = await harness.drain(blob_codec="pcm")
+    letters = {letter.pop(b"entry"): letter for letter in await harness.dead()}
     reasons = {pushed[entry][0]: letter.pop(b"reason").decode() for entry, letter in letters.items()}
     for entry, letter in letters.items():
         assert abs(float(letter.pop(b"at")) * 1000 - int(entry.split(b"-")[0])) < 60_000
     assert reasons == {case: reason for case, _, reason in CASES}
     assert letters == {entry: fields for entry, (_, fields) in pushed.items()}
     assert running.count("dead_letters_total", kind="invalid") == len(CASES)
-    assert len(rig.blobs()) == 1
-    assert_stored_once(neighbour, rig.blobs())
+    assert len(harness.blobs()) == 1
+    assert_stored_once(neighbour, harness.blobs())
 
 
-async def test_empty_pcm_is_buried(rig: Rig) -> None:
-    rig.partitions = 1
-    await rig.redis.xadd(rig.keys.stream(0), dict(GOOD | {b"pcm": b""}))
-    await rig.drain()
-    assert [letter[b"reason"] for letter in await rig.dead()] == [b"pcm is empty"]
+async def test_empty_pcm_is_buried(harness: Harness) -> None:
+    harness.partitions = 1
+    await harness.redis.xadd(harness.keys.stream(0), dict(GOOD | {b"pcm": b""}))
+    await harness.drain()
+    assert [letter[b"reason"] for letter in await harness.dead()] == [b"pcm is empty"]
 
 
 @pytest.mark.parametrize("fields", [{b"hello": b"world"}, {b"\xff\x00": b"\x00" * 1000}, {b"reason": b"mine"}])
-async def test_entry_that_is_no_chunk_at_all_is_buried(rig: Rig, fields: dict[bytes, bytes]) -> None:
-    rig.partitions = 1
-    await rig.redis.xadd(rig.keys.stream(0), dict(fields))
-    await rig.drain()
-    assert len(await rig.dead()) == 1
-    assert rig.blobs() == []
+async def test_entry_that_is_no_chunk_at_all_is_buried(harness: Harness, fields: dict[bytes, bytes]) -> None:
+    harness.partitions = 1
+    await harness.redis.xadd(harness.keys.stream(0), dict(fields))
+    await harness.drain()
+    assert len(await harness.dead()) == 1
+    assert harness.blobs() == []
 
 
-async def test_all_whole_samples_of_an_odd_byte_count_are_kept(rig: Rig) -> None:
-    rig.partitions = 1
+async def test_all_whole_samples_of_an_odd_byte_count_are_kept(harness: Harness) -> None:
+    harness.partitions = 1
     pcm = os.urandom(3201)
-    await rig.redis.xadd(rig.keys.stream(0), dict(GOOD | {b"pcm": pcm}))
-    running = await rig.drain(blob_codec="pcm")
-    (blob,) = rig.blobs()
+    await harness.redis.xadd(harness.keys.stream(0), dict(GOOD | {b"pcm": pcm}))
+    running = await harness.drain(blob_codec="pcm")
+    (blob,) = harness.blobs()
     assert blob.pcm() == pcm[:-1]
     assert running.count("trimmed_chunks_total") == 1
-    assert await rig.dead() == []
+    assert await harness.dead() == []
 
 
-async def test_chunk_of_100_mb_is_buried_between_neighbours_that_are_stored(rig: Rig) -> None:
-    rig.partitions = 1
+async def test_chunk_of_100_mb_is_buried_between_neighbours_that_are_stored(harness: Harness) -> None:
+    harness.partitions = 1
     neighbour = Talk("c")
-    await rig.say(neighbour, 1)
-    await rig.redis.xadd(rig.keys.stream(0), dict(GOOD | {b"pcm": bytes(100_000_000)}))
-    await rig.say(neighbour, 1)
-    await rig.drain(blob_codec="pcm")
-    (letter,) = await rig.dead()
+    await harness.say(neighbour, 1)
+    await harness.redis.xadd(harness.keys.stream(0), dict(GOOD | {b"pcm": bytes(100_000_000)}))
+    await harness.say(neighbour, 1)
+    await harness.drain(blob_codec="pcm")
+    (letter,) = await harness.dead()
     assert letter[b"reason"] == b"the entry has 100000044 bytes, more than any chunk"
     assert len(letter[b"pcm"]) == 100_000_000
-    assert_stored_once(neighbour, rig.blobs())
+    assert_stored_once(neighbour, harness.blobs())
 
 
-async def test_thousand_bad_entries_among_good_ones(rig: Rig) -> None:
-    rig.partitions = 1
+async def test_thousand_bad_entries_among_good_ones(harness: Harness) -> None:
+    harness.partitions = 1
     talk = Talk("c")
-    async with rig.redis.pipeline(transaction=False) as pipe:
+    async with harness.redis.pipeline(transaction=False) as pipe:
         for number in range(1000):
-            pipe.xadd(rig.keys.stream(0), {"nonsense": str(number)})
+            pipe.xadd(harness.keys.stream(0), {"nonsense": str(number)})
             if number % 100 == 0:
-                pipe.xadd(rig.keys.stream(0), dict(talk.say(0.1).fields()))
+                pipe.xadd(harness.keys.stream(0), dict(talk.say(0.1).fields()))
         await pipe.execute()
-    await rig.drain(blob_codec="pcm")
-    assert [letter[b"nonsense"] for letter in await rig.dead()] == [b"%d" % number for number in range(1000)]
-    assert len(blobs_of(talk, rig.blobs())) == 1
-    assert_stored_once(talk, rig.blobs())
+    await harness.drain(blob_codec="pcm")
+    assert [letter[b"nonsense"] for letter in await harness.dead()] == [b"%d" % number for number in range(1000)]
+    assert len(blobs_of(talk, harness.blobs())) == 1
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_memory_that_dead_letters_take_shows_until_they_are_gone(rig: Rig) -> None:
-    rig.partitions = 1
+async def test_memory_that_dead_letters_take_shows_until_they_are_gone(harness: Harness) -> None:
+    harness.partitions = 1
     for _ in range(10):
-        await rig.redis.xadd(rig.keys.stream(0), {"garbage": bytes(100_000)})
-    async with rig.worker() as running:
+        await harness.redis.xadd(harness.keys.stream(0), {"garbage": bytes(100_000)})
+    async with harness.worker() as running:
         await eventually(lambda: running.count("dead_letters_total", kind="invalid") == 10)
         await running.worker._monitor.observe_redis()
         assert running.count("dead_letters_held") == 10
         assert 1_000_000 < running.count("dead_letters_bytes") < 3_000_000
         assert running.count("backlog_entries") == 0
-        await rig.redis.delete(rig.keys.dead(0))
+        await harness.redis.delete(harness.keys.dead(0))
         await running.worker._monitor.observe_redis()
         assert running.count("dead_letters_held") == running.count("dead_letters_bytes") == 0

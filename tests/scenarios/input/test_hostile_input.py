@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codec.entry import parse
 from codec.errors import BadEntry
-from tests.support.harness import EXACT, Rig
+from tests.support.harness import EXACT, Harness
 from tests.support.hostile import Fields, hostile
 from tests.support.oracle import Talk, assert_stored_once
 from tests.tools.fuzz.targets import TARGETS
@@ -57,33 +57,33 @@ def test_no_entries_bring_the_batch_logic_down_or_get_lost_in_it(data: bytes) ->
     TARGETS["batches"](data)
 
 
-async def test_thousands_of_hostile_entries_among_good_ones(rig: Rig) -> None:
+async def test_thousands_of_hostile_entries_among_good_ones(harness: Harness) -> None:
     random, talks = Random(1), [Talk(f"good-{number}") for number in range(5)]
     sent: Counter[frozenset[tuple[bytes, bytes]]] = Counter()
-    async with rig.redis.pipeline(transaction=False) as pipe:
+    async with harness.redis.pipeline(transaction=False) as pipe:
         for number in range(BAD):
             fields = hostile(random)
             sent[frozenset(fields.items())] += 1
-            pipe.xadd(rig.keys.stream(number % rig.partitions), dict(fields))
+            pipe.xadd(harness.keys.stream(number % harness.partitions), dict(fields))
             if number % 100 == 0:
                 talk = random.choice(talks)
-                pipe.xadd(rig.keys.stream(rig.partition(talk.conversation_id)), dict(talk.say(0.1).fields()))
+                pipe.xadd(harness.keys.stream(harness.partition(talk.conversation_id)), dict(talk.say(0.1).fields()))
         await pipe.execute()
-    running = await rig.drain(**EXACT)
-    letters = await rig.dead()
+    running = await harness.drain(**EXACT)
+    letters = await harness.dead()
     assert all(letter.pop(b"reason") and letter.pop(b"entry") and letter.pop(b"at") for letter in letters)
     assert Counter(frozenset(letter.items()) for letter in letters) == sent
     assert running.count("dead_letters_total", kind="invalid") == BAD
     assert running.count("rewinds_total", cause="refused") == 0
     for talk in talks:
-        assert_stored_once(talk, rig.blobs())
+        assert_stored_once(talk, harness.blobs())
 
 
-async def test_many_conversations_of_a_single_chunk(rig: Rig) -> None:
+async def test_many_conversations_of_a_single_chunk(harness: Harness) -> None:
     talks = [Talk(f"short-{number}") for number in range(CONVERSATIONS)]
-    await rig.push(*(talk.say(0.02) for talk in talks))
-    running = await rig.drain(**EXACT)
-    assert running.count("batches_total", trigger="shutdown") == len(rig.blobs()) == CONVERSATIONS
+    await harness.push(*(talk.say(0.02) for talk in talks))
+    running = await harness.drain(**EXACT)
+    assert running.count("batches_total", trigger="shutdown") == len(harness.blobs()) == CONVERSATIONS
     assert running.count("memory_bytes") < 64_000_000
-    stored = {blob.name.split("/")[2]: blob.pcm() for blob in rig.blobs()}
+    stored = {blob.name.split("/")[2]: blob.pcm() for blob in harness.blobs()}
     assert stored == {talk.conversation_id: talk.pcm for talk in talks}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.failover import Pair
-from tests.support.harness import EXACT, Rig, RigMaker, Running, eventually, forgotten_seal
+from tests.support.harness import EXACT, Harness, HarnessMaker, Running, eventually, forgotten_seal
 from tests.support.oracle import Talk, assert_plays, played
 from tests.support.redis_server import RedisServer
 from tests.support.timing import SHORT_RESTS
@@ -29,107 +29,107 @@ def timing() -> Timing:
 
 
 @pytest.fixture
-async def forgetful(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> tuple[Rig, RedisServer]:
+async def forgetful(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> tuple[Harness, RedisServer]:
     """On a server that, when it is killed, goes back to its latest snapshot."""
     server = own_redis()
-    return await rig_at(server, server), server
+    return await harness_at(server, server), server
 
 
 async def all_read(running: Running, talk: Talk) -> None:
     await eventually(lambda: running.count("chunks_total") >= len(talk.chunks))
 
 
-async def go_back(rig: Rig, server: RedisServer) -> None:
+async def go_back(harness: Harness, server: RedisServer) -> None:
     """Lose everything since the latest snapshot."""
     server.kill()
-    await rig.restarted(server)
+    await harness.restarted(server)
 
 
-async def assert_all_announced(rig: Rig) -> None:
-    assert {event["object"] for event in await rig.events()} == {blob.name for blob in rig.blobs()}
+async def assert_all_announced(harness: Harness) -> None:
+    assert {event["object"] for event in await harness.events()} == {blob.name for blob in harness.blobs()}
 
 
 @pytest.mark.parametrize("clear", [(), (5, 6), (2,)], ids=str)
 @pytest.mark.parametrize("same_worker", [True, False])
 async def test_old_snapshot_comes_back(
-    forgetful: tuple[Rig, RedisServer], clear: tuple[int, ...], same_worker: bool
+    forgetful: tuple[Harness, RedisServer], clear: tuple[int, ...], same_worker: bool
 ) -> None:
     """The first chunks are stored. Chunks that are `clear` have another protection, which closes batches."""
-    rig, server = forgetful
+    harness, server = forgetful
     talk = Talk("c")
     for number in range(7):
         talk.protection = "standard" if number in clear else "enhanced"
-        await rig.say(talk, 0.5)
-    await rig.redis.save()
-    async with rig.worker(**SHORT, **FIVE, shutdown="handoff") as running:
-        await eventually(lambda: sum(blob.samples for blob in rig.blobs()) >= 3 * 8000)
+        await harness.say(talk, 0.5)
+    await harness.redis.save()
+    async with harness.worker(**SHORT, **FIVE, shutdown="handoff") as running:
+        await eventually(lambda: sum(blob.samples for blob in harness.blobs()) >= 3 * 8000)
         await all_read(running, talk)
         if same_worker:
-            await go_back(rig, server)
-            await rig.say(talk, 2.5)
+            await go_back(harness, server)
+            await harness.say(talk, 2.5)
             await eventually(lambda: running.count("recoveries_total") >= 1)
     if not same_worker:
-        await go_back(rig, server)
-        await rig.say(talk, 2.5)
-    await rig.drain(**JOINING)
-    assert_plays(talk, rig.blobs())
-    await assert_all_announced(rig)
+        await go_back(harness, server)
+        await harness.say(talk, 2.5)
+    await harness.drain(**JOINING)
+    assert_plays(talk, harness.blobs())
+    await assert_all_announced(harness)
 
 
-async def test_batch_that_is_stored_in_part_though_nothing_tells_that_redis_has_lost_it(rig: Rig) -> None:
+async def test_batch_that_is_stored_in_part_though_nothing_tells_that_redis_has_lost_it(harness: Harness) -> None:
     """While the upload that finds this out is on its way, later chunks fill another batch."""
     talk = Talk("c")
-    await forgotten_seal(rig, talk, 1.5)
-    gate = rig.server.hold("*", stage="request")
-    await rig.say(talk, 6)
-    async with rig.worker(**JOINING) as running:
+    await forgotten_seal(harness, talk, 1.5)
+    gate = harness.server.hold("*", stage="request")
+    await harness.say(talk, 6)
+    async with harness.worker(**JOINING) as running:
         await all_read(running, talk)
         await gate.reached()
         gate.open()
         await eventually(lambda: running.count("rewinds_total", cause="part") == 1)
-    await rig.drain(**JOINING)
-    assert_plays(talk, rig.blobs())
+    await harness.drain(**JOINING)
+    assert_plays(talk, harness.blobs())
 
 
-async def test_consumer_is_deleted_with_all_that_it_held(rig: Rig) -> None:
+async def test_consumer_is_deleted_with_all_that_it_held(harness: Harness) -> None:
     talk = Talk("c")
-    gate = rig.server.hold()
-    stream = rig.keys.stream(rig.partition("c"))
-    async with rig.worker(**SHORT) as running:
-        await rig.say(talk, 4)
+    gate = harness.server.hold()
+    stream = harness.keys.stream(harness.partition("c"))
+    async with harness.worker(**SHORT) as running:
+        await harness.say(talk, 4)
         await gate.reached()
         await all_read(running, talk)
-        for consumer in await rig.redis.xinfo_consumers(stream, GROUP):
-            await rig.redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
-        await rig.say(talk, 3)
+        for consumer in await harness.redis.xinfo_consumers(stream, GROUP):
+            await harness.redis.xgroup_delconsumer(stream, GROUP, consumer["name"])
+        await harness.say(talk, 3)
         gate.open()
         await eventually(lambda: running.count("batches_total", trigger="audio") == 2)
-    await rig.drain(**JOINING)
-    assert_plays(talk, rig.blobs())
-    await assert_all_announced(rig)
+    await harness.drain(**JOINING)
+    assert_plays(talk, harness.blobs())
+    await assert_all_announced(harness)
 
 
-async def test_seal_that_is_refused_because_somebody_else_holds_entries(rig: Rig) -> None:
+async def test_seal_that_is_refused_because_somebody_else_holds_entries(harness: Harness) -> None:
     talk = Talk("c")
-    gate = rig.server.hold()
-    stream = rig.keys.stream(rig.partition("c"))
-    async with rig.worker(**SHORT) as running:
-        await rig.say(talk, 3)
+    gate = harness.server.hold()
+    stream = harness.keys.stream(harness.partition("c"))
+    async with harness.worker(**SHORT) as running:
+        await harness.say(talk, 3)
         await gate.reached()
-        ids = await rig.say(talk, 1)
+        ids = await harness.say(talk, 1)
         await all_read(running, talk)
-        await rig.redis.xclaim(stream, GROUP, "a paused owner", 0, ids[:1])
-        await rig.say(talk, 5)
+        await harness.redis.xclaim(stream, GROUP, "a paused owner", 0, ids[:1])
+        await harness.say(talk, 5)
         await eventually(lambda: running.count("rewinds_total", cause="foreign") >= 1)
         gate.open()
         await eventually(lambda: running.count("batches_total", trigger="audio") == 3)
-    assert_plays(talk, rig.blobs())
-    await assert_all_announced(rig)
+    assert_plays(talk, harness.blobs())
+    await assert_all_announced(harness)
 
 
 @pytest.mark.parametrize("known", [1, 3, 5, 7, 8])
 async def test_failover_to_a_lagging_replica_while_batches_are_on_their_way(
-    paired: Rig, pair: Pair, known: int
+    paired: Harness, pair: Pair, known: int
 ) -> None:
     """The replica knows the first `known` of eight chunks. What is nowhere else is lost, and counted.
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.gcs.faults import Stage
-from tests.support.harness import EXACT, Rig, eventually
+from tests.support.harness import EXACT, Harness, eventually
 from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.process import Process, environment
 
@@ -21,87 +21,87 @@ def closing(request: pytest.FixtureRequest) -> dict[str, Any]:
     return CLOSED_BY[request.param]
 
 
-def worker(rig: Rig, **changes: object) -> Process:
-    return Process(environment(rig.settings(**changes)), "run")
+def worker(harness: Harness, **changes: object) -> Process:
+    return Process(environment(harness.settings(**changes)), "run")
 
 
-async def assert_recovered(rig: Rig, talk: Talk, **changes: object) -> None:
-    running = await rig.drain(**changes)
-    assert_stored_once(talk, rig.blobs())
-    events = sorted(event["object"] for event in await rig.events())
-    assert events == sorted(blob.name for blob in rig.blobs())
-    assert await rig.dead() == []
+async def assert_recovered(harness: Harness, talk: Talk, **changes: object) -> None:
+    running = await harness.drain(**changes)
+    assert_stored_once(talk, harness.blobs())
+    events = sorted(event["object"] for event in await harness.events())
+    assert events == sorted(blob.name for blob in harness.blobs())
+    assert await harness.dead() == []
     assert running.count("lost_entries_total") == 0
 
 
-async def test_killed_after_it_has_accepted_entries(rig: Rig) -> None:
+async def test_killed_after_it_has_accepted_entries(harness: Harness) -> None:
     talk = Talk("c")
-    async with worker(rig, **FAST) as process:
-        await rig.say(talk, 2)
+    async with worker(harness, **FAST) as process:
+        await harness.say(talk, 2)
 
         async def accepted() -> bool:
-            return await rig.pending() == 4
+            return await harness.pending() == 4
 
         await eventually(accepted)
         await process.kill()
-    assert rig.blobs() == []
-    await rig.say(talk, 2)
-    await assert_recovered(rig, talk, **FAST)
-    assert [blob.samples for blob in blobs_of(talk, rig.blobs())] == [48000, 16000]
+    assert harness.blobs() == []
+    await harness.say(talk, 2)
+    await assert_recovered(harness, talk, **FAST)
+    assert [blob.samples for blob in blobs_of(talk, harness.blobs())] == [48000, 16000]
 
 
 @pytest.mark.parametrize("stage", ["request", "commit", "reply"])
-async def test_killed_while_it_uploads(rig: Rig, closing: dict[str, Any], stage: Stage) -> None:
+async def test_killed_while_it_uploads(harness: Harness, closing: dict[str, Any], stage: Stage) -> None:
     """Sealed and nothing sent; all sent and nothing stored; stored, and the reply not received."""
     talk = Talk("c")
-    gate = rig.server.hold(stage=stage)
-    async with worker(rig, **closing) as process:
-        await rig.say(talk, 3)
+    gate = harness.server.hold(stage=stage)
+    async with worker(harness, **closing) as process:
+        await harness.say(talk, 3)
         await gate.reached()
-        assert await rig.seals() == 1
+        assert await harness.seals() == 1
         await process.kill()
     gate.open()
-    await rig.server.settled()
-    assert len(rig.blobs()) == (stage != "request")
-    await rig.say(talk, 1)
-    await assert_recovered(rig, talk, **closing)
-    assert [blob.samples for blob in blobs_of(talk, rig.blobs())] == [48000, 16000]
+    await harness.server.settled()
+    assert len(harness.blobs()) == (stage != "request")
+    await harness.say(talk, 1)
+    await assert_recovered(harness, talk, **closing)
+    assert [blob.samples for blob in blobs_of(talk, harness.blobs())] == [48000, 16000]
 
 
-async def test_killed_while_its_upload_meets_that_of_the_next_worker(rig: Rig, closing: dict[str, Any]) -> None:
+async def test_killed_while_its_upload_meets_that_of_the_next_worker(harness: Harness, closing: dict[str, Any]) -> None:
     """The dead worker's request is still under way in the store when the next one comes with the same name."""
     talk = Talk("c")
-    gate = rig.server.hold(stage="commit")
-    async with worker(rig, **closing) as process:
-        await rig.say(talk, 3)
+    gate = harness.server.hold(stage="commit")
+    async with worker(harness, **closing) as process:
+        await harness.say(talk, 3)
         await gate.reached()
         await process.kill()
-    async with rig.worker(**closing):
+    async with harness.worker(**closing):
         await gate.reached(2)
         gate.open()
-    await assert_recovered(rig, talk, **closing)
-    assert len(rig.blobs()) == 1
+    await assert_recovered(harness, talk, **closing)
+    assert len(harness.blobs()) == 1
 
 
-async def test_killed_after_the_done_step(rig: Rig, closing: dict[str, Any]) -> None:
+async def test_killed_after_the_done_step(harness: Harness, closing: dict[str, Any]) -> None:
     talk = Talk("c")
-    async with worker(rig, **closing) as process:
-        await rig.say(talk, 3)
-        await eventually(rig.events)
+    async with worker(harness, **closing) as process:
+        await harness.say(talk, 3)
+        await eventually(harness.events)
         await process.kill()
-    await rig.assert_empty()
-    await rig.push(*talk.chunks[-2:])
-    await assert_recovered(rig, talk, **closing)
-    assert len(rig.blobs()) == 1
+    await harness.assert_empty()
+    await harness.push(*talk.chunks[-2:])
+    await assert_recovered(harness, talk, **closing)
+    assert len(harness.blobs()) == 1
 
 
-async def test_several_workers_killed_in_a_row_at_the_store_do_not_condemn_the_audio(rig: Rig) -> None:
+async def test_several_workers_killed_in_a_row_at_the_store_do_not_condemn_the_audio(harness: Harness) -> None:
     talk = Talk("c")
-    gate = rig.server.hold(stage="request")
-    await rig.say(talk, 4)
+    gate = harness.server.hold(stage="request")
+    await harness.say(talk, 4)
     for number in range(1, 5):
-        async with worker(rig, **FAST) as process:
+        async with worker(harness, **FAST) as process:
             await gate.reached(number)
             await process.kill()
     gate.open()
-    await assert_recovered(rig, talk, **FAST)
+    await assert_recovered(harness, talk, **FAST)

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from tests.support.harness import Rig, Running, eventually
+from tests.support.harness import Harness, Running, eventually
 from tests.support.oracle import Talk
 from tests.support.timing import SHORT_TURNS
 from worker.batching.encoder import BatchEncoder
@@ -29,7 +29,7 @@ def counted(running: Running) -> dict[str, float]:
     return {state: count for state, count in counts.items() if count}
 
 
-async def test_a_batch_is_counted_on_its_way(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_batch_is_counted_on_its_way(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded, finish = asyncio.Event(), BatchEncoder.finish
 
     async def finish_later(encoder: BatchEncoder) -> bytes:
@@ -37,12 +37,12 @@ async def test_a_batch_is_counted_on_its_way(rig: Rig, monkeypatch: pytest.Monke
         return await finish(encoder)
 
     monkeypatch.setattr(BatchEncoder, "finish", finish_later)
-    gate = rig.server.hold(stage="request")
-    async with rig.worker() as running:
+    gate = harness.server.hold(stage="request")
+    async with harness.worker() as running:
         talk = Talk("c")
-        await rig.say(talk, 1)
+        await harness.say(talk, 1)
         await eventually(lambda: counted(running) == {"open": 1})
-        await rig.push(talk.end())
+        await harness.push(talk.end())
         await eventually(lambda: counted(running) == {"encoding": 1})
         encoded.set()
         await eventually(lambda: counted(running) == {"uploading": 1})

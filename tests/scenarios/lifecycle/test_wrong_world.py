@@ -26,7 +26,7 @@ from structlog.testing import capture_logs
 from codec.blob import decode
 from codec.crypto import key_id
 from codec.errors import BadBlob
-from tests.support.harness import EXACT, Rig, Running, eventually
+from tests.support.harness import EXACT, Harness, Running, eventually
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.paths import ROOT
 from tests.support.secret import TEST_SECRET
@@ -88,36 +88,36 @@ def warnings(events: Events) -> set[str]:
     ids=str,
 )
 async def test_store_that_refuses_is_asked_again_and_named_by_cause(
-    rig: Rig, fault: dict[str, Any], cause: str
+    harness: Harness, fault: dict[str, Any], cause: str
 ) -> None:
     talk = Talk("c")
-    rig.server.fail("insert.*", times=2, **fault)
-    await rig.say(talk, 3)
+    harness.server.fail("insert.*", times=2, **fault)
+    await harness.say(talk, 3)
     with capture_logs() as events:
-        running = await rig.drain(**EXACT)
+        running = await harness.drain(**EXACT)
     assert running.count("store_retries_total", cause=cause) == 2
     assert causes(events, "store.refused") == {cause}
     assert warnings(events) == {"store.refused"}
-    assert len(rig.blobs()) == 1
-    assert_stored_once(talk, rig.blobs())
+    assert len(harness.blobs()) == 1
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_throttling_store_is_left_alone_for_as_long_as_it_asks(rig: Rig) -> None:
-    rig.server.fail("insert.*", status=429, retry_after=1)
-    rig.timing = replace(rig.timing, store=StoreTiming(retry=Backoff(0.01, 0.02)))
-    await rig.say(Talk("c"), 3)
-    running = await rig.drain(**EXACT)
+async def test_throttling_store_is_left_alone_for_as_long_as_it_asks(harness: Harness) -> None:
+    harness.server.fail("insert.*", status=429, retry_after=1)
+    harness.timing = replace(harness.timing, store=StoreTiming(retry=Backoff(0.01, 0.02)))
+    await harness.say(Talk("c"), 3)
+    running = await harness.drain(**EXACT)
     took = running.metrics.registry.get_sample_value(f"{PREFIX}_stage_seconds_sum", {"stage": "upload"})
     assert took is not None
     assert took >= 1.0
-    assert rig.server.count("insert.*") == 2
+    assert harness.server.count("insert.*") == 2
 
 
 def refused(running: Running) -> bool:
     return running.count("store_retries_total", cause="network") >= 2
 
 
-async def test_name_of_the_store_that_does_not_resolve(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_name_of_the_store_that_does_not_resolve(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as DNS is down, audio waits in Redis."""
     talk = Talk("c")
     loop, down = asyncio.get_running_loop(), asyncio.Event()
@@ -129,16 +129,16 @@ async def test_name_of_the_store_that_does_not_resolve(rig: Rig, monkeypatch: py
         return await resolve(*args, **options)
 
     monkeypatch.setattr(loop, "getaddrinfo", getaddrinfo)
-    address = rig.server.url.replace("127.0.0.1", "localhost")
+    address = harness.server.url.replace("127.0.0.1", "localhost")
     with capture_logs() as events:
-        async with rig.worker(**EXACT, storage_emulator_host=address) as running:
-            await rig.say(talk, 3)
+        async with harness.worker(**EXACT, storage_emulator_host=address) as running:
+            await harness.say(talk, 3)
             await eventually(lambda: refused(running))
-            assert await rig.entries() == len(talk.chunks)
+            assert await harness.entries() == len(talk.chunks)
             down.set()
             await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
     assert causes(events, "store.refused") == {"network"}
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
 @pytest.fixture
@@ -169,24 +169,26 @@ def self_signed(host: str, directory: Path) -> Path:
     return path
 
 
-async def test_store_without_a_certificate_that_counts_gets_no_audio(rig: Rig, impostor: int) -> None:
+async def test_store_without_a_certificate_that_counts_gets_no_audio(harness: Harness, impostor: int) -> None:
     talk = Talk("c")
     host = f"https://localhost:{impostor}"
     with capture_logs() as events:
-        async with rig.worker(**EXACT, storage_emulator_host=host, shutdown_grace=2.1) as running:
-            await rig.say(talk, 3)
+        async with harness.worker(**EXACT, storage_emulator_host=host, shutdown_grace=2.1) as running:
+            await harness.say(talk, 3)
             await eventually(lambda: refused(running))
     assert causes(events, "store.refused") == {"network"}
     assert all("CERTIFICATE_VERIFY_FAILED" in event["error"] for event in events if event["event"] == "store.refused")
-    assert rig.blobs() == []
-    await rig.drain(**EXACT)
-    assert_stored_once(talk, rig.blobs())
+    assert harness.blobs() == []
+    await harness.drain(**EXACT)
+    assert_stored_once(talk, harness.blobs())
 
 
 @pytest.mark.parametrize("url", ["redis://no-such-host.invalid:{port}/0", "rediss://localhost:{port}/0"])
-async def test_redis_that_does_not_resolve_or_has_no_certificate_that_counts(rig: Rig, impostor: int, url: str) -> None:
+async def test_redis_that_does_not_resolve_or_has_no_certificate_that_counts(
+    harness: Harness, impostor: int, url: str
+) -> None:
     with capture_logs() as events:
-        async with rig.worker(redis_url=url.format(port=impostor), lease_ttl=1.0) as running:
+        async with harness.worker(redis_url=url.format(port=impostor), lease_ttl=1.0) as running:
             await eventually(lambda: running.count("redis_errors_total", cause="connection") >= 1)
             await eventually(running.health.ready)
     assert "Redis does not answer" in list(running.health.ready())
@@ -208,9 +210,9 @@ async def test_store_that_is_away_at_the_start_is_counted_and_named_like_later(
     assert metrics.registry.get_sample_value(f"{PREFIX}_store_retries_total", {"cause": "network"}) == 1
 
 
-def of_the_store(rig: Rig, directory: Path) -> Settings:
+def of_the_store(harness: Harness, directory: Path) -> Settings:
     directory.mkdir(exist_ok=True)
-    return rig.settings(**EXACT, store_url=directory.as_uri())
+    return harness.settings(**EXACT, store_url=directory.as_uri())
 
 
 def replace_by_an_empty_one(directory: Path) -> Path:
@@ -220,18 +222,18 @@ def replace_by_an_empty_one(directory: Path) -> Path:
     return volume
 
 
-async def test_volume_of_the_store_that_goes_and_comes_back(rig: Rig, tmp_path: Path) -> None:
+async def test_volume_of_the_store_that_goes_and_comes_back(harness: Harness, tmp_path: Path) -> None:
     """Nothing is written below the mount point, and Redis holds the audio."""
     talk, root = Talk("c"), tmp_path / "recordings"
-    settings = of_the_store(rig, root)
+    settings = of_the_store(harness, root)
     with capture_logs() as events:
-        async with rig.worker(**EXACT, store_url=settings.store_url) as running:
-            await rig.say(talk, 3)
+        async with harness.worker(**EXACT, store_url=settings.store_url) as running:
+            await harness.say(talk, 3)
             await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
             volume = replace_by_an_empty_one(root)
-            pushed = await rig.say(talk, 3)
+            pushed = await harness.say(talk, 3)
             await eventually(lambda: running.count("store_retries_total", cause="unmounted") >= 2)
-            assert await rig.entries() == len(pushed)
+            assert await harness.entries() == len(pushed)
             root.rmdir()
             volume.rename(root)
             await eventually(lambda: running.count("batches_total", trigger="audio") == 2)
@@ -242,41 +244,43 @@ async def test_volume_of_the_store_that_goes_and_comes_back(rig: Rig, tmp_path: 
     assert heard == talk.pcm
 
 
-async def test_worker_does_not_start_on_another_directory_than_the_recorded_one(rig: Rig, tmp_path: Path) -> None:
-    settings = of_the_store(rig, tmp_path / "recordings")
-    await app.run(settings, drain=True, timing=rig.timing)
+async def test_worker_does_not_start_on_another_directory_than_the_recorded_one(
+    harness: Harness, tmp_path: Path
+) -> None:
+    settings = of_the_store(harness, tmp_path / "recordings")
+    await app.run(settings, drain=True, timing=harness.timing)
     replace_by_an_empty_one(tmp_path / "recordings")
     with pytest.raises(SettingsError, match=r"STORE_URL .* may not be mounted.*redis-cli HDEL") as refusal:
-        await app.run(settings, drain=True, timing=rig.timing)
-    await rig.redis.execute_command(*str(refusal.value).partition("redis-cli ")[2].split())
-    await app.run(settings, drain=True, timing=rig.timing)
+        await app.run(settings, drain=True, timing=harness.timing)
+    await harness.redis.execute_command(*str(refusal.value).partition("redis-cli ")[2].split())
+    await app.run(settings, drain=True, timing=harness.timing)
 
 
-async def test_store_from_before_there_were_ids_is_recorded_without_complaint(rig: Rig, tmp_path: Path) -> None:
-    settings = of_the_store(rig, tmp_path / "recordings")
+async def test_store_from_before_there_were_ids_is_recorded_without_complaint(harness: Harness, tmp_path: Path) -> None:
+    settings = of_the_store(harness, tmp_path / "recordings")
     store = open_store(settings.store_url)
     await store.create("chunks/u/c/1.000.bin", b"years old", {})
     (tmp_path / "recordings/.metadata/.store").unlink()
-    await app.run(settings, drain=True, timing=rig.timing)
+    await app.run(settings, drain=True, timing=harness.timing)
     assert await open_store(settings.store_url).identity()
-    await app.run(settings, drain=True, timing=rig.timing)
+    await app.run(settings, drain=True, timing=harness.timing)
 
 
-async def test_bucket_has_no_id_and_none_is_recorded(rig: Rig) -> None:
+async def test_bucket_has_no_id_and_none_is_recorded(harness: Harness) -> None:
     for _ in range(2):
-        await app.run(rig.settings(), drain=True, timing=rig.timing)
-    assert set(await rig.redis.hgetall(rig.keys.config)) == {b"partitions", b"contract"}
+        await app.run(harness.settings(), drain=True, timing=harness.timing)
+    assert set(await harness.redis.hgetall(harness.keys.config)) == {b"partitions", b"contract"}
 
 
-async def test_secret_is_rotated_while_audio_flows(rig: Rig) -> None:
+async def test_secret_is_rotated_while_audio_flows(harness: Harness) -> None:
     """New blobs are under the new secret; the old one, kept beside it, still opens the old blobs."""
     talk = Talk("c")
-    await rig.say(talk, 3)
-    await rig.drain(**EXACT, encryption_secret=OLD)
-    await rig.say(talk, 3)
-    await rig.drain(**EXACT, encryption_secret=NEW, encryption_secrets_old=OLD)
-    both = rig.settings(encryption_secret=NEW, encryption_secrets_old=OLD).secrets
-    before, after = sorted(rig.blobs(), key=lambda blob: blob.name)
+    await harness.say(talk, 3)
+    await harness.drain(**EXACT, encryption_secret=OLD)
+    await harness.say(talk, 3)
+    await harness.drain(**EXACT, encryption_secret=NEW, encryption_secrets_old=OLD)
+    both = harness.settings(encryption_secret=NEW, encryption_secrets_old=OLD).secrets
+    before, after = sorted(harness.blobs(), key=lambda blob: blob.name)
     heard = [decode(blob.data, blob.name, blob.metadata, secrets=both).pcm for blob in (before, after)]
     assert b"".join(heard) == talk.pcm
     assert [before.metadata["key-id"], after.metadata["key-id"]] == [key_id(OLD), key_id(NEW)]
@@ -287,18 +291,18 @@ async def test_secret_is_rotated_while_audio_flows(rig: Rig) -> None:
 
 
 async def test_pods_clocks_that_are_an_hour_off_either_way_change_nothing(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two workers, an hour slow and an hour fast, one after the other; batches close by age as always."""
     talk, real = Talk("c"), time.time
     for hour in (-HOUR, HOUR):
         monkeypatch.setattr(time, "time", partial(_off, real, hour))
-        async with rig.worker(**EXACT, batch_max_age=0.5) as running:
-            await rig.say(talk, 1)
+        async with harness.worker(**EXACT, batch_max_age=0.5) as running:
+            await harness.say(talk, 1)
             await eventually(partial(running.count, "batches_total", trigger="age"))
             assert running.count("closed_to_done_seconds_sum") < 5
-    assert_stored_once(talk, rig.blobs())
-    assert len(rig.blobs()) == 2
+    assert_stored_once(talk, harness.blobs())
+    assert len(harness.blobs()) == 2
 
 
 def _off(real: Callable[[], float], seconds: float) -> float:

@@ -8,21 +8,21 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.command import command
-from tests.support.harness import Rig, RigMaker
+from tests.support.harness import Harness, HarnessMaker
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.process import Process, environment
 from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture
-async def node(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> Rig:
+async def node(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> Harness:
     server = own_redis(cluster_enabled="yes")
-    rig = await rig_at(server, server)
-    rig.partitions = 16
-    return rig
+    harness = await harness_at(server, server)
+    harness.partitions = 16
+    return harness
 
 
-async def test_workers_share_the_partitions_and_store_everything_once(node: Rig) -> None:
+async def test_workers_share_the_partitions_and_store_everything_once(node: Harness) -> None:
     talks = [Talk(f"c{number}") for number in range(12)]
     for talk in talks:
         await node.say(talk, 3)
@@ -44,7 +44,7 @@ COMMANDS = (
 )
 
 
-async def test_commands_answer(node: Rig) -> None:
+async def test_commands_answer(node: Harness) -> None:
     talk = Talk("c")
     await node.say(talk, 3)
     await node.redis.xadd(node.keys.stream(3), {"no": "chunk"})

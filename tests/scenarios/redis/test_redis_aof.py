@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import EXACT, Rig, RigMaker, eventually
+from tests.support.harness import EXACT, Harness, HarnessMaker, eventually
 from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.redis_server import RedisServer
 from worker.runtime.timing import ReadingTiming, Timing
@@ -35,55 +35,55 @@ def log_of(server: RedisServer) -> Path:
     return path
 
 
-async def say_all(rig: Rig, speakers: list[Talk], seconds: float) -> None:
+async def say_all(harness: Harness, speakers: list[Talk], seconds: float) -> None:
     for _ in range(round(2 * seconds)):
-        await rig.push(*(talk.say(0.5) for talk in speakers))
+        await harness.push(*(talk.say(0.5) for talk in speakers))
 
 
 async def test_process_that_is_killed_loses_nothing_that_it_has_acknowledged(
-    own_redis: Callable[..., RedisServer], rig_at: RigMaker
+    own_redis: Callable[..., RedisServer], harness_at: HarnessMaker
 ) -> None:
     """The operating system has every command that was answered; with `everysec` a slow disk may delay that."""
     server = own_redis(appendonly="yes", appendfsync="no")
-    rig, speakers = await rig_at(server, server), talks()
-    async with rig.worker(**EXACT) as running:
+    harness, speakers = await harness_at(server, server), talks()
+    async with harness.worker(**EXACT) as running:
         for _ in range(2):
-            await say_all(rig, speakers, 4)
+            await say_all(harness, speakers, 4)
             server.kill()
-            await rig.restarted(server)
+            await harness.restarted(server)
         await eventually(lambda: running.count("batches_total", trigger="audio") >= 2 * TALKS)
         await eventually(lambda: not running.health.ready())
-    await rig.drain(**EXACT)
+    await harness.drain(**EXACT)
     for talk in speakers:
-        assert_stored_once(talk, rig.blobs())
+        assert_stored_once(talk, harness.blobs())
 
 
 async def test_machine_that_loses_its_last_second_loses_that_audio_alone_and_doubles_none(
-    server: RedisServer, rig_at: RigMaker
+    server: RedisServer, harness_at: HarnessMaker
 ) -> None:
     """The log is cut to where it was a while ago: done steps, seals and leases are forgotten, and chunks come again."""
-    rig, speakers = await rig_at(server, server), talks()
-    async with rig.worker(**EXACT) as running:
-        await say_all(rig, speakers, 4)
+    harness, speakers = await harness_at(server, server), talks()
+    async with harness.worker(**EXACT) as running:
+        await say_all(harness, speakers, 4)
         kept, safe = log_of(server).stat().st_size, [len(talk.pcm) for talk in speakers]
-        await say_all(rig, speakers, 3.5)
+        await say_all(harness, speakers, 3.5)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 2 * TALKS)
         assert log_of(server).stat().st_size > kept + TALKS * 100_000
         server.kill()
         os.truncate(log_of(server), kept)
-        await rig.restarted(server)
+        await harness.restarted(server)
         late = [Talk(f"late-{number}") for number in range(TALKS)]
-        await say_all(rig, late, 3)
-        await eventually(lambda: all(blobs_of(talk, rig.blobs()) for talk in late))
-    await rig.drain(**EXACT)
+        await say_all(harness, late, 3)
+        await eventually(lambda: all(blobs_of(talk, harness.blobs()) for talk in late))
+    await harness.drain(**EXACT)
     for talk, length in zip(speakers, safe, strict=True):
-        assert_beginning_stored_once(talk, length, rig)
+        assert_beginning_stored_once(talk, length, harness)
     for talk in late:
-        assert_stored_once(talk, rig.blobs())
+        assert_stored_once(talk, harness.blobs())
 
 
-def assert_beginning_stored_once(talk: Talk, least: int, rig: Rig) -> None:
+def assert_beginning_stored_once(talk: Talk, least: int, harness: Harness) -> None:
     """At least so many bytes are stored, and all that is stored is the conversation's beginning, once."""
-    heard = b"".join(blob.pcm() for blob in blobs_of(talk, rig.blobs()))
+    heard = b"".join(blob.pcm() for blob in blobs_of(talk, harness.blobs()))
     assert len(heard) >= least
     assert heard == talk.pcm[: len(heard)]

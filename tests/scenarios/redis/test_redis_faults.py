@@ -10,7 +10,7 @@ import pytest
 from redis.exceptions import OutOfMemoryError
 from structlog.testing import capture_logs
 
-from tests.support.harness import EXACT, Rig, RigMaker, eventually
+from tests.support.harness import EXACT, Harness, HarnessMaker, eventually
 from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
@@ -30,202 +30,202 @@ def timing() -> Timing:
 
 
 @pytest.fixture
-async def proxied(proxy: Proxy, redis_server: RedisServer, rig_at: RigMaker) -> Rig:
+async def proxied(proxy: Proxy, redis_server: RedisServer, harness_at: HarnessMaker) -> Harness:
     """The workers' way to Redis is the proxy."""
-    return await rig_at(proxy, redis_server)
+    return await harness_at(proxy, redis_server)
 
 
 @pytest.fixture
-async def forgetful(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> tuple[Rig, RedisServer]:
+async def forgetful(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> tuple[Harness, RedisServer]:
     """On a server that may be stopped, and then knows nothing any more."""
     server = own_redis()
-    return await rig_at(server, server), server
+    return await harness_at(server, server), server
 
 
 @pytest.fixture
-async def durable(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> tuple[Rig, RedisServer]:
+async def durable(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> tuple[Harness, RedisServer]:
     """On a server that may be killed, and then knows all that it has acknowledged."""
     server = own_redis(appendonly="yes", appendfsync="always")
-    return await rig_at(server, server), server
+    return await harness_at(server, server), server
 
 
-async def test_everything_is_flushed(forgetful: tuple[Rig, RedisServer]) -> None:
-    rig, _ = forgetful
-    async with rig.worker(**SHORT) as running:
-        await rig.say(Talk("forgotten"), 1)
+async def test_everything_is_flushed(forgetful: tuple[Harness, RedisServer]) -> None:
+    harness, _ = forgetful
+    async with harness.worker(**SHORT) as running:
+        await harness.say(Talk("forgotten"), 1)
         await eventually(lambda: running.count("chunks_total") == 2)
-        await rig.redis.flushall()
+        await harness.redis.flushall()
         talk = Talk("after")
-        await rig.say(talk, 4)
+        await harness.say(talk, 4)
         await eventually(lambda: running.count("chunks_total") >= 10)
         await eventually(lambda: running.count("lost_entries_total") == 2)
-    await rig.assert_empty()
-    assert_stored_once(talk, rig.blobs())
+    await harness.assert_empty()
+    assert_stored_once(talk, harness.blobs())
 
 
 async def test_what_all_must_have_alike_is_recorded_again_when_redis_was_flushed(
-    forgetful: tuple[Rig, RedisServer],
+    forgetful: tuple[Harness, RedisServer],
 ) -> None:
     """A pusher that is configured otherwise is refused as before."""
-    rig, server = forgetful
-    async with rig.worker(**SHORT) as running:
+    harness, server = forgetful
+    async with harness.worker(**SHORT) as running:
         await eventually(running.worker._ownership.leases.copy)
-        before = await rig.redis.hgetall(rig.keys.config)
-        await rig.redis.flushall()
-        await eventually(lambda: rig.redis.exists(rig.keys.config))
-        assert await rig.redis.hgetall(rig.keys.config) == before
+        before = await harness.redis.hgetall(harness.keys.config)
+        await harness.redis.flushall()
+        await eventually(lambda: harness.redis.exists(harness.keys.config))
+        assert await harness.redis.hgetall(harness.keys.config) == before
         with pytest.raises(SettingsError, match="PARTITIONS is 3, but"):
-            async with Producer(server.url, partitions=rig.partitions + 1, prefix=rig.keys.prefix):
+            async with Producer(server.url, partitions=harness.partitions + 1, prefix=harness.keys.prefix):
                 pass
 
 
 async def test_worker_that_finds_others_configured_otherwise_says_so_and_serves_its_own(
-    forgetful: tuple[Rig, RedisServer],
+    forgetful: tuple[Harness, RedisServer],
 ) -> None:
-    rig, _ = forgetful
+    harness, _ = forgetful
     talk = Talk("c")
     with capture_logs() as events:
-        async with rig.worker(**SHORT) as running:
+        async with harness.worker(**SHORT) as running:
             await eventually(running.worker._ownership.leases.copy)
-            await rig.redis.hset(rig.keys.config, "partitions", "3")
+            await harness.redis.hset(harness.keys.config, "partitions", "3")
             await eventually(lambda: any("PARTITIONS is 2, but" in reason for reason in running.health.ready()))
             assert running.count("redis_errors_total", cause="config") >= 1
-            await rig.say(talk, 3)
+            await harness.say(talk, 3)
             await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-            await rig.redis.hset(rig.keys.config, "partitions", "2")
+            await harness.redis.hset(harness.keys.config, "partitions", "2")
             await eventually(lambda: list(running.health.ready()) == [])
     assert [event["log_level"] for event in events if event["event"] == "config.differs"] == ["error"]
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_entries_of_a_deleted_stream_are_counted_as_lost(rig: Rig) -> None:
-    async with rig.worker(**EXACT, batch_max_age=2.0) as running:
-        await rig.say(Talk("c"), 1)
+async def test_entries_of_a_deleted_stream_are_counted_as_lost(harness: Harness) -> None:
+    async with harness.worker(**EXACT, batch_max_age=2.0) as running:
+        await harness.say(Talk("c"), 1)
         await eventually(lambda: running.count("chunks_total") == 2)
-        await rig.redis.delete(rig.keys.stream(rig.partition("c")))
+        await harness.redis.delete(harness.keys.stream(harness.partition("c")))
         await eventually(lambda: running.count("lost_entries_total") == 2)
 
 
-async def test_group_is_destroyed(rig: Rig) -> None:
+async def test_group_is_destroyed(harness: Harness) -> None:
     talk = Talk("c")
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 1)
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 1)
         await eventually(lambda: running.count("chunks_total") == 2)
-        await rig.redis.xgroup_destroy(rig.keys.stream(rig.partition("c")), GROUP)
-        await rig.say(talk, 4)
+        await harness.redis.xgroup_destroy(harness.keys.stream(harness.partition("c")), GROUP)
+        await harness.say(talk, 4)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
         await eventually(lambda: running.count("chunks_total") >= 12)
-    await rig.assert_empty()
-    assert_stored_once(talk, rig.blobs())
+    await harness.assert_empty()
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_group_is_destroyed_while_a_batch_is_open_and_nothing_more_arrives(rig: Rig) -> None:
+async def test_group_is_destroyed_while_a_batch_is_open_and_nothing_more_arrives(harness: Harness) -> None:
     talk = Talk("c")
-    async with rig.worker(**EXACT, batch_max_age=0.5) as running:
-        await rig.say(talk, 1)
+    async with harness.worker(**EXACT, batch_max_age=0.5) as running:
+        await harness.say(talk, 1)
         await eventually(lambda: running.count("chunks_total") == 2)
-        await rig.redis.xgroup_destroy(rig.keys.stream(rig.partition("c")), GROUP)
+        await harness.redis.xgroup_destroy(harness.keys.stream(harness.partition("c")), GROUP)
         await eventually(lambda: running.count("batches_total", trigger="age") == 1)
-    await rig.assert_empty()
-    assert_stored_once(talk, rig.blobs())
+    await harness.assert_empty()
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_group_is_destroyed_and_the_worker_is_stopped_before_it_notices(rig: Rig) -> None:
+async def test_group_is_destroyed_and_the_worker_is_stopped_before_it_notices(harness: Harness) -> None:
     talk = Talk("c")
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 1)
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 1)
         await eventually(lambda: running.count("chunks_total") == 2)
-        await rig.redis.xgroup_destroy(rig.keys.stream(rig.partition("c")), GROUP)
-    await rig.drain(**EXACT)
-    assert_stored_once(talk, rig.blobs())
+        await harness.redis.xgroup_destroy(harness.keys.stream(harness.partition("c")), GROUP)
+    await harness.drain(**EXACT)
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_scripts_are_flushed(rig: Rig) -> None:
+async def test_scripts_are_flushed(harness: Harness) -> None:
     talk = Talk("c")
-    async with rig.worker(**EXACT) as running:
+    async with harness.worker(**EXACT) as running:
         for seconds in (1, 3, 2):
-            await rig.say(talk, seconds)
-            await rig.redis.script_flush()
+            await harness.say(talk, seconds)
+            await harness.redis.script_flush()
             await eventually(lambda: running.count("chunks_total") == len(talk.chunks))
-    await rig.assert_empty()
+    await harness.assert_empty()
     assert running.count("rewinds_total", cause="refused") == 0
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_server_crashes_and_comes_back_with_its_data(durable: tuple[Rig, RedisServer]) -> None:
-    rig, server = durable
+async def test_server_crashes_and_comes_back_with_its_data(durable: tuple[Harness, RedisServer]) -> None:
+    harness, server = durable
     talk = Talk("c")
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 1)
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 1)
         await eventually(lambda: running.count("chunks_total") == 2)
         server.kill()
-        await rig.restarted(server)
-        await rig.say(talk, 3)
+        await harness.restarted(server)
+        await harness.say(talk, 3)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
         await eventually(lambda: running.count("chunks_total") >= 8)
-    await rig.drain(**EXACT)
-    assert_stored_once(talk, rig.blobs())
+    await harness.drain(**EXACT)
+    assert_stored_once(talk, harness.blobs())
 
 
 async def test_server_comes_back_with_its_data_while_an_upload_is_under_way(
-    durable: tuple[Rig, RedisServer],
+    durable: tuple[Harness, RedisServer],
 ) -> None:
-    rig, server = durable
+    harness, server = durable
     talk = Talk("c")
-    gate = rig.server.hold()
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 3)
+    gate = harness.server.hold()
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 3)
         await gate.reached()
         server.kill()
         gate.open()
-        await eventually(lambda: len(rig.blobs()) == 1)
-        await rig.restarted(server)
+        await eventually(lambda: len(harness.blobs()) == 1)
+        await harness.restarted(server)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-    await rig.drain(**EXACT)
-    assert len(rig.blobs()) == len(await rig.events()) == 1
-    assert_stored_once(talk, rig.blobs())
+    await harness.drain(**EXACT)
+    assert len(harness.blobs()) == len(await harness.events()) == 1
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_server_comes_back_empty(forgetful: tuple[Rig, RedisServer]) -> None:
-    rig, server = forgetful
-    async with rig.worker(**EXACT) as running:
-        await rig.say(Talk("forgotten"), 1)
+async def test_server_comes_back_empty(forgetful: tuple[Harness, RedisServer]) -> None:
+    harness, server = forgetful
+    async with harness.worker(**EXACT) as running:
+        await harness.say(Talk("forgotten"), 1)
         await eventually(lambda: running.count("chunks_total") == 2)
         server.kill()
-        await rig.restarted(server)
+        await harness.restarted(server)
         talk = Talk("after")
-        await rig.say(talk, 4)
+        await harness.say(talk, 4)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
         await eventually(lambda: running.count("chunks_total") >= 10)
-    await rig.assert_empty()
-    assert_stored_once(talk, rig.blobs())
+    await harness.assert_empty()
+    assert_stored_once(talk, harness.blobs())
 
 
-async def fill(rig: Rig, talk: Talk) -> None:
+async def fill(harness: Harness, talk: Talk) -> None:
     """Continue a conversation until Redis takes no more."""
     while True:
         said = list(talk.chunks), talk.pcm
         try:
-            await rig.say(talk, 1, chunk=1)
+            await harness.say(talk, 1, chunk=1)
         except OutOfMemoryError:
             talk.chunks, talk.pcm = said
             return
 
 
-async def test_full_server_is_drained(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> None:
+async def test_full_server_is_drained(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> None:
     server = own_redis(maxmemory="6mb")
-    rig = await rig_at(server, server)
+    harness = await harness_at(server, server)
     talk = Talk("c")
-    await fill(rig, talk)
-    await rig.drain(**EXACT)
+    await fill(harness, talk)
+    await harness.drain(**EXACT)
     assert len(talk.chunks) > 50
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
 @pytest.mark.parametrize(
     "asked", ["XREAD", "heartbeat", "acquire", "claim", "sweep", "accept", "seal", "done", "renew", "release"]
 )
-async def test_reply_is_lost_with_its_connection(proxied: Rig, proxy: Proxy, asked: str) -> None:
+async def test_reply_is_lost_with_its_connection(proxied: Harness, proxy: Proxy, asked: str) -> None:
     """What was asked for may have happened or not; either way it ends well."""
     talk = Talk("c")
     await proxied.say(talk, 5)
@@ -241,7 +241,7 @@ async def test_reply_is_lost_with_its_connection(proxied: Rig, proxy: Proxy, ask
     assert await proxied.dead() == []
 
 
-async def test_connections_are_cut_again_and_again(proxied: Rig, proxy: Proxy) -> None:
+async def test_connections_are_cut_again_and_again(proxied: Harness, proxy: Proxy) -> None:
     talk = Talk("c")
     async with proxied.worker(**SHORT) as running:
         for _ in range(3):
@@ -252,7 +252,7 @@ async def test_connections_are_cut_again_and_again(proxied: Rig, proxy: Proxy) -
     assert_stored_once(talk, proxied.blobs())
 
 
-async def test_silent_server_costs_the_lease_and_nothing_else(proxied: Rig, proxy: Proxy) -> None:
+async def test_silent_server_costs_the_lease_and_nothing_else(proxied: Harness, proxy: Proxy) -> None:
     talk = Talk("c")
     lease = proxied.keys.lease(proxied.partition("c"))
     async with proxied.worker(**SHORT) as running:
@@ -271,7 +271,7 @@ async def test_silent_server_costs_the_lease_and_nothing_else(proxied: Rig, prox
     assert_stored_once(talk, proxied.blobs())
 
 
-async def test_stop_while_redis_is_away_ends_in_time_and_loses_nothing(proxied: Rig, proxy: Proxy) -> None:
+async def test_stop_while_redis_is_away_ends_in_time_and_loses_nothing(proxied: Harness, proxy: Proxy) -> None:
     talk = Talk("c")
     async with proxied.worker(**SHORT, shutdown_grace=3.0) as running:
         await proxied.say(talk, 1)
@@ -283,41 +283,41 @@ async def test_stop_while_redis_is_away_ends_in_time_and_loses_nothing(proxied: 
     assert_stored_once(talk, proxied.blobs())
 
 
-async def test_partition_whose_keys_are_of_a_wrong_type_does_not_stop_the_others(rig: Rig) -> None:
-    await rig.redis.set(rig.keys.stream(0), "not a stream")
-    talk = Talk("x" if rig.partition("x") == 1 else "y")
-    assert rig.partition(talk.conversation_id) == 1
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 3)
+async def test_partition_whose_keys_are_of_a_wrong_type_does_not_stop_the_others(harness: Harness) -> None:
+    await harness.redis.set(harness.keys.stream(0), "not a stream")
+    talk = Talk("x" if harness.partition("x") == 1 else "y")
+    assert harness.partition(talk.conversation_id) == 1
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 3)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_heartbeat_that_can_not_be_read_stops_nobody(rig: Rig) -> None:
-    await rig.redis.hset(rig.keys.workers, "other", '9999999999999 {"started": "soon"}')
+async def test_heartbeat_that_can_not_be_read_stops_nobody(harness: Harness) -> None:
+    await harness.redis.hset(harness.keys.workers, "other", '9999999999999 {"started": "soon"}')
     talk = Talk("c")
-    await rig.say(talk, 1)
-    await rig.push(talk.end())
-    async with rig.worker(**EXACT) as running:
+    await harness.say(talk, 1)
+    await harness.push(talk.end())
+    async with harness.worker(**EXACT) as running:
         await eventually(lambda: running.count("batches_total", trigger="end") == 1)
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
 NO_SEALS = ["nonsense", replace(SEAL, entries=("x",)).to_json(), replace(SEAL, entries=()).to_json()]
 
 
 @pytest.mark.parametrize("text", NO_SEALS, ids=["nonsense", "no-ids", "empty"])
-async def test_seal_that_is_no_seal_does_not_stop_the_other_partitions(rig: Rig, text: str) -> None:
-    await rig.redis.hset(rig.keys.ready(0), "1-1", text)
-    talk = Talk("x" if rig.partition("x") == 1 else "y")
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 3)
+async def test_seal_that_is_no_seal_does_not_stop_the_other_partitions(harness: Harness, text: str) -> None:
+    await harness.redis.hset(harness.keys.ready(0), "1-1", text)
+    talk = Talk("x" if harness.partition("x") == 1 else "y")
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 3)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-    assert_stored_once(talk, rig.blobs())
+    assert_stored_once(talk, harness.blobs())
 
 
 async def test_replies_lost_while_entries_of_a_dead_owner_are_on_trial_do_not_condemn_them(
-    proxied: Rig, proxy: Proxy
+    proxied: Harness, proxy: Proxy
 ) -> None:
     """Only an owner that died counts, not one that lost its connection."""
     talk = Talk("c")
@@ -335,18 +335,18 @@ async def test_replies_lost_while_entries_of_a_dead_owner_are_on_trial_do_not_co
     assert_stored_once(talk, proxied.blobs())
 
 
-async def test_done_step_that_is_refused_is_tried_again_loudly(rig: Rig) -> None:
+async def test_done_step_that_is_refused_is_tried_again_loudly(harness: Harness) -> None:
     talk = Talk("c")
-    ready = rig.keys.ready(rig.partition("c"))
-    gate = rig.server.hold()
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 3)
+    ready = harness.keys.ready(harness.partition("c"))
+    gate = harness.server.hold()
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 3)
         await gate.reached()
-        await rig.redis.rename(ready, f"{ready}-aside")
-        await rig.redis.set(ready, "of a wrong type")
+        await harness.redis.rename(ready, f"{ready}-aside")
+        await harness.redis.set(ready, "of a wrong type")
         gate.open()
         await eventually(lambda: running.count("redis_errors_total", cause="refused") >= 2)
-        await rig.redis.rename(f"{ready}-aside", ready)
+        await harness.redis.rename(f"{ready}-aside", ready)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-    await rig.assert_empty()
-    assert_stored_once(talk, rig.blobs())
+    await harness.assert_empty()
+    assert_stored_once(talk, harness.blobs())

@@ -8,7 +8,7 @@ import pytest
 from redis.backoff import ConstantBackoff
 from redis.exceptions import OutOfMemoryError
 
-from tests.support.harness import EXACT, Rig, RigMaker, eventually
+from tests.support.harness import EXACT, Harness, HarnessMaker, eventually
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.redis_server import RedisServer
 from worker.producer import Limits, Producer, Trouble
@@ -22,22 +22,22 @@ return redis.call('HSET', KEYS[1], 'clean', '0')"""
 
 
 @pytest.fixture
-async def full(own_redis: Callable[..., RedisServer], rig_at: RigMaker) -> Rig:
+async def full(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker) -> Harness:
     """Room for about a third of what is pushed."""
     server = own_redis(maxmemory="4mb")
-    return await rig_at(server, server)
+    return await harness_at(server, server)
 
 
 class Pushing:
     """A producer's conversations, and what it reported meanwhile."""
 
-    def __init__(self, rig: Rig) -> None:
+    def __init__(self, harness: Harness) -> None:
         self.talks = [Talk(f"talk-{number}") for number in range(SPEAKERS)]
         self.reports: list[Trouble | None] = []
         self.producer = Producer(
-            rig.settings().redis_url,
-            partitions=rig.partitions,
-            prefix=rig.settings().stream_prefix,
+            harness.settings().redis_url,
+            partitions=harness.partitions,
+            prefix=harness.settings().stream_prefix,
             limits=Limits(close_within=10),
             on_trouble=self.reports.append,
             backoff=ConstantBackoff(0.05),
@@ -57,7 +57,7 @@ class Pushing:
         return {report.cause for report in self.reports if report is not None}
 
 
-async def test_audio_waits_in_the_producer_while_the_worker_makes_room(full: Rig) -> None:
+async def test_audio_waits_in_the_producer_while_the_worker_makes_room(full: Harness) -> None:
     """The store hangs until Redis is full; then everything drains through the little room there is."""
     pushing = Pushing(full)
     gate = full.server.hold(stage="request")
@@ -76,7 +76,7 @@ async def test_audio_waits_in_the_producer_while_the_worker_makes_room(full: Rig
     assert running.count("redis_errors_total", cause="refused") == 0
 
 
-async def test_worker_that_starts_at_a_full_redis_takes_it_over_and_drains_it(full: Rig) -> None:
+async def test_worker_that_starts_at_a_full_redis_takes_it_over_and_drains_it(full: Harness) -> None:
     pushing = Pushing(full)
     async with pushing.producer:
         await pushing.push_until_full()
@@ -88,7 +88,7 @@ async def test_worker_that_starts_at_a_full_redis_takes_it_over_and_drains_it(fu
     assert_all_stored_once(pushing.talks, full)
 
 
-async def test_crashed_worker_is_followed_by_another_while_redis_is_full(full: Rig) -> None:
+async def test_crashed_worker_is_followed_by_another_while_redis_is_full(full: Harness) -> None:
     """Leases, claims and trials need a little memory too."""
     pushing = Pushing(full)
     gate = full.server.hold(stage="request")
@@ -105,7 +105,7 @@ async def test_crashed_worker_is_followed_by_another_while_redis_is_full(full: R
     assert await full.dead() == []
 
 
-def assert_all_stored_once(talks: Sequence[Talk], rig: Rig) -> None:
-    blobs = rig.blobs()
+def assert_all_stored_once(talks: Sequence[Talk], harness: Harness) -> None:
+    blobs = harness.blobs()
     for talk in talks:
         assert_stored_once(talk, blobs)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.failover import Pair
-from tests.support.harness import EXACT, Rig, Running, eventually
+from tests.support.harness import EXACT, Harness, Running, eventually
 from tests.support.oracle import Talk, assert_plays
 from tests.support.timing import SHORT_RESTS
 from worker.coordination.ownership import Ownership
@@ -42,7 +42,7 @@ async def ticked(running: Running) -> None:
 
 
 async def test_chunk_that_a_pusher_repeats_because_the_failover_took_its_reply(
-    paired: Rig, pair: Pair, seldom: dict[str, Any]
+    paired: Harness, pair: Pair, seldom: dict[str, Any]
 ) -> None:
     """The worker has the first one in hand, which only the dead primary knew: the repetition is all there is."""
     talk = Talk("c")
@@ -63,14 +63,14 @@ async def test_chunk_that_a_pusher_repeats_because_the_failover_took_its_reply(
     assert_plays(talk, paired.blobs())
 
 
-def beside(rig: Rig, talk: Talk) -> str:
+def beside(harness: Harness, talk: Talk) -> str:
     """Another conversation in the same stream."""
-    partition = rig.partition(talk.conversation_id)
-    return next(name for name in map(str, range(100)) if rig.partition(name) == partition)
+    partition = harness.partition(talk.conversation_id)
+    return next(name for name in map(str, range(100)) if harness.partition(name) == partition)
 
 
 async def test_chunks_behind_the_cursor_come_before_those_that_close_the_batch(
-    paired: Rig, pair: Pair, seldom: dict[str, Any]
+    paired: Harness, pair: Pair, seldom: dict[str, Any]
 ) -> None:
     """The new primary's clock is behind: only its later ids lie beyond what was read."""
     talk = Talk("c")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.dying_process import dying_process
-from tests.support.harness import Rig
+from tests.support.harness import Harness
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.spooled_blobs import states
 from worker.runtime.timing import SpoolTiming
@@ -27,18 +27,18 @@ def let_claims_lapse(directory: Path) -> None:
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: "-".join(map(str, death)))
 async def test_killed_at_any_step_every_sample_is_stored_once(
-    death: tuple[str, int, str], rig: Rig, directory: Path
+    death: tuple[str, int, str], harness: Harness, directory: Path
 ) -> None:
     talk = Talk("talk")
-    await rig.say(talk, 2.0)
-    await rig.push(talk.end())
+    await harness.say(talk, 2.0)
+    await harness.push(talk.end())
     changes = {"spool_dir": directory, "spool_mode": "always", "lease_ttl": 1.0}
-    async with dying_process(rig.settings(**changes), *map(str, death), drain=True) as doomed:
+    async with dying_process(harness.settings(**changes), *map(str, death), drain=True) as doomed:
         assert await doomed.wait() == -signal.SIGKILL
     let_claims_lapse(directory)
-    rig.timing = replace(rig.timing, spool=SpoolTiming(scan=0.1))
-    await rig.drain(**changes)
-    assert_stored_once(talk, rig.blobs())
-    assert len(rig.blobs()) == 1
-    assert len(await rig.events()) == 1
+    harness.timing = replace(harness.timing, spool=SpoolTiming(scan=0.1))
+    await harness.drain(**changes)
+    assert_stored_once(talk, harness.blobs())
+    assert len(harness.blobs()) == 1
+    assert len(await harness.events()) == 1
     assert states(directory) == []

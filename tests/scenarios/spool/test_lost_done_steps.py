@@ -13,7 +13,7 @@ import redis.asyncio
 
 from tests.support.failover import Pair
 from tests.support.gcs.server import GcsServer
-from tests.support.harness import EXACT, Rig, Running, eventually, forgotten_seal
+from tests.support.harness import EXACT, Harness, Running, eventually, forgotten_seal
 from tests.support.oracle import Talk, assert_plays
 from tests.support.redis_server import RedisServer
 from tests.support.spooled_blobs import states
@@ -53,28 +53,28 @@ async def all_read(running: Running, talk: Talk) -> None:
 @pytest.mark.parametrize("uploaded", [True, False])
 @pytest.mark.parametrize("known", [2, 5])
 async def test_failover_to_a_replica_that_missed_the_done_step(
-    paired: Rig, pair: Pair, directory: Path, mode: str, uploaded: bool, known: int
+    paired: Harness, pair: Pair, directory: Path, mode: str, uploaded: bool, known: int
 ) -> None:
     """The blob is in the store, or still in the spool; the replica knows the first `known` of its six chunks."""
-    talk, rig = Talk("c"), paired
-    away = None if uploaded else rig.server.fail("insert.*", times=10**9)
-    async with rig.worker(**spooling(directory, spool_mode=mode)) as running:
-        await rig.say(talk, known / 2)
+    talk, harness = Talk("c"), paired
+    away = None if uploaded else harness.server.fail("insert.*", times=10**9)
+    async with harness.worker(**spooling(directory, spool_mode=mode)) as running:
+        await harness.say(talk, known / 2)
         await all_read(running, talk)
         await pair.lag()
-        await rig.say(talk, 3 - known / 2)
+        await harness.say(talk, 3 - known / 2)
         await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
         if uploaded:
-            await eventually(lambda: rig.blobs() and not states(directory))
-        await pair.fail_over(rig)
-        await rig.say(talk, 2)
+            await eventually(lambda: harness.blobs() and not states(directory))
+        await pair.fail_over(harness)
+        await harness.say(talk, 2)
         await eventually(lambda: running.count("recoveries_total") >= 1)
         if away is not None:
-            rig.server.script.faults.remove(away)
+            harness.server.script.faults.remove(away)
         await all_read(running, talk)
-    await rig.drain(**spooling(directory))
+    await harness.drain(**spooling(directory))
     assert states(directory) == []
-    assert_plays(talk, rig.blobs())
+    assert_plays(talk, harness.blobs())
     assert running.count("lost_entries_total") == running.count("duplicates_total") == 0
 
 
@@ -90,34 +90,34 @@ async def test_old_snapshot_with_batches_of_another_size(
     """What is stored is a part of what would be the next batch."""
     server, talk = own_redis(), Talk("c")
     async with redis.asyncio.Redis.from_url(server.url) as client:
-        rig = Rig(partial(settings, redis_url=server.url), client, gcs_server, timing)
-        await rig.say(talk, 3.5)
-        async with rig.worker(**spooling(directory, batch_max_seconds=60.0, shutdown="handoff")) as running:
+        harness = Harness(partial(settings, redis_url=server.url), client, gcs_server, timing)
+        await harness.say(talk, 3.5)
+        async with harness.worker(**spooling(directory, batch_max_seconds=60.0, shutdown="handoff")) as running:
             await all_read(running, talk)
-        await rig.redis.save()
-        away = None if uploaded else rig.server.fail("insert.*", times=10**9)
-        async with rig.worker(**spooling(directory, shutdown="handoff"), **FIVE) as running:
+        await harness.redis.save()
+        away = None if uploaded else harness.server.fail("insert.*", times=10**9)
+        async with harness.worker(**spooling(directory, shutdown="handoff"), **FIVE) as running:
             await eventually(lambda: running.count("batches_total", trigger="bytes") == 1)
             if uploaded:
-                await eventually(lambda: rig.blobs() and not states(directory))
+                await eventually(lambda: harness.blobs() and not states(directory))
         server.kill()
-        await rig.restarted(server)
-        await rig.say(talk, 4)
+        await harness.restarted(server)
+        await harness.say(talk, 4)
         if away is not None:
-            rig.server.script.faults.remove(away)
-        await rig.drain(**spooling(directory))
-        assert_plays(talk, rig.blobs())
+            harness.server.script.faults.remove(away)
+        await harness.drain(**spooling(directory))
+        assert_plays(talk, harness.blobs())
     assert states(directory) == []
 
 
 @pytest.mark.parametrize("mode", ["always", "outage"])
 async def test_part_that_is_stored_though_nothing_tells_that_redis_has_lost_it(
-    rig: Rig, directory: Path, mode: str
+    harness: Harness, directory: Path, mode: str
 ) -> None:
     """Spooling first never asks the store, and what is spooled as a whole would be stored beside the part."""
     talk = Talk("c")
-    await forgotten_seal(rig, talk, 1.5)
-    await rig.say(talk, 6)
-    await rig.drain(**spooling(directory, spool_mode=mode))
-    assert_plays(talk, rig.blobs())
+    await forgotten_seal(harness, talk, 1.5)
+    await harness.say(talk, 6)
+    await harness.drain(**spooling(directory, spool_mode=mode))
+    assert_plays(talk, harness.blobs())
     assert states(directory) == []

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.gcs.faults import Fault
 from tests.support.gcs.objects import PRECONDITION
-from tests.support.harness import EXACT, Rig, Running, eventually
+from tests.support.harness import EXACT, Harness, Running, eventually
 from tests.support.oracle import T0, Talk, assert_plays
 from tests.support.spooled_blobs import states
 from worker.batching.encoder import PcmEncoder
@@ -33,16 +33,16 @@ def timing() -> Timing:
     )
 
 
-def lie(rig: Rig, monkeypatch: pytest.MonkeyPatch, cause: str) -> Callable[[], None]:
+def lie(harness: Harness, monkeypatch: pytest.MonkeyPatch, cause: str) -> Callable[[], None]:
     """Let the store say 412 to every insert, without an object, or with one of somebody else; returns what ends it."""
     if cause == "inconsistent":
-        fault = refuse(rig, status=412, reason="conditionNotMet", message=PRECONDITION)
-        return lambda: rig.server.script.faults.remove(fault)
-    buckets = rig.server.api.buckets
+        fault = refuse(harness, status=412, reason="conditionNotMet", message=PRECONDITION)
+        return lambda: harness.server.script.faults.remove(fault)
+    buckets = harness.server.api.buckets
     genuine = buckets.insert
 
     def insert(bucket: str, name: str, data: bytes, resource: Any, query: Any) -> Any:  # noqa: ANN401 -- as it is
-        if name not in rig.server.objects():
+        if name not in harness.server.objects():
             buckets.put(bucket, name, b"of somebody else", {})
         return genuine(bucket, name, data, resource, query)
 
@@ -50,14 +50,14 @@ def lie(rig: Rig, monkeypatch: pytest.MonkeyPatch, cause: str) -> Callable[[], N
     return lambda: monkeypatch.setattr(buckets, "insert", genuine)
 
 
-def refuse(rig: Rig, kind: str = "insert.*", **answer: Any) -> Fault:  # noqa: ANN401 -- fields of `Fault`
-    return rig.server.fail(kind, times=FOR_EVER, **answer)
+def refuse(harness: Harness, kind: str = "insert.*", **answer: Any) -> Fault:  # noqa: ANN401 -- fields of `Fault`
+    return harness.server.fail(kind, times=FOR_EVER, **answer)
 
 
-async def stored_at_last(rig: Rig, running: Running, batches: int) -> None:
+async def stored_at_last(harness: Harness, running: Running, batches: int) -> None:
     await eventually(lambda: sum(_done(running)) == batches)
-    await rig.assert_empty()
-    assert await rig.dead() == []
+    await harness.assert_empty()
+    assert await harness.dead() == []
     assert running.count("lost_entries_total") == running.count("duplicates_total") == 0
 
 
@@ -65,63 +65,65 @@ def _done(running: Running) -> list[float]:
     return [running.count("batches_total", trigger=trigger) for trigger in ("audio", "end")]
 
 
-def assert_ours_play(rig: Rig, talk: Talk) -> None:
-    assert_plays(talk, [blob for blob in rig.blobs() if blob.metadata])
+def assert_ours_play(harness: Harness, talk: Talk) -> None:
+    assert_plays(talk, [blob for blob in harness.blobs() if blob.metadata])
 
 
 @pytest.mark.parametrize("cause", LIES)
 @pytest.mark.parametrize("recovered", [False, True])
 async def test_store_that_says_of_every_name_that_it_is_taken(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, cause: str, recovered: bool
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, cause: str, recovered: bool
 ) -> None:
     """A batch that was read before looks for itself first, and that answer is no sign that the store is well."""
-    talk, end = Talk("c"), lie(rig, monkeypatch, cause)
+    talk, end = Talk("c"), lie(harness, monkeypatch, cause)
     if recovered:
-        async with rig.worker(**EXACT, shutdown="handoff") as former:
-            await rig.say(talk, 1)
+        async with harness.worker(**EXACT, shutdown="handoff") as former:
+            await harness.say(talk, 1)
             await eventually(lambda: former.count("chunks_total") == 2)
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 3 - len(talk.chunks) / 2)
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 3 - len(talk.chunks) / 2)
         began = asyncio.get_running_loop().time()
         await eventually(lambda: any(cause in reason for reason in running.health.ready()))
-        tries = (asyncio.get_running_loop().time() - began) / rig.timing.store.retry.first + 2
-        assert rig.server.count("insert.*") <= tries * (1 if cause == "inconsistent" else NAMES_TRIED)
+        tries = (asyncio.get_running_loop().time() - began) / harness.timing.store.retry.first + 2
+        assert harness.server.count("insert.*") <= tries * (1 if cause == "inconsistent" else NAMES_TRIED)
         assert running.count("store_retries_total", cause=cause) >= 2
         end()
-        await stored_at_last(rig, running, 1)
+        await stored_at_last(harness, running, 1)
         await eventually(lambda: list(running.health.ready()) == [])
-    assert_ours_play(rig, talk)
+    assert_ours_play(harness, talk)
 
 
 @pytest.mark.parametrize("cause", LIES)
 async def test_spool_takes_over_from_a_store_that_says_of_every_name_that_it_is_taken(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cause: str
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cause: str
 ) -> None:
-    talk, end, directory = Talk("c"), lie(rig, monkeypatch, cause), tmp_path / "spool"
+    talk, end, directory = Talk("c"), lie(harness, monkeypatch, cause), tmp_path / "spool"
     directory.mkdir()
     spooling: dict[str, Any] = {"spool_dir": directory, "spool_mode": "outage", "spool_after": 0.3}
-    async with rig.worker(**EXACT, **spooling) as running:
-        await rig.say(talk, 6)
-        await stored_at_last(rig, running, 2)
+    async with harness.worker(**EXACT, **spooling) as running:
+        await harness.say(talk, 6)
+        await stored_at_last(harness, running, 2)
         assert len(states(directory)) == 2
         end()
         await eventually(lambda: states(directory) == [])
-    assert_ours_play(rig, talk)
+    assert_ours_play(harness, talk)
 
 
-async def test_name_that_is_taken_by_others_is_no_sign_of_trouble(rig: Rig) -> None:
+async def test_name_that_is_taken_by_others_is_no_sign_of_trouble(harness: Harness) -> None:
     talk = Talk("c")
-    async with rig.worker(**EXACT) as running:
+    async with harness.worker(**EXACT) as running:
         for ms in range(NAMES_TRIED - 1):
             await running.store.create(f"{talk.prefix}{T0 + ms / 1000:.3f}.enc", b"of somebody else", {})
-        await rig.say(talk, 3)
-        await stored_at_last(rig, running, 1)
+        await harness.say(talk, 3)
+        await stored_at_last(harness, running, 1)
         assert [running.count("store_retries_total", cause=cause) for cause in LIES] == [0, 0]
-    assert_ours_play(rig, talk)
+    assert_ours_play(harness, talk)
 
 
 @pytest.mark.parametrize("method", ["create", "stat"])
-async def test_store_that_raises_what_nobody_foresaw(rig: Rig, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+async def test_store_that_raises_what_nobody_foresaw(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
     """A name is taken, so that the store is also asked by what."""
     talk = Talk("c")
     taken = f"{talk.prefix}{T0:.3f}.enc"
@@ -129,21 +131,21 @@ async def test_store_that_raises_what_nobody_foresaw(rig: Rig, monkeypatch: pyte
     async def broken(*_: object) -> None:
         raise RuntimeError("a defect of a library")
 
-    async with rig.worker(**EXACT) as running:
+    async with harness.worker(**EXACT) as running:
         await running.store.create(taken, b"of somebody else", {})
         with monkeypatch.context() as context:
             context.setattr(GcsStore, method, broken)
-            await rig.say(talk, 3)
+            await harness.say(talk, 3)
             await eventually(lambda: running.count("store_retries_total", cause="unexpected") >= 5)
             await eventually(lambda: any("unexpected" in reason for reason in running.health.ready()))
-            assert await rig.dead() == []
-            assert await rig.entries() == 6
-        await stored_at_last(rig, running, 1)
-    assert_ours_play(rig, talk)
+            assert await harness.dead() == []
+            assert await harness.entries() == 6
+        await stored_at_last(harness, running, 1)
+    assert_ours_play(harness, talk)
 
 
 async def test_batch_that_can_not_be_encoded_waits_in_redis_and_holds_up_no_other(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talk, other = Talk("c"), Talk("other")
     genuine = PcmEncoder.finish
@@ -154,29 +156,29 @@ async def test_batch_that_can_not_be_encoded_waits_in_redis_and_holds_up_no_othe
             raise RuntimeError("a defect of the encoder")
         return content
 
-    async with rig.worker(**EXACT) as running:
+    async with harness.worker(**EXACT) as running:
         with monkeypatch.context() as context:
             context.setattr(PcmEncoder, "finish", broken)
-            await rig.say(talk, 3)
+            await harness.say(talk, 3)
             await eventually(lambda: running.count("batch_failures_total", error="RuntimeError") >= 4)
-            await rig.say(other, 3)
+            await harness.say(other, 3)
             await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-            assert await rig.dead() == []
-            assert await rig.entries() == 6
-        await stored_at_last(rig, running, 2)
-    assert_ours_play(rig, talk)
-    assert_ours_play(rig, other)
+            assert await harness.dead() == []
+            assert await harness.entries() == 6
+        await stored_at_last(harness, running, 2)
+    assert_ours_play(harness, talk)
+    assert_ours_play(harness, other)
 
 
-async def test_damaged_object_that_may_not_be_deleted_counts_for_nothing(rig: Rig) -> None:
+async def test_damaged_object_that_may_not_be_deleted_counts_for_nothing(harness: Harness) -> None:
     """Its audio is stored beside it, under the rights that the documents call enough: none to delete."""
     talk, name = Talk("c"), f"chunks/user/c/{T0:.3f}.enc"
-    rig.server.fail("insert.*", "keep_other_bytes")
-    refuse(rig, "delete", status=403, reason="forbidden", message="no right")
-    async with rig.worker(**EXACT) as running:
-        await rig.say(talk, 3)
-        await stored_at_last(rig, running, 1)
+    harness.server.fail("insert.*", "keep_other_bytes")
+    refuse(harness, "delete", status=403, reason="forbidden", message="no right")
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 3)
+        await stored_at_last(harness, running, 1)
         assert running.count("store_conflicts_total", outcome="damaged") == 1
-    assert name in rig.server.objects()
-    assert_plays(talk, [blob for blob in rig.blobs() if blob.name != name])
-    assert [event["object"] for event in await rig.events()] == [name.replace(".000.", ".001.")]
+    assert name in harness.server.objects()
+    assert_plays(talk, [blob for blob in harness.blobs() if blob.name != name])
+    assert [event["object"] for event in await harness.events()] == [name.replace(".000.", ".001.")]

@@ -9,17 +9,17 @@ import pytest
 
 from codec.entry import PROTECTIONS, SAMPLE_RATES
 from tests.support.gcs.api import LOOK_UPS
-from tests.support.harness import EXACT, Rig
+from tests.support.harness import EXACT, Harness
 from tests.support.oracle import T0, Blob, Talk, assert_stored_once, blobs_of, correlation
 from worker.stores.files import FileStore
 
 
 @pytest.mark.parametrize("rate", SAMPLE_RATES)
-async def test_speech_of_every_rate_is_stored_complete_and_aligned_in_every_blob(rig: Rig, rate: int) -> None:
+async def test_speech_of_every_rate_is_stored_complete_and_aligned_in_every_blob(harness: Harness, rate: int) -> None:
     talk = Talk("c", rate=rate)
-    await rig.say(talk, 28, chunk=2)
-    await rig.drain(batch_max_seconds=10)
-    blobs = blobs_of(talk, rig.blobs())
+    await harness.say(talk, 28, chunk=2)
+    await harness.drain(batch_max_seconds=10)
+    blobs = blobs_of(talk, harness.blobs())
     assert [blob.samples for blob in blobs] == [10 * rate, 10 * rate, 8 * rate]
     for number, blob in enumerate(blobs):
         lag, likeness = correlation(blob.pcm(), talk.pcm[number * 20 * rate :][: 20 * rate])
@@ -27,11 +27,11 @@ async def test_speech_of_every_rate_is_stored_complete_and_aligned_in_every_blob
         assert likeness > 0.75
 
 
-async def test_chunks_may_end_anywhere_inside_a_frame(rig: Rig) -> None:
+async def test_chunks_may_end_anywhere_inside_a_frame(harness: Harness) -> None:
     talk = Talk("c")
-    await rig.push(*(talk.say(samples / 16000) for samples in (1, 319, 320, 321, 7, 15999, 16001, 30000, 1)))
-    await rig.drain()
-    assert_stored_once(talk, rig.blobs())
+    await harness.push(*(talk.say(samples / 16000) for samples in (1, 319, 320, 321, 7, 15999, 16001, 30000, 1)))
+    await harness.drain()
+    assert_stored_once(talk, harness.blobs())
 
 
 @pytest.mark.parametrize("protection", PROTECTIONS)
@@ -45,22 +45,22 @@ async def test_chunks_may_end_anywhere_inside_a_frame(rig: Rig) -> None:
     ],
 )
 async def test_name_and_content_follow_codec_naming_and_protection(
-    rig: Rig, codec: str, naming: str, protection: str, clear: str, encrypted: str
+    harness: Harness, codec: str, naming: str, protection: str, clear: str, encrypted: str
 ) -> None:
     talk = Talk("c", protection=protection)  # type: ignore[arg-type]
-    await rig.say(talk, 3)
-    await rig.drain(blob_codec=codec, blob_naming=naming)
-    assert [blob.name for blob in rig.blobs()] == [talk.prefix + (clear if protection == "standard" else encrypted)]
-    assert rig.blobs()[0].metadata["codec"] == codec
-    assert_stored_once(talk, rig.blobs())
+    await harness.say(talk, 3)
+    await harness.drain(blob_codec=codec, blob_naming=naming)
+    assert [blob.name for blob in harness.blobs()] == [talk.prefix + (clear if protection == "standard" else encrypted)]
+    assert harness.blobs()[0].metadata["codec"] == codec
+    assert_stored_once(talk, harness.blobs())
 
 
-async def test_one_event_per_blob_says_all_that_a_backend_needs(rig: Rig) -> None:
+async def test_one_event_per_blob_says_all_that_a_backend_needs(harness: Harness) -> None:
     talk = Talk("c", uid="someone")
-    ids = await rig.say(talk, 4)
-    await rig.drain()
-    first, second = blobs_of(talk, rig.blobs())
-    assert sorted(await rig.events(), key=lambda event: event["start"]) == [
+    ids = await harness.say(talk, 4)
+    await harness.drain()
+    first, second = blobs_of(talk, harness.blobs())
+    assert sorted(await harness.events(), key=lambda event: event["start"]) == [
         {
             "uid": "someone",
             "conversation_id": "c",
@@ -86,10 +86,10 @@ async def test_one_event_per_blob_says_all_that_a_backend_needs(rig: Rig) -> Non
     ]
 
 
-async def test_metadata_describe_the_blob(rig: Rig) -> None:
-    ids = await rig.say(Talk("c", rate=8000), 3)
-    await rig.drain()
-    (blob,) = rig.blobs()
+async def test_metadata_describe_the_blob(harness: Harness) -> None:
+    ids = await harness.say(Talk("c", rate=8000), 3)
+    await harness.drain()
+    (blob,) = harness.blobs()
     expected = {
         "codec": "opus",
         "sample-rate": "8000",
@@ -105,35 +105,35 @@ async def test_metadata_describe_the_blob(rig: Rig) -> None:
     assert blob.metadata["worker-version"]
 
 
-async def test_a_batch_costs_one_class_a_operation_and_no_look_up(rig: Rig) -> None:
+async def test_a_batch_costs_one_class_a_operation_and_no_look_up(harness: Harness) -> None:
     talks = [Talk(f"c{number}") for number in range(5)]
     for talk in talks:
-        await rig.say(talk, 7)
-    await rig.drain()
-    assert len(rig.blobs()) == 15
-    assert rig.server.counts()["class_a"] == rig.server.count("insert.*") == 15
-    assert rig.server.count(*LOOK_UPS) == 0
+        await harness.say(talk, 7)
+    await harness.drain()
+    assert len(harness.blobs()) == 15
+    assert harness.server.counts()["class_a"] == harness.server.count("insert.*") == 15
+    assert harness.server.count(*LOOK_UPS) == 0
 
 
-async def test_many_conversations_of_all_kinds_at_once(rig: Rig) -> None:
-    rig.partitions = 8
+async def test_many_conversations_of_all_kinds_at_once(harness: Harness) -> None:
+    harness.partitions = 8
     talks = [
         Talk(f"{rate}-{protection}", uid=f"u{rate}", rate=rate, protection=protection, start=T0 + rate)
         for rate, protection in product(SAMPLE_RATES, PROTECTIONS)
     ]
     for _ in range(4):
         for talk in talks:
-            await rig.say(talk, 1)
-    await rig.drain()
+            await harness.say(talk, 1)
+    await harness.drain()
     for talk in talks:
-        assert_stored_once(talk, rig.blobs())
-    assert len(await rig.events()) == len(rig.blobs()) == 30
+        assert_stored_once(talk, harness.blobs())
+    assert len(await harness.events()) == len(harness.blobs()) == 30
 
 
-async def test_longest_ids_that_are_taken_fit_into_a_directory_too(rig: Rig, tmp_path: Path) -> None:
+async def test_longest_ids_that_are_taken_fit_into_a_directory_too(harness: Harness, tmp_path: Path) -> None:
     talk = Talk(256 * "c", uid=128 * "é")
-    await rig.say(talk, 3)
-    await rig.drain(**EXACT, store_url=tmp_path.as_uri())
+    await harness.say(talk, 3)
+    await harness.drain(**EXACT, store_url=tmp_path.as_uri())
     store = FileStore(tmp_path)
     (info,) = [info async for info in store.list(talk.prefix)]
     assert_stored_once(talk, [Blob(info.name, await store.read(info.name), info.metadata)])

@@ -13,7 +13,7 @@ import pytest
 
 from codec.crypto import derive_key
 from codec.entry import Chunk
-from tests.support.harness import Rig, eventually
+from tests.support.harness import Harness, eventually
 from tests.support.oracle import T0
 from tests.support.process import Process, environment
 from tests.support.secret import TEST_SECRET
@@ -80,31 +80,33 @@ async def pages(port: int) -> list[str]:
         return [await (await session.get(path)).text() for path in ("/metrics", "/livez", "/readyz", "/secrets")]
 
 
-async def test_debug_run_full_of_trouble_gives_nothing_away(rig: Rig) -> None:
+async def test_debug_run_full_of_trouble_gives_nothing_away(harness: Harness) -> None:
     """Bad entries, refusals of the store, a seal that is none, and in the end a crash with its dump."""
-    name = next(name for name in map(str, range(100)) if rig.partition(name) == 0)
-    await rig.redis.hset(rig.keys.ready(1), "1-1", PCM)
-    rig.server.fail("insert.*", status=403, times=1, message="no right")
-    rig.server.fail("insert.*", "garbage", times=1)
-    url = rig.settings().redis_url.replace("redis://", f"redis://default:{PASSWORD}@")
-    settings = rig.settings(encryption_secrets_old=OLD_SECRET, log_level="debug", batch_max_seconds=0.05, redis_url=url)
+    name = next(name for name in map(str, range(100)) if harness.partition(name) == 0)
+    await harness.redis.hset(harness.keys.ready(1), "1-1", PCM)
+    harness.server.fail("insert.*", status=403, times=1, message="no right")
+    harness.server.fail("insert.*", "garbage", times=1)
+    url = harness.settings().redis_url.replace("redis://", f"redis://default:{PASSWORD}@")
+    settings = harness.settings(
+        encryption_secrets_old=OLD_SECRET, log_level="debug", batch_max_seconds=0.05, redis_url=url
+    )
     variables = environment(settings) | {"PYTHONFAULTHANDLER": "1", "PYTHONASYNCIODEBUG": "1"}
     async with Process(variables, "run") as process:
         await process.said("worker.started")
         for fields in hostile():
-            await rig.redis.xadd(rig.keys.stream(0), dict(fields))
+            await harness.redis.xadd(harness.keys.stream(0), dict(fields))
         for user in USERS:
-            await rig.push(Chunk(user, name, T0, PCM))
+            await harness.push(Chunk(user, name, T0, PCM))
         await process.said("entries.dead_lettered")
         await process.said("partition.refused")
-        await eventually(lambda: len(rig.blobs()) == len(USERS))
+        await eventually(lambda: len(harness.blobs()) == len(USERS))
         seen = await pages(process.events("worker.started")[0]["http_port"])
         process.signal(signal.SIGABRT)
         assert await process.ended() == -signal.SIGABRT
     assert any("Fatal Python error" in line for line in process.lines)
     assert found([*process.lines, *seen]) == []
-    assert len(await rig.dead()) == len(hostile())
-    assert all(len(letter[b"reason"]) <= 200 for letter in await rig.dead())
+    assert len(await harness.dead()) == len(hostile())
+    assert all(len(letter[b"reason"]) <= 200 for letter in await harness.dead())
 
 
 def test_environment_of_the_test_holds_no_secret_of_its_own() -> None:

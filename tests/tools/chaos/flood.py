@@ -35,7 +35,7 @@ async def flood(plan: Plan, directory: Path, *, bad: int, crowd: int) -> tuple[l
             talking = asyncio.create_task(there.pusher.run(plan.talks, stop, interval=plan.interval, gaps=False))
             began = asyncio.get_running_loop().time()
             await _push_bad(there, bad)
-            await _until_buried(there, bad)
+            await _until_dead_lettered(there, bad)
             garbage = max(meter.memory)
             await _push_crowd(there, crowd)
             stop.set()
@@ -43,7 +43,7 @@ async def flood(plan: Plan, directory: Path, *, bad: int, crowd: int) -> tuple[l
             await there.quiet()
             took = asyncio.get_running_loop().time() - began
         await there.fleet.stop(member)
-        wrong = [*await _buried(there, bad), *await _stored_crowd(there, crowd), *await there.account()]
+        wrong = [*await _dead_lettered(there, bad), *await _stored_crowd(there, crowd), *await there.account()]
         if garbage - meter.memory[0] > MOST_FOR_GARBAGE:
             wrong.append(f"memory grew from {meter.memory[0]:.0f} to {garbage:.0f} MiB with bad entries alone")
         if max(meter.memory) - meter.memory[0] > MOST_GROWTH + crowd * ENCODER_STATE_BYTES / MIB:
@@ -74,14 +74,14 @@ async def _push_crowd(there: World, count: int) -> None:
             await pipe.execute()
 
 
-async def _until_buried(there: World, count: int) -> None:
+async def _until_dead_lettered(there: World, count: int) -> None:
     """Wait until the bad entries are dealt with: what stays in memory then is theirs."""
     dead = [there.keys.dead(partition) for partition in range(there.plan.partitions)]
     while sum([await there.client.xlen(key) for key in dead]) < count:  # noqa: ASYNC110 -- Redis sets no event
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _buried(there: World, count: int) -> list[str]:
+async def _dead_lettered(there: World, count: int) -> list[str]:
     """Whether every bad entry is a dead letter with a reason; they are dropped then, for the account knows none."""
     letters = 0
     for partition in range(there.plan.partitions):

@@ -37,10 +37,10 @@ def _account(conversation: Conversation, blobs: list[list[int]], expected: set[i
     it was stored, and the pusher may push it again.
     """
     exempt = run.pushed.forgotten[conversation]
-    buried = _buried(run, conversation)
+    dead_lettered = _dead_lettered(run, conversation)
     stored = [number for numbers in blobs for number in numbers]
     kept = [number for number in stored if number not in exempt]
-    if missing := sorted(expected - set(kept) - exempt - buried):
+    if missing := sorted(expected - set(kept) - exempt - dead_lettered):
         yield f"{conversation}: chunks {missing} are not stored"
     if doubled := sorted(number for number, count in Counter(kept).items() if count > 1):
         yield f"{conversation}: chunks {doubled} are stored twice"
@@ -50,7 +50,7 @@ def _account(conversation: Conversation, blobs: list[list[int]], expected: set[i
         yield f"{conversation}: the order is {kept}"
     for numbers in blobs:
         certain = [number for number in numbers if number not in exempt]
-        inside = set(range(certain[0], certain[-1])) - set(certain) - exempt - buried if certain else set()
+        inside = set(range(certain[0], certain[-1])) - set(certain) - exempt - dead_lettered if certain else set()
         if holes := sorted(inside & expected):
             yield f"{conversation}: a blob holds {numbers}, and not {holes} between"
 
@@ -73,7 +73,7 @@ def _stored(run: Run, conversation: Conversation) -> list[list[int]]:
     return stored
 
 
-def _buried(run: Run, conversation: Conversation) -> set[int]:
+def _dead_lettered(run: Run, conversation: Conversation) -> set[int]:
     """Chunks among the dead letters: allowed only as poison, which too many deaths in a row look like."""
     name, found = conversation.conversation_id.encode(), set[int]()
     for partition in range(run.world.partitions):

@@ -9,7 +9,7 @@ import pytest
 from codec.errors import BadSecret
 from tests.support.secret import TEST_SECRET
 from tests.support.speech import speech
-from tests.support.stored_blobs import T0, Shelf
+from tests.support.stored_blobs import T0, ConversationFolder
 from worker.archive import Archive, Encoding
 from worker.errors import BadSelection
 from worker.stores.base import Store
@@ -19,7 +19,7 @@ from worker.stores.base import Store
 async def test_conversation_without_its_uid_is_not_taken_for_everybodys(
     archive: Archive, store: Store, method: str
 ) -> None:
-    await Shelf(store, "somebody", "else").put(".bin", T0, speech(1))
+    await ConversationFolder(store, "somebody", "else").put(".bin", T0, speech(1))
 
     async def asked() -> None:
         if method == "count":
@@ -43,8 +43,8 @@ async def test_secrets_that_are_none_are_refused_before_anything_is_read(store: 
         Archive(store, [TEST_SECRET, "short"])
 
 
-async def test_file_to_save_to_may_be_a_str(archive: Archive, shelf: Shelf, tmp_path: Path) -> None:
-    await shelf.put(".bin", T0, speech(1))
+async def test_file_to_save_to_may_be_a_str(archive: Archive, folder: ConversationFolder, tmp_path: Path) -> None:
+    await folder.put(".bin", T0, speech(1))
 
     await archive.save(await archive.download("user", "talk"), f"{tmp_path}/talk.pcm")
 

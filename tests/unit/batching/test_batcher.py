@@ -30,7 +30,7 @@ RULES = BatchRules(LIMITS, "pcm", "start", partitions=1)
 
 
 @dataclass
-class Desk:
+class BatcherHarness:
     """A batcher, and what a partition does with it in Redis."""
 
     batcher: Batcher
@@ -61,22 +61,22 @@ class Desk:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Desk]]:
+def make() -> Iterator[Callable[..., BatcherHarness]]:
     """`make(max_age=1.0)`: a batcher with other limits."""
     with ThreadPoolExecutor(1) as pool:
 
-        def make(**changes: Any) -> Desk:  # noqa: ANN401 -- fields of Limits
+        def make(**changes: Any) -> BatcherHarness:  # noqa: ANN401 -- fields of Limits
             metrics, budget = Metrics(), MemoryBudget(10**9)
             rules = replace(RULES, limits=replace(LIMITS, **changes))
             recorder = EncoderPool(lambda _: pytest.fail("no Opus here"), pool, budget)
-            made = Desk(Batcher(7, rules, recorder, metrics, lambda: made.now), metrics, budget)
+            made = BatcherHarness(Batcher(7, rules, recorder, metrics, lambda: made.now), metrics, budget)
             return made
 
         yield make
 
 
 @pytest.fixture
-def desk(make: Callable[..., Desk]) -> Desk:
+def harness(make: Callable[..., BatcherHarness]) -> BatcherHarness:
     return make()
 
 
@@ -89,179 +89,181 @@ async def content(closed: ClosedBatch) -> bytes:
     return await closed.encoder.finish()
 
 
-async def test_chunks_of_one_conversation_become_one_batch(desk: Desk, talk: Talk) -> None:
-    desk.route(("1-0", talk.say(1)), ("1-1", talk.say(1)), ("2-0", talk.say(1)))
-    (closed,) = desk.decided.closed
+async def test_chunks_of_one_conversation_become_one_batch(harness: BatcherHarness, talk: Talk) -> None:
+    harness.route(("1-0", talk.say(1)), ("1-1", talk.say(1)), ("2-0", talk.say(1)))
+    (closed,) = harness.decided.closed
     assert (closed.partition, closed.closed_at) == (7, 100.0)
     assert (closed.seal.trigger, closed.seal.entries) == ("audio", ("1-0", "1-1", "2-0"))
     assert await content(closed) == talk.pcm
     assert closed.identities == b"".join(chunk.identity() for chunk in talk.chunks)
-    assert desk.batcher.open == {}
+    assert harness.batcher.open == {}
 
 
-async def test_conversations_are_kept_apart(desk: Desk) -> None:
+async def test_conversations_are_kept_apart(harness: BatcherHarness) -> None:
     one, two, three = Talk("c", uid="u"), Talk("c", uid="v"), Talk("d", uid="u")
-    desk.route(("1-0", one.say(1)), ("1-1", two.say(1)), ("1-2", three.say(1)), ("1-3", one.say(2)))
-    assert [seal.entries for seal in desk.closed] == [("1-0", "1-3")]
-    assert list(desk.batcher.open) == [("v", "c"), ("u", "d")]
+    harness.route(("1-0", one.say(1)), ("1-1", two.say(1)), ("1-2", three.say(1)), ("1-3", one.say(2)))
+    assert [seal.entries for seal in harness.closed] == [("1-0", "1-3")]
+    assert list(harness.batcher.open) == [("v", "c"), ("u", "d")]
 
 
-async def test_duplicate_is_void(desk: Desk, talk: Talk) -> None:
+async def test_duplicate_is_void(harness: BatcherHarness, talk: Talk) -> None:
     chunk = talk.say(1)
-    desk.route(("1-0", chunk), ("1-1", chunk))
-    assert list(desk.decided.duplicates) == ["1-1"]
-    assert desk.decided.discarded == []
-    assert desk.count("chunks_total") == 1
+    harness.route(("1-0", chunk), ("1-1", chunk))
+    assert list(harness.decided.duplicates) == ["1-1"]
+    assert harness.decided.discarded == []
+    assert harness.count("chunks_total") == 1
 
 
-async def test_duplicate_of_what_is_stored_is_void(desk: Desk, talk: Talk) -> None:
+async def test_duplicate_of_what_is_stored_is_void(harness: BatcherHarness, talk: Talk) -> None:
     chunk = talk.say(1)
-    desk.batcher.remember(Conversation("u", "c"), chunk.identity())
-    desk.route(("1-0", chunk))
-    assert desk.decided.duplicates == {"1-0": Conversation("u", "c")}
-    assert desk.batcher.open == {}
+    harness.batcher.remember(Conversation("u", "c"), chunk.identity())
+    harness.route(("1-0", chunk))
+    assert harness.decided.duplicates == {"1-0": Conversation("u", "c")}
+    assert harness.batcher.open == {}
 
 
-async def test_duplicate_after_its_batch_was_closed_is_void(desk: Desk, talk: Talk) -> None:
+async def test_duplicate_after_its_batch_was_closed_is_void(harness: BatcherHarness, talk: Talk) -> None:
     chunk = talk.say(3)
-    desk.route(("1-0", chunk), ("1-1", chunk))
-    assert len(desk.closed) == 1
-    assert list(desk.decided.duplicates) == ["1-1"]
+    harness.route(("1-0", chunk), ("1-1", chunk))
+    assert len(harness.closed) == 1
+    assert list(harness.decided.duplicates) == ["1-1"]
 
 
-async def test_end_closes_and_goes_with_the_batch(desk: Desk, talk: Talk) -> None:
-    desk.route(("1-0", talk.say(1)), ("1-1", talk.end()), ("1-2", talk.end()))
-    (seal,) = desk.closed
+async def test_end_closes_and_goes_with_the_batch(harness: BatcherHarness, talk: Talk) -> None:
+    harness.route(("1-0", talk.say(1)), ("1-1", talk.end()), ("1-2", talk.end()))
+    (seal,) = harness.closed
     assert (seal.trigger, seal.entries, seal.markers) == ("end", ("1-0",), ("1-1",))
-    assert desk.decided.discarded == ["1-2"]
+    assert harness.decided.discarded == ["1-2"]
 
 
-async def test_numbers_that_are_missing_are_counted_by_session(desk: Desk) -> None:
+async def test_numbers_that_are_missing_are_counted_by_session(harness: BatcherHarness) -> None:
     for number, (session, seq) in enumerate([(b"a", 0), (b"b", 0), (b"a", 1), (b"b", 2), (b"b", 1)]):
-        desk.route((f"1-{number}", Chunk("u", "c", 1000.0 + number, b"12", seq=seq, session=session)))
-    assert (desk.count("seq_missing_total"), desk.count("seq_reordered_total")) == (1, 1)
+        harness.route((f"1-{number}", Chunk("u", "c", 1000.0 + number, b"12", seq=seq, session=session)))
+    assert (harness.count("seq_missing_total"), harness.count("seq_reordered_total")) == (1, 1)
 
 
 @pytest.mark.parametrize("session", [b"a", None])
-async def test_end_tells_how_many_chunks_never_came(desk: Desk, session: bytes | None) -> None:
+async def test_end_tells_how_many_chunks_never_came(harness: BatcherHarness, session: bytes | None) -> None:
     end = End("u", "c", seq=5, session=session)
-    desk.route(("1-0", Chunk("u", "c", 1000.0, b"12", seq=0, session=session)), ("1-1", end), ("1-2", end))
-    assert desk.count("seq_missing_total") == 4
+    harness.route(("1-0", Chunk("u", "c", 1000.0, b"12", seq=0, session=session)), ("1-1", end), ("1-2", end))
+    assert harness.count("seq_missing_total") == 4
 
 
-async def test_filled_gap_is_in_the_audio_and_in_the_seal(make: Callable[..., Desk], talk: Talk) -> None:
-    desk = make(max_seconds=10.0)
+async def test_filled_gap_is_in_the_audio_and_in_the_seal(make: Callable[..., BatcherHarness], talk: Talk) -> None:
+    harness = make(max_seconds=10.0)
     first, second = talk.say(0.5), talk.say(0.5, late=3.0)
-    desk.route(("1-0", first), ("1-1", second))
-    desk.batcher.close_all()
-    (closed,) = desk.decided.closed
+    harness.route(("1-0", first), ("1-1", second))
+    harness.batcher.close_all()
+    (closed,) = harness.decided.closed
     assert closed.seal.silences == {"1-1": 48000}
     assert await content(closed) == first.pcm + bytes(96000) + second.pcm
-    assert desk.count("gaps_total", handling="silence") == 1
-    assert desk.count("silence_seconds_total") == 3.0
+    assert harness.count("gaps_total", handling="silence") == 1
+    assert harness.count("silence_seconds_total") == 3.0
 
 
-async def test_gap_that_does_not_fit_closes_and_is_counted(desk: Desk, talk: Talk) -> None:
-    desk.route(("1-0", talk.say(0.5)), ("1-1", talk.say(0.5, late=100)))
-    assert [seal.trigger for seal in desk.closed] == ["gap"]
-    assert desk.count("gaps_total", handling="closed") == 1
-    assert desk.count("silence_seconds_total") == 0
+async def test_gap_that_does_not_fit_closes_and_is_counted(harness: BatcherHarness, talk: Talk) -> None:
+    harness.route(("1-0", talk.say(0.5)), ("1-1", talk.say(0.5, late=100)))
+    assert [seal.trigger for seal in harness.closed] == ["gap"]
+    assert harness.count("gaps_total", handling="closed") == 1
+    assert harness.count("silence_seconds_total") == 0
 
 
-async def test_age_is_told_by_the_time_of_the_stream(desk: Desk, talk: Talk) -> None:
-    desk.route(("1000-0", talk.say(0.1)), ("60999-0", talk.say(0.1)), ("61000-0", talk.say(0.1)))
-    assert [(seal.trigger, seal.entries) for seal in desk.closed] == [("age", ("1000-0", "60999-0"))]
+async def test_age_is_told_by_the_time_of_the_stream(harness: BatcherHarness, talk: Talk) -> None:
+    harness.route(("1000-0", talk.say(0.1)), ("60999-0", talk.say(0.1)), ("61000-0", talk.say(0.1)))
+    assert [(seal.trigger, seal.entries) for seal in harness.closed] == [("age", ("1000-0", "60999-0"))]
 
 
-async def test_aged_batches_are_closed_and_young_ones_are_not(desk: Desk) -> None:
+async def test_aged_batches_are_closed_and_young_ones_are_not(harness: BatcherHarness) -> None:
     old, young = Talk("old"), Talk("young")
-    desk.route(("1000-0", old.say(0.1)), ("2000-0", young.say(0.1)))
-    desk.batcher.close_aged(61_500)
-    assert [seal.conversation_id for seal in desk.closed] == ["old"]
+    harness.route(("1000-0", old.say(0.1)), ("2000-0", young.say(0.1)))
+    harness.batcher.close_aged(61_500)
+    assert [seal.conversation_id for seal in harness.closed] == ["old"]
 
 
-async def test_closing_all_closes_all(desk: Desk) -> None:
-    desk.route(*((f"1-{number}", Talk(f"c{number}").say(0.1)) for number in range(5)))
-    desk.batcher.close_all()
-    assert [seal.trigger for seal in desk.closed] == [Trigger.SHUTDOWN] * 5
+async def test_closing_all_closes_all(harness: BatcherHarness) -> None:
+    harness.route(*((f"1-{number}", Talk(f"c{number}").say(0.1)) for number in range(5)))
+    harness.batcher.close_all()
+    assert [seal.trigger for seal in harness.closed] == [Trigger.SHUTDOWN] * 5
 
 
-async def sealed(make: Callable[..., Desk], talk: Talk) -> Seal:
+async def sealed(make: Callable[..., BatcherHarness], talk: Talk) -> Seal:
     """What a former owner sealed: two chunks with a gap between, and an end."""
     former = make(max_seconds=10.0)
     former.route(("1-0", talk.say(0.5)), ("1-1", talk.say(0.5, late=3.0)), ("1-2", talk.end()))
     return former.closed[0]
 
 
-async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Desk], talk: Talk) -> None:
+async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., BatcherHarness], talk: Talk) -> None:
     """Under other limits too: the seal decides."""
     seal = await sealed(make, talk)
-    desk = make(max_seconds=0.1)
-    desk.batcher.reset([seal])
-    desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
-    assert desk.decided.completed == []
-    desk.route(("1-2", talk.end()))
-    (closed,) = desk.decided.completed
+    harness = make(max_seconds=0.1)
+    harness.batcher.reset([seal])
+    harness.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
+    assert harness.decided.completed == []
+    harness.route(("1-2", talk.end()))
+    (closed,) = harness.decided.completed
     assert closed.seal == seal
     assert await content(closed) == talk.chunks[0].pcm + bytes(96000) + talk.chunks[1].pcm
-    assert desk.batcher.resuming() == []
+    assert harness.batcher.resuming() == []
 
 
 @pytest.mark.parametrize(("partitions", "misplaced"), [(64, 1), (1, 1), (PARTITIONS_WITH_C_IN_7, 0)])
 async def test_chunk_in_another_stream_than_that_of_its_conversation_is_taken_and_counted(
-    make: Callable[..., Desk], talk: Talk, partitions: int, misplaced: int
+    make: Callable[..., BatcherHarness], talk: Talk, partitions: int, misplaced: int
 ) -> None:
-    desk = make()
-    desk.batcher._rules = replace(RULES, partitions=partitions)
-    desk.route(("1-0", talk.say(1)))
-    assert list(desk.batcher.held(Conversation("u", "c"))) == ["1-0"]
-    assert desk.count("misplaced_chunks_total") == misplaced
+    harness = make()
+    harness.batcher._rules = replace(RULES, partitions=partitions)
+    harness.route(("1-0", talk.say(1)))
+    assert list(harness.batcher.held(Conversation("u", "c"))) == ["1-0"]
+    assert harness.count("misplaced_chunks_total") == misplaced
 
 
-async def test_duplicate_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[..., Desk], talk: Talk) -> None:
-    desk, seal = make(), await sealed(make, talk)
-    desk.batcher.reset([seal])
-    desk.route(("1-0", talk.chunks[0]), ("2-0", talk.chunks[0]))
-    assert list(desk.decided.duplicates) == ["2-0"]
+async def test_duplicate_of_a_chunk_in_a_sealed_batch_is_void(make: Callable[..., BatcherHarness], talk: Talk) -> None:
+    harness, seal = make(), await sealed(make, talk)
+    harness.batcher.reset([seal])
+    harness.route(("1-0", talk.chunks[0]), ("2-0", talk.chunks[0]))
+    assert list(harness.decided.duplicates) == ["2-0"]
 
 
-async def test_what_repeats_a_deleted_chunk_of_a_sealed_batch_is_new(make: Callable[..., Desk], talk: Talk) -> None:
-    desk, seal = make(), await sealed(make, talk)
-    desk.batcher.reset([seal], {"u/c": "1000-0"})
-    desk.route(("1-0", talk.chunks[0]), ("2000-0", talk.chunks[0]))
-    assert desk.decided.duplicates == {}
-    assert next(iter(desk.batcher.held(Conversation("u", "c")))) == "2000-0"
+async def test_what_repeats_a_deleted_chunk_of_a_sealed_batch_is_new(
+    make: Callable[..., BatcherHarness], talk: Talk
+) -> None:
+    harness, seal = make(), await sealed(make, talk)
+    harness.batcher.reset([seal], {"u/c": "1000-0"})
+    harness.route(("1-0", talk.chunks[0]), ("2000-0", talk.chunks[0]))
+    assert harness.decided.duplicates == {}
+    assert next(iter(harness.batcher.held(Conversation("u", "c")))) == "2000-0"
 
 
-async def test_only_deletions_that_came_after_we_began_are_unknown(desk: Desk) -> None:
-    desk.batcher.reset([], {"u/c": "1000-5"})
-    assert desk.batcher.knows({"u/c": "1000-5"})
-    assert not desk.batcher.knows({"u/c": "1000-10"})
-    assert not desk.batcher.knows({"u/c": "1000-5", "u/": "7-0"})
+async def test_only_deletions_that_came_after_we_began_are_unknown(harness: BatcherHarness) -> None:
+    harness.batcher.reset([], {"u/c": "1000-5"})
+    assert harness.batcher.knows({"u/c": "1000-5"})
+    assert not harness.batcher.knows({"u/c": "1000-10"})
+    assert not harness.batcher.knows({"u/c": "1000-5", "u/": "7-0"})
 
 
 async def test_sealed_batch_of_which_something_is_missing_can_be_given_up(
-    make: Callable[..., Desk], talk: Talk
+    make: Callable[..., BatcherHarness], talk: Talk
 ) -> None:
-    desk, seal = make(), await sealed(make, talk)
-    desk.batcher.reset([seal])
-    desk.route(("1-1", talk.chunks[1]))
-    (resumed,) = desk.batcher.resuming()
+    harness, seal = make(), await sealed(make, talk)
+    harness.batcher.reset([seal])
+    harness.route(("1-1", talk.chunks[1]))
+    (resumed,) = harness.batcher.resuming()
     assert list(resumed.missing) == ["1-0", "1-2"]
-    desk.batcher.complete_resumed(resumed)
-    (closed,) = desk.decided.completed
+    harness.batcher.complete_resumed(resumed)
+    (closed,) = harness.decided.completed
     assert await content(closed) == bytes(96000) + talk.chunks[1].pcm
-    assert desk.batcher.resuming() == []
+    assert harness.batcher.resuming() == []
 
 
 @pytest.mark.slow
 async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
-    make: Callable[..., Desk], talk: Talk, monkeypatch: pytest.MonkeyPatch
+    make: Callable[..., BatcherHarness], talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk, seal = make(), await sealed(make, talk)
+    harness, seal = make(), await sealed(make, talk)
     several, entries = 10, 1000
     names = [[f"{batch}-{number}" for number in range(entries)] for batch in range(1, several + 1)]
-    desk.batcher.reset([replace(seal, entries=tuple(ids), markers=()) for ids in names])
+    harness.batcher.reset([replace(seal, entries=tuple(ids), markers=()) for ids in names])
     parsed: list[str] = []
 
     def counted(entry: str) -> tuple[int, int]:
@@ -270,80 +272,88 @@ async def test_looking_for_what_did_not_come_costs_in_proportion_to_what_did(
 
     monkeypatch.setattr("worker.batching.resumed_batch.entry_order", counted)
     for page in names:
-        assert desk.batcher.finished_elsewhere(page[-1], page) == []
-        desk.route(*((entry, talk.chunks[0]) for entry in page))
+        assert harness.batcher.finished_elsewhere(page[-1], page) == []
+        harness.route(*((entry, talk.chunks[0]) for entry in page))
     assert len(parsed) < 2 * several * entries
 
 
-async def test_forsaken_batch_gives_its_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
-    desk, seal = make(), await sealed(make, talk)
-    desk.batcher.reset([seal])
-    (resumed,) = desk.batcher.resuming()
-    desk.batcher.drop_resumed(resumed)
-    assert (desk.batcher.resuming(), desk.budget.used) == ([], 0)
+async def test_forsaken_batch_gives_its_memory_back(make: Callable[..., BatcherHarness], talk: Talk) -> None:
+    harness, seal = make(), await sealed(make, talk)
+    harness.batcher.reset([seal])
+    (resumed,) = harness.batcher.resuming()
+    harness.batcher.drop_resumed(resumed)
+    assert (harness.batcher.resuming(), harness.budget.used) == ([], 0)
 
 
-async def test_what_was_read_before_the_takeover_may_be_in_the_bucket_already(desk: Desk, talk: Talk) -> None:
-    desk.batcher.reset([], {}, StreamIdentity("5d" * 16, read_to="1000-0"))
-    desk.route(("1000-0", talk.say(3)), ("1001-0", talk.say(3)))
-    assert [closed.recovered for closed in desk.decided.closed] == [True, False]
+async def test_what_was_read_before_the_takeover_may_be_in_the_bucket_already(
+    harness: BatcherHarness, talk: Talk
+) -> None:
+    harness.batcher.reset([], {}, StreamIdentity("5d" * 16, read_to="1000-0"))
+    harness.route(("1000-0", talk.say(3)), ("1001-0", talk.say(3)))
+    assert [closed.recovered for closed in harness.decided.closed] == [True, False]
 
 
 @pytest.mark.parametrize("tombstone", ["u/", "u/c"])
-async def test_audio_deleted_after_it_was_pushed_is_void(desk: Desk, talk: Talk, tombstone: str) -> None:
-    desk.batcher.reset([], {tombstone: "1000-1"})
-    desk.route(("1000-0", talk.say(1)), ("1000-1", talk.end()), ("1000-2", talk.say(1)))
-    assert desk.decided.discarded == ["1000-0", "1000-1"]
-    assert desk.count("deleted_entries_total") == 2
-    assert list(desk.batcher.held(Conversation("u", "c"))) == ["1000-2"]
+async def test_audio_deleted_after_it_was_pushed_is_void(harness: BatcherHarness, talk: Talk, tombstone: str) -> None:
+    harness.batcher.reset([], {tombstone: "1000-1"})
+    harness.route(("1000-0", talk.say(1)), ("1000-1", talk.end()), ("1000-2", talk.say(1)))
+    assert harness.decided.discarded == ["1000-0", "1000-1"]
+    assert harness.count("deleted_entries_total") == 2
+    assert list(harness.batcher.held(Conversation("u", "c"))) == ["1000-2"]
 
 
-async def test_deletion_of_others_deletes_nothing(desk: Desk, talk: Talk) -> None:
-    desk.batcher.reset([], {"v/": "9000-0", "u/d": "9000-0"})
-    desk.route(("1-0", talk.say(1)))
-    assert desk.decided.discarded == []
+async def test_deletion_of_others_deletes_nothing(harness: BatcherHarness, talk: Talk) -> None:
+    harness.batcher.reset([], {"v/": "9000-0", "u/d": "9000-0"})
+    harness.route(("1-0", talk.say(1)))
+    assert harness.decided.discarded == []
 
 
-async def test_dropping_forgets_everything_and_gives_the_memory_back(make: Callable[..., Desk], talk: Talk) -> None:
+async def test_dropping_forgets_everything_and_gives_the_memory_back(
+    make: Callable[..., BatcherHarness], talk: Talk
+) -> None:
     seal = await sealed(make, Talk("sealed"))
-    desk = make()
-    desk.batcher.reset([seal])
-    desk.route(("3-0", talk.say(3)), ("3-1", talk.say(1)), ("3-2", talk.chunks[0]))
-    for recording in desk.batcher.encoders(Conversation("u", "c")):
+    harness = make()
+    harness.batcher.reset([seal])
+    harness.route(("3-0", talk.say(3)), ("3-1", talk.say(1)), ("3-2", talk.chunks[0]))
+    for recording in harness.batcher.encoders(Conversation("u", "c")):
         await recording.idle()
-    desk.batcher.drop()
-    assert not any((desk.batcher.open, desk.batcher.resuming()))
-    assert desk.batcher.decisions() == Decisions()
-    assert (desk.budget.used, desk.budget.queued) == (0, 0)
-    assert desk.batcher.unknown([ParsedEntry("3-0", talk.chunks[0])]) == [Conversation("u", "c")]
+    harness.batcher.drop()
+    assert not any((harness.batcher.open, harness.batcher.resuming()))
+    assert harness.batcher.decisions() == Decisions()
+    assert (harness.budget.used, harness.budget.queued) == (0, 0)
+    assert harness.batcher.unknown([ParsedEntry("3-0", talk.chunks[0])]) == [Conversation("u", "c")]
 
 
-async def test_held_entries_are_those_of_open_and_resumed_batches(make: Callable[..., Desk], talk: Talk) -> None:
-    desk, seal = make(), await sealed(make, talk)
-    desk.batcher.reset([seal])
-    desk.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
-    desk.route(("2-0", talk.say(3)), ("2-1", talk.say(1)), ("2-2", Talk("other").say(1)))
-    held = desk.batcher.held(Conversation("u", "c")) | desk.decided.identities(Conversation("u", "c"))
+async def test_held_entries_are_those_of_open_and_resumed_batches(
+    make: Callable[..., BatcherHarness], talk: Talk
+) -> None:
+    harness, seal = make(), await sealed(make, talk)
+    harness.batcher.reset([seal])
+    harness.route(("1-0", talk.chunks[0]), ("1-1", talk.chunks[1]))
+    harness.route(("2-0", talk.say(3)), ("2-1", talk.say(1)), ("2-2", Talk("other").say(1)))
+    held = harness.batcher.held(Conversation("u", "c")) | harness.decided.identities(Conversation("u", "c"))
     assert sorted(held) == ["1-0", "1-1", "2-0", "2-1"]
 
 
 async def test_history_of_a_silent_conversation_is_left_to_redis_once_its_batch_is_on_its_way(
-    desk: Desk, talk: Talk
+    harness: BatcherHarness, talk: Talk
 ) -> None:
     item = ParsedEntry("1000-0", talk.say(3))
-    desk.route((item.id, item.content))
-    desk.now += IDLE_SECONDS + 1
-    desk.batcher.close_aged(1000)
-    assert desk.batcher.unknown([item]) == [item.conversation]
+    harness.route((item.id, item.content))
+    harness.now += IDLE_SECONDS + 1
+    harness.batcher.close_aged(1000)
+    assert harness.batcher.unknown([item]) == [item.conversation]
 
 
-async def test_batch_whose_id_is_of_the_future_gets_old_by_the_time_it_is_here(desk: Desk, talk: Talk) -> None:
-    desk.route(("9999999999999-0", talk.say(1)))
-    desk.batcher.close_aged(1_700_000_000_000)
-    assert desk.closed == []
-    desk.now += LIMITS.max_age
-    desk.batcher.close_aged(1_700_000_000_000)
-    assert [seal.trigger for seal in desk.closed] == ["age"]
+async def test_batch_whose_id_is_of_the_future_gets_old_by_the_time_it_is_here(
+    harness: BatcherHarness, talk: Talk
+) -> None:
+    harness.route(("9999999999999-0", talk.say(1)))
+    harness.batcher.close_aged(1_700_000_000_000)
+    assert harness.closed == []
+    harness.now += LIMITS.max_age
+    harness.batcher.close_aged(1_700_000_000_000)
+    assert [seal.trigger for seal in harness.closed] == ["age"]
 
 
 @dataclass(frozen=True)
@@ -356,35 +366,35 @@ class Holding:
         return entry_order(entry) <= entry_order(self.last)
 
 
-async def test_chunk_that_the_store_was_found_to_hold_is_in_no_batch(desk: Desk, talk: Talk) -> None:
+async def test_chunk_that_the_store_was_found_to_hold_is_in_no_batch(harness: BatcherHarness, talk: Talk) -> None:
     conversation, chunk, other = Conversation("u", "c"), talk.say(1), talk.say(1)
-    desk.batcher.reset([], found={conversation: {chunk.identity(): Holding()}})
-    desk.route(("1-0", chunk), ("1-1", other), ("1-2", chunk))
-    assert desk.decided.stored == {conversation: {"1-0": chunk.identity()}}
-    assert list(desk.batcher.held(conversation)) == ["1-1"]
-    assert list(desk.decided.duplicates) == ["1-2"]
+    harness.batcher.reset([], found={conversation: {chunk.identity(): Holding()}})
+    harness.route(("1-0", chunk), ("1-1", other), ("1-2", chunk))
+    assert harness.decided.stored == {conversation: {"1-0": chunk.identity()}}
+    assert list(harness.batcher.held(conversation)) == ["1-1"]
+    assert list(harness.decided.duplicates) == ["1-2"]
 
 
-async def test_chunk_of_another_stream_is_not_the_one_that_was_found(desk: Desk, talk: Talk) -> None:
+async def test_chunk_of_another_stream_is_not_the_one_that_was_found(harness: BatcherHarness, talk: Talk) -> None:
     conversation, chunk = Conversation("u", "c"), talk.say(1)
-    desk.batcher.reset([], found={conversation: {chunk.identity(): Holding(last="0-9")}})
-    desk.route(("1-0", chunk))
-    assert list(desk.batcher.held(conversation)) == ["1-0"]
+    harness.batcher.reset([], found={conversation: {chunk.identity(): Holding(last="0-9")}})
+    harness.route(("1-0", chunk))
+    assert list(harness.batcher.held(conversation)) == ["1-0"]
 
 
-async def test_batch_never_reaches_across_what_is_on_its_way(desk: Desk, talk: Talk) -> None:
-    desk.route(("1-0", talk.say(1)))
-    desk.batcher.interrupt(Conversation("u", "c"))
-    desk.batcher.interrupt(Conversation("u", "c"))
-    desk.route(("3-0", talk.say(1)))
-    assert [seal.entries for seal in desk.closed] == [("1-0",)]
-    assert list(desk.batcher.open[Conversation("u", "c")].batch.entries) == ["3-0"]
+async def test_batch_never_reaches_across_what_is_on_its_way(harness: BatcherHarness, talk: Talk) -> None:
+    harness.route(("1-0", talk.say(1)))
+    harness.batcher.interrupt(Conversation("u", "c"))
+    harness.batcher.interrupt(Conversation("u", "c"))
+    harness.route(("3-0", talk.say(1)))
+    assert [seal.entries for seal in harness.closed] == [("1-0",)]
+    assert list(harness.batcher.open[Conversation("u", "c")].batch.entries) == ["3-0"]
 
 
-async def test_what_an_end_says_of_its_session_goes_with_the_batch(desk: Desk) -> None:
+async def test_what_an_end_says_of_its_session_goes_with_the_batch(harness: BatcherHarness) -> None:
     chunk = Chunk("u", "c", 1.0, bytes(32000), seq=0, session=b"life")
-    desk.route(("1-0", chunk), ("1-1", End("u", "c", seq=2, session=b"life")))
-    (closed,) = desk.decided.closed
+    harness.route(("1-0", chunk), ("1-1", End("u", "c", seq=2, session=b"life")))
+    (closed,) = harness.decided.closed
     assert (to_text(closed.seqs), to_text(closed.ends)) == ("life:0", "life:2")
 
 

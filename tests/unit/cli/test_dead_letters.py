@@ -10,7 +10,7 @@ import pytest
 
 from codec.entry import Chunk
 from tests.support.command import command
-from tests.support.dead_letters import Cemetery, Fields, cemetery_of
+from tests.support.dead_letters import DeadLetterStreams, Fields, dead_letter_streams
 from tests.support.redis_server import RedisServer
 from worker.errors import StreamError
 from worker.model.ids import Conversation
@@ -24,8 +24,8 @@ WIDE = [part for number in range(5000) for part in (b"field %d" % number, b"\x00
 
 
 @pytest.fixture
-async def cemetery(settings: MakeSettings) -> AsyncIterator[Cemetery]:
-    async with cemetery_of(settings()) as found:
+async def streams(settings: MakeSettings) -> AsyncIterator[DeadLetterStreams]:
+    async with dead_letter_streams(settings()) as found:
         yield found
 
 
@@ -45,36 +45,36 @@ def chunk(conversation_id: str = "c", seq: int = 0, **changes: str) -> list[byte
         pytest.param(WIDE, id="more fields than a script can pass"),
     ],
 )
-async def test_replay_restores_an_entry_exactly(cemetery: Cemetery, fields: Fields) -> None:
-    await cemetery.dead_letter(fields)
-    (letter,) = await cemetery.found()
+async def test_replay_restores_an_entry_exactly(streams: DeadLetterStreams, fields: Fields) -> None:
+    await streams.dead_letter(fields)
+    (letter,) = await streams.found()
 
-    assert await cemetery.letters.replay(letter) is ReplayOutcome.REPLAYED
+    assert await streams.letters.replay(letter) is ReplayOutcome.REPLAYED
 
-    assert await cemetery.raw(cemetery.keys.stream(0)) == [fields]
-    assert await cemetery.found() == []
-
-
-@pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
-async def test_replay_after_a_lost_reply_pushes_nothing_twice(cemetery: Cemetery, fields: Fields) -> None:
-    await cemetery.dead_letter(fields)
-    (letter,) = await cemetery.found()
-    await cemetery.letters.replay(letter)
-
-    assert await cemetery.letters.replay(letter) is ReplayOutcome.GONE
-
-    assert len(await cemetery.raw(cemetery.keys.stream(0))) == 1
+    assert await streams.raw(streams.keys.stream(0)) == [fields]
+    assert await streams.found() == []
 
 
 @pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
-async def test_of_many_replays_at_once_one_succeeds(cemetery: Cemetery, fields: Fields) -> None:
-    await cemetery.dead_letter(fields)
-    (letter,) = await cemetery.found()
+async def test_replay_after_a_lost_reply_pushes_nothing_twice(streams: DeadLetterStreams, fields: Fields) -> None:
+    await streams.dead_letter(fields)
+    (letter,) = await streams.found()
+    await streams.letters.replay(letter)
 
-    outcomes = await asyncio.gather(*(cemetery.letters.replay(letter) for _ in range(8)))
+    assert await streams.letters.replay(letter) is ReplayOutcome.GONE
+
+    assert len(await streams.raw(streams.keys.stream(0))) == 1
+
+
+@pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
+async def test_of_many_replays_at_once_one_succeeds(streams: DeadLetterStreams, fields: Fields) -> None:
+    await streams.dead_letter(fields)
+    (letter,) = await streams.found()
+
+    outcomes = await asyncio.gather(*(streams.letters.replay(letter) for _ in range(8)))
 
     assert sorted(outcomes) == [ReplayOutcome.GONE] * 7 + [ReplayOutcome.REPLAYED]
-    assert await cemetery.raw(cemetery.keys.stream(0)) == [fields]
+    assert await streams.raw(streams.keys.stream(0)) == [fields]
 
 
 @pytest.mark.parametrize("fields", [[b"a", b"1"], WIDE], ids=["narrow", "wide"])
@@ -82,98 +82,98 @@ async def test_full_redis_refuses_a_replay_and_keeps_the_letter(
     own_redis: Callable[..., RedisServer], settings: MakeSettings, fields: Fields
 ) -> None:
     server = own_redis()
-    async with cemetery_of(settings(redis_url=server.url)) as cemetery:
-        await cemetery.dead_letter(fields)
-        (letter,) = await cemetery.found()
-        await cemetery.client.redis.config_set("maxmemory", "1mb")
+    async with dead_letter_streams(settings(redis_url=server.url)) as streams:
+        await streams.dead_letter(fields)
+        (letter,) = await streams.found()
+        await streams.client.redis.config_set("maxmemory", "1mb")
 
         with pytest.raises(StreamError, match="maxmemory"):
-            await cemetery.letters.replay(letter)
+            await streams.letters.replay(letter)
 
-        assert await cemetery.found() == [letter]
-        assert await cemetery.raw(cemetery.keys.stream(0)) == []
+        assert await streams.found() == [letter]
+        assert await streams.raw(streams.keys.stream(0)) == []
 
 
-async def test_replayed_poison_can_be_quarantined_again(cemetery: Cemetery) -> None:
-    await cemetery.dead_letter(chunk(), "poison")
+async def test_replayed_poison_can_be_quarantined_again(streams: DeadLetterStreams) -> None:
+    await streams.dead_letter(chunk(), "poison")
     conversation = Conversation("u", "c")
-    (letter,) = await cemetery.found()
-    await cemetery.letters.replay(letter)
+    (letter,) = await streams.found()
+    await streams.letters.replay(letter)
     tries = []
     for _ in range(4):
-        async with cemetery.owned() as (lease, entries):
+        async with streams.owned() as (lease, entries):
             lease.clean = False  # as if the owner before had died
             survivors = (await entries.take_over(lease)).survivors
-            await entries.accept([(lease, await cemetery.ids())])
+            await entries.accept([(lease, await streams.ids())])
             if survivors:
                 tries.append(await entries.mark_suspect(lease, conversation))
-    async with cemetery.owned() as (lease, entries):
+    async with streams.owned() as (lease, entries):
         assert await entries.dead_letter(lease, dict.fromkeys(survivors, "poison again")) == 1
 
-    (again,) = await cemetery.found()
+    (again,) = await streams.found()
     assert tries == [1, 2, 3]
     assert again.reason == "poison again"
-    assert await cemetery.letters.replay(again) is ReplayOutcome.REPLAYED
-    assert await cemetery.raw(cemetery.keys.stream(0)) == [[_bytes(part) for part in chunk()]]
+    assert await streams.letters.replay(again) is ReplayOutcome.REPLAYED
+    assert await streams.raw(streams.keys.stream(0)) == [[_bytes(part) for part in chunk()]]
 
 
 @pytest.mark.parametrize("tombstone", ["u/", "u/c"], ids=["user", "conversation"])
-async def test_deleted_audio_does_not_come_back(cemetery: Cemetery, tombstone: str) -> None:
-    entry = await cemetery.dead_letter(chunk())
-    (letter,) = await cemetery.found()
-    await cemetery.client.redis.hset(cemetery.keys.deleted(0), tombstone, entry.partition("-")[0])
+async def test_deleted_audio_does_not_come_back(streams: DeadLetterStreams, tombstone: str) -> None:
+    entry = await streams.dead_letter(chunk())
+    (letter,) = await streams.found()
+    await streams.client.redis.hset(streams.keys.deleted(0), tombstone, entry.partition("-")[0])
 
-    assert await cemetery.letters.replay(letter) is ReplayOutcome.DELETED
+    assert await streams.letters.replay(letter) is ReplayOutcome.DELETED
 
-    assert await cemetery.raw(cemetery.keys.stream(0)) == []
-    assert await cemetery.found() == [letter]
+    assert await streams.raw(streams.keys.stream(0)) == []
+    assert await streams.found() == [letter]
 
 
-async def test_letter_that_no_worker_wrote_is_shown_and_not_pushed(cemetery: Cemetery) -> None:
-    await cemetery.client.redis.xadd(cemetery.keys.dead(0), {"uid": "u", "note": "by hand"})
-    (letter,) = await cemetery.found()
+async def test_letter_that_no_worker_wrote_is_shown_and_not_pushed(streams: DeadLetterStreams) -> None:
+    await streams.client.redis.xadd(streams.keys.dead(0), {"uid": "u", "note": "by hand"})
+    (letter,) = await streams.found()
 
     assert (letter.reason, letter.uid) == ("", "u")
-    assert await cemetery.letters.replay(letter) is ReplayOutcome.FOREIGN
+    assert await streams.letters.replay(letter) is ReplayOutcome.FOREIGN
 
 
 @pytest.mark.slow
-async def test_letters_are_listed_in_order_over_many_pages(cemetery: Cemetery) -> None:
-    entries = [await cemetery.dead_letter(chunk(seq=seq), f"reason {seq}") for seq in range(2 * PAGE)]
+async def test_letters_are_listed_in_order_over_many_pages(streams: DeadLetterStreams) -> None:
+    entries = [await streams.dead_letter(chunk(seq=seq), f"reason {seq}") for seq in range(2 * PAGE)]
 
-    letters = await cemetery.found()
+    letters = await streams.found()
 
     assert [letter.entry for letter in letters] == entries
     assert [letter.chunk.seq for letter in letters] == list(range(2 * PAGE))
 
 
-async def test_letter_tells_whose_it_is_and_what_it_holds(cemetery: Cemetery) -> None:
+async def test_letter_tells_whose_it_is_and_what_it_holds(streams: DeadLetterStreams) -> None:
     fields = chunk("talk", seq=7, sample_rate="8000")
-    await cemetery.dead_letter(fields, "too loud")
+    await streams.dead_letter(fields, "too loud")
 
-    (letter,) = await cemetery.found()
+    (letter,) = await streams.found()
 
     assert (letter.uid, letter.conversation_id, letter.reason) == ("u", "talk", "too loud")
     assert (letter.bytes, letter.fields) == (sum(len(_bytes(part)) for part in fields), len(fields) // 2)
     assert (letter.chunk.seq, letter.chunk.start, letter.chunk.samples, letter.chunk.end) == (7, 1007.0, 800, 1007.1)
 
 
-async def test_hostile_fields_are_listed(cemetery: Cemetery) -> None:
-    await cemetery.dead_letter([b"uid", b"\xff" * 5000, b"seq", b"-1", b"timestamp", b"nan", b"sample_rate", b"0"])
+async def test_hostile_fields_are_listed(streams: DeadLetterStreams) -> None:
+    await streams.dead_letter([b"uid", b"\xff" * 5000, b"seq", b"-1", b"timestamp", b"nan", b"sample_rate", b"0"])
 
-    (letter,) = await cemetery.found()
+    (letter,) = await streams.found()
 
     assert len(letter.uid or "") <= 256
     assert (letter.chunk.seq, letter.chunk.start, letter.chunk.samples) == (None, None, None)
 
 
-def buried(settings: Settings, *letters: tuple[list[bytes | str], str, int]) -> None:
+def dead_lettered(settings: Settings, *letters: tuple[list[bytes | str], str, int]) -> None:
     """Bury (fields, reason, partition)s for a command to find."""
 
     async def dead_letter() -> None:
-        async with cemetery_of(settings) as cemetery:
+        async with dead_letter_streams(settings) as streams:
             for letter in letters:
-                await cemetery.dead_letter(*letter)
+                await streams.dead_letter(*letter)
 
     asyncio.run(dead_letter())
 
@@ -182,7 +182,7 @@ def buried(settings: Settings, *letters: tuple[list[bytes | str], str, int]) -> 
 def three(settings: MakeSettings) -> Settings:
     """Settings of a prefix with three dead letters."""
     made = settings()
-    buried(
+    dead_lettered(
         made,
         (chunk("c", 0, color="blue"), "field b'color'", 0),
         (chunk("d", 1), "poison: 3 workers", 0),
@@ -278,7 +278,7 @@ def test_replay_of_what_must_not_come_back_is_told_and_fails(three: Settings, re
 
 def test_foreign_text_cannot_steer_the_terminal(settings: MakeSettings) -> None:
     made = settings()
-    buried(made, ([b"uid", b"\x1b[2J[red]", b"conversation_id", b"c\r\n"], "[bold]why :bell:", 0))
+    dead_lettered(made, ([b"uid", b"\x1b[2J[red]", b"conversation_id", b"c\r\n"], "[bold]why :bell:", 0))
 
     shown = command(made, "dead-letters", "ls").stdout
 

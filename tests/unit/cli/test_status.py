@@ -18,7 +18,7 @@ from rich.console import Console
 from codec.entry import Chunk
 from codec.libopus import library
 from tests.support.command import command
-from tests.support.dead_letters import Cemetery, cemetery_of
+from tests.support.dead_letters import DeadLetterStreams, dead_letter_streams
 from tests.support.redis_server import RedisServer
 from worker.batching.batch import Batch, seal_of
 from worker.cli.operating.status_view import view
@@ -36,8 +36,8 @@ MAX_AGE = 60.0
 
 
 @pytest.fixture
-async def cemetery(settings: MakeSettings) -> AsyncIterator[Cemetery]:
-    async with cemetery_of(settings()) as found:
+async def streams(settings: MakeSettings) -> AsyncIterator[DeadLetterStreams]:
+    async with dead_letter_streams(settings()) as found:
         yield found
 
 
@@ -49,12 +49,12 @@ def fields(seq: int = 0) -> list[bytes | str]:
     return [part for field in chunk(seq).fields().items() for part in field]
 
 
-async def busy_partition(cemetery: Cemetery, worker: str = "anna") -> tuple[Leases, Entries]:
+async def busy_partition(streams: DeadLetterStreams, worker: str = "anna") -> tuple[Leases, Entries]:
     """Partition 0 with a dead letter, 2 entries in a sealed batch, 1 in an open one and 2 unread."""
-    await cemetery.dead_letter(fields(), "poison")
-    ids = [await cemetery.push(fields(seq)) for seq in range(5)]
-    leases, entries = Leases(cemetery.client, cemetery.keys, 8, ttl=30), Entries(cemetery.client, cemetery.keys, worker)
-    await leases.heartbeat(Member(worker, "r1", cemetery.client.now_ms()))
+    await streams.dead_letter(fields(), "poison")
+    ids = [await streams.push(fields(seq)) for seq in range(5)]
+    leases, entries = Leases(streams.client, streams.keys, 8, ttl=30), Entries(streams.client, streams.keys, worker)
+    await leases.heartbeat(Member(worker, "r1", streams.client.now_ms()))
     (lease,), _ = await leases.acquire([0], worker)
     await entries.take_over(lease)
     await entries.accept([(lease, ids[:3])])
@@ -65,104 +65,104 @@ async def busy_partition(cemetery: Cemetery, worker: str = "anna") -> tuple[Leas
     return leases, entries
 
 
-async def look(cemetery: Cemetery, partitions: int = 8) -> Overview:
-    return await Inspector(cemetery.client, cemetery.keys).overview(partitions)
+async def look(streams: DeadLetterStreams, partitions: int = 8) -> Overview:
+    return await Inspector(streams.client, streams.keys).overview(partitions)
 
 
-async def test_every_entry_is_counted_where_it_is(cemetery: Cemetery) -> None:
-    await busy_partition(cemetery)
+async def test_every_entry_is_counted_where_it_is(streams: DeadLetterStreams) -> None:
+    await busy_partition(streams)
 
-    view = (await look(cemetery)).partitions[0]
+    view = (await look(streams)).partitions[0]
 
     assert (view.entries, view.states, view.sealed_batches) == (5, {"unread": 2, "open": 1, "sealed": 2}, 1)
     assert (view.owner, view.generation, view.dead, view.stored) == ("anna", 2, 1, 0)
     assert 0 < view.lease_left_ms <= 30_000
-    assert view.oldest == (await cemetery.ids())[0]
+    assert view.oldest == (await streams.ids())[0]
     assert view.bytes > 5 * 32000
 
 
-async def test_untouched_partition_is_empty_and_unowned(cemetery: Cemetery) -> None:
-    overview = await look(cemetery)
+async def test_untouched_partition_is_empty_and_unowned(streams: DeadLetterStreams) -> None:
+    overview = await look(streams)
 
     assert len(overview.unowned) == 8
     assert (overview.entries, overview.bytes, overview.oldest_age_ms, overview.workers) == (0, 0, None, ())
 
 
-async def test_blobs_are_counted_beyond_the_length_of_the_event_stream(cemetery: Cemetery) -> None:
+async def test_blobs_are_counted_beyond_the_length_of_the_event_stream(streams: DeadLetterStreams) -> None:
     for number in range(3):
-        await cemetery.client.redis.xadd(
-            cemetery.keys.done(3), {"object": "x"}, id=f"{1000 + number}-0", maxlen=2, approximate=False
+        await streams.client.redis.xadd(
+            streams.keys.done(3), {"object": "x"}, id=f"{1000 + number}-0", maxlen=2, approximate=False
         )
 
-    view = (await look(cemetery)).partitions[3]
+    view = (await look(streams)).partitions[3]
 
     assert (view.stored, view.last_stored_ms) == (3, 1002)
 
 
-async def test_only_workers_with_a_fresh_heartbeat_are_alive(cemetery: Cemetery) -> None:
-    leases = Leases(cemetery.client, cemetery.keys, 8, ttl=30)
+async def test_only_workers_with_a_fresh_heartbeat_are_alive(streams: DeadLetterStreams) -> None:
+    leases = Leases(streams.client, streams.keys, 8, ttl=30)
     await leases.heartbeat(Member("anna", "r2", 17))
-    await cemetery.client.redis.hset(cemetery.keys.workers, "dead", '1000 {"revision": "r1"}')
-    await cemetery.client.redis.hset(cemetery.keys.workers, "odd", "what")
+    await streams.client.redis.hset(streams.keys.workers, "dead", '1000 {"revision": "r1"}')
+    await streams.client.redis.hset(streams.keys.workers, "odd", "what")
 
-    (worker,) = (await look(cemetery)).workers
+    (worker,) = (await look(streams)).workers
 
     assert (worker.name, worker.revision, worker.started_ms) == ("anna", "r2", 17)
     assert 0 < worker.silent_in_ms <= 30_000
 
 
-async def test_looking_changes_nothing(cemetery: Cemetery) -> None:
-    await busy_partition(cemetery)
+async def test_looking_changes_nothing(streams: DeadLetterStreams) -> None:
+    await busy_partition(streams)
 
     async def everything() -> dict[bytes, bytes | None]:
-        keys = [key async for key in cemetery.client.redis.scan_iter(f"{cemetery.keys.prefix}:*")]
-        return {key: await cemetery.client.redis.dump(key) for key in keys}
+        keys = [key async for key in streams.client.redis.scan_iter(f"{streams.keys.prefix}:*")]
+        return {key: await streams.client.redis.dump(key) for key in keys}
 
     before = await everything()
 
-    await look(cemetery)
+    await look(streams)
 
     assert await everything() == before
 
 
-async def test_seal_of_another_version_does_not_hide_the_rest(cemetery: Cemetery) -> None:
-    await busy_partition(cemetery)
-    await cemetery.client.redis.hset(cemetery.keys.ready(0), "9-9", "[not a seal]")
+async def test_seal_of_another_version_does_not_hide_the_rest(streams: DeadLetterStreams) -> None:
+    await busy_partition(streams)
+    await streams.client.redis.hset(streams.keys.ready(0), "9-9", "[not a seal]")
 
-    view = (await look(cemetery)).partitions[0]
+    view = (await look(streams)).partitions[0]
 
     assert (view.sealed_batches, view.sealed_entries) == (2, 2)
 
 
 async def test_full_redis_can_be_looked_at(own_redis: Callable[..., RedisServer], settings: MakeSettings) -> None:
-    async with cemetery_of(settings(redis_url=own_redis().url)) as cemetery:
-        await cemetery.push(fields())
-        await cemetery.client.redis.config_set("maxmemory", "1mb")
+    async with dead_letter_streams(settings(redis_url=own_redis().url)) as streams:
+        await streams.push(fields())
+        await streams.client.redis.config_set("maxmemory", "1mb")
 
-        overview = await look(cemetery)
+        overview = await look(streams)
 
         assert overview.entries == 1
         assert any("is full" in concern.text for concern in concerns(overview, MAX_AGE))
 
 
-async def test_key_of_a_wrong_type_is_named_and_hides_only_its_own_partition(cemetery: Cemetery) -> None:
-    await busy_partition(cemetery)
-    await cemetery.client.redis.set(cemetery.keys.stream(3), "no stream")
+async def test_key_of_a_wrong_type_is_named_and_hides_only_its_own_partition(streams: DeadLetterStreams) -> None:
+    await busy_partition(streams)
+    await streams.client.redis.set(streams.keys.stream(3), "no stream")
 
-    overview = await look(cemetery)
+    overview = await look(streams)
 
     assert [view.number for view in overview.partitions] == [0, 1, 2, 4, 5, 6, 7]
     assert overview.entries == 5
     (refusal,) = overview.refusals
     assert "WRONGTYPE" in refusal
-    assert f"(look at {cemetery.keys.stream(3)})" in refusal
+    assert f"(look at {streams.keys.stream(3)})" in refusal
 
 
-async def test_recorded_number_of_partitions_wins_over_the_setting(cemetery: Cemetery) -> None:
-    inspector = Inspector(cemetery.client, cemetery.keys)
+async def test_recorded_number_of_partitions_wins_over_the_setting(streams: DeadLetterStreams) -> None:
+    inspector = Inspector(streams.client, streams.keys)
     assert await inspector.partitions(64) == 64
 
-    await cemetery.client.redis.hset(cemetery.keys.config, "partitions", 8)
+    await streams.client.redis.hset(streams.keys.config, "partitions", 8)
 
     assert await inspector.partitions(64) == 8
 
@@ -233,8 +233,8 @@ def busy(settings: MakeSettings) -> Settings:
     made = settings()
 
     async def prepare() -> None:
-        async with cemetery_of(made) as cemetery:
-            await busy_partition(cemetery, "worker-[1]")
+        async with dead_letter_streams(made) as streams:
+            await busy_partition(streams, "worker-[1]")
 
     asyncio.run(prepare())
     return made

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.harness import Rig
+from tests.support.harness import Harness
 from tests.support.spool_fixtures import directory, volume
-from tests.support.spool_harness import Bench, opened
+from tests.support.spool_harness import SpoolHarness, open_spool
 
 __all__ = ["directory", "volume"]
 
 
 @pytest.fixture
-async def bench(rig: Rig, directory: Path) -> AsyncIterator[Bench]:
-    async with opened(rig, directory) as bench:
-        yield bench
+async def spool_harness(harness: Harness, directory: Path) -> AsyncIterator[SpoolHarness]:
+    async with open_spool(harness, directory) as spool_harness:
+        yield spool_harness

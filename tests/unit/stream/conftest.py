@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
-from tests.support.partition_owner import PARTITIONS, TTL, Desk, Raw
+from tests.support.partition_owner import PARTITIONS, TTL, PartitionOwner, Raw
 from worker.stream.client import Client, connect
 from worker.stream.keys import Keys
 from worker.stream.leases import Leases
@@ -36,6 +36,6 @@ def leases(client: Client, keys: Keys) -> Leases:
 
 
 @pytest.fixture
-async def desk(client: Client, keys: Keys) -> Desk:
+async def owner(client: Client, keys: Keys) -> PartitionOwner:
     """The owner of partition 0."""
-    return await Desk.open(client, keys, "one")
+    return await PartitionOwner.open(client, keys, "one")

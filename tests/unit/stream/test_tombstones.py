@@ -44,10 +44,10 @@ async def test_a_deletion_is_recorded_as_the_last_id_of_the_stream(
 ) -> None:
     last = [await raw.xadd(stream, {"a": "b"}) for _ in range(3)][-1].decode()
 
-    buried = await tombstones.record_deletion("user", "talk")
+    dead_lettered = await tombstones.record_deletion("user", "talk")
 
     assert await recorded(raw, stream) == {"user/talk": last}
-    assert list(buried.streams.values()) == [last]
+    assert list(dead_lettered.streams.values()) == [last]
 
 
 async def test_an_entry_that_is_gone_still_counts(raw: Raw, stream: str, tombstones: Tombstones) -> None:
@@ -111,9 +111,9 @@ async def test_where_nothing_was_pushed_nothing_is_made_and_an_earlier_deletion_
 ) -> None:
     await raw.hset(f"{stream}:deleted", "user/talk", FUTURE)
 
-    buried = await tombstones.record_deletion("user", "talk")
+    dead_lettered = await tombstones.record_deletion("user", "talk")
 
-    assert buried.streams == {}
+    assert dead_lettered.streams == {}
     assert not await raw.exists(stream)
     assert await recorded(raw, stream) == {"user/talk": FUTURE}
 
@@ -124,9 +124,9 @@ async def test_a_user_is_deleted_up_to_the_last_entry_of_each_stream(
     used = [keys.stream(partition) for partition in (1, 3)]
     last = {stream: (await raw.xadd(stream, {"a": "b"})).decode() for stream in used}
 
-    buried = await tombstones.record_deletion("user")
+    dead_lettered = await tombstones.record_deletion("user")
 
-    assert sorted(buried.streams.values()) == sorted(last.values())
+    assert sorted(dead_lettered.streams.values()) == sorted(last.values())
     for stream in used:
         assert await recorded(raw, stream) == {"user/": last[stream]}
 
@@ -176,9 +176,9 @@ async def replicated(own_redis: Callable[..., RedisServer]) -> AsyncIterator[tup
 async def test_a_deletion_that_the_replica_has_is_confirmed(replicated: tuple[Client, RedisServer]) -> None:
     client, replica = replicated
 
-    buried = await Tombstones(client, Keys("pcm"), PARTITIONS).record_deletion("user")
+    dead_lettered = await Tombstones(client, Keys("pcm"), PARTITIONS).record_deletion("user")
 
-    assert (buried.replicas, buried.unconfirmed) == (1, 0)
+    assert (dead_lettered.replicas, dead_lettered.unconfirmed) == (1, 0)
     with replica.client() as follower:
         assert follower.hexists(Keys("pcm").deleted(0), "user/")
 
@@ -188,14 +188,14 @@ async def test_a_replica_that_does_not_confirm_is_told(replicated: tuple[Client,
     client, replica = replicated
     replica.pause()
 
-    buried = await Tombstones(client, Keys("pcm"), PARTITIONS).record_deletion("user")
+    dead_lettered = await Tombstones(client, Keys("pcm"), PARTITIONS).record_deletion("user")
 
-    assert (buried.replicas, buried.unconfirmed) == (1, 1)
+    assert (dead_lettered.replicas, dead_lettered.unconfirmed) == (1, 1)
 
 
 async def test_without_replicas_nothing_is_unconfirmed(raw: Raw, stream: str, tombstones: Tombstones) -> None:
     await raw.xadd(stream, {"a": "b"})
 
-    buried = await tombstones.record_deletion("user", "talk")
+    dead_lettered = await tombstones.record_deletion("user", "talk")
 
-    assert (buried.replicas, buried.unconfirmed) == (0, 0)
+    assert (dead_lettered.replicas, dead_lettered.unconfirmed) == (0, 0)

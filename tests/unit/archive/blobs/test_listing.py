@@ -7,7 +7,7 @@ import pytest
 from codec.errors import BadName
 from tests.support.gcs.server import GcsServer
 from tests.support.speech import speech
-from tests.support.stored_blobs import EXTENSIONS, T0, Shelf
+from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder
 from worker.archive import Archive
 from worker.archive.blobs import retrying
 from worker.stores.base import Store
@@ -15,9 +15,9 @@ from worker.stores.base import Store
 SECOND = speech(1)
 
 
-async def test_all_six_kinds_are_listed_in_time_order(archive: Archive, shelf: Shelf) -> None:
+async def test_all_six_kinds_are_listed_in_time_order(archive: Archive, folder: ConversationFolder) -> None:
     for number, extension in enumerate(EXTENSIONS):
-        await shelf.put(extension, T0 - number, SECOND)
+        await folder.put(extension, T0 - number, SECOND)
 
     listing = await archive.list("user", "talk")
 
@@ -26,20 +26,20 @@ async def test_all_six_kinds_are_listed_in_time_order(archive: Archive, shelf: S
     assert listing.unknown == ()
 
 
-async def test_time_order_is_not_name_order(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", 10_000.0, SECOND)
-    await shelf.put(".bin", 9_999.0, SECOND)
+async def test_time_order_is_not_name_order(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", 10_000.0, SECOND)
+    await folder.put(".bin", 9_999.0, SECOND)
 
     assert [blob.start for blob in (await archive.list("user", "talk")).blobs] == [9_999.0, 10_000.0]
 
 
-async def test_lengths_come_from_metadata_or_from_the_size_of_pcm(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, SECOND + b"\0")
-    await shelf.put(".enc", T0 + 1, SECOND)
-    await shelf.put(".enc", T0 + 2, speech(1, 8000), rate=8000, described=True)
-    await shelf.put(".opus.enc", T0 + 3, SECOND, described=True)
-    await shelf.put(".batch.enc", T0 + 4, speech(4), pieces=4, end=T0 + 7)
-    await shelf.put(".opus", T0 + 9, SECOND)
+async def test_lengths_come_from_metadata_or_from_the_size_of_pcm(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, SECOND + b"\0")
+    await folder.put(".enc", T0 + 1, SECOND)
+    await folder.put(".enc", T0 + 2, speech(1, 8000), rate=8000, described=True)
+    await folder.put(".opus.enc", T0 + 3, SECOND, described=True)
+    await folder.put(".batch.enc", T0 + 4, speech(4), pieces=4, end=T0 + 7)
+    await folder.put(".opus", T0 + 9, SECOND)
 
     blobs = (await archive.list("user", "talk")).blobs
 
@@ -50,10 +50,10 @@ async def test_lengths_come_from_metadata_or_from_the_size_of_pcm(archive: Archi
     assert blobs[4].name.end == T0 + 7
 
 
-async def test_other_objects_are_reported_and_not_fatal(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, SECOND)
+async def test_other_objects_are_reported_and_not_fatal(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, SECOND)
     for file in ("notes.txt", "1.000.BIN", "abc.opus", "5.000-6.000.bin", "9.000-8.000.batch.enc", "sub/1.000.bin"):
-        await shelf.put_bytes(file, b"x")
+        await folder.put_bytes(file, b"x")
 
     listing = await archive.list("user", "talk")
 
@@ -63,9 +63,9 @@ async def test_other_objects_are_reported_and_not_fatal(archive: Archive, shelf:
 
 
 async def test_a_user_is_not_another_whose_id_begins_alike(archive: Archive, store: Store) -> None:
-    await Shelf(store, "abc", "one").put(".bin", T0, SECOND)
-    await Shelf(store, "abc", "two").put(".bin", T0, SECOND)
-    await Shelf(store, "abcd", "one").put(".bin", T0, SECOND)
+    await ConversationFolder(store, "abc", "one").put(".bin", T0, SECOND)
+    await ConversationFolder(store, "abc", "two").put(".bin", T0, SECOND)
+    await ConversationFolder(store, "abcd", "one").put(".bin", T0, SECOND)
 
     listing = await archive.list("abc")
 
@@ -79,9 +79,9 @@ async def test_an_id_that_no_name_can_hold_is_refused(archive: Archive, uid: str
 
 
 async def test_one_request_lists_a_thousand_blobs_with_their_metadata(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
+    folder = ConversationFolder(gcs)
     for number in range(5):
-        await shelf.put(".bin", T0 + number, SECOND, described=True)
+        await folder.put(".bin", T0 + number, SECOND, described=True)
     gcs_server.requests.clear()
 
     listing = await Archive(gcs).list("user", "talk")
@@ -91,7 +91,7 @@ async def test_one_request_lists_a_thousand_blobs_with_their_metadata(gcs: Store
 
 
 async def test_an_outage_that_passes_is_waited_for(gcs: Store, gcs_server: GcsServer) -> None:
-    await Shelf(gcs).put(".bin", T0, SECOND)
+    await ConversationFolder(gcs).put(".bin", T0, SECOND)
     gcs_server.fail("list", status=503)
 
     assert len((await Archive(gcs).list("user", "talk")).blobs) == 1
@@ -103,20 +103,20 @@ async def test_a_long_listing_goes_on_where_it_broke_off(
 ) -> None:
     monkeypatch.setattr(retrying, "PAGE", 2)
     gcs_server.api.max_page = 2
-    shelf = Shelf(gcs)
+    folder = ConversationFolder(gcs)
     for number in range(7):
-        await shelf.put(".bin", T0 + number, SECOND)
+        await folder.put(".bin", T0 + number, SECOND)
 
     found: list[str] = []
     async for verdict in Archive(gcs).verify("user"):
         found.append(verdict.name)
         if len(found) == first * 2 + 1:
             gcs_server.fail("list", status=503, times=3)
-    assert found == shelf.names
+    assert found == folder.names
 
 
 async def test_a_deletion_waits_for_a_store_that_can_not_be_listed(gcs: Store, gcs_server: GcsServer) -> None:
-    await Shelf(gcs).put(".bin", T0, SECOND)
+    await ConversationFolder(gcs).put(".bin", T0, SECOND)
     gcs_server.fail("list", status=503, times=2)
 
     assert len((await Archive(gcs).delete("user", tombstones=None)).names) == 1

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.support.speech import speech
-from tests.support.stored_blobs import T0, Shelf
+from tests.support.stored_blobs import T0, ConversationFolder
 from worker.archive import Archive
 from worker.cli import printing
 from worker.errors import StoreError
@@ -55,10 +55,10 @@ async def test_store_that_can_not_be_counted_ends_nothing(shown: list[tuple[int,
     assert shown == [(1, 0)]
 
 
-async def test_objects_and_blobs_of_a_codec_are_counted(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".enc", T0, speech(1))
-    await shelf.put(".opus", T0 + 1, speech(1))
-    await shelf.put_bytes("notes.txt", b"x")
+async def test_objects_and_blobs_of_a_codec_are_counted(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".enc", T0, speech(1))
+    await folder.put(".opus", T0 + 1, speech(1))
+    await folder.put_bytes("notes.txt", b"x")
 
     assert await archive.count() == await archive.count("user", "talk") == 3
     assert await archive.count("user", codec="pcm") == 1

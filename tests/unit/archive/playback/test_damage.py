@@ -17,7 +17,7 @@ from codec.names import Kind
 from tests.support.gcs.server import GcsServer
 from tests.support.secret import TEST_SECRET
 from tests.support.speech import speech
-from tests.support.stored_blobs import OLD_SECRET, T0, Shelf, key_of, noise, opus_content
+from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder, key_of, noise, opus_content
 from worker.archive import Archive
 from worker.archive.blobs.alternatives import group_alternatives
 from worker.archive.blobs.listing import sort_out
@@ -29,11 +29,11 @@ OPUS, _ = opus_content(SECOND)
 NAMES = [f"chunks/user/talk/1000.000{kind.extension}" for kind in Kind]
 
 
-async def test_a_damaged_blob_is_named_and_the_rest_is_heard(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, SECOND)
-    short = await shelf.put_bytes(f"{T0 + 1:.3f}.opus", OPUS[:5])
-    cut_off = await shelf.put_bytes(f"{T0 + 2:.3f}.opus.enc", shelf.sealed(OPUS[:-10]))
-    await shelf.put(".bin", T0 + 3, SECOND)
+async def test_a_damaged_blob_is_named_and_the_rest_is_heard(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, SECOND)
+    short = await folder.put_bytes(f"{T0 + 1:.3f}.opus", OPUS[:5])
+    cut_off = await folder.put_bytes(f"{T0 + 2:.3f}.opus.enc", folder.sealed(OPUS[:-10]))
+    await folder.put(".bin", T0 + 3, SECOND)
 
     download = await archive.download("user", "talk")
 
@@ -45,9 +45,9 @@ async def test_a_damaged_blob_is_named_and_the_rest_is_heard(archive: Archive, s
     assert second.reason.startswith("Truncated Opus data: packet ")
 
 
-async def test_another_format_of_the_same_start_takes_its_place(archive: Archive, shelf: Shelf) -> None:
-    broken = await shelf.put_bytes(f"{T0:.3f}.opus.enc", b"rubbish")
-    spare = await shelf.put(".bin", T0, SECOND)
+async def test_another_format_of_the_same_start_takes_its_place(archive: Archive, folder: ConversationFolder) -> None:
+    broken = await folder.put_bytes(f"{T0:.3f}.opus.enc", b"rubbish")
+    spare = await folder.put(".bin", T0, SECOND)
 
     download = await archive.download("user", "talk")
 
@@ -56,10 +56,10 @@ async def test_another_format_of_the_same_start_takes_its_place(archive: Archive
     assert not download.report.complete
 
 
-async def test_singles_take_the_place_of_a_damaged_range(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put_bytes(f"{T0:.3f}-{T0 + 1:.3f}.batch.enc", b"rubbish" * 10_000)
-    await shelf.put(".enc", T0, SECOND)
-    await shelf.put(".enc", T0 + 1, speech(1, offset=1))
+async def test_singles_take_the_place_of_a_damaged_range(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put_bytes(f"{T0:.3f}-{T0 + 1:.3f}.batch.enc", b"rubbish" * 10_000)
+    await folder.put(".enc", T0, SECOND)
+    await folder.put(".enc", T0 + 1, speech(1, offset=1))
 
     download = await archive.download("user", "talk")
 
@@ -75,18 +75,18 @@ HUM = (3000 * np.sin(np.arange(20 * 16000) * 2 * np.pi * 50 / 16000)).astype("<i
     "audio", [HUM, bytes(640_000), noise(20), speech(20)], ids=["hum", "silence", "noise", "speech"]
 )
 async def test_singles_of_a_damaged_range_are_all_heard_whatever_they_sound_like(
-    archive: Archive, shelf: Shelf, audio: bytes
+    archive: Archive, folder: ConversationFolder, audio: bytes
 ) -> None:
-    await shelf.put_bytes(f"{T0:.3f}-{T0 + 15:.3f}.batch.enc", shelf.sealed(audio)[:-3])
+    await folder.put_bytes(f"{T0:.3f}-{T0 + 15:.3f}.batch.enc", folder.sealed(audio)[:-3])
     for number in range(4):
-        await shelf.put(".enc", T0 + 5 * number, audio[number * 160_000 : (number + 1) * 160_000])
+        await folder.put(".enc", T0 + 5 * number, audio[number * 160_000 : (number + 1) * 160_000])
 
-    assert await shelf.pcm(archive) == audio
+    assert await folder.pcm(archive) == audio
 
 
 @pytest.mark.parametrize("extension", [".enc", ".opus.enc", ".batch.enc"])
-async def test_nothing_is_heard_under_a_wrong_key(store: Store, shelf: Shelf, extension: str) -> None:
-    await shelf.put(extension, T0, SECOND, described=True, more=key_of(TEST_SECRET))
+async def test_nothing_is_heard_under_a_wrong_key(store: Store, folder: ConversationFolder, extension: str) -> None:
+    await folder.put(extension, T0, SECOND, described=True, more=key_of(TEST_SECRET))
 
     download = await Archive(store, [OLD_SECRET]).download("user", "talk")
 
@@ -96,16 +96,16 @@ async def test_nothing_is_heard_under_a_wrong_key(store: Store, shelf: Shelf, ex
 
 
 async def test_a_former_secret_opens_what_was_written_under_it(archive: Archive, store: Store) -> None:
-    old = Shelf(store, secret=OLD_SECRET)
+    old = ConversationFolder(store, secret=OLD_SECRET)
     await old.put(".enc", T0, SECOND)
-    await Shelf(store).put(".enc", T0 + 1, SECOND)
+    await ConversationFolder(store).put(".enc", T0 + 1, SECOND)
 
     assert await old.pcm(archive) == SECOND + SECOND
 
 
 @given(data=st.data())
 def test_any_changed_byte_of_an_encrypted_blob_is_noticed(data: st.DataObject) -> None:
-    sealed = bytearray(Shelf(store=None).sealed(b"\1\2" * 50, pieces=3))  # type: ignore[arg-type]
+    sealed = bytearray(ConversationFolder(store=None).sealed(b"\1\2" * 50, pieces=3))  # type: ignore[arg-type]
     position = data.draw(st.integers(0, len(sealed) - 1))
     sealed[position] ^= data.draw(st.integers(1, 255))
 
@@ -114,8 +114,8 @@ def test_any_changed_byte_of_an_encrypted_blob_is_noticed(data: st.DataObject) -
 
 
 async def test_bytes_changed_in_the_store_are_noticed(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
-    name = await shelf.put(".bin", T0, SECOND)
+    folder = ConversationFolder(gcs)
+    name = await folder.put(".bin", T0, SECOND)
     gcs_server.fail("download", "corrupt", times=99)
 
     download = await Archive(gcs).download("user", "talk")
@@ -126,17 +126,17 @@ async def test_bytes_changed_in_the_store_are_noticed(gcs: Store, gcs_server: Gc
 
 
 async def test_bytes_changed_on_their_way_are_read_again(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
-    await shelf.put(".bin", T0, SECOND)
+    folder = ConversationFolder(gcs)
+    await folder.put(".bin", T0, SECOND)
     gcs_server.fail("download", "corrupt")
 
-    assert await shelf.pcm(Archive(gcs)) == SECOND
+    assert await folder.pcm(Archive(gcs)) == SECOND
 
 
 @st.composite
 def hostile(draw: st.DrawFn) -> bytes:
     """A real blob that was damaged, a container that lies about itself, or anything."""
-    mutated = bytearray(draw(st.sampled_from([OPUS, SECOND, Shelf(store=None).sealed(OPUS)])))  # type: ignore[arg-type]
+    mutated = bytearray(draw(st.sampled_from([OPUS, SECOND, ConversationFolder(store=None).sealed(OPUS)])))  # type: ignore[arg-type]
     for _ in range(draw(st.integers(0, 4))):
         mutated[draw(st.integers(0, len(mutated) - 1))] = draw(st.integers(0, 255))
     packets = draw(st.lists(st.binary(max_size=40), max_size=20))

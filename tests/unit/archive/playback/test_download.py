@@ -15,7 +15,7 @@ from pesq import pesq
 from tests.support.gcs.server import GcsServer
 from tests.support.oracle import lag
 from tests.support.speech import speech
-from tests.support.stored_blobs import EXTENSIONS, T0, Shelf, noise
+from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder, noise
 from worker.archive import Archive, MergeRules, Selection
 from worker.archive.playback import overlaps
 from worker.errors import AudioFileError, BadSelection, NothingStored, StoreError
@@ -34,7 +34,7 @@ def cut(pcm: bytes, first: float, last: float, rate: int = RATE) -> bytes:
 
 @pytest.mark.slow
 async def test_six_kinds_two_protections_and_two_rates_come_back_as_one_wav(
-    archive: Archive, shelf: Shelf, tmp_path: Path
+    archive: Archive, folder: ConversationFolder, tmp_path: Path
 ) -> None:
     length = 8.0
     source = speech(length * 8)
@@ -42,10 +42,10 @@ async def test_six_kinds_two_protections_and_two_rates_come_back_as_one_wav(
         start = number * length
         pieces, end = (3, T0 + start + 6) if extension.startswith(".batch") else (1, None)
         pcm = cut(source, start, start + length)
-        await shelf.put(extension, T0 + start, pcm, described=extension.startswith(".opus"), pieces=pieces, end=end)
+        await folder.put(extension, T0 + start, pcm, described=extension.startswith(".opus"), pieces=pieces, end=end)
     for number, extension in enumerate((".opus.enc", ".bin"), start=6):
         pcm = speech(length, 8000, offset=number)
-        await shelf.put(extension, T0 + number * length, pcm, rate=8000, described=True)
+        await folder.put(extension, T0 + number * length, pcm, rate=8000, described=True)
 
     download = await archive.download("user", "talk")
     report = await archive.save(download, tmp_path / "talk.wav")
@@ -66,57 +66,63 @@ async def test_six_kinds_two_protections_and_two_rates_come_back_as_one_wav(
     assert abs(lag(speech(length, 8000, offset=7), samples(last)[::2].astype("<i2").tobytes())) <= 1
 
 
-async def test_audio_that_follows_stays_exact_though_timestamps_jitter(archive: Archive, shelf: Shelf) -> None:
+async def test_audio_that_follows_stays_exact_though_timestamps_jitter(
+    archive: Archive, folder: ConversationFolder
+) -> None:
     source = speech(6)
     for number, jitter in enumerate([0, 0.4, -0.3, 0.2, 0.001, -0.2]):
-        await shelf.put(".enc", T0 + number + jitter, cut(source, number, number + 1))
+        await folder.put(".enc", T0 + number + jitter, cut(source, number, number + 1))
 
-    assert await shelf.pcm(archive) == source
+    assert await folder.pcm(archive) == source
 
 
-async def test_a_gap_becomes_silence_of_its_length(archive: Archive, shelf: Shelf) -> None:
+async def test_a_gap_becomes_silence_of_its_length(archive: Archive, folder: ConversationFolder) -> None:
     first, second = speech(1), speech(1, offset=3)
-    await shelf.put(".bin", T0, first)
-    await shelf.put(".bin", T0 + 6.25, second)
+    await folder.put(".bin", T0, first)
+    await folder.put(".bin", T0 + 6.25, second)
 
-    assert await shelf.pcm(archive) == first + bytes(round(5.25 * RATE) * 2) + second
-    assert await shelf.pcm(archive, rules=MergeRules(fill_gaps=False)) == first + second
+    assert await folder.pcm(archive) == first + bytes(round(5.25 * RATE) * 2) + second
+    assert await folder.pcm(archive, rules=MergeRules(fill_gaps=False)) == first + second
 
 
-async def test_a_small_gap_counts_when_the_timestamps_are_trusted(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, speech(1))
-    await shelf.put(".bin", T0 + 1.5, speech(1))
+async def test_a_small_gap_counts_when_the_timestamps_are_trusted(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, speech(1))
+    await folder.put(".bin", T0 + 1.5, speech(1))
 
     trusting = MergeRules(trim_overlaps=True)
 
-    assert len(await shelf.pcm(archive)) == 2 * RATE * 2
-    assert len(await shelf.pcm(archive, rules=trusting)) == 2.5 * RATE * 2
+    assert len(await folder.pcm(archive)) == 2 * RATE * 2
+    assert len(await folder.pcm(archive, rules=trusting)) == 2.5 * RATE * 2
 
 
-async def test_overlaps_shift_the_later_audio_and_are_cut_only_on_demand(archive: Archive, shelf: Shelf) -> None:
+async def test_overlaps_shift_the_later_audio_and_are_cut_only_on_demand(
+    archive: Archive, folder: ConversationFolder
+) -> None:
     first, second, third = speech(10), speech(10, offset=11), speech(10, offset=22)
-    await shelf.put(".bin", T0, first)
-    await shelf.put(".bin", T0 + 6, second)
-    await shelf.put(".bin", T0 + 30, third)
+    await folder.put(".bin", T0, first)
+    await folder.put(".bin", T0 + 6, second)
+    await folder.put(".bin", T0 + 30, third)
 
     download = await archive.download("user", "talk")
 
     assert await download.pcm() == first + second + bytes(10 * RATE * 2) + third
     assert download.report.shifted == pytest.approx(4)
-    trimmed = await shelf.pcm(archive, rules=MergeRules(trim_overlaps=True))
+    trimmed = await folder.pcm(archive, rules=MergeRules(trim_overlaps=True))
     assert trimmed == first + second[4 * RATE * 2 :] + bytes(14 * RATE * 2) + third
 
 
-async def test_silence_that_overlaps_is_shifted_like_any_audio(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, bytes(5 * RATE * 2))
-    await shelf.put(".bin", T0 + 2, bytes(5 * RATE * 2))
+async def test_silence_that_overlaps_is_shifted_like_any_audio(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, bytes(5 * RATE * 2))
+    await folder.put(".bin", T0 + 2, bytes(5 * RATE * 2))
 
-    assert len(await shelf.pcm(archive)) == 10 * RATE * 2
+    assert len(await folder.pcm(archive)) == 10 * RATE * 2
 
 
-async def test_a_wrong_timestamp_does_not_ask_for_years_of_silence(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", 5.0, speech(1))
-    await shelf.put(".bin", 999_999_999_999.0, speech(1))
+async def test_a_wrong_timestamp_does_not_ask_for_years_of_silence(
+    archive: Archive, folder: ConversationFolder
+) -> None:
+    await folder.put(".bin", 5.0, speech(1))
+    await folder.put(".bin", 999_999_999_999.0, speech(1))
 
     download = await archive.download("user", "talk")
 
@@ -129,10 +135,12 @@ async def test_a_wrong_timestamp_does_not_ask_for_years_of_silence(archive: Arch
     ("kept", "duplicate"),
     [(".opus.enc", ".enc"), (".enc", ".opus"), (".opus", ".bin"), (".batch.enc", ".opus.enc"), (".batch.bin", ".bin")],
 )
-async def test_one_start_in_two_kinds_is_taken_once(archive: Archive, shelf: Shelf, kept: str, duplicate: str) -> None:
-    await shelf.put(duplicate, T0, speech(2), described=True)
-    await shelf.put(kept, T0, speech(2), described=True)
-    await shelf.put(".bin", T0 + 2, speech(1))
+async def test_one_start_in_two_kinds_is_taken_once(
+    archive: Archive, folder: ConversationFolder, kept: str, duplicate: str
+) -> None:
+    await folder.put(duplicate, T0, speech(2), described=True)
+    await folder.put(kept, T0, speech(2), described=True)
+    await folder.put(".bin", T0 + 2, speech(1))
 
     download = await archive.download("user", "talk")
 
@@ -145,30 +153,32 @@ async def test_one_start_in_two_kinds_is_taken_once(archive: Archive, shelf: She
     ("long", "short"), [(".bin", ".opus"), (".opus.enc", ".batch.enc"), (".opus", ".bin"), (".enc", ".opus.enc")]
 )
 async def test_the_longer_of_one_start_is_taken_though_no_metadata_tells(
-    archive: Archive, shelf: Shelf, long: str, short: str
+    archive: Archive, folder: ConversationFolder, long: str, short: str
 ) -> None:
-    await shelf.put(long, T0, speech(12))
-    await shelf.put(short, T0, speech(5))
+    await folder.put(long, T0, speech(12))
+    await folder.put(short, T0, speech(5))
 
-    assert len(await shelf.pcm(archive)) == 12 * RATE * 2
+    assert len(await folder.pcm(archive)) == 12 * RATE * 2
     assert (await archive.audio_files("user", "talk")).files[0].duration == 12
 
 
 @pytest.mark.parametrize("seconds", [0.3, 5])
-async def test_an_empty_blob_is_no_substitute_for_audio(archive: Archive, shelf: Shelf, seconds: float) -> None:
-    await shelf.put(".bin", T0, speech(seconds))
-    await shelf.put_bytes(f"{T0:.3f}.opus", bytes(8))
+async def test_an_empty_blob_is_no_substitute_for_audio(
+    archive: Archive, folder: ConversationFolder, seconds: float
+) -> None:
+    await folder.put(".bin", T0, speech(seconds))
+    await folder.put_bytes(f"{T0:.3f}.opus", bytes(8))
 
-    assert await shelf.pcm(archive) == speech(seconds)
+    assert await folder.pcm(archive) == speech(seconds)
 
 
 async def test_of_equally_long_alternatives_one_is_read(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
-    await shelf.put(".opus", T0, speech(5))
-    await shelf.put(".bin", T0, speech(5))
+    folder = ConversationFolder(gcs)
+    await folder.put(".opus", T0, speech(5))
+    await folder.put(".bin", T0, speech(5))
     gcs_server.requests.clear()
 
-    await shelf.pcm(Archive(gcs))
+    await folder.pcm(Archive(gcs))
 
     assert gcs_server.count("*") == 2
 
@@ -176,16 +186,16 @@ async def test_of_equally_long_alternatives_one_is_read(gcs: Store, gcs_server: 
 @pytest.mark.slow
 @pytest.mark.parametrize("kept_bytes", [overlaps.KEPT_BYTES, 0])
 async def test_singles_that_a_range_holds_are_taken_once(
-    archive: Archive, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+    archive: Archive, folder: ConversationFolder, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     """Also where audio has to be read again for the comparison."""
     monkeypatch.setattr(overlaps, "KEPT_BYTES", kept_bytes)
     source = speech(20)
-    await shelf.put(".batch.enc", T0, source, pieces=4, end=T0 + 15)
-    await shelf.put(".enc", T0 + 5, cut(source, 5, 10))
-    await shelf.put(".opus", T0 + 15, cut(source, 15, 20), described=True)
+    await folder.put(".batch.enc", T0, source, pieces=4, end=T0 + 15)
+    await folder.put(".enc", T0 + 5, cut(source, 5, 10))
+    await folder.put(".opus", T0 + 15, cut(source, 15, 20), described=True)
 
-    assert await shelf.pcm(archive) == source
+    assert await folder.pcm(archive) == source
 
 
 @pytest.mark.slow
@@ -194,151 +204,157 @@ async def test_singles_that_a_range_holds_are_taken_once(
 )
 @pytest.mark.parametrize("chunks", [".bin", ".opus"])
 async def test_chunks_of_a_long_blob_without_a_range_are_taken_once(
-    archive: Archive, shelf: Shelf, extension: str, described: bool, chunks: str
+    archive: Archive, folder: ConversationFolder, extension: str, described: bool, chunks: str
 ) -> None:
     source = speech(20)
-    await shelf.put(extension, T0, source, described=described)
+    await folder.put(extension, T0, source, described=described)
     for first in range(0, 20, 5):
-        await shelf.put(chunks, T0 + first + 0.2, cut(source, first, first + 5))
+        await folder.put(chunks, T0 + first + 0.2, cut(source, first, first + 5))
 
-    assert len(await shelf.pcm(archive)) == len(source)
+    assert len(await folder.pcm(archive)) == len(source)
     assert (await archive.audio_files("user", "talk")).files[0].duration == 20
 
 
-async def test_other_audio_inside_the_time_of_a_long_blob_is_not_lost(archive: Archive, shelf: Shelf) -> None:
+async def test_other_audio_inside_the_time_of_a_long_blob_is_not_lost(
+    archive: Archive, folder: ConversationFolder
+) -> None:
     source, other = speech(15), noise(5)
-    await shelf.put(".batch.bin", T0, source)
-    await shelf.put(".enc", T0 + 5, other)
+    await folder.put(".batch.bin", T0, source)
+    await folder.put(".enc", T0 + 5, other)
 
-    assert await shelf.pcm(archive) == source + other
+    assert await folder.pcm(archive) == source + other
     file = (await archive.audio_files("user", "talk")).files[0]
     assert (file.duration, len(file.blobs)) == (20, 2)
 
 
 @pytest.mark.parametrize("end", [None, T0 + 15])
 async def test_what_sounds_like_another_time_of_a_long_blob_is_not_lost(
-    archive: Archive, shelf: Shelf, end: float | None
+    archive: Archive, folder: ConversationFolder, end: float | None
 ) -> None:
     source = speech(20)
     again = cut(source, 1, 6)
-    await shelf.put(".batch.bin", T0, source, end=end)
-    await shelf.put(".bin", T0 + 10, again)
+    await folder.put(".batch.bin", T0, source, end=end)
+    await folder.put(".bin", T0 + 10, again)
 
-    assert await shelf.pcm(archive) == source + again
+    assert await folder.pcm(archive) == source + again
 
 
 @pytest.mark.slow
-async def test_chunks_after_a_pause_that_their_range_leaves_out_are_taken_once(archive: Archive, shelf: Shelf) -> None:
+async def test_chunks_after_a_pause_that_their_range_leaves_out_are_taken_once(
+    archive: Archive, folder: ConversationFolder
+) -> None:
     source = speech(20)
-    await shelf.put(".batch.bin", T0, source, end=T0 + 135)
+    await folder.put(".batch.bin", T0, source, end=T0 + 135)
     for number, start in enumerate((0, 5, 130, 135)):
-        await shelf.put(".bin", T0 + start, cut(source, number * 5, number * 5 + 5))
+        await folder.put(".bin", T0 + start, cut(source, number * 5, number * 5 + 5))
 
-    assert await shelf.pcm(archive) == source
+    assert await folder.pcm(archive) == source
 
 
-async def test_silence_that_jitters_is_not_taken_for_its_predecessor(archive: Archive, shelf: Shelf) -> None:
+async def test_silence_that_jitters_is_not_taken_for_its_predecessor(
+    archive: Archive, folder: ConversationFolder
+) -> None:
     for number in range(4):
-        await shelf.put(".bin", T0 + number * 0.9, bytes(RATE * 2))
+        await folder.put(".bin", T0 + number * 0.9, bytes(RATE * 2))
 
-    assert len(await shelf.pcm(archive)) == 4 * RATE * 2
+    assert len(await folder.pcm(archive)) == 4 * RATE * 2
 
 
-async def test_other_audio_inside_the_time_of_a_range_is_not_lost(archive: Archive, shelf: Shelf) -> None:
+async def test_other_audio_inside_the_time_of_a_range_is_not_lost(archive: Archive, folder: ConversationFolder) -> None:
     source, other = speech(10), speech(5, offset=13)
-    await shelf.put(".batch.bin", T0, source, end=T0 + 5)
-    await shelf.put(".enc", T0 + 5, other)
+    await folder.put(".batch.bin", T0, source, end=T0 + 5)
+    await folder.put(".enc", T0 + 5, other)
 
-    assert await shelf.pcm(archive) == source + other
+    assert await folder.pcm(archive) == source + other
 
 
-async def test_a_part_that_goes_on_after_its_range_is_not_lost(archive: Archive, shelf: Shelf) -> None:
+async def test_a_part_that_goes_on_after_its_range_is_not_lost(archive: Archive, folder: ConversationFolder) -> None:
     source = speech(24)
-    await shelf.put(".batch.bin", T0, cut(source, 0, 14), end=T0 + 9)
-    await shelf.put(".bin", T0 + 4, cut(source, 4, 24))
+    await folder.put(".batch.bin", T0, cut(source, 0, 14), end=T0 + 9)
+    await folder.put(".bin", T0 + 4, cut(source, 4, 24))
 
-    assert len(await shelf.pcm(archive)) == (14 + 20) * RATE * 2
+    assert len(await folder.pcm(archive)) == (14 + 20) * RATE * 2
 
 
 async def test_a_chunk_that_a_range_lacks_is_heard_though_all_is_noise_with_an_offset(
-    archive: Archive, shelf: Shelf
+    archive: Archive, folder: ConversationFolder
 ) -> None:
     source = (samples(noise(20)) + 150).astype("<i2").tobytes()
-    await shelf.put(".batch.bin", T0, cut(source, 0, 5) + cut(source, 10, 20), end=T0 + 15)
-    await shelf.put(".bin", T0 + 5, cut(source, 5, 10))
+    await folder.put(".batch.bin", T0, cut(source, 0, 5) + cut(source, 10, 20), end=T0 + 15)
+    await folder.put(".bin", T0 + 5, cut(source, 5, 10))
 
-    assert len(await shelf.pcm(archive)) == len(source)
+    assert len(await folder.pcm(archive)) == len(source)
 
 
-async def test_the_same_entries_under_two_names_are_taken_once(archive: Archive, shelf: Shelf) -> None:
+async def test_the_same_entries_under_two_names_are_taken_once(archive: Archive, folder: ConversationFolder) -> None:
     entries = {"first-entry": "1-0", "last-entry": "9-0"}
-    await shelf.put(".opus.enc", T0, speech(2), described=True, more=entries)
-    await shelf.put(".opus.enc", T0 + 0.001, speech(2), described=True, more=entries)
+    await folder.put(".opus.enc", T0, speech(2), described=True, more=entries)
+    await folder.put(".opus.enc", T0 + 0.001, speech(2), described=True, more=entries)
 
-    assert len(await shelf.pcm(archive)) == 2 * RATE * 2
+    assert len(await folder.pcm(archive)) == 2 * RATE * 2
 
 
-async def test_the_same_entry_ids_at_another_time_are_other_audio(archive: Archive, shelf: Shelf) -> None:
+async def test_the_same_entry_ids_at_another_time_are_other_audio(archive: Archive, folder: ConversationFolder) -> None:
     entries = {"first-entry": "1-0", "last-entry": "9-0"}
-    await shelf.put(".opus.enc", T0, speech(2), described=True, more=entries)
-    await shelf.put(".opus.enc", T0 + 2, speech(2), described=True, more=entries)
+    await folder.put(".opus.enc", T0, speech(2), described=True, more=entries)
+    await folder.put(".opus.enc", T0 + 2, speech(2), described=True, more=entries)
 
-    assert len(await shelf.pcm(archive)) == 4 * RATE * 2
-
-
-async def test_a_copy_under_another_name_is_taken_once(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, speech(3))
-    await shelf.store.copy(shelf.names[0], shelf.names[0].replace(".000.bin", ".001.bin"))
-
-    assert await shelf.pcm(archive) == speech(3)
+    assert len(await folder.pcm(archive)) == 4 * RATE * 2
 
 
-async def test_equal_silence_is_not_the_same_audio(archive: Archive, shelf: Shelf) -> None:
+async def test_a_copy_under_another_name_is_taken_once(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, speech(3))
+    await folder.store.copy(folder.names[0], folder.names[0].replace(".000.bin", ".001.bin"))
+
+    assert await folder.pcm(archive) == speech(3)
+
+
+async def test_equal_silence_is_not_the_same_audio(archive: Archive, folder: ConversationFolder) -> None:
     for number in range(4):
-        await shelf.put(".bin", T0 + number, bytes(RATE * 2))
+        await folder.put(".bin", T0 + number, bytes(RATE * 2))
 
-    assert len(await shelf.pcm(archive)) == 4 * RATE * 2
-
-
-async def test_half_a_sample_at_the_end_is_dropped(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, speech(1) + b"\x01")
-    await shelf.put(".batch.enc", T0 + 1, speech(1, offset=1) + b"\x01")
-
-    assert await shelf.pcm(archive) == speech(1) + speech(1, offset=1)
+    assert len(await folder.pcm(archive)) == 4 * RATE * 2
 
 
-async def test_a_time_is_cut_to_the_sample_and_neighbours_meet(archive: Archive, shelf: Shelf) -> None:
+async def test_half_a_sample_at_the_end_is_dropped(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, speech(1) + b"\x01")
+    await folder.put(".batch.enc", T0 + 1, speech(1, offset=1) + b"\x01")
+
+    assert await folder.pcm(archive) == speech(1) + speech(1, offset=1)
+
+
+async def test_a_time_is_cut_to_the_sample_and_neighbours_meet(archive: Archive, folder: ConversationFolder) -> None:
     source = speech(9)
     for number in range(3):
-        await shelf.put(".enc", T0 + 3 * number, cut(source, 3 * number, 3 * number + 3))
+        await folder.put(".enc", T0 + 3 * number, cut(source, 3 * number, 3 * number + 3))
 
-    middle = await shelf.pcm(archive, selection=Selection(T0 + 1.5, T0 + 4.25))
+    middle = await folder.pcm(archive, selection=Selection(T0 + 1.5, T0 + 4.25))
 
     assert middle == cut(source, 1.5, 4.25)
-    assert await shelf.pcm(archive, selection=Selection(until=T0 + 1.5)) == cut(source, 0, 1.5)
-    assert await shelf.pcm(archive, selection=Selection(since=T0 + 4.25)) == cut(source, 4.25, 9)
+    assert await folder.pcm(archive, selection=Selection(until=T0 + 1.5)) == cut(source, 0, 1.5)
+    assert await folder.pcm(archive, selection=Selection(since=T0 + 4.25)) == cut(source, 4.25, 9)
     for ends in ((-math.inf, math.inf), (-1e308, 1e308)):
-        assert await shelf.pcm(archive, selection=Selection(*ends)) == source
+        assert await folder.pcm(archive, selection=Selection(*ends)) == source
 
 
 async def test_only_blobs_of_the_asked_time_are_read(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
+    folder = ConversationFolder(gcs)
     for number in range(6):
-        await shelf.put(".bin", T0 + number, speech(1))
+        await folder.put(".bin", T0 + number, speech(1))
     gcs_server.requests.clear()
 
-    await shelf.pcm(Archive(gcs), selection=Selection(T0 + 2, T0 + 4))
+    await folder.pcm(Archive(gcs), selection=Selection(T0 + 2, T0 + 4))
 
     assert gcs_server.count("list") == 1
     assert gcs_server.count("*") == 3
 
 
 @pytest.mark.slow
-async def test_timestamps_name_starts_ranges_and_recorded_time(archive: Archive, shelf: Shelf) -> None:
+async def test_timestamps_name_starts_ranges_and_recorded_time(archive: Archive, folder: ConversationFolder) -> None:
     single, ranged, opus = speech(5), speech(10, offset=5), speech(10, offset=15)
-    await shelf.put(".bin", T0, single)
-    await shelf.put(".batch.enc", T0 + 5, ranged, pieces=2, end=T0 + 10)
-    await shelf.put(".opus.enc", T0 + 15, opus, described=True)
+    await folder.put(".bin", T0, single)
+    await folder.put(".batch.enc", T0 + 5, ranged, pieces=2, end=T0 + 10)
+    await folder.put(".opus.enc", T0 + 15, opus, described=True)
 
     chosen = await archive.download("user", "talk", selection=Selection(timestamps=[T0 + 10, T0, T0 + 99]))
     assert await chosen.pcm() == single + ranged
@@ -349,13 +365,13 @@ async def test_timestamps_name_starts_ranges_and_recorded_time(archive: Archive,
 
 
 @pytest.mark.slow
-async def test_a_time_inside_a_blob_of_unknown_length_is_heard(archive: Archive, shelf: Shelf) -> None:
+async def test_a_time_inside_a_blob_of_unknown_length_is_heard(archive: Archive, folder: ConversationFolder) -> None:
     source = speech(20)
-    await shelf.put(".opus", T0, source)
-    await shelf.put(".bin", T0 + 5, cut(source, 5, 10))
-    await shelf.put(".bin", T0 + 20, speech(5))
+    await folder.put(".opus", T0, source)
+    await folder.put(".bin", T0 + 5, cut(source, 5, 10))
+    await folder.put(".bin", T0 + 20, speech(5))
 
-    late = await shelf.pcm(archive, selection=Selection(since=T0 + 12))
+    late = await folder.pcm(archive, selection=Selection(since=T0 + 12))
     assert len(late) == 13 * RATE * 2
     asked = await archive.download("user", "talk", selection=Selection(timestamps=[T0 + 12, T0 + 30]))
     assert len(await asked.pcm()) == len(source)
@@ -364,21 +380,21 @@ async def test_a_time_inside_a_blob_of_unknown_length_is_heard(archive: Archive,
 
 @pytest.mark.slow
 async def test_a_time_after_all_audio_reads_what_may_go_on_until_then(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
+    folder = ConversationFolder(gcs)
     for number in range(20):
-        await shelf.put(".opus", T0 + 60 * number, speech(1))
+        await folder.put(".opus", T0 + 60 * number, speech(1))
     gcs_server.requests.clear()
 
     with pytest.raises(NothingStored):
-        await shelf.pcm(Archive(gcs), selection=Selection(timestamps=[T0 + 60 * 19 + 2]))
+        await folder.pcm(Archive(gcs), selection=Selection(timestamps=[T0 + 60 * 19 + 2]))
 
     assert gcs_server.count("download") == 1
 
 
-async def test_everything_is_resampled_to_the_asked_rate(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, speech(2))
-    await shelf.put(".bin", T0 + 2, speech(2, 8000), rate=8000, described=True)
-    await shelf.put(".bin", T0 + 10, speech(1, 48000), rate=48000, described=True)
+async def test_everything_is_resampled_to_the_asked_rate(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, speech(2))
+    await folder.put(".bin", T0 + 2, speech(2, 8000), rate=8000, described=True)
+    await folder.put(".bin", T0 + 10, speech(1, 48000), rate=48000, described=True)
 
     download = await archive.download("user", "talk", sample_rate=24000)
 
@@ -386,19 +402,19 @@ async def test_everything_is_resampled_to_the_asked_rate(archive: Archive, shelf
     assert (await archive.download("user", "talk")).report.sample_rate == 48000
 
 
-async def test_resampling_leaves_no_seam_between_blobs(archive: Archive, shelf: Shelf) -> None:
+async def test_resampling_leaves_no_seam_between_blobs(archive: Archive, folder: ConversationFolder) -> None:
     tone = (8000 * np.sin(np.arange(32000) * 2 * np.pi * 440 / RATE)).astype("<i2").tobytes()
     for number in range(4):
-        await shelf.put(".enc", T0 + number / 2, cut(tone, number / 2, (number + 1) / 2))
+        await folder.put(".enc", T0 + number / 2, cut(tone, number / 2, (number + 1) / 2))
 
-    pcm = samples(await shelf.pcm(archive, sample_rate=8000))[100:-100]
+    pcm = samples(await folder.pcm(archive, sample_rate=8000))[100:-100]
 
     ideal = 8000 * np.sin((np.arange(len(pcm)) + 100) * 2 * np.pi * 440 / 8000)
     assert np.max(np.abs(pcm - ideal)) < 20
 
 
-async def test_a_download_is_iterated_once(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, speech(1))
+async def test_a_download_is_iterated_once(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, speech(1))
     download = await archive.download("user", "talk")
     await download.pcm()
 
@@ -407,9 +423,9 @@ async def test_a_download_is_iterated_once(archive: Archive, shelf: Shelf) -> No
     assert download.report.blobs == 1
 
 
-async def test_nothing_stored_is_said(archive: Archive, shelf: Shelf) -> None:
+async def test_nothing_stored_is_said(archive: Archive, folder: ConversationFolder) -> None:
     with pytest.raises(NothingStored, match="no audio of user/talk"):
-        await shelf.pcm(archive)
+        await folder.pcm(archive)
 
 
 def test_a_time_that_ends_before_it_begins_is_refused() -> None:
@@ -426,9 +442,9 @@ def test_a_time_that_ends_before_it_begins_is_refused() -> None:
 async def test_a_store_that_refuses_ends_the_download_and_leaves_no_file(
     gcs: Store, gcs_server: GcsServer, tmp_path: Path
 ) -> None:
-    shelf, archive = Shelf(gcs), Archive(gcs)
+    folder, archive = ConversationFolder(gcs), Archive(gcs)
     for number in range(4):
-        await shelf.put(".bin", T0 + number, speech(1))
+        await folder.put(".bin", T0 + number, speech(1))
     gcs_server.fail("download", status=403, times=99, reason="forbidden")
     download = await archive.download("user", "talk")
 
@@ -441,9 +457,9 @@ async def test_a_store_that_refuses_ends_the_download_and_leaves_no_file(
 async def test_what_outgrows_a_wav_is_refused_before_it_is_read(
     gcs: Store, gcs_server: GcsServer, tmp_path: Path
 ) -> None:
-    shelf, archive = Shelf(gcs), Archive(gcs)
+    folder, archive = ConversationFolder(gcs), Archive(gcs)
     for start in (0, 13 * 3600):
-        await shelf.put(".bin", T0 + start, speech(1))
+        await folder.put(".bin", T0 + start, speech(1))
     gcs_server.requests.clear()
     download = await archive.download("user", "talk", sample_rate=48000)
 
@@ -465,10 +481,10 @@ async def test_what_outgrows_a_wav_is_refused_before_it_is_read(
     ],
 )
 async def test_length_is_known_before_it_is_read(
-    archive: Archive, shelf: Shelf, selection: Selection, rules: MergeRules
+    archive: Archive, folder: ConversationFolder, selection: Selection, rules: MergeRules
 ) -> None:
     for start in (0, 4, 20):
-        await shelf.put(".bin", T0 + start, speech(5))
+        await folder.put(".bin", T0 + start, speech(5))
 
     download = await archive.download("user", "talk", selection=selection, rules=rules)
     expected = download.expected_seconds
@@ -477,8 +493,10 @@ async def test_length_is_known_before_it_is_read(
     assert expected == pytest.approx(download.report.seconds)
 
 
-async def test_bare_samples_are_written_for_a_name_that_says_so(archive: Archive, shelf: Shelf, tmp_path: Path) -> None:
-    await shelf.put(".enc", T0, speech(2))
+async def test_bare_samples_are_written_for_a_name_that_says_so(
+    archive: Archive, folder: ConversationFolder, tmp_path: Path
+) -> None:
+    await folder.put(".enc", T0, speech(2))
 
     await archive.save(await archive.download("user", "talk"), tmp_path / "talk.pcm")
 

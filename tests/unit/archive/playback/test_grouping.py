@@ -7,14 +7,16 @@ import pytest
 from codec.container import HEADER
 from tests.support.gcs.server import GcsServer
 from tests.support.speech import speech
-from tests.support.stored_blobs import T0, Shelf, opus_content
+from tests.support.stored_blobs import T0, ConversationFolder, opus_content
 from worker.archive import Archive, MergeRules
 from worker.stores.base import Store
 
 
-async def test_more_than_the_gap_from_start_to_start_begins_a_file(archive: Archive, shelf: Shelf) -> None:
+async def test_more_than_the_gap_from_start_to_start_begins_a_file(
+    archive: Archive, folder: ConversationFolder
+) -> None:
     for start in (0, 90, 180.001, 200):
-        await shelf.put(".bin", T0 + start, speech(1))
+        await folder.put(".bin", T0 + start, speech(1))
 
     found = await archive.audio_files("user", "talk")
 
@@ -23,32 +25,34 @@ async def test_more_than_the_gap_from_start_to_start_begins_a_file(archive: Arch
     assert len((await archive.audio_files("user", "talk", gap=89)).files) == 3
 
 
-async def test_durations_are_those_of_the_download(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".opus", T0, speech(3))
-    await shelf.put(".batch.enc", T0 + 3, speech(8), pieces=4, end=T0 + 9)
-    await shelf.put(".opus.enc", T0 + 20, speech(5, 8000), rate=8000, described=True)
-    await shelf.put(".enc", T0 + 24, speech(4))
+async def test_durations_are_those_of_the_download(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".opus", T0, speech(3))
+    await folder.put(".batch.enc", T0 + 3, speech(8), pieces=4, end=T0 + 9)
+    await folder.put(".opus.enc", T0 + 20, speech(5, 8000), rate=8000, described=True)
+    await folder.put(".enc", T0 + 24, speech(4))
 
     file = (await archive.audio_files("user", "talk")).files[0]
 
-    assert file.duration == pytest.approx(len(await shelf.pcm(archive)) / 2 / 16000, abs=1e-4)
+    assert file.duration == pytest.approx(len(await folder.pcm(archive)) / 2 / 16000, abs=1e-4)
 
 
-async def test_durations_are_those_of_the_download_at_another_tolerance(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, speech(5))
-    await shelf.put(".bin", T0 + 6.5, speech(5))
+async def test_durations_are_those_of_the_download_at_another_tolerance(
+    archive: Archive, folder: ConversationFolder
+) -> None:
+    await folder.put(".bin", T0, speech(5))
+    await folder.put(".bin", T0 + 6.5, speech(5))
 
     files = [(await archive.audio_files("user", "talk", gap_tolerance=each)).files[0] for each in (0.5, 2)]
 
     assert [file.duration for file in files] == [11.5, 10]
-    assert len(await shelf.pcm(archive, rules=MergeRules(gap_tolerance=0.5))) == 11.5 * 32000
+    assert len(await folder.pcm(archive, rules=MergeRules(gap_tolerance=0.5))) == 11.5 * 32000
 
 
 async def test_batch_of_several_segments_under_one_timestamp_has_its_exact_length(
-    archive: Archive, shelf: Shelf
+    archive: Archive, folder: ConversationFolder
 ) -> None:
     for number in range(3):
-        await shelf.put(".batch.enc", T0 + 6 * number, speech(6), pieces=6)
+        await folder.put(".batch.enc", T0 + 6 * number, speech(6), pieces=6)
 
     assert (await archive.audio_files("user", "talk")).files[0].duration == 18.0
 
@@ -60,29 +64,31 @@ async def test_batch_of_several_segments_under_one_timestamp_has_its_exact_lengt
 async def test_only_what_nothing_else_tells_is_read(
     gcs: Store, gcs_server: GcsServer, extension: str, described: bool, reads: int
 ) -> None:
-    await Shelf(gcs).put(extension, T0, speech(2), described=described)
+    await ConversationFolder(gcs).put(extension, T0, speech(2), described=described)
     gcs_server.requests.clear()
 
-    found = await Archive(gcs, [Shelf(gcs).secret]).audio_files("user", "talk")
+    found = await Archive(gcs, [ConversationFolder(gcs).secret]).audio_files("user", "talk")
 
     assert found.files[0].duration == 2.0
     assert gcs_server.count("download") == reads
     assert gcs_server.count("*") == reads + 1
 
 
-async def test_a_header_without_a_length_makes_the_packets_count(archive: Archive, shelf: Shelf) -> None:
+async def test_a_header_without_a_length_makes_the_packets_count(archive: Archive, folder: ConversationFolder) -> None:
     content, _ = opus_content(speech(2))
     count, _ = HEADER.unpack_from(content)
-    await shelf.put_bytes(f"{T0:.3f}.opus", HEADER.pack(count, 0) + content[HEADER.size :])
+    await folder.put_bytes(f"{T0:.3f}.opus", HEADER.pack(count, 0) + content[HEADER.size :])
 
     assert (await archive.audio_files("user", "talk")).files[0].duration == pytest.approx(count * 0.02)
 
 
-async def test_a_header_that_claims_more_than_its_packets_hold_is_not_believed(archive: Archive, shelf: Shelf) -> None:
+async def test_a_header_that_claims_more_than_its_packets_hold_is_not_believed(
+    archive: Archive, folder: ConversationFolder
+) -> None:
     content, _ = opus_content(speech(2))
     count, _ = HEADER.unpack_from(content)
-    await shelf.put_bytes(f"{T0:.3f}.opus", HEADER.pack(count, 2**32 - 2) + content[HEADER.size :])
-    short = await shelf.put_bytes(f"{T0 + 50:.3f}.opus", HEADER.pack(2**32 - 1, 2**32 - 2))
+    await folder.put_bytes(f"{T0:.3f}.opus", HEADER.pack(count, 2**32 - 2) + content[HEADER.size :])
+    short = await folder.put_bytes(f"{T0 + 50:.3f}.opus", HEADER.pack(2**32 - 1, 2**32 - 2))
 
     found = await archive.audio_files("user", "talk")
 
@@ -92,9 +98,9 @@ async def test_a_header_that_claims_more_than_its_packets_hold_is_not_believed(a
     ]
 
 
-async def test_measuring_tells_how_far_it_is(archive: Archive, shelf: Shelf) -> None:
+async def test_measuring_tells_how_far_it_is(archive: Archive, folder: ConversationFolder) -> None:
     for number in range(3):
-        await shelf.put(".opus", T0 + number, speech(1))
+        await folder.put(".opus", T0 + number, speech(1))
     told: list[tuple[int, int]] = []
 
     await archive.audio_files("user", "talk", progress=lambda done, total: told.append((done, total)))
@@ -102,9 +108,11 @@ async def test_measuring_tells_how_far_it_is(archive: Archive, shelf: Shelf) -> 
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
-async def test_a_blob_of_unknown_length_is_a_problem_and_no_failure(archive: Archive, shelf: Shelf) -> None:
-    broken = await shelf.put_bytes(f"{T0:.3f}.opus", b"123")
-    await shelf.put(".bin", T0 + 1, speech(1))
+async def test_a_blob_of_unknown_length_is_a_problem_and_no_failure(
+    archive: Archive, folder: ConversationFolder
+) -> None:
+    broken = await folder.put_bytes(f"{T0:.3f}.opus", b"123")
+    await folder.put(".bin", T0 + 1, speech(1))
 
     found = await archive.audio_files("user", "talk")
 
@@ -112,9 +120,9 @@ async def test_a_blob_of_unknown_length_is_a_problem_and_no_failure(archive: Arc
     assert found.files[0].duration == pytest.approx(1, abs=0.01)
 
 
-async def test_blob_that_another_took_the_place_of_is_told_so(archive: Archive, shelf: Shelf) -> None:
-    broken = await shelf.put_bytes(f"{T0:.3f}.opus", b"123")
-    duplicate = await shelf.put(".bin", T0, speech(1))
+async def test_blob_that_another_took_the_place_of_is_told_so(archive: Archive, folder: ConversationFolder) -> None:
+    broken = await folder.put_bytes(f"{T0:.3f}.opus", b"123")
+    duplicate = await folder.put(".bin", T0, speech(1))
 
     found = await archive.audio_files("user", "talk")
 

@@ -18,7 +18,7 @@ from tests.support.stored_blobs import (
     OLD_SECRET,
     STREAM,
     T0,
-    Shelf,
+    ConversationFolder,
     describe_again,
     key_of,
     opus_content,
@@ -41,16 +41,18 @@ async def convert(archive: Archive, *, dry_run: bool = False) -> list[Conversion
     ("extension", "target"),
     [(".bin", ".opus"), (".enc", ".opus.enc"), (".batch.bin", ".opus"), (".batch.enc", ".opus.enc")],
 )
-async def test_pcm_becomes_opus_of_the_same_audio(archive: Archive, shelf: Shelf, extension: str, target: str) -> None:
+async def test_pcm_becomes_opus_of_the_same_audio(
+    archive: Archive, folder: ConversationFolder, extension: str, target: str
+) -> None:
     source = speech(10)
     end = T0 + 5 if "batch" in extension else None
-    await shelf.put(extension, T0, source, pieces=2 if end else 1, end=end)
+    await folder.put(extension, T0, source, pieces=2 if end else 1, end=end)
 
     conversion = (await convert(archive))[0]
 
     assert conversion.outcome is ConversionOutcome.CONVERTED
-    assert await shelf.files() == [STEM + target]
-    pcm = await shelf.pcm(archive)
+    assert await folder.files() == [STEM + target]
+    pcm = await folder.pcm(archive)
     assert len(pcm) == len(source)
     assert pesq(16000, np.frombuffer(source, "<i2"), np.frombuffer(pcm, "<i2"), "wb") > 3.8
     assert conversion.size * 8 < len(source)
@@ -59,23 +61,23 @@ async def test_pcm_becomes_opus_of_the_same_audio(archive: Archive, shelf: Shelf
 @pytest.mark.slow
 @pytest.mark.parametrize("pause", [0, 100])
 async def test_a_range_beside_its_chunks_is_still_heard_once_and_found(
-    archive: Archive, shelf: Shelf, pause: float
+    archive: Archive, folder: ConversationFolder, pause: float
 ) -> None:
     """Also if it has no pause where its chunks have one."""
     source = speech(20)
-    await shelf.put(".batch.bin", T0, source, end=T0 + 15 + pause)
+    await folder.put(".batch.bin", T0, source, end=T0 + 15 + pause)
     for first in (5, 10, 15):
-        await shelf.put(".bin", T0 + first + pause, source[first * 32000 : (first + 5) * 32000])
+        await folder.put(".bin", T0 + first + pause, source[first * 32000 : (first + 5) * 32000])
 
     assert all(conversion.outcome is ConversionOutcome.CONVERTED for conversion in await convert(archive))
 
-    assert len(await shelf.pcm(archive)) == len(source)
+    assert len(await folder.pcm(archive)) == len(source)
     within = Selection(timestamps=[T0 + 12 + pause])
-    assert len(await shelf.pcm(archive, selection=within)) == len(source)
+    assert len(await folder.pcm(archive, selection=within)) == len(source)
 
 
 async def test_rate_and_entries_are_kept_and_the_current_secret_is_taken(archive: Archive, store: Store) -> None:
-    old = Shelf(store, secret=OLD_SECRET)
+    old = ConversationFolder(store, secret=OLD_SECRET)
     entries = {"first-entry": "1-0", "last-entry": "9-0", "chunks": "2"}
     await old.put(".enc", T0, speech(5, 8000), rate=8000, described=True, more=entries)
 
@@ -88,18 +90,18 @@ async def test_rate_and_entries_are_kept_and_the_current_secret_is_taken(archive
     assert key_of(TEST_SECRET).items() <= blob.info.metadata.items()
 
 
-async def test_opus_is_left_alone_and_a_dry_run_changes_nothing(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".opus.enc", T0, speech(1), described=True)
-    await shelf.put(".batch.bin", T0 + 1, opus_content(speech(1))[0], more={"codec": "opus"})
-    await shelf.put(".bin", T0 + 2, speech(1))
-    files = await shelf.files()
+async def test_opus_is_left_alone_and_a_dry_run_changes_nothing(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".opus.enc", T0, speech(1), described=True)
+    await folder.put(".batch.bin", T0 + 1, opus_content(speech(1))[0], more={"codec": "opus"})
+    await folder.put(".bin", T0 + 2, speech(1))
+    files = await folder.files()
 
     planned = await convert(archive, dry_run=True)
 
     assert [(conversion.outcome, conversion.target) for conversion in planned] == [
         (ConversionOutcome.PLANNED, f"chunks/user/talk/{T0 + 2:.3f}.opus")
     ]
-    assert await shelf.files() == files
+    assert await folder.files() == files
 
 
 @pytest.mark.parametrize(
@@ -111,67 +113,71 @@ async def test_opus_is_left_alone_and_a_dry_run_changes_nothing(archive: Archive
     ],
 )
 async def test_what_opus_can_not_hold_is_kept(
-    archive: Archive, shelf: Shelf, content: bytes, metadata: dict[str, str], reason: str | None
+    archive: Archive, folder: ConversationFolder, content: bytes, metadata: dict[str, str], reason: str | None
 ) -> None:
-    await shelf.put_bytes(f"{STEM}.bin", content, metadata)
+    await folder.put_bytes(f"{STEM}.bin", content, metadata)
 
     conversion = (await convert(archive))[0]
 
     assert (conversion.outcome is ConversionOutcome.KEPT) == (reason is not None)
     assert (reason or "") in conversion.reason
-    assert await shelf.files() == [f"{STEM}.bin" if reason else f"{STEM}.opus"]
+    assert await folder.files() == [f"{STEM}.bin" if reason else f"{STEM}.opus"]
 
 
-async def test_a_blob_that_can_not_be_read_is_kept(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put_bytes(f"{STEM}.enc", b"rubbish")
+async def test_a_blob_that_can_not_be_read_is_kept(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put_bytes(f"{STEM}.enc", b"rubbish")
 
     conversion = (await convert(archive))[0]
 
     assert conversion.outcome is ConversionOutcome.KEPT
     assert "segment 1" in conversion.reason
-    assert await shelf.files() == [f"{STEM}.enc"]
+    assert await folder.files() == [f"{STEM}.enc"]
 
 
-async def test_other_audio_under_the_new_name_is_kept_with_the_old(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".enc", T0, speech(5))
-    await shelf.put(".opus.enc", T0, speech(5, offset=9), described=True)
+async def test_other_audio_under_the_new_name_is_kept_with_the_old(
+    archive: Archive, folder: ConversationFolder
+) -> None:
+    await folder.put(".enc", T0, speech(5))
+    await folder.put(".opus.enc", T0, speech(5, offset=9), described=True)
 
     conversion = (await convert(archive))[0]
 
     assert "is other audio" in conversion.reason
-    assert len(await shelf.files()) == 2
+    assert len(await folder.files()) == 2
 
 
-async def test_the_same_audio_under_the_new_name_makes_the_old_superfluous(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".enc", T0, speech(5))
-    await shelf.put(".opus.enc", T0, speech(5), described=True)
+async def test_the_same_audio_under_the_new_name_makes_the_old_superfluous(
+    archive: Archive, folder: ConversationFolder
+) -> None:
+    await folder.put(".enc", T0, speech(5))
+    await folder.put(".opus.enc", T0, speech(5), described=True)
 
     assert (await convert(archive))[0].outcome is ConversionOutcome.CONVERTED
-    assert await shelf.files() == [f"{STEM}.opus.enc"]
+    assert await folder.files() == [f"{STEM}.opus.enc"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1, 5, 10, 15])
 async def test_opus_that_comes_late_for_want_of_a_pre_skip_is_the_same_audio(
-    archive: Archive, shelf: Shelf, seconds: float
+    archive: Archive, folder: ConversationFolder, seconds: float
 ) -> None:
-    await shelf.put(".bin", T0, speech(seconds))
-    await shelf.put(".opus", T0, speech(seconds))
+    await folder.put(".bin", T0, speech(seconds))
+    await folder.put(".opus", T0, speech(seconds))
 
     assert (await convert(archive))[0].reason == ""
-    assert await shelf.files() == [f"{STEM}.opus"]
+    assert await folder.files() == [f"{STEM}.opus"]
 
 
-async def test_silence_is_no_proof_of_the_same_audio(archive: Archive, shelf: Shelf) -> None:
-    await shelf.put(".bin", T0, bytes(320_000))
-    await shelf.put(".opus", T0, speech(10))
-    await shelf.put(".bin", T0 + 10, bytes(320_000))
-    await shelf.put(".opus", T0 + 10, bytes(320_000))
+async def test_silence_is_no_proof_of_the_same_audio(archive: Archive, folder: ConversationFolder) -> None:
+    await folder.put(".bin", T0, bytes(320_000))
+    await folder.put(".opus", T0, speech(10))
+    await folder.put(".bin", T0 + 10, bytes(320_000))
+    await folder.put(".opus", T0 + 10, bytes(320_000))
 
     conversions = await convert(archive)
 
     assert [conversion.outcome for conversion in conversions] == [ConversionOutcome.KEPT, ConversionOutcome.CONVERTED]
-    assert f"{STEM}.bin" in await shelf.files()
+    assert f"{STEM}.bin" in await folder.files()
 
 
 @pytest.mark.slow
@@ -182,8 +188,8 @@ async def test_silence_is_no_proof_of_the_same_audio(archive: Archive, shelf: Sh
 async def test_a_run_that_was_stopped_anywhere_is_completed_by_the_next(
     gcs: Store, gcs_server: GcsServer, failing: str, name: str
 ) -> None:
-    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
-    await shelf.put(".enc", T0, speech(5))
+    folder, archive = ConversationFolder(gcs), Archive(gcs, [TEST_SECRET])
+    await folder.put(".enc", T0, speech(5))
     gcs_server.fail(failing, name=name, times=20)
     with pytest.raises(StoreError):
         await convert(archive)
@@ -191,29 +197,29 @@ async def test_a_run_that_was_stopped_anywhere_is_completed_by_the_next(
 
     await convert(archive)
 
-    assert await shelf.files() == [f"{STEM}.opus.enc"]
-    assert len(await shelf.pcm(archive)) == len(speech(5))
+    assert await folder.files() == [f"{STEM}.opus.enc"]
+    assert len(await folder.pcm(archive)) == len(speech(5))
 
 
 @pytest.mark.parametrize("losing", ["insert.*", "download", "delete"])
 async def test_a_lost_reply_does_no_harm(gcs: Store, gcs_server: GcsServer, losing: str) -> None:
-    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
-    await shelf.put(".enc", T0, speech(5))
+    folder, archive = ConversationFolder(gcs), Archive(gcs, [TEST_SECRET])
+    await folder.put(".enc", T0, speech(5))
     gcs_server.fail(losing, "drop_reply")
 
     assert (await convert(archive))[0].outcome is ConversionOutcome.CONVERTED
-    assert await shelf.files() == [f"{STEM}.opus.enc"]
+    assert await folder.files() == [f"{STEM}.opus.enc"]
 
 
 async def test_a_new_blob_that_reads_back_wrong_leaves_the_old_one(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
-    await shelf.put(".enc", T0, speech(5))
+    folder, archive = ConversationFolder(gcs), Archive(gcs, [TEST_SECRET])
+    await folder.put(".enc", T0, speech(5))
     gcs_server.fail("download", "corrupt", name="*.opus.enc", times=99)
 
     conversion = (await convert(archive))[0]
 
     assert conversion.outcome is ConversionOutcome.KEPT
-    assert f"{STEM}.enc" in await shelf.files()
+    assert f"{STEM}.enc" in await folder.files()
 
 
 async def test_other_audio_under_an_old_name_that_was_converted_before_is_kept(tmp_path: Path) -> None:
@@ -231,9 +237,9 @@ async def test_other_audio_under_an_old_name_that_was_converted_before_is_kept(t
     assert old.exists()
 
 
-async def test_what_others_noted_is_kept(archive: Archive, shelf: Shelf) -> None:
+async def test_what_others_noted_is_kept(archive: Archive, folder: ConversationFolder) -> None:
     noted = {"v2_start": f"{T0}25", "v2_samples": "16000", "v2_sample_rate": "16000", "room": "kitchen"}
-    await shelf.put(".bin", T0, speech(1), more={**noted, "codec": "pcm"})
+    await folder.put(".bin", T0, speech(1), more={**noted, "codec": "pcm"})
 
     await convert(archive)
 
@@ -248,7 +254,7 @@ async def test_what_others_noted_is_kept(archive: Archive, shelf: Shelf) -> None
 async def test_chunks_of_a_blob_are_recognised_under_its_new_name(
     archive: Archive, store: Store, extension: str, secret: str
 ) -> None:
-    name = await Shelf(store, secret=secret).put(extension, T0, speech(1), described=True)
+    name = await ConversationFolder(store, secret=secret).put(extension, T0, speech(1), described=True)
     await describe_again(store, name, secret=secret)
     before = claimed((await archive.list("user")).blobs[0].info.metadata)
 
@@ -266,12 +272,12 @@ async def test_chunks_of_a_blob_are_recognised_under_its_new_name(
 @pytest.mark.slow
 @pytest.mark.parametrize("flaw", ["other secret", "other conversation", "other bytes"])
 async def test_what_is_not_proven_is_not_taken_over(archive: Archive, store: Store, flaw: str) -> None:
-    shelf, other = Shelf(store), Shelf(store, conversation="other")
+    folder, other = ConversationFolder(store), ConversationFolder(store, conversation="other")
     name = await other.put(".bin", T0, speech(1))
     await describe_again(store, name, secret="z" * 32 if flaw == "other secret" else TEST_SECRET)
     info = await store.stat(name)
     assert info is not None
-    where = shelf if flaw == "other conversation" else other
+    where = folder if flaw == "other conversation" else other
     await where.put(".bin", T0 + 60, speech(1, offset=5 if flaw == "other bytes" else 0), more=info.metadata)
     await store.delete(name)
 
@@ -285,8 +291,8 @@ async def test_what_is_not_proven_is_not_taken_over(archive: Archive, store: Sto
 
 @pytest.mark.parametrize("held", ["insert.*", "download"])
 async def test_two_conversions_at_once_are_both_content(gcs: Store, gcs_server: GcsServer, held: str) -> None:
-    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
-    await shelf.put(".enc", T0, speech(5))
+    folder, archive = ConversationFolder(gcs), Archive(gcs, [TEST_SECRET])
+    await folder.put(".enc", T0, speech(5))
     gate = gcs_server.hold(held)
 
     async def the_other() -> None:
@@ -300,12 +306,12 @@ async def test_two_conversions_at_once_are_both_content(gcs: Store, gcs_server: 
         conversion = (await convert(archive))[0]
 
     assert conversion.outcome is ConversionOutcome.CONVERTED
-    assert await shelf.files() == [f"{STEM}.opus.enc"]
+    assert await folder.files() == [f"{STEM}.opus.enc"]
 
 
 async def test_audio_deleted_meanwhile_is_told(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf, archive = Shelf(gcs), Archive(gcs, [TEST_SECRET])
-    name = await shelf.put(".enc", T0, speech(5))
+    folder, archive = ConversationFolder(gcs), Archive(gcs, [TEST_SECRET])
+    name = await folder.put(".enc", T0, speech(5))
     gate = gcs_server.hold("insert.*")
 
     async def delete() -> None:

@@ -10,7 +10,7 @@ from codec import manifest
 from tests.support.gcs.server import GcsServer
 from tests.support.secret import TEST_SECRET
 from tests.support.speech import speech
-from tests.support.stored_blobs import EXTENSIONS, T0, Shelf, describe_again
+from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder, describe_again
 from worker.archive import Archive, Encoding
 from worker.errors import NothingStored
 from worker.stores import open_store
@@ -18,22 +18,24 @@ from worker.stores.base import Store
 
 
 @pytest.fixture
-def first(store: Store) -> Shelf:
-    return Shelf(store, conversation="first")
+def first(store: Store) -> ConversationFolder:
+    return ConversationFolder(store, conversation="first")
 
 
 @pytest.fixture
-def second(store: Store) -> Shelf:
-    return Shelf(store, conversation="second")
+def second(store: Store) -> ConversationFolder:
+    return ConversationFolder(store, conversation="second")
 
 
 @pytest.fixture
-def merged(store: Store) -> Shelf:
-    return Shelf(store, conversation="merged")
+def merged(store: Store) -> ConversationFolder:
+    return ConversationFolder(store, conversation="merged")
 
 
 @pytest.mark.slow
-async def test_file_names_metadata_and_bytes_are_kept(archive: Archive, first: Shelf, merged: Shelf) -> None:
+async def test_file_names_metadata_and_bytes_are_kept(
+    archive: Archive, first: ConversationFolder, merged: ConversationFolder
+) -> None:
     for number, extension in enumerate(EXTENSIONS):
         end = T0 + number * 10 + 5 if extension.startswith(".batch") else None
         await first.put(extension, T0 + number * 10, speech(2), described=True, end=end)
@@ -53,7 +55,7 @@ async def test_file_names_metadata_and_bytes_are_kept(archive: Archive, first: S
 
 
 async def test_a_copy_proves_nothing_of_chunks_and_says_where_it_comes_from(archive: Archive, store: Store) -> None:
-    odd = Shelf(store, conversation="Gespräch 1%:ü")
+    odd = ConversationFolder(store, conversation="Gespräch 1%:ü")
     name = await odd.put(".enc", T0, speech(1), described=True, more={"session": "s", "seqs": "0-1"})
     await describe_again(store, name)
 
@@ -65,7 +67,9 @@ async def test_a_copy_proves_nothing_of_chunks_and_says_where_it_comes_from(arch
     assert {"session": "s", "seqs": "0-1", "chunks": "2", "samples": "16000"}.items() <= info.metadata.items()
 
 
-async def test_a_copy_of_a_copy_names_the_first_origin(archive: Archive, first: Shelf, merged: Shelf) -> None:
+async def test_a_copy_of_a_copy_names_the_first_origin(
+    archive: Archive, first: ConversationFolder, merged: ConversationFolder
+) -> None:
     await first.put(".enc", T0, speech(1))
     await archive.copy("user", ["first"], "second")
     await archive.copy("user", ["second"], "merged")
@@ -75,7 +79,9 @@ async def test_a_copy_of_a_copy_names_the_first_origin(archive: Archive, first: 
 
 
 @pytest.mark.slow
-async def test_a_converted_copy_still_names_its_origin(archive: Archive, first: Shelf, merged: Shelf) -> None:
+async def test_a_converted_copy_still_names_its_origin(
+    archive: Archive, first: ConversationFolder, merged: ConversationFolder
+) -> None:
     await first.put(".enc", T0, speech(1))
     await archive.copy("user", ["first"], "merged")
     async for _ in archive.convert(Encoding(TEST_SECRET, 5), "user", dry_run=False):
@@ -88,7 +94,9 @@ async def test_a_converted_copy_still_names_its_origin(archive: Archive, first: 
         assert ("deletions-known" in info.metadata) == (conversation == "merged")
 
 
-async def test_copying_again_copies_nothing(archive: Archive, first: Shelf, second: Shelf, merged: Shelf) -> None:
+async def test_copying_again_copies_nothing(
+    archive: Archive, first: ConversationFolder, second: ConversationFolder, merged: ConversationFolder
+) -> None:
     await first.put(".enc", T0, speech(1))
     await second.put(".enc", T0, speech(1, offset=3))
     await archive.copy("user", ["first", "second"], "merged")
@@ -103,7 +111,11 @@ async def test_copying_again_copies_nothing(archive: Archive, first: Shelf, seco
 @pytest.mark.slow
 @pytest.mark.parametrize("converted", ["merged", "second", None])
 async def test_copying_again_after_a_conversion_copies_nothing(
-    archive: Archive, first: Shelf, second: Shelf, merged: Shelf, converted: str | None
+    archive: Archive,
+    first: ConversationFolder,
+    second: ConversationFolder,
+    merged: ConversationFolder,
+    converted: str | None,
 ) -> None:
     await first.put(".enc", T0, speech(3))
     await first.put(".batch.bin", T0 + 3, speech(3, offset=3), end=T0 + 4)
@@ -120,7 +132,9 @@ async def test_copying_again_after_a_conversion_copies_nothing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noted", ["None", "-1", "1e3", "²"])
-async def test_a_checksum_that_is_none_is_no_match(archive: Archive, first: Shelf, merged: Shelf, noted: str) -> None:
+async def test_a_checksum_that_is_none_is_no_match(
+    archive: Archive, first: ConversationFolder, merged: ConversationFolder, noted: str
+) -> None:
     await first.put(".bin", T0, speech(1))
     await merged.put(".opus", T0, speech(1, offset=5), more={"converted-from": "x.bin", "converted-crc32c": noted})
 
@@ -132,7 +146,12 @@ async def test_a_checksum_that_is_none_is_no_match(archive: Archive, first: Shel
 @pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), [(".enc", ".enc"), (".bin", ".bin"), (".opus.enc", ".enc")])
 async def test_audio_of_two_conversations_at_one_start_is_kept_twice(
-    archive: Archive, first: Shelf, second: Shelf, merged: Shelf, one: str, other: str
+    archive: Archive,
+    first: ConversationFolder,
+    second: ConversationFolder,
+    merged: ConversationFolder,
+    one: str,
+    other: str,
 ) -> None:
     await first.put(one, T0, speech(2), described=True)
     await second.put(other, T0, speech(2, offset=7), described=True)
@@ -146,7 +165,7 @@ async def test_audio_of_two_conversations_at_one_start_is_kept_twice(
 
 
 async def test_a_range_that_must_move_keeps_its_end(
-    archive: Archive, first: Shelf, second: Shelf, merged: Shelf
+    archive: Archive, first: ConversationFolder, second: ConversationFolder, merged: ConversationFolder
 ) -> None:
     await first.put(".batch.enc", T0, speech(10), pieces=2, end=T0 + 5)
     await second.put(".batch.enc", T0, speech(10, offset=11), pieces=2, end=T0 + 5)
@@ -157,7 +176,9 @@ async def test_a_range_that_must_move_keeps_its_end(
     assert await merged.pcm(archive) == speech(10) + speech(10, offset=11)
 
 
-async def test_formats_of_one_audio_stay_together(archive: Archive, first: Shelf, second: Shelf, merged: Shelf) -> None:
+async def test_formats_of_one_audio_stay_together(
+    archive: Archive, first: ConversationFolder, second: ConversationFolder, merged: ConversationFolder
+) -> None:
     await first.put(".enc", T0, speech(2))
     await second.put(".bin", T0, speech(2, offset=7))
     await second.put(".opus", T0, speech(2, offset=7), described=True)
@@ -169,7 +190,7 @@ async def test_formats_of_one_audio_stay_together(archive: Archive, first: Shelf
 
 @pytest.mark.slow
 async def test_an_interrupted_copy_is_completed_as_it_was_begun(gcs: Store, gcs_server: GcsServer) -> None:
-    first, second, merged = (Shelf(gcs, conversation=name) for name in ("first", "second", "merged"))
+    first, second, merged = (ConversationFolder(gcs, conversation=name) for name in ("first", "second", "merged"))
     archive = Archive(gcs)
     await first.put(".enc", T0, speech(1))
     for extension in (".bin", ".opus", ".opus.enc"):
@@ -188,7 +209,9 @@ async def test_an_interrupted_copy_is_completed_as_it_was_begun(gcs: Store, gcs_
     )
 
 
-async def test_the_target_keeps_what_it_had(archive: Archive, first: Shelf, merged: Shelf) -> None:
+async def test_the_target_keeps_what_it_had(
+    archive: Archive, first: ConversationFolder, merged: ConversationFolder
+) -> None:
     await merged.put(".enc", T0, speech(1, offset=9))
     await first.put(".enc", T0, speech(1))
 
@@ -198,17 +221,19 @@ async def test_the_target_keeps_what_it_had(archive: Archive, first: Shelf, merg
 
 
 async def test_a_lost_reply_is_no_collision(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs, conversation="first")
-    await shelf.put(".enc", T0, speech(1))
+    folder = ConversationFolder(gcs, conversation="first")
+    await folder.put(".enc", T0, speech(1))
     gcs_server.fail("rewrite", "drop_reply")
 
     report = await Archive(gcs).copy("user", ["first"], "merged")
 
     assert report.problems == []
-    assert await Shelf(gcs, conversation="merged").files() == [f"{T0:.3f}.enc"]
+    assert await ConversationFolder(gcs, conversation="merged").files() == [f"{T0:.3f}.enc"]
 
 
-async def test_other_objects_are_told_and_stay(archive: Archive, first: Shelf, merged: Shelf) -> None:
+async def test_other_objects_are_told_and_stay(
+    archive: Archive, first: ConversationFolder, merged: ConversationFolder
+) -> None:
     await first.put(".enc", T0, speech(1))
     await first.put_bytes("notes.txt", b"x")
 
@@ -220,7 +245,7 @@ async def test_other_objects_are_told_and_stay(archive: Archive, first: Shelf, m
 
 async def test_a_damaged_blob_keeps_no_other_from_being_copied(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
-    first, merged = (Shelf(store, conversation=conversation) for conversation in ("first", "merged"))
+    first, merged = (ConversationFolder(store, conversation=conversation) for conversation in ("first", "merged"))
     for number in range(3):
         await first.put(".enc", T0 + number, speech(1, offset=number))
     (tmp_path / ".metadata" / f"{first.names[1]}.json").write_text("not JSON")
@@ -232,7 +257,9 @@ async def test_a_damaged_blob_keeps_no_other_from_being_copied(tmp_path: Path) -
         assert await merged.files() == [f"{T0:.3f}.enc", f"{T0 + 2:.3f}.enc"]
 
 
-async def test_a_dry_run_changes_nothing(archive: Archive, first: Shelf, merged: Shelf) -> None:
+async def test_a_dry_run_changes_nothing(
+    archive: Archive, first: ConversationFolder, merged: ConversationFolder
+) -> None:
     await first.put(".enc", T0, speech(1))
 
     report = await archive.copy("user", ["first"], "merged", dry_run=True)

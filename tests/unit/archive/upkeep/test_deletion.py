@@ -9,7 +9,7 @@ import pytest
 from codec.errors import BadName
 from tests.support.gcs.server import GcsServer
 from tests.support.speech import speech
-from tests.support.stored_blobs import EXTENSIONS, T0, Shelf
+from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder
 from worker.archive import Archive
 from worker.errors import StoreError
 from worker.stores.base import Store
@@ -23,7 +23,7 @@ async def names(store: Store) -> list[str]:
 
 @pytest.mark.slow
 async def test_a_conversation_goes_with_all_that_is_derived_from_it(archive: Archive, store: Store) -> None:
-    doomed = Shelf(store)
+    doomed = ConversationFolder(store)
     for number, extension in enumerate(EXTENSIONS):
         await doomed.put(extension, T0 + number, speech(1))
     await doomed.put_bytes("notes.txt", b"x")
@@ -42,7 +42,7 @@ async def test_a_conversation_goes_with_all_that_is_derived_from_it(archive: Arc
 async def test_a_user_goes_and_one_whose_id_begins_alike_stays(archive: Archive, store: Store) -> None:
     for uid in ("abc", "abcd"):
         for conversation in ("one", "two"):
-            await Shelf(store, uid, conversation).put(".enc", T0, speech(1))
+            await ConversationFolder(store, uid, conversation).put(".enc", T0, speech(1))
 
     deletion = await archive.delete("abc", tombstones=None)
 
@@ -52,11 +52,11 @@ async def test_a_user_goes_and_one_whose_id_begins_alike_stays(archive: Archive,
 
 @pytest.mark.slow
 async def test_timestamps_delete_singles_and_ranges_that_start_there(archive: Archive, store: Store) -> None:
-    shelf = Shelf(store)
+    folder = ConversationFolder(store)
     for extension in EXTENSIONS:
-        await shelf.put(extension, T0, speech(1))
-    ranged = await shelf.put(".batch.enc", T0 + 60, speech(1), end=T0 + 115)
-    kept = await shelf.put(".batch.enc", T0 + 180, speech(1), end=T0 + 235)
+        await folder.put(extension, T0, speech(1))
+    ranged = await folder.put(".batch.enc", T0 + 60, speech(1), end=T0 + 115)
+    kept = await folder.put(".batch.enc", T0 + 180, speech(1), end=T0 + 235)
 
     deletion = await archive.delete_chunks("user", "talk", [T0, T0 + 60.0004, T0 + 185, T0 + 999])
 
@@ -67,7 +67,7 @@ async def test_timestamps_delete_singles_and_ranges_that_start_there(archive: Ar
 
 
 async def test_a_dry_run_says_what_would_go_and_deletes_nothing(archive: Archive, store: Store) -> None:
-    name = await Shelf(store).put(".enc", T0, speech(1))
+    name = await ConversationFolder(store).put(".enc", T0, speech(1))
 
     deletion = await archive.delete("user", "talk", tombstones=None, dry_run=True)
     chunks = await archive.delete_chunks("user", "talk", [T0], dry_run=True)
@@ -90,13 +90,13 @@ async def test_an_id_that_would_widen_the_deletion_is_refused(
 
 
 async def test_what_comes_while_deleting_goes_too(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
-    await shelf.put(".enc", T0, speech(1))
+    folder = ConversationFolder(gcs)
+    await folder.put(".enc", T0, speech(1))
     gate = gcs_server.hold("delete", "reply", name="chunks/*")
 
     async def interfere() -> None:
         await gate.reached()
-        await shelf.put(".enc", T0 + 60, speech(1))
+        await folder.put(".enc", T0 + 60, speech(1))
         gate.open()
 
     async with asyncio.TaskGroup() as group:
@@ -108,8 +108,8 @@ async def test_what_comes_while_deleting_goes_too(gcs: Store, gcs_server: GcsSer
 
 
 async def test_what_will_not_go_is_said(gcs: Store, gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    shelf = Shelf(gcs)
-    name = await shelf.put(".enc", T0, speech(1))
+    folder = ConversationFolder(gcs)
+    name = await folder.put(".enc", T0, speech(1))
 
     really = gcs.delete
 
@@ -124,24 +124,24 @@ async def test_what_will_not_go_is_said(gcs: Store, gcs_server: GcsServer, monke
 
 @pytest.mark.slow
 async def test_what_the_store_refuses_to_delete_stays_alone_and_says_why(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
+    folder = ConversationFolder(gcs)
     for number in range(50):
-        await shelf.put(".bin", T0 + number, b"ab")
-    held = shelf.names[7]
+        await folder.put(".bin", T0 + number, b"ab")
+    held = folder.names[7]
     gcs_server.fail("delete", status=403, reason="forbidden", message="under a hold", name=held, times=99)
 
     deletion = await Archive(gcs).delete("user", "talk", tombstones=None)
 
     assert await names(gcs) == [held]
-    assert sorted(deletion.names) == sorted(set(shelf.names) - {held})
+    assert sorted(deletion.names) == sorted(set(folder.names) - {held})
     assert [(left.name, "under a hold" in left.reason) for left in deletion.left] == [(held, True)]
     tried = [request.name for request in gcs_server.requests if request.kind == "delete"]
-    assert sorted(name for name in tried if name in shelf.names) == sorted(shelf.names)
+    assert sorted(name for name in tried if name in folder.names) == sorted(folder.names)
 
 
 async def test_nothing_is_deleted_twice_where_the_store_refuses_all(gcs: Store, gcs_server: GcsServer) -> None:
     for number in range(3):
-        await Shelf(gcs).put(".bin", T0 + number, b"ab")
+        await ConversationFolder(gcs).put(".bin", T0 + number, b"ab")
     gcs_server.fail("delete", status=403, reason="forbidden", times=99)
 
     deletion = await Archive(gcs).delete_chunks("user", "talk", [T0, T0 + 1])
@@ -150,18 +150,18 @@ async def test_nothing_is_deleted_twice_where_the_store_refuses_all(gcs: Store, 
 
 
 async def test_object_whose_deletion_was_not_answered_counts_as_deleted(gcs: Store, gcs_server: GcsServer) -> None:
-    shelf = Shelf(gcs)
+    folder = ConversationFolder(gcs)
     for number in range(3):
-        await shelf.put(".bin", T0 + number, b"ab")
+        await folder.put(".bin", T0 + number, b"ab")
     gcs_server.fail("delete", "drop_reply", times=2)
 
     deletion = await Archive(gcs).delete("user", "talk", tombstones=None)
 
-    assert (deletion.names, deletion.bytes, deletion.left) == (shelf.names, 6, [])
+    assert (deletion.names, deletion.bytes, deletion.left) == (folder.names, 6, [])
 
 
 async def test_store_that_does_not_answer_ends_the_deletion(gcs: Store, gcs_server: GcsServer) -> None:
-    await Shelf(gcs).put(".bin", T0, b"ab")
+    await ConversationFolder(gcs).put(".bin", T0, b"ab")
     gcs_server.fail("delete", status=503, times=99)
 
     with pytest.raises(StoreError):

@@ -10,7 +10,7 @@ import pytest
 from codec.container import HEADER
 from tests.support.gcs.server import GcsServer
 from tests.support.speech import speech
-from tests.support.stored_blobs import EXTENSIONS, T0, Shelf, opus_content
+from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder, opus_content
 from worker.archive import Archive
 from worker.archive.upkeep import verification_report
 from worker.archive.upkeep.continuity import Continuity, Discontinuity
@@ -32,9 +32,9 @@ async def write(archive: Archive, report: Path) -> None:
             note(verdict)
 
 
-async def test_all_six_kinds_are_sound(archive: Archive, shelf: Shelf) -> None:
+async def test_all_six_kinds_are_sound(archive: Archive, folder: ConversationFolder) -> None:
     for number, extension in enumerate(EXTENSIONS):
-        await shelf.put(extension, T0 + number, SECOND, described=True)
+        await folder.put(extension, T0 + number, SECOND, described=True)
 
     assert list((await reasons(archive)).values()) == [None] * 6
 
@@ -59,10 +59,10 @@ async def test_all_six_kinds_are_sound(archive: Archive, shelf: Shelf) -> None:
     ],
 )
 async def test_damage_is_found(
-    archive: Archive, shelf: Shelf, file: str, content: bytes, metadata: dict[str, str], reason: str
+    archive: Archive, folder: ConversationFolder, file: str, content: bytes, metadata: dict[str, str], reason: str
 ) -> None:
-    await shelf.put_bytes(file, content, metadata)
-    await shelf.put(".bin", T0, SECOND)
+    await folder.put_bytes(file, content, metadata)
+    await folder.put(".bin", T0, SECOND)
 
     found = await reasons(archive)
 
@@ -70,16 +70,16 @@ async def test_damage_is_found(
     assert list(found.values()) == [None]
 
 
-async def test_header_that_counts_half_a_sample_is_sound(archive: Archive, shelf: Shelf) -> None:
+async def test_header_that_counts_half_a_sample_is_sound(archive: Archive, folder: ConversationFolder) -> None:
     count, size = HEADER.unpack_from(OPUS)
-    await shelf.put_bytes("1.000.opus", HEADER.pack(count, size + 1) + OPUS[HEADER.size :])
+    await folder.put_bytes("1.000.opus", HEADER.pack(count, size + 1) + OPUS[HEADER.size :])
 
     assert await reasons(archive) == {"1.000.opus": None}
 
 
 async def test_the_whole_store_or_a_user_or_a_conversation_is_verified(archive: Archive, store: Store) -> None:
     for uid, conversation in (("a", "one"), ("a", "two"), ("ab", "one")):
-        await Shelf(store, uid, conversation).put(".bin", T0, SECOND)
+        await ConversationFolder(store, uid, conversation).put(".bin", T0, SECOND)
 
     assert len([verdict async for verdict in archive.verify()]) == 3
     assert len([verdict async for verdict in archive.verify("a")]) == 2
@@ -87,10 +87,10 @@ async def test_the_whole_store_or_a_user_or_a_conversation_is_verified(archive: 
 
 
 async def test_an_interrupted_run_goes_on_where_it_ended(gcs: Store, gcs_server: GcsServer, tmp_path: Path) -> None:
-    shelf, archive, report = Shelf(gcs), Archive(gcs), tmp_path / "report.jsonl"
+    folder, archive, report = ConversationFolder(gcs), Archive(gcs), tmp_path / "report.jsonl"
     for number in range(4):
-        await shelf.put(".bin", T0 + number, SECOND)
-    await shelf.put_bytes(f"{T0 + 0.5:.3f}.opus", b"123")
+        await folder.put(".bin", T0 + number, SECOND)
+    await folder.put_bytes(f"{T0 + 0.5:.3f}.opus", b"123")
     gcs_server.fail("download", status=403, reason="forbidden", name="*3.000.bin", times=9)
     with pytest.raises(StoreError):
         await write(archive, report)
@@ -106,11 +106,13 @@ async def test_an_interrupted_run_goes_on_where_it_ended(gcs: Store, gcs_server:
     assert gcs_server.count("download") == 2
 
 
-async def test_an_object_that_changed_since_is_verified_again(archive: Archive, shelf: Shelf, tmp_path: Path) -> None:
-    name = await shelf.put(".bin", T0, SECOND)
+async def test_an_object_that_changed_since_is_verified_again(
+    archive: Archive, folder: ConversationFolder, tmp_path: Path
+) -> None:
+    name = await folder.put(".bin", T0, SECOND)
     await write(archive, tmp_path / "report")
-    await shelf.store.delete(name)
-    await shelf.put_bytes(name.rpartition("/")[2], SECOND[:-1])
+    await folder.store.delete(name)
+    await folder.put_bytes(name.rpartition("/")[2], SECOND[:-1])
 
     known = verification_report.intact(tmp_path / "report")
 
