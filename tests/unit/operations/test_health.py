@@ -48,9 +48,9 @@ def test_worker_that_waits_for_partitions_is_ready(health: WorkerHealth) -> None
 
 
 def test_worker_whose_turns_do_not_end_needs_a_restart(health: WorkerHealth, clock: Clock) -> None:
-    clock.now += HealthTiming().wedged
+    clock.now += HealthTiming().wedged - 1
     assert health.live() == []
-    clock.now += 1
+    clock.now += 2
     assert health.live() == ["no turn was finished for 61 s"]
     assert "no turn was finished for 61 s" in health.ready()
 
