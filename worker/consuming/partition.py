@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -71,7 +71,7 @@ class Partition:
         self._recoveries = recoveries
         self._metrics = context.metrics
         self._log = log.bind(partition=lease.partition)
-        self._seal_timer = partial(delivery.timed, "seal")
+        self._timed = delivery.timed
         self._quarantine = Quarantine(lease, batcher, entries, context.metrics)
         self._sealed_before: set[EntryId] = set()
         self._taken_at = batcher.clock()
@@ -206,11 +206,13 @@ class Partition:
         While there is more to read, the time is that of the stream, so that a backlog is cut as it would have been
         live. `hurry` takes the real time all the same, when reading must wait for memory.
         """
-        self._decide(partial(self._batcher.close_aged, now_ms if self.caught_up or hurry else entry_ms(self.cursor)))
+        self._batcher.close_aged(now_ms if self.caught_up or hurry else entry_ms(self.cursor))
+        self._collect()
 
     def close_all(self) -> None:
         """Close every open batch because the worker stops."""
-        self._decide(self._batcher.close_all)
+        self._batcher.close_all()
+        self._collect()
 
     def oldest_age(self, now_ms: int, now: float) -> float:
         """Seconds for which the oldest entry that is known and not stored has waited; times as in `Batch.age`.
@@ -238,9 +240,8 @@ class Partition:
         """Count entries that were removed from the stream before any owner had read them."""
         self.losses.count_unread(await self._entries.count_unread_losses(self.lease))
 
-    def _decide(self, step: Callable[[], None]) -> None:
-        """Run a step of the batcher, and take its decisions."""
-        step()
+    def _collect(self) -> None:
+        """Take what the batcher has decided."""
         self._decided.add(self._batcher.decisions())
 
     def _recoverable(self, parsed: Iterable[ParsedEntry | None]) -> list[ParsedEntry]:
@@ -271,9 +272,10 @@ class Partition:
         found = {item.id: item for item in items}
         for entry in page:
             if entry.id in found:
-                self._decide(partial(self._batcher.route, found[entry.id]))
+                self._batcher.route(found[entry.id])
             elif entry.id in elsewhere:
-                self._decide(partial(self._batcher.interrupt, elsewhere[entry.id]))
+                self._batcher.interrupt(elsewhere[entry.id])
+        self._collect()
 
     async def _remember(self, conversations: Collection[Conversation]) -> None:
         if not conversations:
@@ -329,7 +331,8 @@ class Partition:
                 continue
             missing = list(resumed.missing)
             if resumed.held:
-                self._decide(partial(self._batcher.complete_resumed, resumed))
+                self._batcher.complete_resumed(resumed)
+                self._collect()
             else:
                 await self._entries.unseal(self.lease, resumed.seal)
                 self._batcher.drop_resumed(resumed)
@@ -347,11 +350,12 @@ class Partition:
                 if len(chunks) < blob.manifest.chunks and not self.caught_up:
                     continue  # its other chunks are about to come, and one event is enough
                 seal = blob.seal(conversation, list(chunks))
-                self._decide(partial(self._batcher.close_found, seal, chunks, blob.stored(seal.all_ids)))
+                self._batcher.close_found(seal, chunks, blob.stored(seal.all_ids))
                 for entry in chunks:
                     del entries[entry]
             if not entries:
                 del self._decided.stored[conversation]
+        self._collect()
 
     async def _seal_closed(self) -> None:
         """Seal the closed batches that may be sealed, wave after wave, and deliver them."""
@@ -368,7 +372,7 @@ class Partition:
         return sent | resumed | {closed.seal.conversation for closed in self._decided.completed}
 
     async def _seal(self, wave: Sequence[ClosedBatch]) -> None:
-        with self._seal_timer():
+        with self._timed("seal"):
             refusals = await self._entries.seal(self.lease, [closed.seal for closed in wave])
         for closed, refused in zip(wave, refusals, strict=True):
             self._decided.closed.remove(closed)
