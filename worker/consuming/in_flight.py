@@ -18,7 +18,7 @@ from worker.runtime.context import Context
 Ended = Callable[[ClosedBatch, StoredBlob | None], None]
 """Is told where each batch is stored; None if its delivery failed."""
 
-Pending = Callable[[Conversation], Mapping[EntryId, bytes]]
+PendingOf = Callable[[Conversation], Mapping[EntryId, bytes]]
 """Returns the entries of a conversation that are pending now, with the identities of their chunks."""
 
 log = structlog.get_logger()
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 class InFlight:
     """The batches that are being delivered; batches that would have the same name go one after the other."""
 
-    def __init__(self, delivery: Delivery, pending: Pending, ended: Ended, context: Context) -> None:
+    def __init__(self, delivery: Delivery, pending: PendingOf, ended: Ended, context: Context) -> None:
         self._delivery = delivery
         self._pending = pending
         self._ended = ended
