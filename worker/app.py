@@ -21,11 +21,11 @@ from worker.assembly import build_recovery, build_sink, monitored, open_spooling
 from worker.batching.batcher import Batcher
 from worker.batching.encoder import EncoderPool
 from worker.batching.memory import MemoryBudget
-from worker.consuming.consumer import Consumer, pause
+from worker.consuming.consumer import Consumer
 from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.delivery.delivery import Delivery
-from worker.delivery.recovery import Recoveries
+from worker.delivery.recovery import Recoveries, has_past
 from worker.errors import StoreError, StreamError
 from worker.operations.gauges import Monitor
 from worker.operations.health import WorkerHealth
@@ -37,7 +37,6 @@ from worker.runtime.signals import stop_on_signals
 from worker.runtime.tasks import end
 from worker.runtime.timing import Timing
 from worker.settings import Settings
-from worker.stores import holds_anything
 from worker.stores.base import Store
 from worker.stream.client import Client, connect
 from worker.stream.config import record_or_check, record_or_check_store
@@ -144,7 +143,7 @@ class Worker:
                 continue
             if drain and await self._drained():
                 return
-            await pause(stop, self._timing.reading.poll)
+            await _pause(stop, self._timing.reading.poll)
 
     async def _drained(self) -> bool:
         """Close open batches once all entries are read; returns whether nothing is left in any partition."""
@@ -203,7 +202,7 @@ async def _check_surroundings(settings: Settings, means: Means, context: Context
     try:
         await store.check()
         identity = await store.identity()
-        client.may_have_forgotten |= await holds_anything(store)
+        client.may_have_forgotten |= await has_past(store)
     except StoreError as error:
         context.metrics.retries.labels(error.cause).inc()
         log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))
@@ -219,6 +218,14 @@ async def _until_redis_answers(ask: Callable[[], Awaitable[None]], context: Cont
         except StreamError as error:
             context.metrics.redis_errors.labels(error.cause).inc()
             log.warning("redis.unreachable", error=str(error))
-            await pause(stop, context.timing.process.start_retry)
+            await _pause(stop, context.timing.process.start_retry)
             continue
+        return
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait until it is time for the next turn, or to stop."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
         return

@@ -269,11 +269,3 @@ def _checked(reply: T | StreamError) -> T:
     if isinstance(reply, StreamError):
         raise reply
     return reply
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait until it is time for the next turn, or to stop."""
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import aclosing
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
 from worker.errors import SettingsError
-from worker.stores.base import BlobInfo, Store
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+from worker.stores.base import Store
 
 LONGEST_PREFIX = 440
 """Bytes of a prefix that leave room for any blob's name: up to 570 of the 1,024 that Cloud Storage allows."""
@@ -57,15 +52,6 @@ def _file_store(url: str) -> Store:
     from worker.stores.files import FileStore  # noqa: PLC0415 -- see above
 
     return FileStore(_directory(url))
-
-
-async def holds_anything(store: Store) -> bool:
-    """Whether audio was ever stored here, deleted audio included. Raises `StoreError`."""
-    for folder in ("deleted/", "chunks/"):
-        async with aclosing(cast("AsyncGenerator[BlobInfo, None]", store.list(folder))) as infos:
-            async for _ in infos:
-                return True
-    return False
 
 
 def missing_directory(url: str) -> Path | None:
