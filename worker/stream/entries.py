@@ -283,7 +283,7 @@ class Entries:
             Call(
                 "seen",
                 [self._keys.seen(partition, str(conversation)), deleted],
-                [*conversation.tombstones, int(SEEN_TTL * 1000)],
+                conversation.tombstones,
             )
             for conversation in conversations
         ]
