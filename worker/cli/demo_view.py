@@ -15,7 +15,7 @@ from worker.demo.play import SECRET, UID, Played, Result
 MEASURES = {
     "WB-PESQ": "WB-PESQ: ITU-T P.862.2 on 8-second slices; 4.64 is the original itself.",
     "NB-PESQ": "NB-PESQ: ITU-T P.862 on 8-second slices, for 8 kHz; 4.55 is the original itself.",
-    "spectral distance": "spectral distance: how far the levels of 17 frequency bands are off while somebody speaks.",
+    "spectral distance": "spectral distance: how far the levels of 17 frequency bands are off in speech.",
 }
 NO_PESQ = "PESQ says more, but is not installed here: after `make setup` the demo gives it instead."
 
