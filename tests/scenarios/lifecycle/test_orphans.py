@@ -1,20 +1,20 @@
-"""An object whose seal was gone when it was there: it stays while somebody may count it, and goes when nobody did."""
+"""An object whose seal was gone when its upload ended: it stays while an event may count it, else it goes."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.failover import Pair
-from tests.support.harness import EXACT, Harness, Running, eventually
+from tests.support.gcs.faults import Gate
+from tests.support.harness import EXACT, Harness, Running, eventually, remove
 from tests.support.oracle import Talk, assert_plays, played
 from tests.support.timing import SHORT_RESTS
-from worker.archive import Archive
 from worker.runtime.timing import Timing
-from worker.stores import open_store
-from worker.stream.tombstones import open_tombstones
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 OTHER: dict[str, Any] = {"worker_id": "the other worker", **SHORT}
@@ -69,8 +69,9 @@ def _busy(running: Running) -> bool:
     return any(partition.deliveries for partition in running.worker._consumer.abandoned)
 
 
-async def test_object_that_another_owner_has_found_and_counted_stays(harness: Harness) -> None:
-    talk = Talk("c")
+@asynccontextmanager
+async def finished_by_another(harness: Harness, talk: Talk) -> AsyncIterator[tuple[Running, Gate]]:
+    """A worker has made an object and waits for the answer; another owner has found that object and counted it."""
     gate = harness.server.hold(stage="reply")
     async with harness.worker(**SHORT) as former:
         await harness.say(talk, 3)
@@ -79,24 +80,23 @@ async def test_object_that_another_owner_has_found_and_counted_stays(harness: Ha
         harness.server.script.gates.remove(gate)
         async with harness.worker(**OTHER) as running:
             await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-            gate.open()
-            await eventually(lambda: former.count("abandoned_uploads_total", fate="counted") == 1)
+            yield former, gate
+
+
+async def test_object_that_another_owner_has_found_and_counted_stays(harness: Harness) -> None:
+    talk = Talk("c")
+    async with finished_by_another(harness, talk) as (former, gate):
+        gate.open()
+        await eventually(lambda: former.count("abandoned_uploads_total", fate="counted") == 1)
     await harness.assert_empty()
     assert_plays(talk, harness.blobs())
     assert len(await harness.events()) == len(harness.blobs()) == 1
 
 
-async def test_object_stays_if_nobody_can_tell_whether_it_was_counted(harness: Harness) -> None:
+async def test_object_stays_if_redis_can_not_tell_whether_it_was_counted(harness: Harness) -> None:
     """The event is older than all that Redis still has."""
     talk = Talk("c")
-    gate = harness.server.hold(stage="reply")
-    async with harness.worker(**SHORT) as former:
-        await harness.say(talk, 3)
-        await gate.reached()
-        await evict(harness, former)
-        harness.server.script.gates.remove(gate)
-        async with harness.worker(**OTHER) as running:
-            await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
+    async with finished_by_another(harness, talk) as (former, gate):
         await harness.redis.delete(harness.keys.done(harness.partition("c")))
         gate.open()
         await eventually(lambda: former.count("abandoned_uploads_total", fate="unknown") == 1)
@@ -115,13 +115,7 @@ async def test_entries_leave_redis_if_they_were_deleted_while_their_seal_was_for
         await harness.say(talk, 0.5)
         await gate.reached()
         await pair.fail_over(harness)
-        store, settings = (
-            open_store(f"gs://{harness.server.bucket}", emulator_host=harness.server.url),
-            harness.settings(),
-        )
-        async with open_tombstones(settings.redis_url, settings.stream_prefix, settings.partitions) as tombstones:
-            await Archive(store).delete("user", "c", tombstones=tombstones)
-        await store.close()
+        await remove(harness, "c")
         gate.open()
         await eventually(lambda: not harness.blobs())
     await harness.drain(**SHORT)

@@ -26,7 +26,7 @@ from tests.support.secret import TEST_SECRET
 from tests.tools.chaos.account import Blob, left
 from tests.tools.chaos.conservation import PREFIX, QUIET_SECONDS, World, world
 from tests.tools.chaos.fleet import Fleet
-from tests.tools.chaos.forgetting import QUIET_AFTER, UID, Session, Sessions
+from tests.tools.chaos.forgetting import UID, Session, Sessions
 from tests.tools.chaos.outage import emptied
 from tests.tools.chaos.talks import SAMPLES
 from tests.tools.chaos.trouble import FEWEST, Plan, lie, spooling
@@ -190,18 +190,12 @@ async def company(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
     spool = directory / "spool"
     spool.mkdir()
     async with world(plan, directory) as there, _others(there) as others:
-        random, stop = Random(plan.seed), asyncio.Event()
+        random = Random(plan.seed)
         sessions = Movers(there, random)
         trouble = Company(there, others, sessions, random, spool)
         for fleet in (there.fleet, others) * FEWEST:
             await trouble.start(fleet)
-        pushing = asyncio.create_task(sessions.run(stop))
-        try:
-            await trouble.run()
-            await asyncio.sleep(QUIET_AFTER)
-        finally:
-            stop.set()
-            await pushing
+        await sessions.talk_through(trouble.run)
         try:
             await there.quiet()
             await _quiet(there)

@@ -106,8 +106,18 @@ class Sessions:
         """The stream that an entry goes to."""
         return self.key(session)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Talk."""
+    async def talk_through(self, trouble: Callable[[], Awaitable[None]]) -> None:
+        """Talk while there is trouble and a moment longer, then come to an end."""
+        stop = asyncio.Event()
+        talking = asyncio.create_task(self._run(stop))
+        try:
+            await trouble()
+            await asyncio.sleep(QUIET_AFTER)
+        finally:
+            stop.set()
+            await talking
+
+    async def _run(self, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             for session in self.all:
                 group.create_task(self._live(session, stop))
@@ -273,18 +283,12 @@ class Forgetting:
 async def forgetting(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
     """One run; what is wrong, best nothing, and its figures."""
     async with world(plan, directory) as there:
-        random, stop = Random(plan.seed), asyncio.Event()
+        random = Random(plan.seed)
         sessions = Sessions(there, random)
         trouble = Forgetting(there, sessions, random, directory)
         for _ in range(FEWEST + 1):
             await there.fleet.start("one")
-        pushing = asyncio.create_task(sessions.run(stop))
-        try:
-            await trouble.run()
-            await asyncio.sleep(QUIET_AFTER)
-        finally:
-            stop.set()
-            await pushing
+        await sessions.talk_through(trouble.run)
         try:
             await there.quiet()
         except TimeoutError:

@@ -22,7 +22,7 @@ from redis import RedisError
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.tools.chaos.conservation import PREFIX, World, around
-from tests.tools.chaos.forgetting import QUIET_AFTER, UID, Session, Sessions, audio_findings
+from tests.tools.chaos.forgetting import UID, Session, Sessions, audio_findings
 from tests.tools.chaos.outage import emptied
 from tests.tools.chaos.trouble import FEWEST, Plan, lie, spooling
 from tests.tools.simulation.redis_model import Id, parsed_id
@@ -199,18 +199,12 @@ async def replicas(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
     spool = directory / "spool"
     spool.mkdir()
     async with _paired(plan, directory) as (there, pair):
-        random, stop = Random(plan.seed), asyncio.Event()
+        random = Random(plan.seed)
         sessions = Sessions(there, random)
         trouble = Failing(there, pair, sessions, random, spool)
         for _ in range(FEWEST + 1):
             await trouble.start()
-        pushing = asyncio.create_task(sessions.run(stop))
-        try:
-            await trouble.run()
-            await asyncio.sleep(QUIET_AFTER)
-        finally:
-            stop.set()
-            await pushing
+        await sessions.talk_through(trouble.run)
         try:
             await there.quiet()
             await emptied(spool)
