@@ -16,15 +16,12 @@ demo: ## push recorded speech (or WAV=file) through the whole system and listen 
 	@.ci/setup run
 	@$(BIN)/audio-batch-worker demo --out demo-out $(if $(WAV),--wav "$(WAV)")
 
-# asyncio's debug mode doubles the time of these tests; make test has it.
-QUICK = -m "not slow" -o asyncio_debug=false
-
 .PHONY: check
 check: lint ## for every save: the linters and the quick tests (ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(QUICK) tests/unit $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" tests/unit $(ARGS)
 
 .PHONY: test
-test: setup ## run all tests (ARGS=... goes to pytest)
+test: setup ## run all tests (ARGS=... goes to pytest; "-o asyncio_debug=true" is thorough and takes twice as long)
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 .PHONY: lint

@@ -41,9 +41,9 @@ def timing() -> Timing:
     return SHORT_TURNS
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def restored_logging() -> Iterator[None]:
-    """For tests that configure logging, or run a command that does so for its process, which here is the test's."""
+    """A command configures logging for its process, which here is that of all tests."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

@@ -24,7 +24,7 @@ from worker.settings import Settings
 from worker.stores.base import Store
 from worker.stream.keys import Keys
 
-pytestmark = pytest.mark.usefixtures("no_waiting_between_tries", "restored_logging")
+pytestmark = pytest.mark.usefixtures("no_waiting_between_tries")
 
 
 async def run(settings: Settings, *arguments: str) -> Result:

@@ -151,5 +151,5 @@ async def test_object_goes_once_others_have_stored_its_audio(harness: Harness) -
         assert len(harness.blobs()) == 1
         gate.open()
         await eventually(lambda: running.count("abandoned_uploads_total", fate="uncounted") == 1)
+        await eventually(lambda: running.count("lost_entries_total") == len(ids))
         assert harness.blobs() == []
-    assert running.count("lost_entries_total") == len(ids)

@@ -18,8 +18,6 @@ from worker.runtime.redaction import MAX_TEXT, redact_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.usefixtures("restored_logging")
-
 AUDIO = b"\x01\x02\x03\x04" * 100
 SECRET = "hunter2-hunter2-hunter2-hunter2-hunter2"
 
