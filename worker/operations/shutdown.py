@@ -10,6 +10,7 @@ from worker.consuming.consumer import Consumer
 from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.errors import StreamError
+from worker.runtime.tasks import end
 
 log = structlog.get_logger()
 
@@ -28,8 +29,10 @@ async def shut_down(consumer: Consumer, ownership: Ownership, *, flush: bool, gr
                 await _seal_everything(consumer, deadline)
     except (TimeoutError, StreamError) as error:
         log.warning("worker.flush_failed", error=str(error))
-    partitions = list(consumer.partitions.values())
-    await asyncio.gather(*(_release_when_stored(consumer, partition, deadline) for partition in partitions))
+    await asyncio.gather(
+        *(_release_when_stored(consumer, partition, deadline) for partition in list(consumer.partitions.values())),
+        *(_end_when_stored(partition, deadline) for partition in consumer.abandoned),
+    )
     for number in list(ownership.leases):  # taken since the last turn
         await ownership.release(number)
 
@@ -57,9 +60,18 @@ async def _seal_everything(consumer: Consumer, deadline: float) -> None:
 
 
 async def _release_when_stored(consumer: Consumer, partition: Partition, deadline: float) -> None:
+    await _wait_for_deliveries(partition, deadline)
+    await consumer.release(partition)
+
+
+async def _end_when_stored(abandoned: Partition, deadline: float) -> None:
+    await _wait_for_deliveries(abandoned, deadline)
+    await end(list(abandoned.deliveries))
+
+
+async def _wait_for_deliveries(partition: Partition, deadline: float) -> None:
     try:
         async with asyncio.timeout_at(deadline):
             await partition.in_flight.finished()
     except TimeoutError:
         log.warning("partition.left", partition=partition.number, batches=len(partition.in_flight.batches))
-    await consumer.release(partition)

@@ -69,6 +69,17 @@ def _busy(running: Running) -> bool:
     return any(partition.deliveries for partition in running.worker._consumer.abandoned)
 
 
+async def test_worker_that_stops_ends_the_uploads_of_partitions_it_has_lost(harness: Harness) -> None:
+    gate = harness.server.hold(stage="reply")
+    async with harness.worker(**SHORT, shutdown_grace=1.0) as former:
+        await harness.say(Talk("c"), 3)
+        await gate.reached()
+        await evict(harness, former)
+        await eventually(lambda: _busy(former))
+    assert not _busy(former)
+    gate.open()
+
+
 @asynccontextmanager
 async def finished_by_another(harness: Harness, talk: Talk) -> AsyncIterator[tuple[Running, Gate]]:
     """A worker has made an object and waits for the answer; another owner has found that object and counted it."""
