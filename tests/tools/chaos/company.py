@@ -92,10 +92,11 @@ class Company:
             await asyncio.sleep(plan.pace * self._random.random())
             await self._random.choice(steps)()
         await self._there.bucket.clear_faults()
-        await self._convert()
         if self._converting is not None:
             await asyncio.wait([self._converting])
-            self._converting.result()
+            if not self._converting.cancelled():
+                self._converting.result()
+        await self._converted()
 
     async def start(self, fleet: Fleet) -> None:
         """Start a worker with any of the settings that may be mixed."""
