@@ -15,7 +15,7 @@ from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint
 from worker.archive.blobs.reading import Problem, Reader
-from worker.archive.playback.overlaps import MeasuredBlob, OverlapFilter, longest
+from worker.archive.playback.repeated_audio import MeasuredBlob, RepeatFilter, longest
 from worker.archive.playback.resampling import Resampler
 from worker.archive.playback.selection import Selected
 from worker.archive.playback.timeline import MergeRules, Timeline, cropped
@@ -83,7 +83,7 @@ class Download:
         timeline = Timeline(self._rules)
         resampler = Resampler(timeline, self.report.sample_rate)
         fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
-        heard = OverlapFilter(self._reader)
+        heard = RepeatFilter(self._reader)
         async with aclosing(fetched) as sources:
             number = 0
             async for span, problems in sources:

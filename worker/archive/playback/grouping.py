@@ -11,7 +11,7 @@ from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.playback.measuring import measured
-from worker.archive.playback.overlaps import MeasuredBlob, OverlapFilter
+from worker.archive.playback.repeated_audio import MeasuredBlob, RepeatFilter
 from worker.archive.playback.timeline import MergeRules, Timeline
 from worker.model.jitter import GAP_TOLERANCE
 
@@ -65,7 +65,7 @@ async def audio_files(
     Raises:
         StoreError: the store does not answer.
     """
-    heard = OverlapFilter(reader)
+    heard = RepeatFilter(reader)
     spans: list[MeasuredBlob] = []
     problems: list[Problem] = []
 

@@ -13,7 +13,7 @@ from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.reading import Problem, Reader
-from worker.archive.playback.overlaps import MeasuredBlob, longest
+from worker.archive.playback.repeated_audio import MeasuredBlob, longest
 from worker.errors import Unreadable
 
 READS = 16

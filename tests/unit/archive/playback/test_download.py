@@ -17,7 +17,7 @@ from tests.support.oracle import lag
 from tests.support.speech import speech
 from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder, noise
 from worker.archive import Archive, MergeRules, Selection
-from worker.archive.playback import overlaps
+from worker.archive.playback import repeated_audio
 from worker.errors import AudioFileError, BadSelection, NothingStored, StoreError
 from worker.stores.base import Store
 
@@ -184,12 +184,12 @@ async def test_of_equally_long_alternatives_one_is_read(gcs: Store, gcs_server: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kept_bytes", [overlaps.KEPT_BYTES, 0])
+@pytest.mark.parametrize("kept_bytes", [repeated_audio.KEPT_BYTES, 0])
 async def test_singles_that_a_range_holds_are_taken_once(
     archive: Archive, folder: ConversationFolder, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     """Also where audio has to be read again for the comparison."""
-    monkeypatch.setattr(overlaps, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(repeated_audio, "KEPT_BYTES", kept_bytes)
     source = speech(20)
     await folder.put(".batch.enc", T0, source, pieces=4, end=T0 + 15)
     await folder.put(".enc", T0 + 5, cut(source, 5, 10))

@@ -70,7 +70,7 @@ async def longest(
     return found, [Problem(blob.path, reason, instead) for blob, reason in failed]
 
 
-class OverlapFilter:
+class RepeatFilter:
     """Finds spans whose audio an earlier span holds; takes spans in the order of their starts.
 
     It keeps the earlier spans that may still go on when the next one starts.
