@@ -10,7 +10,7 @@ import pytest
 import redis.asyncio
 import structlog
 
-from tests.support.harness import Harness
+from tests.support.harness import Harness, owned_before
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.support.secret import TEST_SECRET
@@ -131,8 +131,8 @@ def settings(redis_url: str, prefix: str, tmp_path: Path) -> Callable[..., Setti
 
 
 @pytest.fixture
-def harness(
+async def harness(
     settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gcs_server: GcsServer, timing: Timing
 ) -> Harness:
     """On the shared Redis, with an empty bucket of its own."""
-    return Harness(settings, redis_client, gcs_server, timing)
+    return await owned_before(Harness(settings, redis_client, gcs_server, timing))

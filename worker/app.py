@@ -25,7 +25,7 @@ from worker.consuming.consumer import Consumer
 from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.delivery.delivery import Delivery
-from worker.delivery.recovery import Recoveries, has_past
+from worker.delivery.recovery import Recoveries
 from worker.errors import StoreError, StreamError
 from worker.operations.gauges import Monitor
 from worker.operations.health import WorkerHealth
@@ -202,7 +202,6 @@ async def _check_surroundings(settings: Settings, means: Means, context: Context
     try:
         await store.check()
         identity = await store.identity()
-        client.may_have_forgotten |= await has_past(store)
     except StoreError as error:
         context.metrics.retries.labels(error.cause).inc()
         log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))

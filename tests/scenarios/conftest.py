@@ -12,7 +12,7 @@ import stamina
 
 from tests.support.failover import Pair
 from tests.support.gcs.server import GcsServer
-from tests.support.harness import Harness, HarnessMaker
+from tests.support.harness import Harness, HarnessMaker, owned_before
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from worker.runtime.timing import Timing
@@ -28,7 +28,7 @@ async def harness_at(
 
         async def make(way: RedisServer | Proxy, server: RedisServer | Proxy) -> Harness:
             client = await stack.enter_async_context(redis.asyncio.Redis.from_url(server.url))
-            return Harness(partial(settings, redis_url=way.url), client, gcs_server, timing)
+            return await owned_before(Harness(partial(settings, redis_url=way.url), client, gcs_server, timing))
 
         yield make
 

@@ -26,7 +26,9 @@ from worker.runtime.timing import Timing
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream.client import Client, connect
+from worker.stream.entries import Entries
 from worker.stream.keys import Keys
+from worker.stream.leases import Leases
 from worker.stream.tombstones import open_tombstones
 
 PATIENCE = 8.0
@@ -188,6 +190,19 @@ class Harness:
 
 HarnessMaker = Callable[[RedisServer | Proxy, RedisServer | Proxy], Awaitable[Harness]]
 """Makes a harness whose workers reach Redis by one way, and which itself looks at the server."""
+
+
+async def owned_before(harness: Harness) -> Harness:
+    """Let a former worker have owned all streams, so that Redis knows them, and entries are taken for new."""
+    settings = harness.settings()
+    async with Client(connect(settings.redis_url)) as client:
+        leases = Leases(client, harness.keys, harness.partitions, settings.lease_ttl)
+        entries = Entries(client, harness.keys, "a former worker")
+        taken, _ = await leases.acquire(range(harness.partitions), "a former worker")
+        for lease in taken:
+            await entries.take_over(lease)
+            await leases.release(lease)
+    return harness
 
 
 async def forgotten_seal(harness: Harness, talk: Talk, seconds: float, **changes: object) -> Blob:

@@ -7,27 +7,25 @@ entries is looked up in the bucket and in the spool, once. Until the answer is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 
 from codec.entry import CLEAR_PROTECTION, DEFAULT_PROTECTION, DEFAULT_SAMPLE_RATE, PROTECTIONS
 from codec.manifest import Manifest, digest_of, verified
 from codec.metadata import BlobMetadata
-from codec.names import FOLDER, parse_name, prefix
+from codec.names import parse_name, prefix
 from worker.delivery.sink import remove_upload
 from worker.errors import SpoolRefused, StreamError
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_ms, entry_order
 from worker.model.seal import Seal
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.context import Context
-from worker.stores.base import BlobInfo, Store
+from worker.stores.base import BlobInfo
 from worker.stores.retrying import RetryingStore
-from worker.stores.tombstones import FOLDER as DELETED
 from worker.stores.tombstones import Tombstone, read_tombstone
 from worker.stream.entries import SEEN_TTL, Entries
 
@@ -86,19 +84,6 @@ class FoundBlob:
             spooled=self.spooled,
             identities=self.manifest.identities or b"",
         )
-
-
-async def has_past(store: Store) -> bool:
-    """Whether audio was ever stored here, also if it was deleted: Redis may then have forgotten it.
-
-    Raises:
-        StoreError: the store does not answer.
-    """
-    for folder in (DELETED, FOLDER):
-        async with aclosing(cast("AsyncGenerator[BlobInfo, None]", store.list(f"{folder}/"))) as infos:
-            async for _ in infos:
-                return True
-    return False
 
 
 class SpoolHolder(Protocol):

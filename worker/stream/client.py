@@ -113,9 +113,6 @@ class Client:
         self.must_recheck_server = True
         """Whether a request failed or another server answered since the last check of the server, or none was made
         yet."""
-        self.may_have_forgotten = False
-        """Whether Redis may have lost earlier data: another server has answered than the first one, or the store had
-        audio before this worker started."""
         self.slots_apart = False
         """Whether a command may only name keys of one slot, because the server is a node of a Redis Cluster."""
 
@@ -138,7 +135,7 @@ class Client:
         connection.
         """
         if self._run_id not in (None, run_id):
-            self.must_recheck_server = self.may_have_forgotten = True
+            self.must_recheck_server = True
 
     async def reconnect(self) -> None:
         """Drop all idle connections: the same name may lead to another primary by now."""

@@ -394,8 +394,7 @@ class Entries:
     def _identify(self, lease: Lease) -> Call:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
         stream, read_to, born = self._read.get(lease.partition, ("", START, START))
-        forgotten = int(self._client.may_have_forgotten)
-        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, forgotten, born])
+        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, born])
 
     def _suspect(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+import redis.asyncio
 
+from tests.support.gcs.server import GcsServer
 from tests.support.harness import EXACT, Harness, remove
 from tests.support.oracle import Talk, assert_plays
 from tests.support.timing import SHORT_RESTS
 from worker import app
 from worker.runtime.timing import Timing
+from worker.settings import Settings
 
 FRESH: dict[str, Any] = {"http_port": 0, "http_host": "127.0.0.1", **EXACT}
 
@@ -19,6 +22,14 @@ FRESH: dict[str, Any] = {"http_port": 0, "http_host": "127.0.0.1", **EXACT}
 @pytest.fixture
 def timing() -> Timing:
     return SHORT_RESTS
+
+
+@pytest.fixture
+def harness(
+    settings: Callable[..., Settings], redis_client: redis.asyncio.Redis, gcs_server: GcsServer, timing: Timing
+) -> Harness:
+    """Without any former worker."""
+    return Harness(settings, redis_client, gcs_server, timing)
 
 
 async def copied(harness: Harness) -> Mapping[bytes, bytes]:

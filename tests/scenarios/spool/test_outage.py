@@ -14,7 +14,7 @@ import redis.asyncio
 from tests.support.dying_process import dying_process
 from tests.support.gcs.faults import Fault
 from tests.support.gcs.server import GcsServer
-from tests.support.harness import Harness, eventually
+from tests.support.harness import Harness, eventually, owned_before
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.redis_server import RedisServer
 from tests.support.spooled_blobs import metadata_of, states
@@ -22,6 +22,7 @@ from worker.runtime.timing import Backoff, ReadingTiming, SpoolTiming, StoreTimi
 from worker.settings import Settings
 from worker.spool import summary
 from worker.spool.volume import CLOCK
+from worker.stream.keys import GROUP
 
 TALKS = 20
 WAVES = 5
@@ -45,7 +46,7 @@ async def own_harness(
     """On a Redis of its own, whose memory is the test's alone."""
     url = own_redis(appendonly="yes").url
     async with redis.asyncio.Redis.from_url(url) as client:
-        yield Harness(partial(settings, redis_url=url), client, gcs_server, timing)
+        yield await owned_before(Harness(partial(settings, redis_url=url), client, gcs_server, timing))
 
 
 def outage(harness: Harness) -> Fault:
@@ -289,6 +290,7 @@ async def test_a_batch_that_redis_forgot_is_found_in_the_spool(harness: Harness,
         await eventually(lambda: nothing_left(harness))
     await harness.redis.delete(harness.keys.seen(harness.partition("talk"), "user/talk"))
     await harness.redis.restore(stream, 0, before, replace=True)
+    await harness.redis.xgroup_destroy(stream, GROUP)
     await harness.push(talk.say(0.5), talk.end())
     other = Talk("other")
     await harness.push(other.say(0.5), other.end())

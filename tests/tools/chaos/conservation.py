@@ -179,6 +179,7 @@ def _settings(plan: Plan, url: str, bucket: GcsClient) -> Callable[..., Settings
                 "lease_ttl": plan.lease_ttl,
                 "blob_codec": plan.codec,
                 "encode_threads": 1,
+                "shutdown_grace": 12.0,
                 "http_host": "127.0.0.1",
                 "http_port": 0,
             }

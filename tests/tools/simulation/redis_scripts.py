@@ -188,11 +188,11 @@ def identify(data: Database, keys: list[str], args: Args) -> Reply:
         unread = stream.added - len(stream.entries)
         epoch.update({"highest": b"0-0", "accepted": b"%d" % unread, "missed": b"0"})
     if known_id is None:
-        born = parsed_id(args[6]) if survived else last if stream.entries else (0, 0)
+        born = parsed_id(args[5]) if survived else last if stream.entries else (0, 0)
         epoch["born"] = text_id(min(born, last)).encode()
     epoch["server"] = server
-    lost = known_id is None and bool(stream.entries) and (highest is not None or args[5] == b"1")
-    if survived or lost or went_back or (before != server and (before is not None or known_id is not None)):
+    unidentified = known_id is None and bool(stream.entries)
+    if unidentified or went_back or (before != server and (before is not None or known_id is not None)):
         epoch["changed"] = text_id(last).encode()
     changed = epoch.get("changed", b"0-0")
     stream_id = (_known_stream_id(group) or "").encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 import google_crc32c
@@ -16,26 +16,22 @@ from worker.stores.base import BlobInfo
 
 @dataclass(slots=True)
 class Bucket:
-    """What is stored; `overwritten` names objects that were replaced, `stray` what `is_stray` said so of.
+    """What is stored; `overwritten` names objects that were replaced.
 
     `foreign` are objects that no worker has made: name → generation.
     """
 
     objects: dict[str, tuple[bytes, BlobInfo]] = field(default_factory=dict)
     overwritten: list[str] = field(default_factory=list)
-    stray: set[str] = field(default_factory=set)
     create_only: bool = True
     created: int = 0
-    is_stray: Callable[[Node, Mapping[str, str]], bool] = lambda *_: False
     foreign: dict[str, str] = field(default_factory=dict)
 
-    def create(self, node: Node, name: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+    def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         if name in self.objects:
             if self.create_only:
                 return False
             self.overwritten.append(name)
-        if self.is_stray(node, metadata):
-            self.stray.add(name)
         self._put(name, data, metadata)
         return True
 
@@ -81,7 +77,7 @@ class ModelStore:
         done = await self._edge.cross(
             self._node,
             lambda: f"create {name}",
-            lambda share: share == 1 and self._bucket.create(self._node, name, data, metadata),
+            lambda share: share == 1 and self._bucket.create(name, data, metadata),
             _error,
         )
         if not done:

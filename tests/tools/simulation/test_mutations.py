@@ -69,16 +69,13 @@ def with_many_failovers(seed: int) -> World:
 
 
 def _busy(world: World) -> World:
-    return replace(world, workers=3, noise=1.0, kills=0, events=5, lease_ttl=1.5, chunks=30, largest_batch=4)
+    busy = replace(world, workers=3, noise=1.0, kills=0, events=5, chunks=30, owned_before=True)
+    return replace(busy, lease_ttl=1.5, largest_batch=4, spool_mode="off")
 
 
 def seal_blindly(data: Database, keys: list[str], args: list[bytes]) -> Reply:
     data.hash(keys[2])[args[3].decode()] = args[4]
     return [b"sealed"]
-
-
-def claim_nothing(*_: object) -> Reply:
-    return [b"", [], []]
 
 
 def forget_identities(data: Database, keys: list[str], args: list[bytes]) -> Reply:
@@ -92,7 +89,6 @@ def forget_identities(data: Database, keys: list[str], args: list[bytes]) -> Rep
     [
         pytest.param("done", redis_scripts.finish, id="done without looking at the seal"),
         pytest.param("seal", seal_blindly, id="seal without looking at lease, entries and other seals"),
-        pytest.param("claim", redis_scripts.fenced(claim_nothing), id="take over nothing that is pending"),
         pytest.param("done", forget_identities, id="done without a memory for duplicates"),
     ],
 )

@@ -205,7 +205,6 @@ class Pair:
             GROUP,
             "1b" * 16,
             *known,
-            self.random.randint(0, 1),
             self.random.choice(("0-0", *self.ids)),
         )
 

@@ -20,9 +20,10 @@ from tests.tools.simulation.loop import VirtualLoop
 from tests.tools.simulation.node import Node
 from tests.tools.simulation.pushers import Habits, Pushed, Pusher, forget
 from tests.tools.simulation.redis_link import RedisLink
-from tests.tools.simulation.redis_model import Database, ModelRedis, Script
+from tests.tools.simulation.redis_model import Database, Group, ModelRedis, Script
 from tests.tools.simulation.redis_scripts import SCRIPTS
 from tests.tools.simulation.store_model import Bucket, ModelStore
+from tests.tools.simulation.volume_model import ModelVolume, move_to_model
 from worker.app import Means, Worker
 from worker.model.ids import Conversation
 from worker.operations.health import WorkerHealth
@@ -30,7 +31,7 @@ from worker.runtime.context import Context
 from worker.runtime.metrics import Metrics
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.keys import Keys
+from worker.stream.keys import GROUP, Keys
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -38,6 +39,7 @@ P = ParamSpec("P")
 PREFIX = "sim"
 REDIS_RATES = Rates(refused=0.01, reply_lost=0.01, torn=0.005, late=0.004, slow=0.02, kill=0.006, pause=0.004)
 STORE_RATES = Rates(refused=0.1, reply_lost=0.08, late=0.03, slow=0.1, kill=0.05, pause=0.03)
+VOLUME_RATES = Rates(refused=0.02, torn=0.01, late=0.01, slow=0.02, kill=0.01, pause=0.005)
 QUIET_SECONDS = 240.0
 """Patience after the last fault: the longest backoff of the store is 31 s, and some tries may have to follow."""
 
@@ -73,6 +75,8 @@ class World:
     ends: float
     slow_clock: float
     restarts: float
+    spool_mode: str
+    owned_before: bool
 
     @classmethod
     def of(cls, seed: int, *, failovers: bool | None = None) -> World:
@@ -98,6 +102,8 @@ class World:
             ends=random.choice((0.03, 0.03, 0.2)),
             restarts=random.choice((0.0, 0.1)),
             slow_clock=random.choice((0.0, 0.0, 1.0, 5.0)),
+            spool_mode=random.choice(("off", "off", "always", "outage")),
+            owned_before=random.random() < 0.7,
         )
 
 
@@ -128,7 +134,7 @@ class Run:
         self.random = Random(f"run {world.seed}")
         self.loop = VirtualLoop()
         self.loop.on_task = _adopt
-        self.bucket = Bucket(is_stray=self._is_stray)
+        self.bucket = Bucket()
         self.redis = ModelRedis(self.loop.time, scripts)
         self.pushed = Pushed()
         self.metrics = Metrics()
@@ -140,6 +146,8 @@ class Run:
         self._trace = self._write if trace is not None else None
         self.redis_edge = Edge(scaled(REDIS_RATES, world.noise), self.random, self._trace)
         self.store_edge = Edge(scaled(STORE_RATES, min(world.noise, 2)), self.random, self._trace)
+        self.volume_edge = Edge(scaled(VOLUME_RATES, world.noise), self.random, self._trace)
+        self.volume = ModelVolume(self.loop.time)
         self._nodes: list[Node] = []
 
     def run(self) -> None:
@@ -164,7 +172,10 @@ class Run:
             await asyncio.sleep(0.1)
 
     async def _live(self) -> None:
-        self.redis_edge.kills_left = self.store_edge.kills_left = self.world.kills
+        for edge in (self.redis_edge, self.store_edge, self.volume_edge):
+            edge.kills_left = self.world.kills
+        if self.world.owned_before:
+            self._identify_streams()
         for _ in range(self.world.workers):
             self._start_worker()
         events = asyncio.gather(self._make_trouble(), self._forge())
@@ -175,6 +186,14 @@ class Run:
         self._calm_down()
         await self._become_quiet()
         await asyncio.sleep(AFTERMATH_SECONDS)
+
+    def _identify_streams(self) -> None:
+        """Let all streams have an owner in the past, so that Redis knows their ids."""
+        data = self.redis.data
+        for partition in range(self.world.partitions):
+            group = data.stream(self.keys.stream(partition)).groups.setdefault(GROUP, Group())
+            group.consumers[f"stream:{partition:032x}"] = None
+            data.hash(self.keys.epoch(partition)).update({"server": data.server.encode(), "highest": b"0-0"})
 
     def conversation(self, number: int) -> Conversation:
         return Conversation("user", f"talk-{number}")
@@ -211,6 +230,8 @@ class Run:
         pool = cast("ThreadPoolExecutor", LateExecutor(self.random))
         context = Context(self.metrics, clock=self.loop.time)
         worker = Worker(settings, Means(client, store, pool), WorkerHealth(self.loop.time), context)
+        if worker._spooling is not None:
+            move_to_model(worker._spooling, self.volume, node, self.volume_edge)
         try:
             await worker.run(node.stop, drain=False)
         except Exception as error:  # noqa: BLE001 -- a worker that ends by itself is a finding, whatever it was
@@ -234,6 +255,9 @@ class Run:
                 "encode_threads": 1,
                 "worker_id": node.name,
                 "shutdown_grace": 6.0,
+                "spool_dir": None if self.world.spool_mode == "off" else ModelVolume.directory,
+                "spool_mode": self.world.spool_mode,
+                "spool_after": 1.0,
             }
             | changes
         )
@@ -247,6 +271,8 @@ class Run:
 
     def _usual_troubles(self) -> list[Callable[[], Any]]:
         calm = [self._kill, self._pause, self._add, self._add, self._remove, self._roll, self._cut_off]
+        if self.world.spool_mode != "off":
+            calm = [*calm, self._close_store, self._close_store]
         if not self.world.failovers:
             return calm
         return [*calm, *3 * [self.fail_over], self.roll_and_fail_over, self.die_and_fail_over, self._demote]
@@ -287,6 +313,12 @@ class Run:
         before, self.redis_edge.rates = self.redis_edge.rates, Rates(refused=0.5, reply_lost=0.5)
         await asyncio.sleep(self.random.random() * 2 * self.world.lease_ttl)
         self.redis_edge.rates = before
+
+    async def _close_store(self) -> None:
+        """The store refuses everything for a while."""
+        before, self.store_edge.rates = self.store_edge.rates, Rates(refused=1.0)
+        await asyncio.sleep(self.random.random() * 6)
+        self.store_edge.rates = before
 
     async def fail_over(self) -> None:
         replica = self.redis.snapshot()
@@ -335,6 +367,7 @@ class Run:
         self.write("all is calm from here on")
         self.redis_edge.calm()
         self.store_edge.calm()
+        self.volume_edge.calm()
 
     async def _become_quiet(self) -> None:
         deadline = self.loop.time() + QUIET_SECONDS
@@ -347,14 +380,6 @@ class Run:
                 self._start_worker()
             await asyncio.sleep(0.2)
 
-    def _is_stray(self, node: Node, metadata: Mapping[str, str]) -> bool:
-        """Whether neither the lease nor a seal stands behind an upload: Redis forgot it, and its worker is a zombie."""
-        data = self.redis.data
-        keys = [self.keys.lease(partition) for partition in range(self.world.partitions)]
-        holders = {(data.get(key) or b"").split(b" ")[0] for key in keys}
-        seals = {seal for partition in range(self.world.partitions) for seal in data.hash(self.keys.ready(partition))}
-        return node.name.encode() not in holders and metadata["first-entry"] not in seals
-
     def _left(self) -> str:
         data = self.redis.data
         for partition in range(self.world.partitions):
@@ -362,6 +387,8 @@ class Run:
                 return f"{len(entries)} entries in partition {partition}, the first is {min(entries)}"
             if seals := data.hash(self.keys.ready(partition)):
                 return f"seals {list(seals)} in partition {partition}"
+        if files := self.volume.waiting():
+            return f"spooled {files}"
         return ""
 
     def write(self, text: str) -> None:

@@ -1,10 +1,11 @@
 -- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read
--- of it, 1 if Redis may have forgotten more than this owner knows of, last entry that is older than the id that it knew
+-- of it, last entry that is older than the id that it knew
 -- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate
 -- Redis may have forgotten, the last one that is older than the id, and the reply of `server_id`.
 -- A failover or a restart may lose seals, done steps and deletions. The last entry whose fate may be forgotten is the
 -- stream's last one when an owner first saw it on another server process, or with another history, than the owner
--- before; "0-0" if this never happened.
+-- before; "0-0" if this never happened. The fate of entries that are there before any id is just as uncertain: Redis may
+-- have been set back to a time before the first owner.
 -- If Redis has lost the id, but not the entries that this owner has read, it is the same stream. If another owner comes
 -- first, a new id is made. So the last entry that is older than the id is returned, too.
 -- Also begins the count of read entries, see account.lua.
@@ -22,14 +23,14 @@ if not known_id or not known[2] or went_back then
   redis.call('HSET', KEYS[3], 'highest', '0-0', 'accepted', facts['entries-added'] - facts['length'], 'missed', 0)
 end
 if not known_id then
-  local born = survived and ARGV[7] or (facts['length'] > 0 and last or '0-0')
+  local born = survived and ARGV[6] or (facts['length'] > 0 and last or '0-0')
   redis.call('HSET', KEYS[3], 'born', is_after(born, last) and last or born)
 end
 if known[1] ~= server then
   redis.call('HSET', KEYS[3], 'server', server)
 end
-local lost = not known_id and facts['length'] > 0 and (known[2] or ARGV[6] == '1')
-if survived or lost or went_back or (known[1] ~= server and (known[1] or known_id)) then
+local unidentified = not known_id and facts['length'] > 0
+if unidentified or went_back or (known[1] ~= server and (known[1] or known_id)) then
   redis.call('HSET', KEYS[3], 'changed', last)
 end
 local changed = redis.call('HGET', KEYS[3], 'changed') or '0-0'
