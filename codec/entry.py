@@ -174,7 +174,12 @@ def check_id(value: str, what: str) -> None:
 
 def partition_of(conversation_id: str, partitions: int) -> int:
     """Number of the partition that holds a conversation's entries, from 0."""
-    return zlib.crc32(conversation_id.encode()) % partitions
+    return partition_of_bytes(conversation_id.encode(), partitions)
+
+
+def partition_of_bytes(conversation_id: bytes, partitions: int) -> int:
+    """The same for a conversation id as an entry has it, which may be invalid."""
+    return zlib.crc32(conversation_id) % partitions
 
 
 def _parse_end(fields: Mapping[bytes, bytes]) -> End:

@@ -31,6 +31,8 @@ from worker.operations.gauges import Monitor
 from worker.operations.health import WorkerHealth
 from worker.operations.http import HttpServer
 from worker.operations.shutdown import shut_down
+from worker.operations.strays import StrayWatch
+from worker.operations.trend import MemoryTrend
 from worker.runtime.context import Context
 from worker.runtime.metrics import Metrics
 from worker.runtime.signals import stop_on_signals
@@ -38,11 +40,13 @@ from worker.runtime.tasks import end
 from worker.runtime.timing import Timing
 from worker.settings import Settings
 from worker.stores.base import Store
+from worker.stores.monitored import StoreHealth
 from worker.stream.client import Client, connect
 from worker.stream.config import record_or_check, record_or_check_store
 from worker.stream.entries import Entries
 from worker.stream.leases import Lease, Leases, Member
 from worker.stream.server import check_server
+from worker.stream.strays import Strays
 
 ENCODER_NICENESS = 10
 """On one core the event loop's p99 delay is 3 ms with this niceness and 5 to 15 ms without."""
@@ -109,12 +113,11 @@ class Worker:
         self._encoders = EncoderPool(encoding.opus.encoder, means.pool, budget)
         leases = Leases(client, redis.keys, redis.partitions, redis.lease_ttl)
         self._ownership = Ownership(
-            client, leases, Member(settings.worker_id, settings.revision), health.troubles, context.metrics
+            client, leases, Member(settings.worker_id, settings.revision), health.describe, context.metrics
         )
         self._consumer = Consumer(self._entries, self._ownership, self._begin, budget, context)
-        self._monitor = Monitor(self._entries, self._consumer, observed.health, context)
-        spool = self._spooling.spool if self._spooling else None
-        health.began(self._consumer, self._ownership, observed.health, spool)
+        self._strays = StrayWatch(Strays(client, redis.keys, redis.partitions), self._ownership, context)
+        self._monitor = self._observed(observed.health, health)
 
     async def run(self, stop: asyncio.Event, *, drain: bool) -> None:
         """Work until `stop` is set or, with `drain`, until nothing is left; then shut down within the grace time."""
@@ -125,6 +128,7 @@ class Worker:
                 group.create_task(self._ownership.run(), name="ownership"),
                 group.create_task(self._monitor.measure_delay(), name="loop delay"),
                 group.create_task(self._monitor.observe(), name="gauges"),
+                group.create_task(self._strays.run(), name="stray streams"),
                 group.create_task(self._delivery.orphans.run(), name="orphans"),
             ]
             if self._spooling:
@@ -160,6 +164,13 @@ class Worker:
         if any(backlog.entries.values()):
             return False
         return self._spooling is None or await self._spooling.empty()
+
+    def _observed(self, store: StoreHealth, health: WorkerHealth) -> Monitor:
+        """The monitor; the probes and the heartbeat know the worker from now on."""
+        trend = MemoryTrend()
+        spool = self._spooling.spool if self._spooling else None
+        health.began(self._consumer, self._ownership, store, spool, trend)
+        return Monitor(self._entries, self._consumer, store, trend, self._context)
 
     def _begin(self, lease: Lease) -> Partition:
         context = self._context

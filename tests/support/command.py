@@ -22,8 +22,12 @@ PASSED_ON = (
 )
 
 
+COLUMNS = "120"
+"""The width of the terminal."""
+
+
 def command(settings: Settings, *arguments: str, answer: str | None = None) -> Result:
     """Run one command in the environment that `settings` describe; `answer` is what a person types."""
     environment = {name.upper(): str(getattr(settings, name) or "") for name in PASSED_ON}
-    environment |= {"ENCRYPTION_SECRET": settings.secret, "COLUMNS": "120"}
+    environment |= {"ENCRYPTION_SECRET": settings.secret, "COLUMNS": COLUMNS}
     return CliRunner().invoke(app, arguments, input=answer, env=environment)

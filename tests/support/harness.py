@@ -174,6 +174,14 @@ class Harness:
         """What the done streams say, partition after partition."""
         return [_text(fields) for fields in await self._stream_of(self.keys.done)]
 
+    async def events_of(self, partition: int) -> list[dict[str, str]]:
+        """What one partition's done stream says."""
+        return [_text(fields) for _, fields in await self.redis.xrange(self.keys.done(partition))]
+
+    async def is_empty(self) -> bool:
+        """Whether nothing is in Redis that is not stored."""
+        return (await self.entries(), await self.pending(), await self.seals()) == (0, 0, 0)
+
     async def dead(self) -> list[dict[bytes, bytes]]:
         """The dead letters of all partitions."""
         return await self._stream_of(self.keys.dead)

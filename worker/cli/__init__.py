@@ -9,7 +9,7 @@ import typer
 from codec.errors import LibopusMissing
 from worker import __version__
 from worker.cli import demo, push
-from worker.cli.operating import dead_letters, run, spool, status
+from worker.cli.operating import dead_letters, run, spool, status, streams
 from worker.cli.recordings import audit, convert, copy, export, files, ls, rm, verify
 from worker.errors import SettingsError, WorkerError
 
@@ -43,6 +43,7 @@ push.register(app)
 status.register(app)
 dead_letters.register(app)
 spool.register(app)
+streams.register(app)
 audit.register(app)
 ls.register(app)
 export.register(app)

@@ -16,11 +16,16 @@ from worker.cli.text import printable
 from worker.errors import StoreError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from worker.archive import Problem
 
 
 INCOMPLETE = 3
 """Exit code of a command that did its work except for some blobs, which it names."""
+
+WIDEST = 10_000
+"""Columns for tables: names that people copy are never cut or folded to fit the screen."""
 
 
 def format_time(seconds: float) -> str:
@@ -39,6 +44,13 @@ def say(line: str, *, err: bool = False) -> None:
 def print_json(document: object) -> None:
     """Print one document to standard output."""
     typer.echo(json.dumps(document, indent=2))
+
+
+def table_console(*, stderr: bool = False) -> Console:
+    """A console that leaves rows and sentences to the terminal's own line breaks."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, width=WIDEST)
 
 
 @contextmanager

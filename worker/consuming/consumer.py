@@ -49,6 +49,7 @@ class Consumer:
         self._paused = False
         self._surplus_since: dict[int, float] = {}
         self._resting_until: dict[int, float] = {}
+        self._refusals: dict[int, tuple[str, float]] = {}
         self._held_before: dict[int, tuple[int, set[EntryId]]] = {}
         self.partitions: dict[int, Partition] = {}
         self.abandoned: list[Partition] = []
@@ -256,7 +257,15 @@ class Consumer:
             partition.rewind(RewindCause.REFUSED)
             self._resting_until[partition.number] = self._client.clock() + self._timing.rest
             self._metrics.redis_errors.labels(error.cause).inc()
-            log.warning("partition.refused", partition=partition.number, error=str(error))
+            self._report_refusal(partition.number, str(error))
+
+    def _report_refusal(self, partition: int, error: str) -> None:
+        """Log a refusal when it is new, and then now and then: a broken key refuses in every turn."""
+        now = self._client.clock()
+        told, when = self._refusals.get(partition, ("", 0.0))
+        if told != error or now >= when + self._timing.remind:
+            self._refusals[partition] = error, now
+            log.warning("partition.refused", partition=partition, error=error)
 
     def _progressed(self) -> None:
         self.last_turn = self._client.clock()

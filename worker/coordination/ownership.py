@@ -31,6 +31,8 @@ class Ownership:
     """Keeps `leases`, the leases this worker holds, up to date; `surplus` are partitions that others should have.
 
     `difference` says how the settings that Redis records differ from ours, for example after a flush of Redis.
+    `unlisted` says why the list of workers can't be read; then this worker counts as the only one. `leads` says whether
+    it does what one of all workers is enough for.
 
     This class only changes leases. The consumer of the partitions looks at the leases, and calls `release` when a
     partition has no work in flight.
@@ -41,13 +43,13 @@ class Ownership:
         client: Client,
         leases: Leases,
         member: Member,
-        trouble: Callable[[], Sequence[str]],
+        report: Callable[[Member], Member],
         metrics: Metrics,
     ) -> None:
         self._client = client
         self._leases = leases
         self._member = member
-        self._trouble = trouble
+        self._report_of = report
         self._metrics = metrics
         self._ttl = leases.ttl
         self._tick_seconds = leases.ttl / TICKS_PER_TTL
@@ -55,7 +57,10 @@ class Ownership:
         self._release_slots = asyncio.Semaphore(RELEASES_AT_ONCE)
         self._ticking = asyncio.Lock()
         self._generations: dict[int, int] = {}
+        self._refused: set[str] = set()
         self.difference = ""
+        self.unlisted = ""
+        self.leads = False
         self.leases: dict[int, Lease] = {}
         self.surplus: set[int] = set()
         self.last_success = client.clock()
@@ -120,6 +125,7 @@ class Ownership:
 
     async def _divide(self) -> None:
         us, members = self._member.worker, await self._introduce()
+        self.leads = us == min(member.worker for member in members)
         owners = await self._leases.owners()
         wanted = assign(self._leases.partitions, members, owners, self._client.now_ms())
         ours = {partition for partition, worker in enumerate(wanted) if worker == us}
@@ -147,29 +153,36 @@ class Ownership:
         self._metrics.partitions_owned.set(sum(lease.usable(now) for lease in self.leases.values()))
 
     def _report(self, refused: Sequence[StreamError]) -> None:
-        """Log what keeps a partition without an owner. Raises errors that do not concern a single partition."""
+        """Log once what keeps a partition without an owner. Raises errors that do not concern a single partition."""
         for error in refused:
             if error.cause is not StreamCause.REFUSED:
                 raise error
             self._metrics.redis_errors.labels(error.cause).inc()
-            log.warning("partition.refused", error=str(error))
+            if str(error) not in self._refused:
+                log.warning("partition.refused", error=str(error))
+        self._refused = set(map(str, refused))
 
     async def _introduce(self) -> list[Member]:
         """Send a heartbeat; returns all live workers. A first heartbeat gives Redis' time, which dates our start."""
         if not self._member.started:
             await self._leases.heartbeat(self._member)
             self._member = replace(self._member, started=self._client.now_ms())
-        members = await self._leases.heartbeat(replace(self._member, trouble="; ".join(self._trouble())))
+        members = await self._leases.heartbeat(self._report_of(self._member))
         self._compare()
         return members
 
     def _compare(self) -> None:
-        """Log an error when others have other settings; audio of producers with our settings is still stored."""
+        """Log an error when others have other settings, or can't be listed; audio of our settings is still stored."""
         if self._leases.difference:
             self._metrics.redis_errors.labels(StreamCause.CONFIG).inc()
             if self._leases.difference != self.difference:
                 log.error("config.differs", error=self._leases.difference)
         self.difference = self._leases.difference
+        if self._leases.broken:
+            self._metrics.redis_errors.labels(StreamCause.REFUSED).inc()
+            if not self.unlisted:
+                log.error("workers.unreadable", error=self._leases.broken)
+        self.unlisted = self._leases.broken
 
     def _adopt(self, lease: Lease) -> None:
         known = self._generations.get(lease.partition, 0)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import suppress
 
 from worker.consuming.consumer import Consumer
 from worker.errors import LeaseLost, StreamError
+from worker.model.causes import StreamCause
 from worker.model.states import HELD_STATES, BatchState
+from worker.operations.trend import MemoryTrend
 from worker.runtime.context import Context
 from worker.stores.monitored import StoreHealth
 from worker.stream.entries import Backlog, Entries
@@ -19,12 +20,15 @@ from worker.stream.server import memory_use
 class Monitor:
     """Fills the gauges of one worker while `measure_delay` and `observe` run."""
 
-    def __init__(self, entries: Entries, consumer: Consumer, store: StoreHealth, context: Context) -> None:
+    def __init__(
+        self, entries: Entries, consumer: Consumer, store: StoreHealth, trend: MemoryTrend, context: Context
+    ) -> None:
         self._client = entries.client
         self._entries = entries
         self._consumer = consumer
         self._budget = consumer.budget
         self._store = store
+        self._trend = trend
         self._metrics = context.metrics
         self._timing = context.timing.gauges
         self._accounted: dict[int, float] = {}
@@ -70,6 +74,7 @@ class Monitor:
         used, limit = await memory_use(self._client)
         self._metrics.redis_memory.set(used)
         self._metrics.redis_memory_limit.set(limit)
+        self._trend.add(self._client.clock(), used)
         await self._count_losses(backlog)
 
     async def _count_losses(self, backlog: Backlog) -> None:
@@ -80,5 +85,11 @@ class Monitor:
             rest = self._timing.busy_account if is_busy else self._timing.account
             if now - self._accounted.get(partition.number, -rest) >= rest:
                 self._accounted[partition.number] = now
-                with suppress(LeaseLost):
+                try:
                     await partition.count_unread_losses()
+                except LeaseLost:
+                    continue
+                except StreamError as error:
+                    if error.cause is not StreamCause.REFUSED:  # else a broken key costs only its own partition
+                        raise
+                    self._metrics.redis_errors.labels(error.cause).inc()

@@ -101,6 +101,7 @@ class Metrics:
         self.silence_seconds = self._counter("silence_seconds", "Seconds of silence encoded to fill gaps")
         self.seq_missing = self._counter("seq_missing", "Chunk numbers that were skipped")
         self.seq_reordered = self._counter("seq_reordered", "Chunks that came after a higher number")
+        self.strays = self._gauge("stray_entries", "Entries in streams that no worker reads, as one worker sees them")
         self.trimmed = self._counter("trimmed_chunks", "Chunks with half a sample at the end, cut off")
         self.misplaced = self._counter("misplaced_chunks", "Chunks in another stream than that of their conversation")
         self.dead_letters = self._counter(

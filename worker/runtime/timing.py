@@ -59,6 +59,9 @@ class ReadingTiming:
     rest: float = 1.0
     """After Redis failed, or refused a request for one partition: it prevents a hot loop and a flood of logs."""
 
+    remind: float = 60.0
+    """Before a refusal of a partition that goes on is logged again."""
+
     batch_retry: Backoff = Backoff(1.0, 30.0)
     """Before a failed batch is tried again. Attempts have no other limit, because the audio is in Redis."""
 
@@ -121,6 +124,12 @@ class GaugeTiming:
     """Between two counts of the entries that left a stream unread, while it is empty (`account`) or not. Redis copies
     two entries for each count, which takes 0.4 ms if they have 160 kB."""
 
+    strays: float = 120.0
+    """Between two searches for stray streams, which look at the name of every key. One of all workers searches."""
+
+    stray_step: float = 0.02
+    """Between two steps of such a search: it takes at most a few percent of Redis' time."""
+
 
 @dataclass(frozen=True, slots=True)
 class HealthTiming:
@@ -131,6 +140,9 @@ class HealthTiming:
 
     store: float = 30.0
     """A store that refuses for this long makes the worker unready. It keeps trying; a restart would not help."""
+
+    spool: float = 120.0
+    """Audio that is older than this and still in the spool is told: the store takes less than is recorded."""
 
 
 @dataclass(frozen=True, slots=True)

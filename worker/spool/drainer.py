@@ -227,6 +227,7 @@ class Drainer:
         for state in (*FileState, *Flaw):
             self._metrics.spool_blobs.labels(state).set(counts[state])
         self._spool.unreadable = len(self._damaged | self._leftovers.torn)
+        self._spool.waiting = sum(map(self._waits, files))
 
     async def _observe_age(self, files: Sequence[SpoolFile]) -> None:
         """Measure the age of the oldest audio that waits; if its id is from the future, take the age of its file."""
@@ -234,7 +235,8 @@ class Drainer:
         age = 0.0 if oldest is None else (self._uploader.now_ms() - entry_ms(oldest.stem.first)) / 1000
         if oldest is not None and age < 0:
             age = (await self._spool.run(partial(self._volume.ages, [oldest]))).get(oldest, 0.0)
-        self._metrics.spool_oldest.set(max(0.0, age))
+        self._spool.oldest = max(0.0, age)
+        self._metrics.spool_oldest.set(self._spool.oldest)
 
     def _wait_after(self, error: Exception, refusals: int) -> float:
         if isinstance(error, StoreError) and error.retry_after is not None:

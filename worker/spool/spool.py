@@ -44,6 +44,7 @@ class Spool:
     """Holds blobs that are done in Redis and not in the store yet.
 
     `trouble` says why it takes no blobs; None while it takes them. `unreadable` counts torn and damaged blobs.
+    `waiting` counts the blobs that the last scan saw waiting, `oldest` is the age of their oldest audio in seconds.
     `arrived` is set whenever a blob waits for the drainer.
     """
 
@@ -52,6 +53,8 @@ class Spool:
         self.origin = origin
         self.trouble: SpoolCause | None = None
         self.unreadable = 0
+        self.waiting = 0
+        self.oldest = 0.0
         self.arrived = asyncio.Event()
         self._limit = limit
         self._metrics = context.metrics

@@ -24,6 +24,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 from worker import __version__
 from worker.errors import LeaseLost, SettingsError, StreamError
 from worker.model.causes import StreamCause
+from worker.stream.keys import expected_type
 from worker.stream.reply_limit import BoundedParser, ReplyTooLarge
 
 T = TypeVar("T")
@@ -48,8 +49,10 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
     "claim": (*FENCED, "paging"),
     "between": ("reading", "paging"),
     "forget": ("preamble", "letter", "paging"),
-    **dict.fromkeys(("look", "next", "sizes"), ("reading",)),
+    **dict.fromkeys(("look", "next", "sizes", "stray"), ("reading",)),
     "letters": ("reading", "letter", "paging"),
+    "stray_page": ("reading", "paging"),
+    "stray_move": (),
     "replay": ("pushing", "order", "letter"),
 }
 """Parts that are prepended to a script. All scripts that are not listed get `FENCED`, which checks the partition's
@@ -159,6 +162,11 @@ class Client:
         step = 1 if self.slots_apart else most
         return [items[first : first + step] for first in range(0, len(items), step)]
 
+    async def redis_ms(self) -> int:
+        """Ask Redis for its time in ms since 1970. Raises `StreamError`."""
+        seconds, micros = await self.command(lambda redis: redis.time())
+        return int(seconds) * 1000 + int(micros) // 1000
+
     def sync_clock(self, redis_ms: int) -> None:
         """Learn Redis' time from a reply that has just arrived."""
         self._offset_ms = redis_ms - self.clock() * 1000
@@ -197,7 +205,7 @@ class Client:
             repeated = await self.pipeline(lambda pipe: _queue_whole(pipe, [calls[i] for i in missing]))
             for i, reply in zip(missing, repeated, strict=True):
                 replies[i] = reply
-        return [translate(reply, call) for reply, call in zip(replies, calls, strict=True)]
+        return [await self._translated_reply(reply, call) for reply, call in zip(replies, calls, strict=True)]
 
     async def pipeline(self, queue: Callable[[Pipeline], None]) -> list[Any]:
         """Run any commands in one round trip, not in a transaction; errors of single commands come back as values."""
@@ -206,10 +214,37 @@ class Client:
                 queue(pipe)
                 return await pipe.execute(raise_on_error=False)
 
-    async def command(self, call: Callable[[Redis], Awaitable[Any]]) -> Any:
-        """Run one plain command, with its error translated."""
-        with self._translated():
-            return await call(self.redis)
+    async def command(self, call: Callable[[Redis], Awaitable[Any]], key: str = "") -> Any:
+        """Run one plain command, with its error translated.
+
+        With the `key` that it is about, a key of a wrong type is named in the error.
+        """
+        try:
+            with self._translated():
+                return await call(self.redis)
+        except StreamError as error:
+            if key and _is_wrong_type(error.__cause__) and (sentence := await self.wrong_types([key])):
+                raise StreamError(sentence, cause=StreamCause.REFUSED) from error
+            raise
+
+    async def _translated_reply(self, reply: Any, call: Call) -> Any:
+        if _is_wrong_type(reply) and (sentence := await self.wrong_types(call.keys)):
+            return StreamError(sentence, cause=StreamCause.REFUSED)
+        return translate(reply, call)
+
+    async def wrong_types(self, keys: Sequence[str]) -> str:
+        """Say which of these keys hold what does not belong there; empty if none does, or Redis does not tell."""
+
+        def queue(pipe: Pipeline) -> None:
+            for key in keys:
+                pipe.type(key)
+
+        try:
+            types = await self.pipeline(queue)
+        except StreamError:
+            return ""
+        found = [(key, kind.decode()) for key, kind in zip(keys, types, strict=True) if isinstance(kind, bytes)]
+        return "; ".join(wrong_type(key, kind) for key, kind in found if kind not in ("none", expected_type(key)))
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -262,6 +297,18 @@ def stream_error(error: Exception) -> StreamError:
         return StreamError(text, cause=StreamCause.READONLY)
     is_refusal = isinstance(error, ResponseError)
     return StreamError(text, cause=StreamCause.REFUSED if is_refusal else StreamCause.CONNECTION)
+
+
+def wrong_type(key: str, found: str) -> str:
+    """One sentence on a key that holds another type than the workers keep there, and what to do."""
+    escape = f"redis-cli RENAME '{key}' 'wrong:{key}'"
+    if found == "stream":
+        escape = f"`audio-batch-worker streams move '{key}'` saves the audio in it; else {escape}"
+    return f"Redis: {key} is a {found}, where a {expected_type(key)} belongs: another program wrote it; {escape}"
+
+
+def _is_wrong_type(reply: object) -> bool:
+    return isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply)
 
 
 def translate(reply: Any, call: Call) -> Any:

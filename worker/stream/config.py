@@ -5,7 +5,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from worker.errors import SettingsError
+from worker.errors import SettingsError, StreamError
+from worker.model.causes import StreamCause
 from worker.stream.client import Call, texts
 from worker.stream.keys import CONTRACT_VERSION
 
@@ -19,14 +20,30 @@ if TYPE_CHECKING:
 async def record_or_check(client: Client, keys: Keys, partitions: int) -> None:
     """Record PARTITIONS and the contract version, or make sure that the recorded ones are ours.
 
-    This works in a full Redis too.
+    This works in a full Redis too. A user that may only read the record, as a pusher's may, waits until a worker has
+    written it.
 
     Raises:
         SettingsError: Redis records other values.
         StreamError: Redis is unreachable or refuses.
     """
-    if difference := difference_in(await client.run(record_settings(keys, partitions)), keys, partitions):
+    fields = ["partitions", "contract"]
+    recorded = await client.command(lambda redis: redis.hmget(keys.config, fields), keys.config)
+    if None in recorded:
+        recorded = await _record(client, keys, partitions)
+    if difference := difference_in(recorded, keys, partitions):
         raise SettingsError(difference)
+
+
+async def _record(client: Client, keys: Keys, partitions: int) -> Sequence[bytes]:
+    (recorded,) = await client.gather([record_settings(keys, partitions)])
+    if isinstance(recorded, StreamError):
+        if "NoPermission" in str(recorded):
+            text = f"{keys.config} is not recorded yet, and this user of Redis may not record it: start a worker first"
+            raise StreamError(text, cause=StreamCause.REFUSED) from recorded
+        raise recorded
+    found: Sequence[bytes] = recorded
+    return found
 
 
 async def record_or_check_store(client: Client, keys: Keys, url: str, identity: str) -> None:
@@ -53,7 +70,7 @@ def record_settings(keys: Keys, partitions: int) -> Call:
 
 def difference_in(recorded: Sequence[bytes], keys: Keys, partitions: int) -> str:
     """One sentence on how the record differs from our settings, and what to do; empty if they agree."""
-    recorded_partitions, recorded_contract = texts(recorded)
+    recorded_partitions, recorded_contract = (value.decode(errors="replace") for value in recorded)
     if recorded_partitions != str(partitions):
         return (
             f"PARTITIONS is {partitions}, but {keys.config} in Redis records {recorded_partitions}: set"

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES, Chunk, parse
 from codec.errors import BadEntry
 from codec.sessions import session_name
-from worker.errors import StreamError
-from worker.model.causes import StreamCause
 from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client
@@ -101,16 +99,14 @@ class ConversationView:
     async def deletion(self) -> EntryId | None:
         """The last entry that deletions of the conversation or of its user cover; None if there was none."""
         key, names = self.keys.deleted(self.partition), list(self.conversation.tombstones)
-        found = await self.client.command(lambda redis: redis.hmget(key, names))
-        try:
-            positions = [tombstone_position(position) for position in found if position is not None]
-            return max(positions, key=entry_order, default=None)
-        except ValueError as error:
-            raise StreamError(f"{key} holds no position of a stream: {error}", cause=StreamCause.REFUSED) from error
+        found = await self.client.command(lambda redis: redis.hmget(key, names), key)
+        positions = [tombstone_position(key, position) for position in found if position is not None]
+        return max(positions, key=entry_order, default=None)
 
     async def announcements(self, after: EntryId) -> list[DoneEvent]:
         """The done events about audio after the entry `after`."""
-        found = await self.client.command(lambda redis: redis.xrange(self.keys.done(self.partition)))
+        key = self.keys.done(self.partition)
+        found = await self.client.command(lambda redis: redis.xrange(key), key)
         events = [(entry.decode(), DoneEvent.from_fields(told)) for entry, told in found]
         return [
             event

@@ -105,7 +105,8 @@ class DeadLetters:
                 pipe.xdel(self._keys.dead(letter.partition), letter.id)
             outcomes.append(b"replayed" if rest else outcome)
 
-        await self._client.command(lambda redis: redis.transaction(push, self._keys.dead(letter.partition)))
+        dead = self._keys.dead(letter.partition)
+        await self._client.command(lambda redis: redis.transaction(push, dead), dead)
         return outcomes[-1]
 
     def _replay(self, letter: DeadLetter) -> Call:

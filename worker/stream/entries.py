@@ -179,20 +179,25 @@ class Entries:
 
     async def seals(self, partition: int) -> list[Seal]:
         """Batches that are sealed and not done, the oldest first."""
-        sealed = await self._client.command(lambda redis: redis.hgetall(self._keys.ready(partition)))
+        key = self._keys.ready(partition)
+        sealed = await self._client.command(lambda redis: redis.hgetall(key), key)
         seals = [_seal(field, value) for field, value in sealed.items()]
         return sorted(seals, key=lambda seal: entry_order(seal.id))
 
     async def tombstones(self, partition: int) -> dict[str, EntryId]:
         """Deleted users and conversations → the last entry of the stream at the deletion."""
-        found = await self._client.command(lambda redis: redis.hgetall(self._keys.deleted(partition)))
-        return {field.decode(): tombstone_position(last) for field, last in found.items()}
+        key = self._keys.deleted(partition)
+        found = await self._client.command(lambda redis: redis.hgetall(key), key)
+        return {field.decode(errors="replace"): tombstone_position(key, last) for field, last in found.items()}
 
     async def deletions(self, partition: int, conversations: Iterable[Conversation]) -> dict[str, EntryId]:
         """The tombstones of some conversations and their users."""
         names = sorted({name for conversation in conversations for name in conversation.tombstones})
-        found = await self._client.command(lambda redis: redis.hmget(self._keys.deleted(partition), *names))
-        return {name: tombstone_position(last) for name, last in zip(names, found, strict=True) if last is not None}
+        key = self._keys.deleted(partition)
+        found = await self._client.command(lambda redis: redis.hmget(key, *names), key)
+        return {
+            name: tombstone_position(key, last) for name, last in zip(names, found, strict=True) if last is not None
+        }
 
     async def restore_tombstone(self, partition: int, name: str, last: EntryId) -> None:
         """Record again a deletion that Redis has forgotten; a deletion that Redis knows is never shortened."""
@@ -401,10 +406,19 @@ class Entries:
         return Call("suspect", keys, [lease.token, str(conversation), begin])
 
 
-def tombstone_position(value: bytes) -> EntryId:
-    """The last entry that a deletion covers. Older versions wrote a time, which covers its whole millisecond."""
-    text = value.decode()
-    return text if "-" in text else last_of_ms(int(text))
+def tombstone_position(key: str, value: bytes) -> EntryId:
+    """The last entry that a deletion covers. Older versions wrote a time, which covers its whole millisecond.
+
+    Raises:
+        StreamError: the hash `key` holds something else.
+    """
+    try:
+        text = value.decode()
+        position = text if "-" in text else last_of_ms(int(text))
+        entry_order(position)
+    except ValueError as error:
+        raise StreamError(f"{key} holds no position of a stream: {error}", cause=StreamCause.REFUSED) from error
+    return position
 
 
 def _chunk(flat: Sequence[bytes]) -> Chunk | None:

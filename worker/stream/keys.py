@@ -21,6 +21,30 @@ CONTRACT_VERSION = "1"
 """Recorded in `{prefix}:config`; increased when old and new programs can no longer share a stream."""
 
 
+TYPES = {
+    "": "stream",
+    "lease": "string",
+    "epoch": "hash",
+    "ready": "hash",
+    "done": "stream",
+    "dead": "stream",
+    "trials": "hash",
+    "deleted": "hash",
+    "seen": "string",
+    "withdrawn": "string",
+}
+"""Redis types of a partition's keys, by what follows the stream key."""
+
+STREAM_KEY = re.compile(r"(?P<prefix>[^{}]*):\{(?P<partition>0|[1-9][0-9]{0,8})\}(:(?P<part>[a-z]+)(:.*)?)?", re.DOTALL)
+"""A key of a partition."""
+
+
+def expected_type(key: str) -> str:
+    """The Redis type that workers keep under one of their keys."""
+    found = STREAM_KEY.fullmatch(key)
+    return "hash" if found is None else TYPES.get(found["part"] or "", "hash")
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """All keys under one STREAM_PREFIX."""

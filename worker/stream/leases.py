@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 
 from redis.asyncio.client import Pipeline
@@ -25,12 +25,19 @@ USABLE_SHARE = 2 / 3
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A live worker, as its heartbeat describes it; `started` is Redis' time in ms, `trouble` its own report."""
+    """A live worker, as its heartbeat describes it; `started` is Redis' time in ms.
+
+    `trouble` is why it is not ready, `notice` what may soon be a trouble. `growth` is by how many bytes a second Redis'
+    memory has grown lately, measured over `measured` seconds; 0 seconds if it was not measured yet.
+    """
 
     worker: str
     revision: str = ""
     started: int = 0
     trouble: str = ""
+    notice: str = ""
+    growth: int = 0
+    measured: int = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +69,7 @@ class Leases:
     """Membership and leases under one prefix.
 
     `difference` says how the settings that Redis recorded at the last heartbeat differ from ours; empty if they agree.
+    `broken` says why the list of workers can't be read; empty if it can.
     """
 
     def __init__(self, client: Client, keys: Keys, partitions: int, ttl: float) -> None:
@@ -70,6 +78,7 @@ class Leases:
         self.partitions = partitions
         self.ttl = ttl
         self.difference = ""
+        self.broken = ""
 
     @property
     def _ttl_ms(self) -> int:
@@ -78,21 +87,24 @@ class Leases:
     async def heartbeat(self, member: Member) -> list[Member]:
         """Send a heartbeat; returns all live workers, also this one, and sets the client's clock to Redis' time.
 
-        The same round trip records the shared settings again, in case Redis has lost them since our start.
+        The same round trip records the shared settings again, in case Redis has lost them since our start. If the list
+        of workers is broken, this worker counts as the only one: leases still divide the partitions, first come first
+        served.
         """
-        facts = {"revision": member.revision, "started": member.started, "trouble": member.trouble}
-        description = json.dumps({name: fact for name, fact in facts.items() if name != "trouble" or fact})
-        call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, description])
+        call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, _description(member)])
         beat, recorded = await self._client.gather([call, record_settings(self._keys, self.partitions)])
         if isinstance(beat, Exception):
             raise beat
-        now_ms, live, run_id = beat
+        now_ms, live, run_id, *broken = beat
         if isinstance(recorded, Exception):
             self.difference = str(recorded)
         else:
             self.difference = difference_in(recorded, self._keys, self.partitions)
         self._client.sync_clock(now_ms)
         self._client.note_run_id(run_id.decode())
+        self.broken = await self._client.wrong_types([self._keys.workers]) or str(broken[0]) if broken else ""
+        if broken:
+            return [member]
         return [member_of(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
 
     async def leave(self, worker: str) -> None:
@@ -166,10 +178,18 @@ def member_of(worker: bytes, description: str | bytes) -> Member:
     name = worker.decode(errors="replace")
     try:
         facts = json.loads(description)
-        revision, trouble = (str(facts.get(fact, "")) for fact in ("revision", "trouble"))
-        return Member(name, revision, int(facts.get("started", 0)), trouble)
+        revision, trouble, notice = (str(facts.get(fact, "")) for fact in ("revision", "trouble", "notice"))
+        started, growth, measured = (int(facts.get(fact, 0)) for fact in ("started", "growth", "measured"))
     except (ValueError, TypeError, AttributeError, OverflowError):
         return Member(name, revision="unreadable")
+    return Member(name, revision, started, trouble, notice, growth, measured)
+
+
+def _description(member: Member) -> str:
+    """The same as JSON; what is empty is left out, but for the facts that the first version had."""
+    facts = asdict(member)
+    del facts["worker"]
+    return json.dumps({name: fact for name, fact in facts.items() if fact or name in ("revision", "started")})
 
 
 def owner_of(token: bytes | None) -> str | None:

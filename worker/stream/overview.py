@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+from codec.errors import escaped
 from worker.errors import StreamError
+from worker.model.causes import StreamCause
 from worker.model.ids import EntryId, entry_ms, entry_order
 from worker.model.states import BatchState
 from worker.stream.client import Call, Client
-from worker.stream.keys import GROUP, Keys
+from worker.stream.keys import GROUP, MAX_PARTITIONS, Keys
 from worker.stream.leases import member_of, owner_of
+from worker.stream.strays import Stray, Strays
+
+T = TypeVar("T")
 
 STATES_IN_REDIS = (BatchState.UNREAD, BatchState.OPEN, BatchState.SEALED)
 
 PAGE = 256
 """Partitions per round trip."""
+
+_NUMBER = re.compile(rb"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,7 @@ class PartitionView:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A live worker; `started_ms` is on Redis' clock, `trouble` is its own report.
+    """A live worker; `started_ms` is on Redis' clock, `trouble`, `notice`, `growth` and `measured` are as in `Member`.
 
     Without another heartbeat it counts as dead after `silent_in_ms`.
     """
@@ -69,6 +77,9 @@ class WorkerView:
     started_ms: int
     silent_in_ms: int
     trouble: str = ""
+    notice: str = ""
+    growth: int = 0
+    measured: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +97,17 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """Everything at Redis' time `now_ms`; `refusals` say which partitions Redis could not show, and why."""
+    """Everything at Redis' time `now_ms`; `refusals` say what Redis could not show, and why.
+
+    `workers` is None if their list is among that.
+    """
 
     now_ms: int
     server: ServerView
-    workers: tuple[WorkerView, ...]
+    workers: tuple[WorkerView, ...] | None
     partitions: tuple[PartitionView, ...]
     refusals: tuple[str, ...] = ()
+    strays: tuple[Stray, ...] = ()
 
     @property
     def entries(self) -> int:
@@ -126,6 +141,20 @@ class Overview:
         return max([0, *(entry_ms(view.oldest) - self.now_ms for view in self.partitions if view.oldest is not None)])
 
     @property
+    def measured(self) -> WorkerView | None:
+        """The worker that has measured the growth of Redis' memory for the longest time; None if none has yet."""
+        found = [worker for worker in self.workers or () if worker.measured]
+        return max(found, key=lambda worker: worker.measured, default=None)
+
+    @property
+    def full_in_s(self) -> float | None:
+        """Seconds until Redis is full if its memory grows as it does; None if it does not grow, or can't be told."""
+        measured = self.measured
+        if measured is None or measured.growth <= 0 or not self.server.memory_limit:
+            return None
+        return max(0, self.server.memory_limit - self.server.memory) / measured.growth
+
+    @property
     def unowned(self) -> list[PartitionView]:
         """Partitions without an owner."""
         return [view for view in self.partitions if view.owner is None]
@@ -140,21 +169,39 @@ class Inspector:
 
     async def partitions(self, configured: int) -> int:
         """PARTITIONS as Redis records it, else as configured: a person who looks need not know it."""
-        recorded = await self._client.command(lambda redis: redis.hget(self._keys.config, "partitions"))
-        return int(recorded) if recorded is not None else configured
+        key = self._keys.config
+        recorded = await self._client.command(lambda redis: redis.hget(key, "partitions"), key)
+        if recorded is None:
+            return configured
+        if not _NUMBER.fullmatch(recorded) or not 0 < int(recorded) <= MAX_PARTITIONS:
+            text = f"Redis: {key} records {escaped(recorded)} as PARTITIONS, which is not a number of streams"
+            raise StreamError(f"{text}; redis-cli HSET {key} partitions {configured} mends it", StreamCause.REFUSED)
+        return int(recorded)
 
     async def now_ms(self) -> int:
         """Redis' time in ms since 1970."""
-        seconds, micros = await self._client.command(lambda redis: redis.time())
-        return int(seconds) * 1000 + int(micros) // 1000
+        return await self._client.redis_ms()
 
-    async def overview(self, partitions: int) -> Overview:
-        """Look at everything; each partition is seen at one moment, but their moments differ a little."""
+    async def overview(self, configured: int) -> Overview:
+        """Look at everything; each partition is seen at one moment, but their moments differ a little.
+
+        What Redis can't show is told, and hides nothing else.
+        """
+        refusals: list[str] = []
         now_ms = await self.now_ms()
         server = _server(await self._client.command(lambda redis: redis.info()))
-        workers = await self._workers(now_ms)
+        partitions = await _unless_refused(self.partitions(configured), refusals)
+        workers = await _unless_refused(self._workers(now_ms), refusals)
+        views = await self._views(configured if partitions is None else partitions, refusals)
+        return Overview(now_ms, server, workers, tuple(views), tuple(refusals))
+
+    async def strays(self, configured: int) -> list[Stray]:
+        """All stray streams."""
+        partitions = await _unless_refused(self.partitions(configured), [])
+        return await Strays(self._client, self._keys, configured if partitions is None else partitions).find()
+
+    async def _views(self, partitions: int, refusals: list[str]) -> list[PartitionView]:
         views: list[PartitionView] = []
-        refusals: list[str] = []
         for first in range(0, partitions, PAGE):
             page = range(first, min(first + PAGE, partitions))
             replies = await self._client.gather([self._call(number) for number in page])
@@ -163,17 +210,29 @@ class Inspector:
                     refusals.append(str(reply))
                 else:
                     views.append(_partition(number, reply))
-        return Overview(now_ms, server, workers, tuple(views), tuple(refusals))
+        return views
 
     async def _workers(self, now_ms: int) -> tuple[WorkerView, ...]:
-        described = await self._client.command(lambda redis: redis.hgetall(self._keys.workers))
+        key = self._keys.workers
+        described = await self._client.command(lambda redis: redis.hgetall(key), key)
         views = [_worker(name, value, now_ms) for name, value in described.items()]
         return tuple(sorted((view for view in views if view.silent_in_ms > 0), key=lambda view: view.name))
 
     def _call(self, number: int) -> Call:
         keys = self._keys
-        parts = (keys.stream, keys.lease, keys.epoch, keys.ready, keys.dead, keys.done)
+        parts = (keys.stream, keys.lease, keys.epoch, keys.ready, keys.dead, keys.done, keys.trials, keys.deleted)
         return Call("look", [part(number) for part in parts], [GROUP])
+
+
+async def _unless_refused(question: Awaitable[T], refusals: list[str]) -> T | None:
+    """The answer; None if Redis refuses, and then its reason among `refusals`."""
+    try:
+        return await question
+    except StreamError as error:
+        if error.cause is not StreamCause.REFUSED:
+            raise
+        refusals.append(str(error))
+        return None
 
 
 def _partition(number: int, reply: Sequence[Any]) -> PartitionView:
@@ -182,7 +241,7 @@ def _partition(number: int, reply: Sequence[Any]) -> PartitionView:
         number,
         owner=owner_of(token),
         lease_left_ms=max(0, left),
-        generation=int(generation or 0),
+        generation=int(generation) if _NUMBER.fullmatch(generation or b"") else 0,
         entries=entries,
         bytes=size if size and entries else 0,
         oldest=oldest.decode() if oldest else None,
@@ -207,8 +266,9 @@ def _sealed_entries(seal: bytes) -> int:
 def _worker(name: bytes, value: bytes, now_ms: int) -> WorkerView:
     expiry, _, description = value.decode(errors="replace").partition(" ")
     member = member_of(name, description)
-    left = int(expiry) - now_ms if expiry.isdecimal() else 0
-    return WorkerView(member.worker, member.revision, member.started, left, member.trouble)
+    left = int(expiry) - now_ms if _NUMBER.fullmatch(expiry.encode()) else 0
+    told = member.trouble, member.notice, member.growth, member.measured
+    return WorkerView(member.worker, member.revision, member.started, left, *told)
 
 
 def _server(facts: dict[str, Any]) -> ServerView:

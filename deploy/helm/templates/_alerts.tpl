@@ -125,6 +125,11 @@ event, which increase() can't see; `unless … offset` finds the series that wer
     sum {{ $by }} (increase(audio_batch_misplaced_chunks_total{ {{- $own -}} }[30m])) > 0
   severity: ticket
   summary: Chunks are pushed into other streams than those of their conversations
+- alert: AudioBatchStrayStreams
+  expr: max {{ $by }} (audio_batch_stray_entries{ {{- $own -}} }) > 0
+  for: 5m
+  severity: page
+  summary: '{{`{{ $value }}`}} entries wait in streams that no worker reads'
 - alert: AudioBatchTwoRevisions
   expr: count {{ $by }} (count by (namespace, job, revision) (audio_batch_build_info{ {{- $own -}} })) > 1
   for: 30m

@@ -50,6 +50,10 @@ class RedisLink:
     def hdel(self, key: str, field: str) -> Awaitable[Any]:
         return self._one("hdel", key, field)
 
+    def scan(self, cursor: int, *, count: int, _type: str) -> Awaitable[Any]:
+        assert (cursor, _type) == (0, "stream")
+        return self._one("scan", count)
+
     async def trip(self, commands: list[Command]) -> list[Any]:
         """Send commands in one go; other workers' commands may come between them, and a failover may end it."""
         incarnation = self._server.incarnation

@@ -208,6 +208,9 @@ class ModelRedis:
             return self._refuse()
         return int(self.data.hash(key).pop(name, None) is not None)
 
+    def _scan(self, _count: int) -> tuple[int, list[bytes]]:
+        return 0, [key.encode() for key in self.data.streams]
+
     def _script_load(self, source: str) -> str:
         digest = _digest(source)
         self._loaded.add(digest)

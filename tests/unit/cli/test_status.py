@@ -14,6 +14,8 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from rich.text import Text
+from typer.testing import Result
 
 from codec.entry import Chunk
 from codec.libopus import library
@@ -21,14 +23,17 @@ from tests.support.command import command
 from tests.support.dead_letters import DeadLetterStreams, dead_letter_streams
 from tests.support.redis_server import RedisServer
 from worker.batching.batch import Batch, seal_of
-from worker.cli.operating.status_view import view
+from worker.cli.operating.status_view import Cropped, view
 from worker.cli.text import shown_bytes, shown_seconds
+from worker.errors import StreamError
 from worker.model.states import Trigger
-from worker.operations.diagnosis import concerns
+from worker.operations.diagnosis import Concern, concerns
 from worker.settings import Settings
+from worker.spool import Summary
 from worker.stream.entries import Entries
 from worker.stream.leases import Leases, Member
 from worker.stream.overview import Inspector, Overview, PartitionView, ServerView, WorkerView
+from worker.stream.strays import Stray
 
 MakeSettings = Callable[..., Settings]
 
@@ -105,7 +110,7 @@ async def test_only_workers_with_a_fresh_heartbeat_are_alive(streams: DeadLetter
     await streams.client.redis.hset(streams.keys.workers, "dead", '1000 {"revision": "r1"}')
     await streams.client.redis.hset(streams.keys.workers, "odd", "what")
 
-    (worker,) = (await look(streams)).workers
+    (worker,) = (await look(streams)).workers or ()
 
     assert (worker.name, worker.revision, worker.started_ms) == ("anna", "r2", 17)
     assert 0 < worker.silent_in_ms <= 30_000
@@ -154,8 +159,8 @@ async def test_key_of_a_wrong_type_is_named_and_hides_only_its_own_partition(str
     assert [view.number for view in overview.partitions] == [0, 1, 2, 4, 5, 6, 7]
     assert overview.entries == 5
     (refusal,) = overview.refusals
-    assert "WRONGTYPE" in refusal
-    assert f"(look at {streams.keys.stream(3)})" in refusal
+    assert f"{streams.keys.stream(3)} is a string, where a stream belongs" in refusal
+    assert f"redis-cli RENAME '{streams.keys.stream(3)}'" in refusal
 
 
 async def test_recorded_number_of_partitions_wins_over_the_setting(streams: DeadLetterStreams) -> None:
@@ -174,6 +179,11 @@ LATE = replace(IDLE, entries=3, oldest=f"{NOW - 121_000}-0", sealed_batches=2)
 SERVER = ServerView("7.0.15", "master", 10, 100, "noeviction", "on", 0)
 ANNA = WorkerView("anna", "r1", 0, 9000)
 REFUSED = WorkerView("berta", "r1", 0, 9000, trouble="the store refuses (permission) for 31 s")
+UNSURE = WorkerView("carla", "r1", 0, 9000, notice="the store refuses (network) for 3 s, and is asked again")
+ROOMY = replace(SERVER, memory=600, memory_limit=1000)
+GROWING = WorkerView("doris", "r1", 0, 9000, growth=1, measured=300)
+SLOW = replace(LATE, oldest=f"{NOW - 95_000}-0")
+STRAY = Stray("pcm:5", 1200, "1-1", "no braces")
 HEALTHY = Overview(NOW, SERVER, (ANNA,), (IDLE, WAITING))
 
 
@@ -196,6 +206,12 @@ def test_nothing_is_said_of_a_healthy_system() -> None:
         (replace(HEALTHY, workers=(ANNA, REFUSED)), "warning", "1 of 2 workers say: the store refuses"),
         (replace(HEALTHY, refusals=("Redis: WRONGTYPE",)), "danger", "can't be read: Redis: WRONGTYPE"),
         (replace(HEALTHY, workers=(), partitions=(IDLE,)), "warning", "no worker is alive"),
+        (replace(HEALTHY, workers=(UNSURE,)), "warning", "1 of 1 workers say: the store refuses (network) for 3 s"),
+        (replace(HEALTHY, partitions=(SLOW,)), "warning", "waited 95 s and is not stored; sealed batches: 2"),
+        (replace(HEALTHY, strays=(STRAY,)), "danger", "no worker reads the stream pcm:5 (1,200 entries): no braces"),
+        (replace(HEALTHY, strays=(STRAY,)), "danger", "audio-batch-worker streams move 'pcm:5'"),
+        (replace(HEALTHY, server=ROOMY, workers=(GROWING,)), "warning", "is full in 7 min"),
+        (replace(HEALTHY, server=replace(SERVER, memory=96), workers=(GROWING,)), "danger", "is full in 1 min"),
         (replace(HEALTHY, partitions=(replace(WAITING, owner=None),)), "warning", "without an owner: 1"),
         (replace(HEALTHY, partitions=(LATE,)), "danger", "waited 121 s and is not stored; sealed batches: 2"),
         (replace(HEALTHY, partitions=(replace(IDLE, dead=4),)), "warning", "could not be processed: 4"),
@@ -214,11 +230,72 @@ def test_every_trouble_is_told_with_its_weight(overview: Overview, severity: str
         replace(HEALTHY, server=replace(SERVER, saving="off", replicas=1)),
         replace(HEALTHY, server=replace(SERVER, memory_limit=0)),
         replace(HEALTHY, partitions=(replace(IDLE, owner=None), WAITING)),
+        replace(HEALTHY, workers=(GROWING,)),
+        replace(HEALTHY, server=replace(SERVER, memory=60), workers=(replace(GROWING, growth=-5),)),
     ],
-    ids=["replicas keep the data", "no limit", "an empty partition needs no owner"],
+    ids=[
+        "replicas keep the data",
+        "no limit",
+        "an empty partition needs no owner",
+        "much memory is left",
+        "it shrinks",
+    ],
 )
 def test_what_is_no_trouble_is_not_told(overview: Overview) -> None:
     assert concerns(overview, MAX_AGE) == []
+
+
+def test_a_list_of_workers_that_cant_be_read_does_not_mean_that_none_is_alive() -> None:
+    (concern,) = concerns(replace(HEALTHY, workers=None, refusals=("Redis: pcm:workers is a stream",)), MAX_AGE)
+    assert concern == Concern("danger", "can't be read: Redis: pcm:workers is a stream")
+
+
+@pytest.mark.parametrize(("age", "told"), [(119, False), (121, True)])
+def test_blobs_that_pile_up_in_the_spool_are_told(age: int, told: bool) -> None:
+    found = concerns(HEALTHY, MAX_AGE, Summary({"spooled": 2, "uploading": 1, "done": 7}, 5, NOW - age * 1000))
+    assert bool(found) == told
+    for concern in found:
+        assert concern.severity == "warning"
+        assert concern.text.startswith(f"3 blobs wait in the spool, with audio of {age} s ago")
+
+
+@pytest.mark.parametrize(
+    ("overview", "told"),
+    [
+        (replace(HEALTHY, server=replace(SERVER, memory_limit=0)), "can't be told: it has no maxmemory"),
+        (HEALTHY, "can't be told: no worker has measured its memory for a minute yet"),
+        (replace(HEALTHY, workers=(replace(GROWING, growth=0),)), "has not grown over the last 5 min 00 s"),
+        (
+            replace(HEALTHY, workers=(ANNA, GROWING)),
+            "full in 1 min 30 s if it grows on by 60 B a minute over",
+        ),
+    ],
+)
+def test_how_long_redis_lasts_is_told_or_why_not(overview: Overview, told: str) -> None:
+    with (console := Console(width=500)).capture() as shown:
+        console.print(view(overview, [], "libopus 1.4", everything=True))
+    (line,) = [line for line in shown.get().splitlines() if line.startswith("Redis lasts")]
+    assert told in line
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "120"])
+def test_names_are_never_folded(settings: MakeSettings, columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, made = f"audio-batch-worker-{'7d9c6bf5b4' * 6}-x2x4q", settings()
+
+    async def prepare() -> None:
+        async with dead_letter_streams(made) as streams:
+            await busy_partition(streams, name)
+
+    asyncio.run(prepare())
+    monkeypatch.setattr("tests.support.command.COLUMNS", columns)
+    assert command(made, "status").stdout.count(name) == 2  # the worker's row, the partition's row
+
+
+def test_a_narrow_screen_shows_names_whole_and_crops_the_rest() -> None:
+    console = Console(width=30)
+    with console.capture() as shown:
+        console.print(Cropped(Text(f"{'n' * 25} {'x' * 50}")))
+    assert shown.get().splitlines() == [f"{'n' * 25} xxxx"]
 
 
 def test_the_worst_comes_first() -> None:
@@ -252,6 +329,38 @@ def test_page_begins_with_what_matters(busy: Settings) -> None:
         assert remaining in result.stdout
 
 
+def test_check_tells_only_the_verdict_and_has_its_own_exit_codes(
+    own_redis: Callable[..., RedisServer], settings: MakeSettings
+) -> None:
+    server = own_redis(appendonly="yes")
+    made = settings(redis_url=server.url)
+    with server.client() as client:
+        seconds = int(client.time()[0])
+        client.hset(f"{made.stream_prefix}:workers", "anna", f"{seconds + 60}000 {{}}")
+
+        assert_verdict(command(made, "status", "--check"), 0, "audio is safe and flows")
+        client.hset(
+            f"{made.stream_prefix}:workers", "anna", f'{seconds + 60}000 {{"notice": "the store refuses (network)"}}'
+        )
+        assert_verdict(
+            command(made, "status", "--check"), 3, "warning: 1 of 1 workers say: the store refuses (network)"
+        )
+        client.xadd(f"{made.stream_prefix}:5", {"uid": "u", "conversation_id": "c", "pcm": "x"})
+        assert_verdict(command(made, "status", "--check"), 4, "danger: no worker reads the stream")
+        assert json.loads(command(made, "status", "--check", "--json").stdout)["strays"][0]["entries"] == 1
+        assert command(made, "status").exit_code == 0
+    server.kill()
+    unreachable = command(made, "status", "--check")
+    assert isinstance(unreachable.exception, StreamError)  # main() makes it exit code 1
+    assert command(made, "status", "--check", "--watch").exit_code == 2
+
+
+def assert_verdict(result: Result, code: int, first_line: str) -> None:
+    assert result.exit_code == code, result.stdout
+    assert result.stdout.startswith(first_line)
+    assert "Redis lasts" not in result.stdout
+
+
 def test_idle_partitions_are_shown_on_demand(busy: Settings) -> None:
     brief, full = command(busy, "status").stdout, command(busy, "status", "--all").stdout
 
@@ -272,6 +381,7 @@ def test_json_has_all_that_the_page_tells_and_more(busy: Settings) -> None:
         "dead": 1,
         "stored": 0,
         "unowned": 7,
+        "full_in_s": None,
     }
     assert (facts["partitions"][0]["owner"], facts["workers"][0]["name"]) == ("worker-[1]", "worker-[1]")
     assert {concern["severity"] for concern in facts["concerns"]} <= {"danger", "warning"}

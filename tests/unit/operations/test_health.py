@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +11,13 @@ from tests.support.clock import Clock
 from tests.support.harness import Running
 from worker.model.causes import StoreCause
 from worker.operations.health import WorkerHealth
+from worker.runtime.context import Context
 from worker.runtime.timing import HealthTiming
 from worker.settings import Settings
+from worker.spool.names import SpoolOwner
+from worker.spool.spool import Spool
+from worker.spool.volume import Volume
+from worker.stream.leases import Member
 
 
 @pytest.fixture
@@ -73,3 +79,27 @@ def test_store_that_refuses_for_long_makes_it_unready_and_needs_no_restart(
     assert health.ready() == ["the store refuses (permission) for 31 s"]
     store.failing_since = None
     assert health.ready() == []
+
+
+def test_a_store_that_has_just_begun_to_refuse_is_told_at_once(
+    health: WorkerHealth, running: Running, clock: Clock
+) -> None:
+    store = running.health._store
+    assert store is not None
+    assert health.notices() == []
+    store.failing_since, store.cause = clock.now - 2, StoreCause.PERMISSION
+    assert health.ready() == []
+    assert health.notices() == ["the store refuses (permission) for 2 s, and is asked again"]
+    assert health.describe(Member("anna")).notice == health.notices()[0]
+    clock.now += HealthTiming().store + 1
+    assert health.notices() == []  # it is a trouble by now
+    assert health.describe(Member("anna")).trouble == "the store refuses (permission) for 33 s"
+
+
+def test_blobs_that_pile_up_in_the_spool_are_told(health: WorkerHealth, tmp_path: Path) -> None:
+    spool = Spool(Volume(tmp_path), SpoolOwner("gs://bucket", "pcm"), 1000, Context())
+    health._spool = spool
+    spool.waiting, spool.oldest = 3, HealthTiming().spool
+    assert health.notices() == []
+    spool.oldest += 1
+    assert health.notices() == ["the store has not taken 3 blobs that wait in the spool"]

@@ -27,12 +27,35 @@ async def test_one_of_many_that_ask_at_once_gets_it(leases: Leases) -> None:
     assert sum(len(taken) for taken, _ in answers) == 1
 
 
+async def test_a_lease_of_another_type_is_an_error_and_not_a_held_lease(leases: Leases, keys: Keys, raw: Raw) -> None:
+    await raw.xadd(keys.lease(1), {"uid": "u"})
+    taken, (refused,) = await leases.acquire([0, 1, 2, 3], "one")
+    assert [lease.partition for lease in taken] == [0, 2, 3]
+    assert f"{keys.lease(1)} is a stream, where a string belongs" in str(refused)
+    assert "streams move" in str(refused)
+
+
+async def test_without_a_list_of_workers_each_counts_as_the_only_one(
+    leases: Leases, client: Client, keys: Keys, raw: Raw
+) -> None:
+    await raw.xadd(keys.workers, {"uid": "u"})
+    seconds, _ = await raw.time()
+
+    assert await leases.heartbeat(Member("one", "a")) == [Member("one", "a")]
+    assert f"{keys.workers} is a stream, where a hash belongs" in leases.broken
+    assert client.now_ms() // 1000 >= seconds  # Redis' time is known all the same
+
+    await raw.delete(keys.workers)
+    await leases.heartbeat(Member("one", "a"))
+    assert leases.broken == ""
+
+
 async def test_broken_keys_cost_only_their_own_partitions(leases: Leases, keys: Keys, raw: Raw) -> None:
     await raw.set(keys.epoch(1), "no hash")
     taken, (refused,) = await leases.acquire([0, 1, 2, 3], "one")
     assert [lease.partition for lease in taken] == [0, 2, 3]
     assert refused.cause == "refused"
-    assert keys.lease(1) in str(refused)
+    assert f"{keys.epoch(1)} is a string, where a hash belongs" in str(refused)
     await raw.delete(keys.lease(2))
     await raw.rpush(keys.lease(2), "no lease")
     assert [lease.partition for lease in await leases.renew(taken)] == [2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import wraps
 from inspect import Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -71,6 +71,8 @@ class Tools:
     inspector: Inspector
     letters: DeadLetters
     partitions: int
+    unreadable: list[int] = field(default_factory=list)
+    """Partitions whose letters could not be listed."""
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
@@ -96,12 +98,12 @@ def register(app: typer.Typer) -> None:
 @filtered
 def list_letters(wanted: Filter, as_json: options.Json = False) -> None:
     """List them, the oldest of each partition first. Their audio stays in Redis."""
-    letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
+    letters, now_ms, all_read = _with_redis(lambda tools: _select(tools, wanted))
     if as_json:
         printing.print_json([_facts(letter, now_ms) for letter in letters])
     else:
         _print_table(letters, now_ms)
-    _miss(wanted, letters)
+    _miss(wanted, letters, all_read=all_read)
 
 
 @commands.command("replay")
@@ -111,7 +113,7 @@ def replay_letters(wanted: Filter, everything: All = False, as_json: options.Jso
     from worker.stream.dead_letters import ReplayOutcome
 
     _require(wanted, everything=everything)
-    outcomes = _with_redis(lambda tools: _replay(tools, wanted))
+    outcomes, all_read = _with_redis(lambda tools: _replay(tools, wanted))
     counts = Counter(outcome for _, outcome in outcomes)
     if as_json:
         printing.print_json([{"letter": letter.name, "outcome": outcome} for letter, outcome in outcomes])
@@ -122,7 +124,7 @@ def replay_letters(wanted: Filter, everything: All = False, as_json: options.Jso
             typer.echo(f"{letter.name} stays: {UNMOVED[outcome]}", err=True)
     if counts[ReplayOutcome.REPLAYED] < len(outcomes):
         raise typer.Exit(1)
-    _miss(wanted, [letter for letter, _ in outcomes])
+    _miss(wanted, [letter for letter, _ in outcomes], all_read=all_read)
 
 
 @commands.command("drop")
@@ -130,7 +132,7 @@ def replay_letters(wanted: Filter, everything: All = False, as_json: options.Jso
 def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_json: options.Json = False) -> None:
     """Remove them for good: their audio is lost."""
     _require(wanted, everything=everything)
-    letters, now_ms = _with_redis(lambda tools: _select(tools, wanted))
+    letters, now_ms, all_read = _with_redis(lambda tools: _select(tools, wanted))
     if letters and not yes:
         _print_table(letters, now_ms, limit=SHOWN_BEFORE_DROP, to_stderr=True)
         typer.confirm("Remove these for good?", abort=True, err=True)
@@ -139,7 +141,7 @@ def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_j
         printing.print_json({"dropped": dropped})
     else:
         typer.echo(f"dropped {dropped}")
-    _miss(wanted, letters)
+    _miss(wanted, letters, all_read=all_read)
 
 
 def _require(wanted: Filter, *, everything: bool) -> None:
@@ -147,11 +149,12 @@ def _require(wanted: Filter, *, everything: bool) -> None:
         raise typer.BadParameter("say which: --id, --partition, --reason, --uid, --conversation, or --all")
 
 
-def _miss(wanted: Filter, letters: Sequence[DeadLetter]) -> None:
-    """End with an exit code of its own if a letter that was named does not exist."""
+def _miss(wanted: Filter, letters: Sequence[DeadLetter], *, all_read: bool) -> None:
+    """End with an exit code of its own if a letter that was named does not exist, or a partition could not be read."""
     known = {name for letter in letters for name in (letter.id, letter.name)}
     if missing := [name for name in wanted.ids or () if name not in known]:
         typer.echo(f"no such dead letter: {', '.join(map(printable, missing))}", err=True)
+    if missing or not all_read:
         raise typer.Exit(printing.INCOMPLETE)
 
 
@@ -174,26 +177,41 @@ def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
     return asyncio.run(working())
 
 
-async def _select(tools: Tools, wanted: Filter) -> tuple[list[DeadLetter], int]:
-    """The letters, and Redis' time in ms."""
+async def _select(tools: Tools, wanted: Filter) -> tuple[list[DeadLetter], int, bool]:
+    """The letters, Redis' time in ms, and whether all partitions could be read."""
     if wanted.partition is not None and wanted.partition not in range(tools.partitions):
         raise typer.BadParameter(f"there is no partition {wanted.partition}, only 0 to {tools.partitions - 1}")
     numbers = range(tools.partitions) if wanted.partition is None else [wanted.partition]
-    found = [letter for number in numbers async for letter in tools.letters.list(number) if wanted.passes(letter)]
-    return found, await tools.inspector.now_ms()
+    found = [letter for number in numbers for letter in await _listed(tools, number) if wanted.passes(letter)]
+    return found, await tools.inspector.now_ms(), not tools.unreadable
 
 
-async def _replay(tools: Tools, wanted: Filter) -> list[tuple[DeadLetter, ReplayOutcome]]:
+async def _listed(tools: Tools, partition: int) -> list[DeadLetter]:
+    """The letters of one partition; if its keys are broken, that is told, and the others go on."""
+    from worker.errors import StreamError
+    from worker.model.causes import StreamCause
+
+    try:
+        return [letter async for letter in tools.letters.list(partition)]
+    except StreamError as error:
+        if error.cause is not StreamCause.REFUSED:
+            raise
+        tools.unreadable.append(partition)
+        printing.say(f"the dead letters of partition {partition} can't be listed: {error}", err=True)
+        return []
+
+
+async def _replay(tools: Tools, wanted: Filter) -> tuple[list[tuple[DeadLetter, ReplayOutcome]], bool]:
     from worker.errors import StreamError
 
-    letters, _ = await _select(tools, wanted)
+    letters, _, all_read = await _select(tools, wanted)
     outcomes: list[tuple[DeadLetter, ReplayOutcome]] = []
     for letter in letters:
         try:
             outcomes.append((letter, await tools.letters.replay(letter)))
         except StreamError as error:
             raise StreamError(f"replayed {len(outcomes)} of {len(letters)}, then {error}", error.cause) from error
-    return outcomes
+    return outcomes, all_read
 
 
 def _facts(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
@@ -203,9 +221,7 @@ def _facts(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
 def _print_table(
     letters: Sequence[DeadLetter], now_ms: int, *, limit: int | None = None, to_stderr: bool = False
 ) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=to_stderr, highlight=False)
+    console = printing.table_console(stderr=to_stderr)
     if letters:
         console.print(_table(letters[:limit], now_ms))
     console.print(f"dead letters: {len(letters)}, {shown_bytes(sum(letter.bytes for letter in letters))}")
@@ -218,8 +234,8 @@ def _table(letters: Sequence[DeadLetter], now_ms: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in ("id", "age", "size"):
         table.add_column(column, no_wrap=True, justify="left" if column == "id" else "right")
-    table.add_column("conversation", overflow="fold")
-    table.add_column("reason", overflow="fold")
+    table.add_column("conversation", no_wrap=True)
+    table.add_column("reason", no_wrap=True)
     for letter in letters:
         age = shown_seconds((now_ms - letter.moved_ms) / 1000)
         whose = f"{letter.uid or '?'}/{letter.conversation_id or '?'}"

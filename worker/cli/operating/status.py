@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,22 +13,27 @@ import typer
 from worker.cli import options, printing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
     from worker.errors import StreamError
+    from worker.operations.diagnosis import Concern
     from worker.settings import Settings
     from worker.spool import Summary
     from worker.stream.client import Client
     from worker.stream.overview import Overview
+    from worker.stream.strays import Stray
 
     Show = Callable[[Overview | StreamError, Settings], None]
     """Takes each look as it comes."""
 
 
-PIPE_WIDTH = 160
-"""Columns without a terminal."""
+EXIT_CODES = {"warning": 3, "danger": 4}
+"""Of --check, by the worst concern; 1 and 2 are those of every command."""
+
+SEARCH_SECONDS = 30.0
+"""Between two searches of --watch for streams that no worker reads."""
 
 
 def register(app: typer.Typer) -> None:
@@ -44,10 +48,19 @@ def status(
     ] = False,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks of --watch.")] = 2.0,
     everything: Annotated[bool, typer.Option("--all", help="Show idle partitions too.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Print only the verdict, and tell it by the exit code too.")
+    ] = False,
 ) -> None:
-    """Show what waits, who works on it, and what needs a person. Changes nothing."""
+    """Show what waits, who works on it, and what needs a person. Changes nothing.
+
+    With --check, the exit code is 0 if audio is safe and flows, 3 if there are only warnings, 4 if audio may be lost or
+    does not get through, 1 if Redis can't be asked, and 2 if a setting is wrong.
+    """
     from worker import settings
 
+    if check and watch:
+        raise typer.BadParameter("--check looks once; leave --watch out")
     loaded = settings.load()
     if watch:
         shown = _lines() if as_json else _screen(everything=everything)
@@ -55,25 +68,69 @@ def status(
             asyncio.run(_watch(loaded, interval, show))
         return
     overview = asyncio.run(_look_once(loaded))
+    found = _concerns(overview, loaded)
     if as_json:
         printing.print_json(_facts(overview, loaded))
+    elif check:
+        _print_verdict(found)
     else:
-        _console().print(_view(overview, loaded, everything=everything))
+        printing.table_console().print(_view(overview, loaded, everything=everything))
+    if check and found:
+        raise typer.Exit(EXIT_CODES[found[0].severity])
+
+
+def _print_verdict(found: Sequence[Concern]) -> None:
+    from worker.cli.operating.status_view import verdict
+
+    printing.table_console().print(verdict(found))
+
+
+def _concerns(overview: Overview, settings: Settings) -> list[Concern]:
+    from worker.operations.diagnosis import concerns
+
+    return concerns(overview, settings.batch_max_age, _spooled(settings))
 
 
 async def _look_once(settings: Settings) -> Overview:
     from worker.stream.client import Client, connect
 
     async with Client(connect(settings.redis_url)) as client:
-        return await _look(client, settings)
+        return await _Looks(client, settings).look()
 
 
-async def _look(client: Client, settings: Settings) -> Overview:
-    from worker.stream.keys import Keys
-    from worker.stream.overview import Inspector
+class _Looks:
+    """Looks at everything; streams that no worker reads are searched only now and then, because that reads all keys."""
 
-    inspector = Inspector(client, Keys(settings.stream_prefix))
-    return await inspector.overview(await inspector.partitions(settings.partitions))
+    def __init__(self, client: Client, settings: Settings) -> None:
+        from worker.stream.keys import Keys
+        from worker.stream.overview import Inspector
+
+        self._inspector = Inspector(client, Keys(settings.stream_prefix))
+        self._clock = client.clock
+        self._partitions = settings.partitions
+        self._searched: float | None = None
+        self._strays: tuple[Stray, ...] = ()
+        self._refusals: tuple[str, ...] = ()
+
+    async def look(self) -> Overview:
+        """Look now. Raises `StreamError`."""
+        overview = await self._inspector.overview(self._partitions)
+        if self._searched is None or self._clock() > self._searched + SEARCH_SECONDS:
+            await self._search()
+            self._searched = self._clock()
+        return replace(overview, strays=self._strays, refusals=(*overview.refusals, *self._refusals))
+
+    async def _search(self) -> None:
+        from worker.errors import StreamError
+        from worker.model.causes import StreamCause
+
+        self._strays, self._refusals = (), ()
+        try:
+            self._strays = tuple(await self._inspector.strays(self._partitions))
+        except StreamError as error:
+            if error.cause is not StreamCause.REFUSED:
+                raise
+            self._refusals = (f"the names of streams: {error}",)
 
 
 async def _watch(settings: Settings, interval: float, show: Show) -> None:
@@ -81,9 +138,10 @@ async def _watch(settings: Settings, interval: float, show: Show) -> None:
     from worker.stream.client import Client, connect
 
     async with Client(connect(settings.redis_url)) as client:
+        looks = _Looks(client, settings)
         while True:
             try:
-                show(await _look(client, settings), settings)
+                show(await looks.look(), settings)
             except StreamError as error:
                 show(error, settings)
             await asyncio.sleep(interval)
@@ -92,30 +150,24 @@ async def _watch(settings: Settings, interval: float, show: Show) -> None:
 @contextmanager
 def _screen(*, everything: bool) -> Iterator[Show]:
     """Show looks on the terminal, each in place of the one before; in a pipe or file, one below the other."""
+    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
+
+    from worker.cli.operating.status_view import Cropped
 
     def drawn(look: Overview | StreamError, settings: Settings) -> RenderableType:
         if isinstance(look, Exception):
             return Text(f"danger: {look}", style="bold red")
         return _view(look, settings, everything=everything)
 
-    console = _console()
+    console = Console()
     if not console.is_terminal:
-        yield lambda look, settings: console.print(drawn(look, settings))
+        wide = printing.table_console()
+        yield lambda look, settings: wide.print(drawn(look, settings))
         return
     with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
-        yield lambda look, settings: live.update(drawn(look, settings), refresh=True)
-
-
-def _console() -> Console:
-    """A console that has room for long names in a pipe or a file."""
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = PIPE_WIDTH
-    return console
+        yield lambda look, settings: live.update(Cropped(drawn(look, settings)), refresh=True)
 
 
 @contextmanager
@@ -130,16 +182,13 @@ def _lines() -> Iterator[Show]:
 
 def _view(overview: Overview, settings: Settings, *, everything: bool) -> RenderableType:
     from worker.cli.operating.status_view import view
-    from worker.operations.diagnosis import concerns
 
-    found = concerns(overview, settings.batch_max_age)
+    found = _concerns(overview, settings)
     return view(overview, found, _libopus(), spool=_spooled(settings), everything=everything)
 
 
 def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
-    from worker.operations.diagnosis import concerns
-
-    found = concerns(overview, settings.batch_max_age)
+    found = _concerns(overview, settings)
     totals = {
         "entries": overview.entries,
         "states": overview.states,
@@ -149,6 +198,7 @@ def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
         "dead": sum(view.dead for view in overview.partitions),
         "stored": sum(view.stored for view in overview.partitions),
         "unowned": len(overview.unowned),
+        "full_in_s": overview.full_in_s,
     }
     return {
         "concerns": [asdict(concern) for concern in found],

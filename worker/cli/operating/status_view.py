@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from worker.cli.printing import WIDEST
 from worker.cli.text import foreign, shown_bytes, shown_seconds
 from worker.model.ids import entry_ms
 from worker.operations.diagnosis import Concern
@@ -19,6 +21,13 @@ from worker.stream.overview import STATES_IN_REDIS, Overview, PartitionView, Wor
 
 STYLES = {"danger": "bold red", "warning": "yellow"}
 NOTHING = "[dim]-[/]"
+SAFE = "audio is safe and flows"
+
+
+def verdict(found: Sequence[Concern]) -> RenderableType:
+    """All concerns, or that there are none."""
+    lines = [foreign(f"{concern.severity}: {concern.text}", STYLES[concern.severity]) for concern in found]
+    return Group(*lines) if lines else Text(SAFE, style="bold green")
 
 
 def view(
@@ -31,7 +40,7 @@ def view(
 ) -> RenderableType:
     """All of it; `everything` also shows idle partitions."""
     shown = [partition for partition in overview.partitions if everything or not partition.idle]
-    parts: list[RenderableType] = [_verdict(found), "", _totals(overview, libopus, spool)]
+    parts: list[RenderableType] = [verdict(found), "", _totals(overview, libopus, spool)]
     workers = _workers(overview)
     if workers.row_count:
         parts.append(workers)
@@ -44,9 +53,18 @@ def view(
     return Group(*parts)
 
 
-def _verdict(found: Iterable[Concern]) -> RenderableType:
-    lines = [Text(f"{concern.severity}: {concern.text}", style=STYLES[concern.severity]) for concern in found]
-    return Group(*lines) if lines else Text("audio is safe and flows", style="bold green")
+class Cropped:
+    """Lines in their full width, of which a screen shows what fits: names come first and are never folded."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it."""
+        wide = options.update(width=WIDEST, height=None)
+        for line in console.render_lines(self._content, wide, pad=False):
+            yield from Segment.adjust_line_length(line, options.max_width, pad=False)
+            yield Segment.line()
 
 
 def _totals(overview: Overview, libopus: str, spool: Summary | None) -> RenderableType:
@@ -67,9 +85,24 @@ def _totals(overview: Overview, libopus: str, spool: Summary | None) -> Renderab
         "Redis",
         f"{server.version}, {shown_bytes(server.memory)}{limit}, {server.policy}, appendonly {server.saving}",
     )
+    grid.add_row("Redis lasts", _lasts(overview))
     grid.add_row("encoder", f"{libopus} (here)")
     grid.columns[0].style = "dim"
     return grid
+
+
+def _lasts(overview: Overview) -> str:
+    """How long Redis' memory lasts, or why that can't be told."""
+    measured = overview.measured
+    if not overview.server.memory_limit:
+        return "can't be told: it has no maxmemory"
+    if measured is None:
+        return "can't be told: no worker has measured its memory for a minute yet"
+    over = f"over the last {shown_seconds(measured.measured)}"
+    if overview.full_in_s is None:
+        return f"its memory has not grown {over}"
+    rate = f"{shown_bytes(measured.growth * 60)} a minute {over}"
+    return f"full in {shown_seconds(overview.full_in_s)} if it grows on by {rate}"
 
 
 def _states(overview: Overview) -> str:
@@ -90,7 +123,7 @@ def _spooled(spool: Summary, now_ms: int) -> str:
 def _workers(overview: Overview) -> Table:
     owned = Counter(view.owner for view in overview.partitions)
     table = _table("worker", "revision", "up for", "partitions", "expires in")
-    for worker in overview.workers:
+    for worker in overview.workers or ():
         table.add_row(*_worker_row(worker, overview.now_ms, owned.pop(worker.name, 0)))
     for name, count in sorted((name, count) for name, count in owned.items() if name is not None):
         table.add_row(foreign(name, "yellow"), NOTHING, NOTHING, str(count), "[yellow]silent[/]")
@@ -121,8 +154,7 @@ def _table(first: str, *columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(first, no_wrap=True)
     for column in columns:
-        words = column in ("owner", "revision")  # in a narrow window these are folded, numbers aren't
-        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        table.add_column(column, justify="left" if column in ("owner", "revision") else "right", no_wrap=True)
     return table
 
 

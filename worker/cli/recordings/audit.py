@@ -146,9 +146,7 @@ def _texts(numbers: Numbers) -> dict[str, str]:
 
 
 def _print(report: AuditReport) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
+    console = printing.table_console()
     if report.evidence.blobs:
         console.print(_table(report))
     if report.complete:
@@ -174,7 +172,7 @@ def _table(report: AuditReport) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in ("start (UTC)", "length", "chunks", "size", "seq", "file"):
-        table.add_column(column, justify="right" if column in ("length", "chunks", "size") else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in ("length", "chunks", "size") else "left", no_wrap=True)
     discontinuities = {discontinuity.name: discontinuity for discontinuity in report.discontinuities}
     for blob in report.evidence.blobs:
         if discontinuity := discontinuities.get(blob.path):

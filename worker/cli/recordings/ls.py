@@ -12,9 +12,6 @@ from worker.cli.text import counted, foreign
 if TYPE_CHECKING:
     from worker.archive import Blob, Listing
 
-WIDEST = 2000
-"""Characters; a name has at most 256 bytes per part."""
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -57,7 +54,6 @@ def blob_facts(blob: Blob) -> dict[str, Any]:
 
 
 def _print_table(listing: Listing) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None)
@@ -73,9 +69,7 @@ def _print_table(listing: Listing) -> None:
             "enhanced" if blob.name.kind.encrypted else "standard",
             f"{blob.name.stem}{blob.name.kind.extension}",
         )
-    # People copy names: so names are never cut to fit the screen.
-    console = Console(width=WIDEST)
-    console.print(table)
+    printing.table_console().print(table)
     seconds = sum(blob.duration or 0.0 for blob in listing.blobs)
     size = sum(blob.info.size for blob in listing.blobs)
     typer.echo(f"{counted(len(listing.blobs), 'blob')}, {seconds:,.1f} s, {size:,} bytes")

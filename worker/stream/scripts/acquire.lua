@@ -1,7 +1,7 @@
 -- KEYS lease, epoch | ARGV worker, random part, ttl in ms
 -- Returns false while the lease is held, else our token and "1" if the last owner released it (or there was none).
 -- The generation makes a token unique even if two workers ever drew the same random part.
-if redis.call('EXISTS', KEYS[1]) == 1 then
+if redis.call('GET', KEYS[1]) then -- and not EXISTS: a key of another type is an error, not a held lease
   return false
 end
 local generation = redis.call('HINCRBY', KEYS[2], 'generation', 1)

@@ -28,12 +28,16 @@ if outcome == 'done' and ARGV[8] ~= server_id() then
 end
 local first_field = 13
 local first_id = first_field + ARGV[12]
--- Removing comes last: if a command fails, nothing is lost and the step is repeated; at worst its event comes twice.
+-- Removing comes last: if a command fails, nothing is lost and the step is repeated; at worst its event comes twice. A
+-- key of another type fails before the event is added, because the step would be repeated until that key is mended.
 if outcome == 'done' then
+  redis.call('XLEN', KEYS[1])
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[11], '*', unpack(ARGV, first_field, first_id - 1))
-  local known, last = remembered(KEYS[4], KEYS[5], {ARGV[4], ARGV[5]})
-  local identities = (known .. ARGV[6]):sub(-ARGV[9])
-  redis.call('SET', KEYS[4], (is_after(last, ARGV[7]) and last or ARGV[7]) .. '\n' .. identities, 'PX', ARGV[10])
+  local known, last, foreign = remembered(KEYS[4], KEYS[5], {ARGV[4], ARGV[5]})
+  if not foreign then
+    local identities = (known .. ARGV[6]):sub(-ARGV[9])
+    redis.call('SET', KEYS[4], (is_after(last, ARGV[7]) and last or ARGV[7]) .. '\n' .. identities, 'PX', ARGV[10])
+  end
 end
 sliced(first_id, #ARGV, function(...)
   redis.call('XACK', KEYS[1], ARGV[1], ...)

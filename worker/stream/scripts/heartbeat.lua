@@ -1,8 +1,12 @@
 -- KEYS workers | ARGV worker, ttl in ms, description
 -- Returns Redis' time in ms, all live workers with their descriptions, and the reply of `server_id`; forgets workers
--- without a recent heartbeat.
+-- without a recent heartbeat. If the key holds another type, no worker is returned, and the error follows: the time is
+-- needed all the same.
 local now = now_ms()
-redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + ARGV[2], ARGV[3]))
+local set = redis.pcall('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + ARGV[2], ARGV[3]))
+if type(set) == 'table' and set.err then
+  return {now, {}, server_id(), set.err}
+end
 local live = {}
 local known = redis.call('HGETALL', KEYS[1])
 for i = 1, #known, 2 do

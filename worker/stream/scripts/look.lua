@@ -1,6 +1,8 @@
--- KEYS stream, lease, epoch, ready, dead, done | ARGV group
+-- KEYS stream, lease, epoch, ready, dead, done, trials, deleted | ARGV group
 -- One partition at one moment: lease, ms left of it, generation, entries, bytes of memory, oldest entry, pending
--- entries, seals, dead letters, blobs ever stored, id of the last event.
+-- entries, seals, dead letters, blobs ever stored, id of the last event. A key of a wrong type is an error.
+redis.call('HLEN', KEYS[7])
+redis.call('HLEN', KEYS[8])
 local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1])
 local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
 local stored, last_event = 0, false

@@ -1,0 +1,188 @@
+"""`streams`: look at streams that no worker reads, and move their audio to where workers read it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from worker.cli import options, printing
+from worker.cli.text import counted, foreign, shown_seconds
+from worker.errors import StreamError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from worker.stream.strays import Moved, Stray, Strays
+
+T = TypeVar("T")
+
+WHY_LEFT = {
+    "gone": "it was moved or removed meanwhile",
+    "owned": "a worker owns this stream, or has sealed a batch of it: stop that worker first",
+    "deleted": "its conversation or user was deleted, perhaps after it was pushed: remove it with redis-cli XDEL",
+    "foreign": "it is neither a chunk nor an end: look at it, then remove it with redis-cli XDEL",
+}
+"""Why an entry was not moved, by outcome."""
+
+NAMED = 20
+"""Entries of one stream that are named when they are left."""
+
+commands = typer.Typer(
+    no_args_is_help=True, help="Streams with audio that no worker reads: list, move to where workers read."
+)
+
+Found = tuple["list[Stray]", int]
+"""Stray streams, and Redis' time in ms."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What became of the entries of one stray stream: where how many went, and which were left."""
+
+    stream: str
+    moved: Counter[str] = field(default_factory=Counter)
+    left: list[Moved] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Entries that were moved."""
+        return sum(self.moved.values())
+
+    def add(self, page: Sequence[Moved]) -> None:
+        """Count a page of entries."""
+        for moved in page:
+            if moved.outcome == "moved":
+                self.moved[moved.target] += 1
+            elif moved.outcome != "gone":
+                self.left.append(moved)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(commands, name="streams")
+
+
+@commands.command("ls")
+def list_streams(as_json: options.Json = False) -> None:
+    """List the streams with audio that no worker reads, and why. Exits with 3 if there are any."""
+    strays, now_ms = _with_redis(_found)
+    if as_json:
+        printing.print_json([asdict(stray) for stray in strays])
+    elif strays:
+        printing.table_console().print(_table(strays, now_ms))
+    else:
+        typer.echo("workers read every stream that has audio")
+    printing.finish(complete=not strays)
+
+
+@commands.command("move")
+def move_streams(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[STREAM]...", help="Streams, as ls names them.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All that ls names, but for those whose prefix is declared.")
+    ] = False,
+    dry_run: options.DryRun = False,
+    as_json: options.Json = False,
+) -> None:
+    """Move the entries of streams that no worker reads to the streams of their partitions.
+
+    Each entry is moved in one atomic step and keeps its fields, so the command may be stopped and repeated at any time.
+    A stream that is empty then is removed. What is not moved stays where it is, and is named: entries that are neither
+    chunks nor ends, and those of deleted conversations and users. Exits with 3 then.
+    """
+    if not names and not everything:
+        raise typer.BadParameter("say which: names of streams, or --all")
+    summaries = _with_redis(lambda strays: _move(strays, set(names or ()), dry_run=dry_run))
+    if as_json:
+        printing.print_json({"dry_run": dry_run, "streams": [_facts(summary) for summary in summaries]})
+    else:
+        _print(summaries, dry_run=dry_run)
+    printing.finish(complete=not any(summary.left for summary in summaries))
+
+
+def _with_redis(work: Callable[[Strays], Awaitable[T]]) -> T:
+    from worker import settings
+    from worker.stream.client import Client, connect
+    from worker.stream.keys import Keys
+    from worker.stream.overview import Inspector
+    from worker.stream.strays import Strays
+
+    loaded = settings.load()
+    keys = Keys(loaded.stream_prefix)
+
+    async def working() -> T:
+        async with Client(connect(loaded.redis_url)) as client:
+            partitions = await Inspector(client, keys).partitions(loaded.partitions)
+            return await work(Strays(client, keys, partitions))
+
+    return asyncio.run(working())
+
+
+async def _found(strays: Strays) -> Found:
+    return await strays.find(), await strays.now_ms()
+
+
+async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[Summary]:
+    found = await strays.find()
+    chosen = [stray for stray in found if stray.key in names or not (names or stray.claimed)]
+    if unknown := names - {stray.key for stray in found}:
+        shown = ", ".join(sorted(unknown))
+        raise typer.BadParameter(f"no stray stream has the name {shown}; see audio-batch-worker streams ls")
+    total, done = sum(stray.entries for stray in chosen), 0
+    summaries = [Summary(stray.key) for stray in chosen]
+    with printing.progress("moving entries") as progress:
+        for stray, summary in zip(chosen, summaries, strict=True):
+            try:
+                async for page in strays.move(stray, dry_run=dry_run):
+                    summary.add(page)
+                    done += len(page)
+                    progress(done, max(done, total))
+            except StreamError as error:
+                moved = sum(summary.total for summary in summaries)
+                raise StreamError(f"moved {moved} of {total}, then {error}; repeat it", error.cause) from error
+    return summaries
+
+
+def _facts(summary: Summary) -> dict[str, Any]:
+    left = [{"entry": moved.entry, "outcome": moved.outcome, "reason": _reason(moved)} for moved in summary.left]
+    return {"stream": summary.stream, "moved": summary.total, "targets": dict(summary.moved), "left": left}
+
+
+def _print(summaries: Sequence[Summary], *, dry_run: bool) -> None:
+    for summary in summaries:
+        for moved in summary.left[:NAMED]:
+            printing.say(f"{summary.stream} {moved.entry} stays: {_reason(moved)}", err=True)
+        if (more := len(summary.left) - NAMED) > 0:
+            printing.say(f"{summary.stream}: {more:,} more stay; --json names them all", err=True)
+    did = "would be moved" if dry_run else "moved"
+    for summary in summaries:
+        targets = ", ".join(f"{target} {count:,}" for target, count in sorted(summary.moved.items()))
+        where = f" to {targets}" if targets else ""
+        printing.say(f"{summary.stream}: {did} {summary.total:,}{where}; left {len(summary.left):,}")
+    total = sum(summary.total for summary in summaries)
+    left = sum(len(summary.left) for summary in summaries)
+    typer.echo(f"{counted(len(summaries), 'stream')}, entries {did}: {total:,}, left: {left:,}")
+
+
+def _reason(moved: Moved) -> str:
+    return moved.error or WHY_LEFT[moved.outcome]
+
+
+def _table(strays: Sequence[Stray], now_ms: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from worker.model.ids import entry_ms
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in ("stream", "entries", "oldest", "why no worker reads it"):
+        table.add_column(column, no_wrap=True, justify="right" if column in ("entries", "oldest") else "left")
+    for stray in strays:
+        age = shown_seconds(max(0, now_ms - entry_ms(stray.oldest)) / 1000)
+        table.add_row(foreign(stray.key), f"{stray.entries:,}", age, foreign(stray.reason))
+    return table

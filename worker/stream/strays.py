@@ -1,0 +1,226 @@
+"""Stray streams: streams with audio that belong to no partition, so that no worker reads them.
+
+A pusher makes them that leaves the braces out, has another number of partitions, or another prefix. All of this works
+on one node: on a cluster of several nodes, each node is to be searched through a client of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from redis.asyncio import Redis
+
+from codec.entry import MAX_ID_BYTES, partition_of_bytes
+from worker.errors import StreamError
+from worker.model.causes import StreamCause
+from worker.model.ids import EntryId, entry_order
+from worker.stream.client import Call, Client, script
+from worker.stream.keys import STREAM_KEY, Keys
+
+SCAN_STEP = 500
+"""Keys per SCAN: Redis answers others after a few hundred microseconds."""
+
+PAGE = 25
+"""Entries per script call: 25 chunks of 160 kB cost Redis a few milliseconds."""
+
+MAX_FIELDS = 1000
+"""A script can't pass thousands of fields to XADD; entries of ours have a dozen."""
+
+_PARTS_WITH_STREAMS = ("done", "dead")
+_NUMBERED = re.compile(r"(?P<prefix>.+?):?\{[0-9]{1,9}\}|(?P<other>.+):[0-9]{1,9}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A stray stream: its key, its entries, the id of its oldest entry, and why no worker reads it.
+
+    If `claimed`, another installation may read it some day: it is moved only if it is named.
+    """
+
+    key: str
+    entries: int
+    oldest: EntryId
+    reason: str
+    claimed: bool = False
+
+
+class MoveOutcome(StrEnum):
+    """What became of an entry of a stray stream."""
+
+    MOVED = "moved"  # it is in the stream of its partition, and not in the stray one
+    GONE = "gone"  # it was moved or removed before
+    OWNED = "owned"  # a worker works on the stream
+    DELETED = "deleted"  # its conversation or user was deleted, perhaps after it was pushed
+    FOREIGN = "foreign"  # it is neither a chunk nor an end
+    REFUSED = "refused"  # Redis refuses the step
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One entry of a stray stream, the stream where it belongs ("" if that can't be told), and what became of it.
+
+    `error` is Redis' reason if it has refused the step.
+    """
+
+    entry: EntryId
+    target: str
+    outcome: MoveOutcome
+    error: str = ""
+
+
+class Strays:
+    """Finds stray streams beside those of one prefix, and moves their entries. Every method raises `StreamError`."""
+
+    def __init__(self, client: Client, keys: Keys, partitions: int) -> None:
+        self._client = client
+        self._keys = keys
+        self._partitions = partitions
+
+    async def find(self, pause: float = 0.0) -> list[Stray]:
+        """All stray streams of this database, the one with the oldest entry first; nothing is changed.
+
+        Between two steps of the search it rests for `pause` seconds. Under our own prefix, every stream counts that is
+        named like a partition's, and every other one whose entries are like ours. Of other names only those count that
+        end in a number, whose entries are like ours, which have no consumer group, and whose prefix has no workers.
+        Streams that this user of Redis may not read are left out.
+        """
+        strays = [stray async for key in self._suspects(pause) if (stray := await self._examined(key)) is not None]
+        return sorted(strays, key=lambda stray: (entry_order(stray.oldest), stray.key))
+
+    async def now_ms(self) -> int:
+        """Redis' time in ms since 1970."""
+        return await self._client.redis_ms()
+
+    async def move(self, stray: Stray, *, dry_run: bool = False) -> AsyncIterator[list[Moved]]:
+        """Move all entries of ours to the streams of their partitions, in their order; yields page by page.
+
+        Each entry is moved in one atomic step, so that this may be killed and repeated at any time.
+        """
+        pages = self._client.pages(lambda start: Call("stray_page", [stray.key], [start, PAGE]))
+        async for (entries,) in pages:
+            targets = {entry.decode(): self._target(conversation, fields) for entry, conversation, fields in entries}
+            known = {entry: target for entry, target in targets.items() if target is not None}
+            calls = [self._call(stray, entry, target, dry_run=dry_run) for entry, target in known.items()]
+            replies = dict(zip(known, await self._client.gather(calls) if calls else (), strict=True))
+            yield [await self._moved(entry, target, replies.get(entry)) for entry, target in targets.items()]
+
+    def _call(self, stray: Stray, entry: EntryId, target: int, *, dry_run: bool) -> Call:
+        args: list[str | int] = [entry, self._keys.stream(target), self._keys.deleted(target), int(dry_run)]
+        return Call("stray_move", [stray.key], args)
+
+    async def _moved(self, entry: EntryId, target: int | None, reply: Any) -> Moved:
+        if target is None:
+            return Moved(entry, "", MoveOutcome.FOREIGN)
+        stream = self._keys.stream(target)
+        if not isinstance(reply, StreamError):
+            return Moved(entry, stream, MoveOutcome(reply.decode()))
+        if reply.cause is not StreamCause.REFUSED:
+            raise reply
+        why = await self._client.wrong_types([stream, self._keys.deleted(target)])
+        return Moved(entry, stream, MoveOutcome.REFUSED, why or str(reply))
+
+    def _target(self, conversation: bytes | None, fields: int) -> int | None:
+        if conversation is None or len(conversation) > MAX_ID_BYTES or fields > MAX_FIELDS:
+            return None
+        return partition_of_bytes(conversation, self._partitions)
+
+    async def _suspects(self, pause: float) -> AsyncIterator[str]:
+        """Streams whose names are like ours and not those of our partitions, each once."""
+        cursor, known = 0, set[str]()
+        while True:
+            cursor, found = await self._client.command(partial(_scan, cursor=cursor))
+            for name in found:
+                key = _decoded(name)
+                if key is not None and key not in known and self._is_suspect(key):
+                    known.add(key)
+                    yield key
+            if not cursor:
+                return
+            await asyncio.sleep(pause)
+
+    def _is_suspect(self, key: str) -> bool:
+        parts = STREAM_KEY.fullmatch(key)
+        if parts is not None and parts["part"] in _PARTS_WITH_STREAMS:
+            return False
+        if parts is not None and parts["part"] is None and parts["prefix"] == self._keys.prefix:
+            return int(parts["partition"]) >= self._partitions
+        return self._is_under_prefix(key) or _NUMBERED.fullmatch(key) is not None
+
+    def _is_under_prefix(self, key: str) -> bool:
+        return key == self._keys.prefix or key.startswith(f"{self._keys.prefix}:")
+
+    async def _examined(self, key: str) -> Stray | None:
+        try:
+            entries, groups, oldest, first, last = await self._look(key)
+        except StreamError as error:
+            if error.cause is StreamCause.REFUSED:  # it was removed meanwhile, or this user may not read it
+                return None
+            raise
+        if not entries:
+            return None
+        prefix = _prefix_of(key)
+        if prefix == self._keys.prefix:
+            return Stray(key, entries, oldest.decode(), self._reason(key))
+        if prefix is None:
+            why = f"no key of {self._keys.prefix} that workers read has this name"
+            return Stray(key, entries, oldest.decode(), why) if first or last else None
+        if not first or not last or groups:
+            return None
+        return await self._of_other_prefix(key, prefix, entries, oldest.decode())
+
+    async def _of_other_prefix(self, key: str, prefix: str, entries: int, oldest: EntryId) -> Stray | None:
+        other = Keys(prefix)
+        try:
+            declared = await self._client.command(lambda redis: redis.hexists(other.config, "partitions"))
+            workers = await self._client.command(lambda redis: redis.hlen(other.workers))
+        except StreamError as error:
+            if error.cause is StreamCause.REFUSED:
+                return None
+            raise
+        if workers:
+            return None
+        if declared:
+            why = f"no worker has STREAM_PREFIX {prefix}, though {other.config} declares it"
+            return Stray(key, entries, oldest, why, claimed=True)
+        return Stray(key, entries, oldest, f"the workers' STREAM_PREFIX is {self._keys.prefix}, not {prefix}")
+
+    def _reason(self, key: str) -> str:
+        parts = STREAM_KEY.fullmatch(key)
+        if parts is not None and parts["part"] is None:
+            return f"PARTITIONS is {self._partitions}, so the last stream is {self._keys.stream(self._partitions - 1)}"
+        return f"the streams of partitions are named as {self._keys.stream(0)}, braces included"
+
+    async def _look(self, key: str) -> Any:
+        """Look at a stream by EVAL_RO: it needs no right to write."""
+        command = partial(_execute, arguments=("EVAL_RO", script("stray"), 1, key))
+        return await self._client.command(command)
+
+
+async def _scan(redis: Redis, *, cursor: int) -> Any:
+    return await redis.scan(cursor, count=SCAN_STEP, _type="stream")
+
+
+async def _execute(redis: Redis, *, arguments: tuple[str | int, ...]) -> Any:
+    return await redis.execute_command(*arguments)  # type: ignore[no-untyped-call]
+
+
+def _decoded(name: bytes) -> str | None:
+    try:
+        return name.decode()
+    except UnicodeDecodeError:  # not one of ours: prefixes are ASCII
+        return None
+
+
+def _prefix_of(key: str) -> str | None:
+    """The prefix of a name that ends in the number of a partition, in any spelling; None for other names."""
+    parts = STREAM_KEY.fullmatch(key)
+    found = _NUMBERED.fullmatch(key)
+    if found is None or (parts is not None and parts["part"] is not None):
+        return None
+    return found["prefix"] or found["other"]
