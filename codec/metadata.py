@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from codec.entry import MAX_TIMESTAMP
 from codec.names import format_timestamp
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class BlobMetadata:
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str]) -> BlobMetadata:
         """Read an object's metadata; other keys are ignored, and a value that makes no sense counts as missing."""
+        mapping = {key: value for key, value in mapping.items() if isinstance(value, str)}  # others may have written it
         theirs = {ours: mapping[key] for ours, key in PRODUCTION_KEYS.items() if key in mapping}
-        mapping = theirs | dict(mapping)
+        mapping = theirs | mapping
         return cls(
             codec=mapping.get("codec"),
             sample_rate=_sample_rate(mapping.get("sample-rate")),
@@ -95,6 +97,28 @@ class BlobMetadata:
             worker_version=mapping.get("worker-version"),
             key_id=mapping.get("key-id"),
         )
+
+
+class ExactSpan(NamedTuple):
+    """The place in time that the newest writers in production note.
+
+    `start` is in Unix seconds, finer than a name tells it; `samples` are at `sample_rate` Hz. Both are positive.
+    """
+
+    start: float
+    samples: int
+    sample_rate: int
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, str]) -> ExactSpan | None:
+        """Read an object's metadata; None unless all three values are there and make sense."""
+        start, samples, rate = (mapping.get(key) for key in PRODUCTION_KEYS.values())
+        if not all(isinstance(text, str) for text in (start, samples, rate)):
+            return None
+        span = _seconds(start), _count(samples), _sample_rate(rate)
+        if span[0] is None or not span[1] or span[2] is None or span[0] >= MAX_TIMESTAMP:
+            return None
+        return cls(span[0], span[1], span[2])
 
 
 def _count(text: str | None) -> int | None:

@@ -48,7 +48,14 @@ class BadSelection(WorkerError):
 
 
 class Unreadable(WorkerError):
-    """A blob that can't be played; the message says why, and the caller knows which blob it is."""
+    """A blob that can't be played; the message says why, and the caller knows which blob it is.
+
+    `cause` is that of the store's refusal, None if the blob itself is the reason.
+    """
+
+    def __init__(self, message: str, cause: StoreCause | None = None) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 class ReportError(WorkerError):

@@ -12,6 +12,7 @@ from worker.archive.blobs.listing import Blob, Listing, UnknownObject
 from worker.archive.blobs.reading import Problem
 from worker.archive.playback.download import Download, DownloadReport
 from worker.archive.playback.grouping import AudioFile, AudioFiles
+from worker.archive.playback.repeated_audio import Repeat
 from worker.archive.playback.selection import Selection
 from worker.archive.playback.timeline import MergeRules
 from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Encoding
@@ -43,6 +44,7 @@ __all__ = [
     "MergeRules",
     "NothingStored",
     "Problem",
+    "Repeat",
     "Selection",
     "SettingsError",
     "Store",

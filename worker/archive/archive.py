@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from codec.crypto import check_secret
 from codec.names import FOLDER, Codec, prefix
 from worker.archive.blobs.alternatives import group_alternatives
-from worker.archive.blobs.listing import Blob, Listing, list_blobs, walk
+from worker.archive.blobs.listing import Blob, Listing, list_blobs, list_users, walk
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Reader
 from worker.archive.playback.download import Download, DownloadReport
@@ -17,7 +18,7 @@ from worker.archive.playback.measuring import measured
 from worker.archive.playback.saving import save
 from worker.archive.playback.selection import EVERYTHING, Selection, select, undecided
 from worker.archive.playback.timeline import MergeRules
-from worker.archive.upkeep.conversion import Conversion, Converter, Encoding
+from worker.archive.upkeep.conversion import Conversion, Converter, Encoding, OnUnknown, unheard
 from worker.archive.upkeep.copying import Copier, CopyReport
 from worker.archive.upkeep.deletion import Deleter, Deletion
 from worker.archive.upkeep.verification import NOTHING_KNOWN, BlobVerdict, Fingerprint, verify_blobs
@@ -55,6 +56,13 @@ class Archive:
         """All blobs of a conversation, or of a user, by conversation and time; one request per thousand objects."""
         return await list_blobs(self._store, uid, conversation_id)
 
+    def users(self) -> AsyncIterator[str]:
+        """The users who have recordings, in the order of their names; one request per thousand users.
+
+        It does not look at their objects, so it can't count them.
+        """
+        return list_users(self._store)
+
     async def download(
         self,
         uid: str,
@@ -79,7 +87,9 @@ class Archive:
         selected = select(found, selection, {span.blob.path: span.end async for span, _ in lengths})
         if not selected.sources:
             raise NothingStored(f"no audio of {uid}/{conversation_id} is stored{_where(selection)}")
-        return Download(self._reader, selected, rules=rules, sample_rate=sample_rate, progress=progress)
+        begun = Download(self._reader, selected, rules=rules, sample_rate=sample_rate, progress=progress)
+        begun.report.unknown += listing.unknown
+        return begun
 
     async def save(self, download: Download, path: Path | str) -> DownloadReport:
         """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw; see `saving.save`.
@@ -107,9 +117,9 @@ class Archive:
         that overlap, or whose length is not known otherwise, are read.
         """
         listing = await self.list(uid, conversation_id)
-        return await audio_files(
-            self._reader, group_alternatives(listing.blobs), gap, progress, gap_tolerance=gap_tolerance
-        )
+        sources = group_alternatives(listing.blobs)
+        found = await audio_files(self._reader, sources, gap, progress, gap_tolerance=gap_tolerance)
+        return replace(found, unknown=listing.unknown)
 
     async def copy(
         self,
@@ -170,10 +180,17 @@ class Archive:
         return verify_blobs(self._store, self._reader, _start(uid, conversation_id), known=known)
 
     def convert(
-        self, encoding: Encoding, uid: str | None = None, conversation_id: str | None = None, *, dry_run: bool
+        self,
+        encoding: Encoding,
+        uid: str | None = None,
+        conversation_id: str | None = None,
+        *,
+        dry_run: bool,
+        on_unknown: OnUnknown = unheard,
     ) -> AsyncGenerator[Conversion, None]:
         """Turn PCM into Opus, of a conversation, of a user or of the whole store; see `conversion.Converter`."""
-        return Converter(self._store, self._reader, encoding).convert(_start(uid, conversation_id), dry_run=dry_run)
+        converter = Converter(self._store, self._reader, encoding, on_unknown)
+        return converter.convert(_start(uid, conversation_id), dry_run=dry_run)
 
 
 def _start(uid: str | None, conversation_id: str | None) -> str:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from codec.manifest import Manifest, claimed, verified
 from codec.seqs import Span, count, doubled, format_spans, merged, without
 from codec.sessions import Numbers, from_text
 from codec.sessions import count as numbers_in
 from worker.archive.blobs.alternatives import AudioAlternatives, group_alternatives
-from worker.archive.blobs.listing import Blob, list_blobs
+from worker.archive.blobs.listing import Blob, UnknownObject, list_blobs
 from worker.archive.blobs.provenance import COPIED
 from worker.archive.upkeep.continuity import Discontinuity, Interval, discontinuities_in
 from worker.model.done_event import DoneEvent
@@ -34,7 +35,7 @@ class Evidence:
 
     `deleted` is the last entry that its deletion covers, `announced` are the done events after it. `secrets`
     authenticate manifests; without secrets, the audit believes what blobs say of themselves. Manifests do not
-    authenticate `seqs` and `ends`.
+    authenticate `seqs` and `ends`. `unknown` are objects among the blobs that are none.
     """
 
     blobs: Sequence[Blob]
@@ -43,6 +44,7 @@ class Evidence:
     deleted: EntryId | None = None
     announced: Sequence[DoneEvent] = ()
     secrets: Sequence[str] = ()
+    unknown: Sequence[UnknownObject] = ()
 
     @property
     def absent(self) -> list[str]:
@@ -78,6 +80,14 @@ class Evidence:
         return (None, None) if manifest is None else (manifest.stream, manifest.digest)
 
 
+class Verdict(StrEnum):
+    """The answer of an audit."""
+
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"  # something is missing, doubled, deleted or not stored yet; without seq, there is a gap
+    UNKNOWN = "unknown"  # nothing speaks against it, but it can't be proven
+
+
 @dataclass(frozen=True, slots=True)
 class AuditReport:
     """The conclusions from the evidence.
@@ -101,34 +111,47 @@ class AuditReport:
     @property
     def complete(self) -> bool:
         """Whether every chunk is stored exactly once, as far as the evidence shows."""
-        return not list(self.problems())
+        return self.verdict is Verdict.COMPLETE
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer to the question whether the conversation is stored complete."""
+        if any(self._faults()):
+            return Verdict.INCOMPLETE
+        return Verdict.UNKNOWN if any(self._doubts()) else Verdict.COMPLETE
 
     def problems(self) -> Iterator[str]:
-        """The reasons against completeness, as sentences."""
+        """The reasons against completeness, as sentences: first what speaks against it, then what can't be told."""
+        yield from self._faults()
+        yield from self._doubts()
+
+    def _faults(self) -> Iterator[str]:
         evidence = self.evidence
-        if not (evidence.blobs or self.waiting or evidence.letters or evidence.absent):
-            yield "nothing is known of this conversation"
         if evidence.absent:
             first, number = evidence.absent[0], len(evidence.absent)
             yield f"done, but not in the store: {number} of the blobs, first {first}; in a spool, or deleted since"
         if evidence.deleted is not None:
             yield "it was deleted"
-        for what, numbers in (("missing", self.missing), ("doubled", self.doubled)):
-            for numbering, spans in numbers.items():
-                yield f"{what}: {named(numbering)}seq {format_spans(spans)} ({_chunks(count(spans))})"
+        if not self.unnumbered:
+            yield from _sentences("missing", self.missing)
+        yield from _sentences("doubled", self.doubled)
+        if surely := [chunk for chunk in self.waiting if chunk not in self.undecided]:
+            yield f"still in Redis: {_listed(surely)}"
+        if evidence.letters:
+            yield f"in the dead letters: {_listed(evidence.letters)}"
+        if not self.numbered:
+            yield from _discontinuities(self.discontinuities)
+
+    def _doubts(self) -> Iterator[str]:
+        evidence = self.evidence
+        if not (evidence.blobs or self.waiting or evidence.letters or evidence.absent):
+            yield "nothing is known of this conversation"
+        if self.unnumbered:  # these may hold them
+            yield from _sentences("missing", self.missing)
         if self.numbered and self.unnumbered:
             yield f"not provable: of {len(evidence.blobs)} blobs, {len(self.unnumbered)} don't tell which seq they hold"
-        yield from self._left_in_redis()
-        if not self.numbered:
-            yield from _doubts(self.discontinuities)
-
-    def _left_in_redis(self) -> Iterator[str]:
-        if self.waiting:
-            yield f"still in Redis: {_listed(self.waiting)}"
         if self.undecided:
             yield f"not provable: {_chunks(len(self.undecided))} in Redis may be in blobs that list no identities"
-        if self.evidence.letters:
-            yield f"in the dead letters: {_listed(self.evidence.letters)}"
 
 
 def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = None) -> AuditReport:
@@ -178,7 +201,7 @@ async def collect(view: ConversationView, store: Store, secrets: Sequence[str]) 
     deleted = await view.deletion()
     announced = await view.announcements(after=deleted or START)
     listing = await list_blobs(store, *view.conversation)
-    return Evidence(listing.blobs, held, letters, deleted, announced, secrets)
+    return Evidence(listing.blobs, held, letters, deleted, announced, secrets, listing.unknown)
 
 
 def _only_in_redis(evidence: Evidence) -> Iterator[HeldChunk]:
@@ -259,6 +282,11 @@ def named(numbering: str) -> str:
     return copied + (f"session {session}: " if session else "")
 
 
+def _sentences(what: str, numbers: Numbers) -> Iterator[str]:
+    for numbering, spans in numbers.items():
+        yield f"{what}: {named(numbering)}seq {format_spans(spans)} ({_chunks(count(spans))})"
+
+
 def _listed(found: Sequence[HeldChunk] | Sequence[DeadLetter]) -> str:
     numbers = ", ".join(f"{named(name)}seq {format_spans(merged(spans))}" for name, spans in _numbers(found).items())
     return f"{numbers} ({_chunks(len(found))})" if numbers else _chunks(len(found))
@@ -288,7 +316,7 @@ def _interval(source: AudioAlternatives) -> Interval:
     return Interval(source.alternatives[0].path, source.start, next(known, None))
 
 
-def _doubts(discontinuities: Sequence[Discontinuity]) -> Iterator[str]:
+def _discontinuities(discontinuities: Sequence[Discontinuity]) -> Iterator[str]:
     gaps = [discontinuity.seconds for discontinuity in discontinuities if discontinuity.seconds > 0]
     overlaps = [-discontinuity.seconds for discontinuity in discontinuities if discontinuity.seconds < 0]
     for what, found in (("no audio", gaps), ("audio over audio", overlaps)):

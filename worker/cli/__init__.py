@@ -8,13 +8,16 @@ import typer
 
 from codec.errors import LibopusMissing
 from worker import __version__
-from worker.cli import demo, push
+from worker.cli import demo, output, push
 from worker.cli.operating import dead_letters, run, spool, status, streams
 from worker.cli.recordings import audit, convert, copy, export, files, ls, rm, verify
 from worker.errors import SettingsError, WorkerError
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has ended, as shells have it."""
+
+READER_GONE = 141
+"""Exit code of a command whose output is not read to its end, as shells have it for SIGPIPE."""
 
 app = typer.Typer(
     name="audio-batch-worker",
@@ -57,6 +60,21 @@ demo.register(app)
 
 def main() -> None:
     """Run a command; a wrong setting ends with exit code 2, any other expected failure with 1, each in one line."""
+    output.prepare()
+    try:
+        try:
+            _run()
+        finally:
+            output.flush()
+    except output.ReaderGone:
+        output.discard()
+        sys.exit(READER_GONE)
+    except output.OutputFailed as error:
+        output.discard()
+        sys.exit(_complain(f"standard output can't be written: {error}", 1))
+
+
+def _run() -> None:
     try:
         app()
     except SettingsError as error:

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-import typer
-
 from worker.cli.printing import say
 from worker.errors import SettingsError, StoreError, WorkerError
+from worker.model.causes import StoreCause
 
 if TYPE_CHECKING:
     from stamina.instrumentation import RetryDetails
@@ -21,6 +20,14 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+SURROUNDINGS = (
+    StoreCause.PERMISSION,
+    StoreCause.MISSING_BUCKET,
+    StoreCause.BILLING,
+    StoreCause.REQUESTER_PAYS,
+)
+"""Causes of a store's refusal that a person must remove, as a wrong setting."""
 
 
 @asynccontextmanager
@@ -55,7 +62,6 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
         WorkerError: all other expected failures, with one sentence.
     """
     from codec.errors import CodecError, LibopusMissing
-    from worker.model.causes import StoreCause
     from worker.runtime import logs
 
     logs.configure("warning", "console")
@@ -70,7 +76,7 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
     except (CodecError, LibopusMissing) as error:
         raise WorkerError(str(error)) from error
     except StoreError as error:
-        if error.cause in (StoreCause.PERMISSION, StoreCause.MISSING_BUCKET):
+        if error.cause in SURROUNDINGS:
             raise SettingsError(f"STORE_URL: {error}") from error
         raise
 
@@ -81,7 +87,7 @@ def retries_told() -> Iterator[None]:
     from stamina import instrumentation
 
     def tell(details: RetryDetails) -> None:
-        typer.echo(f"trying again in {details.wait_for:.1f} s: {details.caused_by}", err=True)
+        say(f"trying again in {details.wait_for:.1f} s: {details.caused_by}", err=True)
 
     instrumentation.set_on_retry_hooks([tell])
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
@@ -17,15 +17,19 @@ from worker.errors import StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
 
-    from worker.archive import Problem
+    from worker.archive import Problem, Repeat, UnknownObject
 
+_bars: list[Progress] = []
+"""The bar that is shown in a terminal."""
 
 INCOMPLETE = 3
 """Exit code of a command that did its work except for some blobs, which it names."""
 
 WIDEST = 10_000
-"""Columns for tables: names that people copy are never cut or folded to fit the screen."""
+"""Characters of a line in a table, more than any escaped name: names that people copy are never cut or folded."""
 
 
 def format_time(seconds: float) -> str:
@@ -38,7 +42,13 @@ def format_time(seconds: float) -> str:
 
 def say(line: str, *, err: bool = False) -> None:
     """Print a line that has names of objects: every writer of the bucket can choose these."""
-    typer.echo(printable(line), err=err)
+    write(printable(line), err=err)
+
+
+def write(line: str, *, err: bool = False) -> None:
+    """Print a line in the stream's own encoding; a bar that is shown in the same terminal makes room for it."""
+    with _bar_away(stdout=not err):
+        print(line, file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def print_json(document: object) -> None:
@@ -53,17 +63,90 @@ def table_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, width=WIDEST)
 
 
+def plain_table(*columns: str, right: Container[str] = ()) -> Table:
+    """A table with these headings; columns in `right` are flush right. Cells are never cut or folded.
+
+    People copy names, and programs read lines. So print it by `print_table`, which does not fit it to the screen. In a
+    pipe each line is a row.
+    """
+    from rich import box
+    from rich.table import Table
+
+    lines = box.SIMPLE_HEAD if sys.stdout.isatty() else None
+    table = Table(box=lines, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=True, overflow="ignore", justify="right" if column in right else "left")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table to standard output."""
+    table_console().print(table)
+
+
+class Bar:
+    """A progress bar; call it with the number of steps done and their total, 0 if unknown. It remembers both."""
+
+    def __init__(self, show: Callable[[int, int], None]) -> None:
+        self._show = show
+        self.done = 0
+        self.total = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far the work has come."""
+        self.done, self.total = done, total
+        self._show(done, total)
+
+
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, if that is a terminal; takes the number of steps done and their total, 0 if unknown."""
+def progress(what: str) -> Iterator[Bar]:
+    """A bar on standard error, if that is a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    seen = sys.stderr.isatty()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+    # Rich would send standard output to this console: a pipe behind it would get nothing.
+    shown = Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not seen,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with shown:
+        task = shown.add_task(what, total=None)
+        if seen:
+            _bars.append(shown)
+        try:
+            yield Bar(lambda done, total: shown.update(task, completed=done, total=total or None))
+        finally:
+            if seen:
+                _bars.remove(shown)
+
+
+@contextmanager
+def _bar_away(*, stdout: bool) -> Iterator[None]:
+    """Take the bar off the terminal while a line is written to it."""
+    bar = _bars[-1] if _bars and (not stdout or sys.stdout.isatty()) else None
+    if bar is not None:
+        bar.stop()
+    try:
+        yield
+    finally:
+        if bar is not None:
+            bar.start()
+
+
+@contextmanager
+def told_if_stopped(summary: Callable[[], str]) -> Iterator[None]:
+    """Say on standard error how far the work within has come, if Ctrl-C ends it."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        say(f"stopped: {summary()}", err=True)
+        raise
 
 
 @asynccontextmanager
@@ -90,6 +173,33 @@ def describe_problems(problems: Iterable[Problem], without: str = "skipped") -> 
     for problem in problems:
         done, replaced = ("skipped", f"; {problem.instead} was used instead") if problem.instead else (without, "")
         say(f"{done} {problem.name}: {problem.reason}{replaced}", err=True)
+
+
+def describe_repeats(repeats: Iterable[Repeat]) -> None:
+    """Name on standard error the blobs that were left out because another one has their audio too."""
+    for repeat in repeats:
+        say(f"left out {repeat.name}: it overlaps {repeat.inside} and sounds alike", err=True)
+
+
+def describe_unknown(objects: Iterable[UnknownObject]) -> None:
+    """Name on standard error the objects that are no blobs."""
+    for other in objects:
+        say(f"no blob: {other.name}: {other.reason}", err=True)
+
+
+def unknown_facts(other: UnknownObject) -> dict[str, object]:
+    """An object that is no blob, for JSON."""
+    return {"name": other.name, "size": other.size, "reason": other.reason}
+
+
+def problem_facts(problem: Problem) -> dict[str, object]:
+    """An unread blob for JSON."""
+    return {"name": problem.name, "reason": problem.reason, "instead": problem.instead}
+
+
+def repeat_facts(repeat: Repeat) -> dict[str, object]:
+    """A blob that was left out, for JSON."""
+    return {"name": repeat.name, "inside": repeat.inside}
 
 
 def finish(*, complete: bool) -> NoReturn:

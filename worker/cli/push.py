@@ -132,7 +132,7 @@ async def _push(source: PushedFile, settings: Settings) -> Pushed:
 
 
 def _say_stopped(source: PushedFile, chunks: int, total: int) -> None:
-    typer.echo(
+    printing.say(
         f"stopped: {chunks} of {total} chunks of {source.file} are in Redis; with --start {source.start} the same"
         " command completes them",
         err=True,
@@ -180,7 +180,7 @@ class _Reporter:
         cause = trouble.cause if trouble else None
         if cause != self._cause:
             self._cause = cause
-            typer.echo(f"waiting; {trouble.message}" if trouble else "Redis takes audio again", err=True)
+            printing.say(f"waiting; {trouble.message}" if trouble else "Redis takes audio again", err=True)
 
 
 def _summary(source: PushedFile, settings: Settings, size: int, chunks: int, rate: int) -> Pushed:

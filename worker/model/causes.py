@@ -24,6 +24,9 @@ class StoreCause(StrEnum):
     SERVER = "server"  # HTTP 5xx
     THROTTLED = "throttled"  # HTTP 429, or 403 for a quota
     PERMISSION = "permission"
+    HELD = "held"  # a hold or a retention period protects the object
+    BILLING = "billing"  # the project of the bucket has no active billing account
+    REQUESTER_PAYS = "requester-pays"  # the bucket bills whoever asks
     MISSING_BUCKET = "missing-bucket"
     CREDENTIALS = "credentials"  # an access token can't be fetched
     REQUEST = "request"  # HTTP 400

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 class BlobInfo:
     """What a store knows of an object without reading it; `size` in bytes, `crc32c` of the stored bytes.
 
-    `generation` changes whenever another object gets the name.
+    `generation` changes whenever another object gets the name. `flaw` says why its metadata can't be read, and is empty
+    if it can.
     """
 
     name: str
@@ -21,6 +22,7 @@ class BlobInfo:
     metadata: Mapping[str, str] = field(default_factory=dict)
     crc32c: int | None = None
     generation: str = ""
+    flaw: str = ""
 
 
 class Store(Protocol):
@@ -38,6 +40,12 @@ class Store(Protocol):
 
     def list(self, prefix: str, *, after: str = "") -> AsyncIterator[BlobInfo]:
         """All objects whose name starts with `prefix` and comes after `after`, in name order, metadata included."""
+
+    def folders(self, prefix: str) -> AsyncIterator[str]:
+        """All folders directly below `prefix`, each with `prefix` before it and a slash after it, in name order.
+
+        Nothing that is in them is listed. `prefix` is empty or ends with a slash.
+        """
 
     async def read(self, name: str) -> bytes:
         """The whole object, its CRC32C checked. Raises `ObjectMissing`."""

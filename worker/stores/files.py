@@ -7,15 +7,16 @@ import errno
 import json
 from bisect import bisect_right
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import google_crc32c
 
 from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
 from worker.model.causes import StoreCause
 from worker.stores.base import BlobInfo
-from worker.stores.tree import METADATA, Found, Tree, blob_names
+from worker.stores.tree import METADATA, Found, Tree, blob_names, folder_names
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -72,6 +73,12 @@ class FileStore:
             for info in await self._run(f"listing {prefix}", page):
                 yield info
 
+    async def folders(self, prefix: str) -> AsyncIterator[str]:
+        """See `Store.folders`; a folder without any object may be in it."""
+        doing = f"listing the folders of {prefix}"
+        for name in await self._run(doing, lambda: folder_names(self._tree.root, prefix)):
+            yield name
+
     async def read(self, name: str) -> bytes:
         """See `Store.read`."""
         return await self._run(f"reading {name}", lambda: self._read(name))
@@ -127,46 +134,67 @@ class FileStore:
 
     def _describe(self, name: str) -> BlobInfo | None:
         found = self._tree.found(name)
-        return None if found is None else _info(name, found, self._tree.read_metadata(name))
+        return None if found is None else _info(name, found, self._described(name))
 
     def _describe_all(self, names: Iterable[str]) -> Iterable[BlobInfo]:
-        return tuple(info for name in names if (info := self._describe_readable(name)) is not None)
+        return tuple(info for name in names if (info := self._describe_anyway(name)) is not None)
 
-    def _describe_readable(self, name: str) -> BlobInfo | None:
+    def _describe_anyway(self, name: str) -> BlobInfo | None:
+        """As `_describe`, but damaged metadata must not hide objects; reading the blob raises the error."""
         try:
             return self._describe(name)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             found = self._tree.found(name)
-            if error.cause is not StoreCause.CORRUPT or found is None:
-                raise
-            # Damaged metadata must not hide other objects; reading the blob raises the error.
-            return BlobInfo(name, found.size, generation=found.generation)
+            return None if found is None else replace(_info(name, found, NOTHING_KNOWN), flaw=str(error))
+
+    def _described(self, name: str) -> _Described:
+        return _parsed(name, self._tree.read_metadata(name))
 
     def _read(self, name: str) -> bytes:
         data = self._tree.read(name)
         if data is None:
             raise ObjectMissing(name)
-        expected = _info(name, Found(len(data), ""), self._tree.read_metadata(name)).crc32c
-        if expected not in (None, google_crc32c.value(data)):
+        if self._described(name).crc32c not in (None, google_crc32c.value(data)):
             raise StoreError(f"reading {name}: its bytes do not fit its CRC32C", cause=StoreCause.CORRUPT)
         return data
 
     def _copy(self, source: str, target: str, metadata: Mapping[str, str] | None) -> None:
         data = self._read(source)
         if metadata is None:
-            metadata = _info(source, Found(len(data), ""), self._tree.read_metadata(source)).metadata
+            metadata = self._described(source).metadata
         self._create(target, data, metadata)
 
 
-def _info(name: str, found: Found, described: bytes | None) -> BlobInfo:
+class _Described(NamedTuple):
+    """The content of a metadata file."""
+
+    metadata: Mapping[str, str]
+    crc32c: int | None
+
+
+NOTHING_KNOWN = _Described({}, None)
+
+
+def _info(name: str, found: Found, described: _Described) -> BlobInfo:
+    return BlobInfo(name, found.size, described.metadata, described.crc32c, found.generation)
+
+
+def _parsed(name: str, described: bytes | None) -> _Described:
     # Another program put a blob without a metadata file there: it is still readable.
     try:
         fields = json.loads(described or b"{}")
-        crc32c = fields.get("crc32c")
-        metadata = dict(fields.get("metadata", {}))
-        return BlobInfo(name, found.size, metadata, None if crc32c is None else int(crc32c), found.generation)
-    except (ValueError, AttributeError, TypeError) as error:
-        raise StoreError(f"{METADATA}/{name}.json is not what this program writes", cause=StoreCause.CORRUPT) from error
+        metadata, crc32c = fields.get("metadata", {}), fields.get("crc32c")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise _unknown(name) from error
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _unknown(name)
+    if crc32c is not None and type(crc32c) is not int:
+        raise _unknown(name)
+    return _Described(metadata, crc32c)
+
+
+def _unknown(name: str) -> StoreError:
+    return StoreError(f"{METADATA}/{name}.json is not what this program writes", cause=StoreCause.CORRUPT)
 
 
 @contextmanager

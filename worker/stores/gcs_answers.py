@@ -56,16 +56,30 @@ def page_in(answer: object, bucket: str, prefix: str, doing: str) -> tuple[list[
     Raises:
         StoreError: the answer is not a page, or lists other objects; cause "unexpected".
     """
-    if not isinstance(answer, dict) or answer.get("kind") != "storage#objects":
-        raise unexpected(doing, answer)
-    items, token = answer.get("items", []), answer.get("nextPageToken", "")
-    if not isinstance(items, list) or not isinstance(token, str):
-        raise unexpected(doing, answer)
+    items, token = _page(answer, "items", doing)
     infos = [_described(item, bucket, doing) for item in items]
     for info, item in zip(infos, items, strict=True):
         if not info.name.startswith(prefix):
             raise unexpected(doing, item)
     return infos, token
+
+
+def folders_in(answer: object, prefix: str, doing: str) -> tuple[list[str], str]:
+    """A page of folders, as `page_in` gives objects. Raises as it."""
+    found, token = _page(answer, "prefixes", doing)
+    for folder in found:
+        if not isinstance(folder, str) or not folder.startswith(prefix):
+            raise unexpected(doing, folder)
+    return found, token
+
+
+def _page(answer: object, key: str, doing: str) -> tuple[list[Any], str]:
+    if not isinstance(answer, dict) or answer.get("kind") != "storage#objects":
+        raise unexpected(doing, answer)
+    found, token = answer.get(key, []), answer.get("nextPageToken", "")
+    if not isinstance(found, list) or not isinstance(token, str):
+        raise unexpected(doing, answer)
+    return found, token
 
 
 def unexpected(doing: str, answer: object) -> StoreError:

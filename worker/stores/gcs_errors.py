@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -33,9 +34,42 @@ CAUSES = {
 ADVICE = {
     StoreCause.PERMISSION: "; grant the service account roles/storage.objectUser on the bucket",
     StoreCause.MISSING_BUCKET: "; correct the bucket in STORE_URL or create it",
+    StoreCause.HELD: "; release the hold, or try again when the retention period has ended",
+    StoreCause.BILLING: "; enable billing for the project that owns the bucket",
+    StoreCause.REQUESTER_PAYS: "; turn requester pays off for the bucket: no project to bill can be named here",
 }
-# 403 has two meanings: "you may not" and "not so fast".
-THROTTLED_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded")
+THROTTLED_REASONS = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"})
+
+
+class _Meaning(NamedTuple):
+    """How an answer with a general status tells its cause: by one of its reasons, or by words of its message."""
+
+    cause: StoreCause
+    reasons: frozenset[str]
+    words: re.Pattern[str]
+
+
+# 403 and 400 have many meanings. https://cloud.google.com/storage/docs/json_api/v1/status-codes
+MEANINGS = (
+    _Meaning(
+        StoreCause.HELD,
+        frozenset({"retentionPolicyNotMet", "objectUnderActiveHold"}),
+        re.compile(
+            r"\bunder active (temporary|event-based) hold\b|\bsubject to .{0,60}\b(retention policy|retention)\b",
+            re.IGNORECASE,
+        ),
+    ),
+    _Meaning(
+        StoreCause.BILLING,
+        frozenset({"accountDisabled", "userProjectAccountProblem"}),
+        re.compile(r"\bbilling account\b.{0,80}\b(disabled|closed|absent)\b", re.IGNORECASE),
+    ),
+    _Meaning(
+        StoreCause.REQUESTER_PAYS,
+        frozenset({"userProjectMissing"}),
+        re.compile(r"\brequester pays bucket but no user project\b", re.IGNORECASE),
+    ),
+)
 MAX_DETAIL = 300  # characters of a server's message
 LONGEST_WAIT = 3600.0  # seconds; a server that asks for more still gets a request after this time
 
@@ -88,21 +122,44 @@ def _refusal(error: aiohttp.ClientResponseError, doing: str) -> StoreError:
 def _refusal_cause(error: aiohttp.ClientResponseError) -> StoreCause:
     if error.status >= 500:
         return StoreCause.SERVER
-    if error.status == 403 and any(reason in error.message for reason in THROTTLED_REASONS):
-        return StoreCause.THROTTLED
+    if error.status in (400, 403) and (cause := _told_cause(error)) is not None:
+        return cause
     if error.status == 400:
         return StoreCause.CORRUPT if "doesn't match calculated" in error.message else StoreCause.REQUEST
     return CAUSES.get(error.status, StoreCause.UNEXPECTED)
 
 
-def _detail(message: str) -> str:
-    # The message is "{reason phrase}: {body}", the body usually the JSON API's {"error": {"message": …}}.
-    reason, _, body = message.partition(": ")
+def _told_cause(error: aiohttp.ClientResponseError) -> StoreCause | None:
+    """The cause that the answer's body tells; None if its status must do."""
+    reasons, words = _reasons(error.message), _detail(error.message)
+    if error.status == 403 and not reasons.isdisjoint(THROTTLED_REASONS):
+        return StoreCause.THROTTLED
+    for meaning in MEANINGS:
+        if not reasons.isdisjoint(meaning.reasons) or meaning.words.search(words):
+            return meaning.cause
+    return None
+
+
+def _reasons(message: str) -> frozenset[str]:
     try:
-        words = str(json.loads(body)["error"]["message"])
+        errors = json.loads(_body(message))["error"]["errors"]
+        return frozenset(str(each["reason"]) for each in errors)
     except (ValueError, LookupError, TypeError):
-        words = message or reason
+        return frozenset()
+
+
+def _detail(message: str) -> str:
+    # The body is usually the JSON API's {"error": {"message": …}}.
+    try:
+        words = str(json.loads(_body(message))["error"]["message"])
+    except (ValueError, LookupError, TypeError):
+        words = message
     return " ".join(words.split())[:MAX_DETAIL]
+
+
+def _body(message: str) -> str:
+    """The body in the library's message, which is "{reason phrase}: {body}"."""
+    return message.partition(": ")[2]
 
 
 def _asked_to_wait(headers: Mapping[str, str]) -> float | None:

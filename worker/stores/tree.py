@@ -26,6 +26,7 @@ TEMPORARY = f"{METADATA}/.tmp"
 LOCK = f"{METADATA}/.lock"
 MARKER = f"{METADATA}/.store"
 RESERVED = (METADATA, ".tmp", ".lock", ".store")  # as the first part of a name these would collide with the files above
+LARGEST_METADATA = 1024 * 1024  # bytes of a metadata file: 8 KiB of custom metadata are the most that a bucket takes
 TEMPORARY_MAX_AGE = 3600.0  # seconds; the file of a write in progress is far younger
 
 
@@ -79,8 +80,16 @@ class Tree:
         return _read(self._paths(name)[0])
 
     def read_metadata(self, name: str) -> bytes | None:
-        """The metadata's bytes; None if there are none."""
-        return _read(self._paths(name)[1])
+        """The metadata's bytes; None if there are none.
+
+        A file that is too large is not read: it is `StoreError`, cause "corrupt".
+        """
+        path = self._paths(name)[1]
+        status = _status(path)
+        if status is not None and status.st_size > LARGEST_METADATA:
+            text = f"{METADATA}/{name}.json has {status.st_size} bytes, more than any metadata"
+            raise StoreError(text, cause=StoreCause.CORRUPT)
+        return _read(path)
 
     def found(self, name: str) -> Found | None:
         """What the file system says of a blob; None if there is no such blob."""
@@ -180,6 +189,25 @@ def blob_names(root: Path, prefix: str) -> list[str]:
         names += [name_of(str(inside / name)) for name in files]
     # Python compares code points, whose order is that of their UTF-8 bytes.
     return sorted(name for name in names if name.startswith(prefix))
+
+
+def folder_names(root: Path, prefix: str) -> list[str]:
+    """Names of all directories that `prefix` holds, with `prefix` and a slash, in the order of their UTF-8 bytes."""
+    top = root / path_of(prefix)
+    return sorted(f"{prefix}{name}/" for name in _part_names(top, ""))
+
+
+def _part_names(directory: Path, piece: str) -> Iterator[str]:
+    """The names of one part of objects' names; a long part is several directories, see `paths`."""
+    try:
+        inner = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in inner:
+        if name.endswith("\\"):
+            yield from _part_names(directory / name, piece + name.strip("\\"))
+        elif name.startswith("\\") == bool(piece) and name not in RESERVED:
+            yield piece + name.strip("\\")
 
 
 def _encodable(name: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Literal, get_args
 
 Action = Literal[
@@ -21,6 +23,56 @@ Action = Literal[
     "latency",  # `seconds` go by, then all is well
 ]
 Stage = Literal["request", "commit", "reply"]  # before the body is read; before, and after, the change is made
+
+
+REFUSALS: Mapping[str, Mapping[str, object]] = MappingProxyType(
+    {
+        "forbidden": {
+            "status": 403,
+            "reason": "forbidden",
+            "message": "sa@project.iam.gserviceaccount.com does not have storage.objects access to the object.",
+        },
+        "retention": {
+            "status": 403,
+            "reason": "retentionPolicyNotMet",
+            "message": "Object 'b/o' is subject to bucket's retention policy or object retention and cannot be deleted"
+            " or overwritten until 2036-01-01T00:00:00Z",
+        },
+        "temporary hold": {
+            "status": 403,
+            "reason": "objectUnderActiveHold",
+            "message": "Object 'b/o' is under active Temporary hold and cannot be deleted, overwritten or archived"
+            " until hold is removed.",
+        },
+        "event hold": {
+            "status": 403,
+            "reason": "forbidden",
+            "message": "Object 'b/o' is under active Event-Based hold and cannot be deleted, overwritten or archived"
+            " until hold is removed.",
+        },
+        "billing": {
+            "status": 403,
+            "reason": "accountDisabled",
+            "message": "The billing account for the owning project is disabled in state absent",
+        },
+        "closed billing": {
+            "status": 403,
+            "reason": "userProjectAccountProblem",
+            "message": "The project to be billed is associated with a closed billing account.",
+        },
+        "requester pays": {
+            "status": 400,
+            "reason": "required",
+            "message": "Bucket is requester pays bucket but no user project provided.",
+        },
+        "no user project": {
+            "status": 400,
+            "reason": "userProjectMissing",
+            "message": "Bucket is a requester pays bucket but no user project provided.",
+        },
+    }
+)
+"""What Cloud Storage answers when a request may not be done, as `Fault`'s fields."""
 
 
 @dataclass

@@ -20,13 +20,14 @@ from aiohttp import web
 
 from tests.support.gcs.api import CLASS_A, CLASS_B, LOOK_UPS, Api, Call, Reply
 from tests.support.gcs.control import Control
-from tests.support.gcs.faults import Action, Fault, Gate, Script, Stage
+from tests.support.gcs.faults import REFUSALS, Action, Fault, Gate, Script, Stage
 from tests.support.gcs.objects import ApiError, Buckets, StoredObject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_BODY = 1024**3
+ALWAYS = 10**9
 PUBLISHING = ("insert.media", "insert.multipart")
 
 
@@ -90,6 +91,10 @@ class GcsServer:
         fault = Fault(match, action, **details)  # type: ignore[arg-type]
         self.script.faults.append(fault)
         return fault
+
+    def refuse(self, match: str, refusal: str, name: str = "*") -> Fault:
+        """Answer matching requests as Cloud Storage does for one of the `REFUSALS`, from now on."""
+        return self.fail(match, "status", name=name, times=ALWAYS, **REFUSALS[refusal])
 
     def hold(self, match: str = "insert.*", stage: Stage = "commit", name: str = "*") -> Gate:
         """Hold matching requests at a stage until the gate is opened. Before "commit" some have no name yet."""

@@ -93,6 +93,10 @@ class ModelStore:
             if info.name > after:
                 yield info
 
+    async def folders(self, prefix: str) -> AsyncIterator[str]:
+        async for info in self.list(prefix):
+            yield info.name  # no worker asks for them
+
     async def delete(self, name: str, generation: str | None = None) -> bool:
         return await self._edge.cross(
             self._node, lambda: f"delete {name}", lambda _: self._bucket.delete(name, generation), _error

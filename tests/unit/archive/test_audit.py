@@ -9,7 +9,7 @@ import pytest
 
 from codec.manifest import Manifest
 from tests.support.secret import TEST_SECRET
-from worker.archive.audit import AuditReport, Evidence, audit_conversation
+from worker.archive.audit import AuditReport, Evidence, Verdict, audit_conversation
 from worker.archive.blobs.listing import Blob
 from worker.model.done_event import DoneEvent
 from worker.stores.base import BlobInfo
@@ -17,6 +17,7 @@ from worker.stream.conversation_view import ChunkFacts, HeldChunk
 from worker.stream.dead_letters import DeadLetter
 
 TOLERANCE = 2.0
+MANY = [number.to_bytes(8, "big") for number in range(600)]
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -112,6 +113,28 @@ def test_consecutive_numbers_prove_a_conversation_complete() -> None:
 def test_whatever_speaks_against_completeness_is_told(report: AuditReport, problem: str) -> None:
     assert problem in list(report.problems())
     assert not report.complete
+
+
+@pytest.mark.parametrize(
+    ("report", "verdict"),
+    [
+        (judged(blob(0, "0-4")), Verdict.COMPLETE),
+        (judged(blob(0), blob(5)), Verdict.COMPLETE),
+        (judged(), Verdict.UNKNOWN),
+        (judged(blob(0, "0-4"), blob(5)), Verdict.UNKNOWN),
+        (judged(blob(0, "#300", chunks=300)), Verdict.UNKNOWN),
+        (judged(blob(0, "#600", chunks=600, more=holding(*MANY)), held(7, session="a")), Verdict.UNKNOWN),
+        (judged(blob(0, "0-599", chunks=600, more=holding(*MANY)), held(600)), Verdict.INCOMPLETE),
+        (judged(blob(0, "0-4"), blob(8, "8-12")), Verdict.INCOMPLETE),
+        (judged(blob(0, "0-4"), blob(8, "8-12"), blob(13)), Verdict.UNKNOWN),  # it may hold 5-7
+        (judged(blob(0, "0-4"), blob(3, "3-7"), blob(13)), Verdict.INCOMPLETE),
+        (judged(blob(0, "#300", chunks=300), letter(5)), Verdict.INCOMPLETE),
+        (judged(deleted="5-0"), Verdict.INCOMPLETE),
+        (judged(blob(0), blob(9)), Verdict.INCOMPLETE),
+    ],
+)
+def test_what_can_not_be_told_is_neither_complete_nor_incomplete(report: AuditReport, verdict: Verdict) -> None:
+    assert report.verdict is verdict
 
 
 def test_chunks_in_redis_or_in_the_dead_letters_are_not_missing() -> None:

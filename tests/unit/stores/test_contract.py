@@ -247,3 +247,13 @@ async def test_close_may_be_repeated(store: Store) -> None:
 async def test_a_name_that_cannot_be_utf8_is_refused(store: Store) -> None:
     with pytest.raises(StoreError):
         await store.create("chunks/\ud800/c/1.000.bin", b"", {})
+
+
+async def test_folders_are_listed_without_what_is_in_them(store: Store) -> None:
+    for name in (*ODD_NAMES, "chunks/user with space/d/1.000.bin", "other/x", "chunks/file"):
+        await store.create(name, b"", {})
+
+    folders = [folder async for folder in store.folders("chunks/")]
+
+    assert folders == sorted({f"chunks/{name.split('/')[1]}/" for name in ODD_NAMES}, key=str.encode)
+    assert [folder async for folder in store.folders("nothing/")] == []

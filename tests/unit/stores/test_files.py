@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 NAME = "chunks/user/conversation/1000.000.opus.enc"
 BARE = [".metadata", ".metadata/.lock", ".metadata/.store", ".metadata/.tmp"]
 
+DAMAGED_METADATA = [
+    "",
+    "{",
+    "[]",
+    '{"metadata": 1}',
+    '{"metadata": {"samples": 16000}}',
+    '{"metadata": [["codec", "pcm"]]}',
+    '{"crc32c": "x"}',
+    '{"crc32c": 1e999}',
+    "[" * 100_000,
+    pytest.param(" " * 1024 * 1024 + "{}", id="large"),
+]
+
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
@@ -80,7 +93,7 @@ async def test_read_notices_a_damaged_blob(files: FileStore, root: Path) -> None
     assert caught.value.cause == "corrupt"
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"metadata": 1}', '{"crc32c": "x"}'])
+@pytest.mark.parametrize("damage", DAMAGED_METADATA)
 async def test_damaged_metadata_is_reported(files: FileStore, root: Path, damage: str) -> None:
     await files.create(NAME, b"content", {})
     (root / ".metadata" / f"{NAME}.json").write_text(damage or "\0")
@@ -91,17 +104,42 @@ async def test_damaged_metadata_is_reported(files: FileStore, root: Path, damage
     assert caught.value.cause == "corrupt"
 
 
-async def test_damaged_metadata_hides_no_object_from_the_list(files: FileStore, root: Path) -> None:
+@pytest.mark.parametrize("damage", DAMAGED_METADATA)
+async def test_damaged_metadata_hides_no_object_from_the_list(files: FileStore, root: Path, damage: str) -> None:
     for name in ("chunks/a", "chunks/b"):
         await files.create(name, b"content", {"codec": "pcm"})
-    (root / ".metadata" / "chunks" / "a.json").write_text("{")
+    (root / ".metadata" / "chunks" / "a.json").write_text(damage or "\0")
 
     infos = [info async for info in files.list("chunks/")]
 
-    assert [(info.name, info.size, info.metadata) for info in infos] == [
-        ("chunks/a", 7, {}),
-        ("chunks/b", 7, {"codec": "pcm"}),
+    assert [(info.name, info.size, info.metadata, bool(info.flaw)) for info in infos] == [
+        ("chunks/a", 7, {}, True),
+        ("chunks/b", 7, {"codec": "pcm"}, False),
     ]
+
+
+async def test_metadata_that_is_no_file_hides_no_object_from_the_list(files: FileStore, root: Path) -> None:
+    await files.create("chunks/a", b"content", {"codec": "pcm"})
+    described = root / ".metadata" / "chunks" / "a.json"
+    described.unlink()
+    described.mkdir()
+
+    [info] = [info async for info in files.list("chunks/")]
+
+    assert (info.name, info.metadata) == ("chunks/a", {})
+    assert "Is a directory" in info.flaw
+
+
+async def test_folders_are_listed_without_their_contents(files: FileStore) -> None:
+    long = "ü" * 128
+    for uid in ("b", "a", long, "\ufffd"):
+        await files.create(f"chunks/{uid}/talk/1.000.opus", b"", {})
+
+    assert [folder async for folder in files.folders("chunks/")] == [
+        f"chunks/{uid}/" for uid in sorted(("b", "a", long, "\ufffd"))
+    ]
+    assert [folder async for folder in files.folders("")] == ["chunks/"]
+    assert [folder async for folder in files.folders("nothing/")] == []
 
 
 async def test_a_file_whose_name_is_no_utf8_is_an_object_like_others(files: FileStore, root: Path) -> None:

@@ -267,6 +267,42 @@ async def test_a_refusal_has_a_cause_a_status_and_the_servers_words(
     await calls(gcs)[call]()
 
 
+@pytest.mark.parametrize(
+    ("refusal", "cause", "advice"),
+    [
+        ("forbidden", "permission", "grant the service account roles/storage.objectUser on the bucket"),
+        ("retention", "held", "release the hold, or try again when the retention period has ended"),
+        ("temporary hold", "held", "release the hold"),
+        ("event hold", "held", "release the hold"),
+        ("billing", "billing", "enable billing for the project"),
+        ("closed billing", "billing", "enable billing for the project"),
+        ("requester pays", "requester-pays", "turn requester pays off for the bucket"),
+        ("no user project", "requester-pays", "turn requester pays off for the bucket"),
+    ],
+)
+@pytest.mark.parametrize("call", ["create", "stat", "list", "read", "copy", "delete"])
+async def test_a_refusal_is_explained_by_its_real_cause(
+    gcs: GcsStore, gcs_server: GcsServer, call: str, refusal: str, cause: str, advice: str
+) -> None:
+    await gcs.create(NAME, b"content", {})
+    gcs_server.refuse("*", refusal)
+
+    with pytest.raises(StoreError, match=advice) as caught:
+        await calls(gcs)[call]()
+
+    assert caught.value.cause == cause
+    assert ("objectUser" in str(caught.value)) is (cause == "permission")
+
+
+async def test_words_of_an_objects_name_are_no_cause(gcs: GcsStore, gcs_server: GcsServer) -> None:
+    gcs_server.fail("download", status=403, reason="forbidden", message="No access to chunks/quotaExceeded/x.")
+
+    with pytest.raises(StoreError) as caught:
+        await gcs.read("chunks/quotaExceeded/x")
+
+    assert caught.value.cause == "permission"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("call", ["create", "stat", "list", "read", "copy", "delete"])
 @pytest.mark.parametrize(("action", "cause"), [("reset", "network"), ("stall", "timeout")])

@@ -60,6 +60,11 @@ def group_alternatives(blobs: Iterable[Blob]) -> list[AudioAlternatives]:
     return sorted(found, key=lambda source: source.start)
 
 
+def all_exact(sources: Iterable[AudioAlternatives]) -> bool:
+    """Whether all blobs tell where they begin more exactly than by their names; then these starts can be trusted."""
+    return all(blob.exact_start is not None for source in sources for blob in source.alternatives)
+
+
 def longer(seconds: float, than: float) -> bool:
     """Whether a blob is so much longer than another of the same start that the other is only a part of it, or empty."""
     return seconds > than + SHORTER or seconds > than == 0.0

@@ -9,11 +9,14 @@ from codec.container import PACKET_LENGTH
 from codec.crypto import NONCE_BYTES, SEGMENT_LENGTH, TAG_BYTES
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES
 from codec.errors import BadName
-from codec.metadata import BlobMetadata
-from codec.names import BlobName, Codec, Kind, parse_name, prefix
+from codec.metadata import BlobMetadata, ExactSpan
+from codec.names import FOLDER, BlobName, Codec, Kind, parse_name, prefix
 from codec.opus import FRAMES_PER_SECOND, MAX_DECODED_SECONDS
-from worker.archive.blobs.retrying import pages
+from worker.archive.blobs.retrying import folder_pages, pages
 from worker.stores.base import BlobInfo, Store
+
+NAME_PRECISION = 0.001
+"""Seconds: a name rounds a start to the millisecond."""
 
 SEGMENT_OVERHEAD = SEGMENT_LENGTH.size + NONCE_BYTES + TAG_BYTES
 
@@ -60,12 +63,30 @@ class Blob:
 
     @property
     def samples(self) -> int | None:
-        """Its exact length, if the metadata or the size give it; else Opus and PCM in several segments must be read."""
-        known = self.facts.samples is not None and self.facts.sample_rate == self.sample_rate
-        if known:
-            return self.facts.samples
-        segments_unknown = self.name.kind is Kind.BATCH_ENCRYPTED
-        return None if self.codec == "opus" or segments_unknown else self._pcm_samples
+        """Its exact length, if the size or the metadata give it; else Opus and PCM in several segments must be read.
+
+        Metadata that its size contradicts are not believed.
+        """
+        if self.codec == "pcm" and self.name.kind is not Kind.BATCH_ENCRYPTED:
+            return self._pcm_samples
+        said = self._said_samples
+        return said if said is not None and said <= self._most_samples else None
+
+    @property
+    def said_seconds(self) -> float | None:
+        """The length in seconds that the metadata give, whatever the size is; None without it."""
+        return None if self._said_samples is None else self._said_samples / self.sample_rate
+
+    @property
+    def exact_start(self) -> float | None:
+        """Its start in Unix seconds as the newest writers in production note it; None if they don't, or not credibly.
+
+        Their span must fit the name, and the length: a copy with another name keeps the metadata of its source.
+        """
+        span = ExactSpan.from_mapping(self.info.metadata)
+        if span is None or abs(span.start - self.start) > NAME_PRECISION:
+            return None
+        return span.start if (span.samples, span.sample_rate) == (self.samples, self.sample_rate) else None
 
     @property
     def duration(self) -> float | None:
@@ -84,8 +105,19 @@ class Blob:
     @property
     def ends_by(self) -> float:
         """Where it ends in Unix seconds; the latest possible end, if only reading tells its length."""
-        packets = self.info.size / PACKET_LENGTH.size
-        return self.start + min(packets / FRAMES_PER_SECOND, MAX_DECODED_SECONDS) if self.end is None else self.end
+        return self.start + self._most_samples / self.sample_rate if self.end is None else self.end
+
+    @property
+    def _said_samples(self) -> int | None:
+        return self.facts.samples if self.facts.sample_rate == self.sample_rate else None
+
+    @property
+    def _most_samples(self) -> int:
+        """The most samples that fit into its size."""
+        if self.codec == "pcm":
+            return self._pcm_samples
+        packets = self.info.size // PACKET_LENGTH.size
+        return min(packets * self.sample_rate // FRAMES_PER_SECOND, MAX_DECODED_SECONDS * self.sample_rate)
 
     @property
     def _pcm_samples(self) -> int:
@@ -135,6 +167,14 @@ def describe_blob(info: BlobInfo) -> Blob | UnknownObject:
         return Blob.of(info)
     except BadName as error:
         return UnknownObject(info.name, info.size, str(error))
+
+
+async def list_users(store: Store) -> AsyncIterator[str]:
+    """The users who have objects, in the order of their names; a request per thousand users. Raises `StoreError`."""
+    start = f"{FOLDER}/"
+    async for page in folder_pages(store, start):
+        for folder in page:
+            yield folder.removeprefix(start).removesuffix("/")
 
 
 async def walk(store: Store, start: str) -> AsyncIterator[Blob | UnknownObject]:

@@ -13,7 +13,7 @@ from codec.blob import Audio, decode, decode_content, open_content
 from codec.crypto import key_id
 from codec.errors import BadBlob, DecryptionFailed
 from worker.archive.blobs.listing import Blob
-from worker.archive.blobs.retrying import retry
+from worker.archive.blobs.retrying import OF_ONE_OBJECT, retry
 from worker.errors import ObjectMissing, StoreError, Unreadable
 from worker.model.causes import StoreCause
 from worker.runtime.cpu import cpu_limit
@@ -21,14 +21,27 @@ from worker.stores.base import Store
 
 T = TypeVar("T")
 
+LARGEST_BLOB = 352 * 1024 * 1024
+"""Bytes: an hour of PCM at 48 kHz, which is the most that a blob may hold, with some room for encryption."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A blob that can't be read, and why; `instead` names the alternative that gave the same audio, if one did."""
+    """A blob that can't be read, and why; `instead` names the alternative that gave the same audio, if one did.
+
+    `cause` is that of the store's refusal, None if the blob itself is the reason.
+    """
 
     name: str
     reason: str
     instead: str | None = None
+    cause: StoreCause | None = None
+
+
+def check_size(blob: Blob) -> None:
+    """Refuse to read an object that is larger than any blob: it is read as a whole. Raises `Unreadable`."""
+    if blob.info.size > LARGEST_BLOB:
+        raise Unreadable(f"it has {blob.info.size:,} bytes, more than any blob: it is not read")
 
 
 class Reader:
@@ -61,14 +74,18 @@ class Reader:
 
     async def data(self, blob: Blob) -> bytes:
         """The stored bytes, their CRC32C checked. Raises as `audio`."""
+        check_size(blob)
+        if blob.info.flaw:
+            raise Unreadable(blob.info.flaw)
         try:
             return await retry(lambda: self._store.read(blob.path))
         except ObjectMissing as error:
             raise Unreadable("it has been deleted meanwhile") from error
         except StoreError as error:
-            if error.cause is not StoreCause.CORRUPT:
+            if error.cause not in OF_ONE_OBJECT:
                 raise
-            raise Unreadable(str(error)) from error
+            cause = None if error.cause is StoreCause.CORRUPT else error.cause
+            raise Unreadable(str(error), cause) from error
 
     async def content(self, blob: Blob) -> bytes:
         """The Opus container or the PCM, decrypted. Raises as `audio`."""

@@ -29,6 +29,23 @@ PASSING = frozenset(
 """Causes that may have passed at the next attempt."""
 
 
+OF_ONE_OBJECT = frozenset(
+    {
+        StoreCause.PERMISSION,  # an IAM condition may concern some names only
+        StoreCause.HELD,
+        StoreCause.REQUEST,
+        StoreCause.CORRUPT,
+        StoreCause.UNEXPECTED,
+        StoreCause.INCONSISTENT,
+        StoreCause.NAME,
+        StoreCause.DISK,
+        StoreCause.EXISTS,
+        StoreCause.MISSING,
+    }
+)
+"""Causes that may concern one object, while the store answers for all others; the other causes concern the store."""
+
+
 async def retry(request: Callable[[], Awaitable[T]]) -> T:
     """The answer to a request, which is retried while the cause of its failure may pass.
 
@@ -66,10 +83,34 @@ async def pages(store: Store, prefix: str) -> AsyncGenerator[list[BlobInfo], Non
         yield page
 
 
-async def _taken(infos: AsyncIterator[BlobInfo], count: int) -> list[BlobInfo]:
-    taken: list[BlobInfo] = []
-    async for info in infos:
-        taken.append(info)
+async def folder_pages(store: Store, prefix: str) -> AsyncGenerator[list[str], None]:
+    """The folders directly below `prefix`; an interrupted listing begins anew. Raises as `retry`."""
+    folders, given = store.folders(prefix), 0
+
+    async def following() -> list[str]:
+        nonlocal folders
+        try:
+            return await _taken(folders, PAGE)
+        except StoreError:
+            folders = _without_first(store.folders(prefix), given)
+            raise
+
+    while page := await retry(following):
+        given += len(page)
+        yield page
+
+
+async def _without_first(folders: AsyncIterator[str], count: int) -> AsyncIterator[str]:
+    async for folder in folders:
+        count -= 1
+        if count < 0:
+            yield folder
+
+
+async def _taken(items: AsyncIterator[T], count: int) -> list[T]:
+    taken: list[T] = []
+    async for item in items:
+        taken.append(item)
         if len(taken) == count:
             break
     return taken

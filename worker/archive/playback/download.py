@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from codec.blob import Audio
 from codec.entry import SAMPLE_RATES
-from worker.archive.blobs.alternatives import AudioAlternatives
-from worker.archive.blobs.listing import Blob
+from worker.archive.blobs.alternatives import AudioAlternatives, all_exact
+from worker.archive.blobs.listing import Blob, UnknownObject
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint
 from worker.archive.blobs.reading import Problem, Reader
-from worker.archive.playback.repeated_audio import MeasuredBlob, RepeatFilter, longest
+from worker.archive.playback.repeated_audio import MeasuredBlob, Repeat, RepeatFilter, longest
 from worker.archive.playback.resampling import Resampler
 from worker.archive.playback.selection import Selected
 from worker.archive.playback.timeline import MergeRules, Timeline, cropped
@@ -27,7 +27,9 @@ class DownloadReport:
 
     `start` is in Unix seconds, `samples` are at `sample_rate` (Hz). `silence` is the seconds of gaps that were filled,
     `left_out` of gaps that were not. `shifted` is the most seconds by which audio was moved because of an overlap.
-    `blobs` counts the blobs in the recording. `missing` are the timestamps for which nothing is stored.
+    `trimmed` is the seconds of audio that were cut because of overlaps. `blobs` counts the blobs in the recording.
+    `repeated` are blobs that were left out because their audio is in another blob too. `missing` are the timestamps for
+    which nothing is stored. `unknown` are the conversation's objects that are no blobs.
     """
 
     sample_rate: int
@@ -37,8 +39,11 @@ class DownloadReport:
     silence: float = 0.0
     left_out: float = 0.0
     shifted: float = 0.0
+    trimmed: float = 0.0
     problems: list[Problem] = field(default_factory=list)
     missing: list[float] = field(default_factory=list)
+    repeated: list[Repeat] = field(default_factory=list)
+    unknown: list[UnknownObject] = field(default_factory=list)
 
     @property
     def seconds(self) -> float:
@@ -71,7 +76,8 @@ class Download:
         self._reader = reader
         self._sources = selected.sources
         self._selection = selected.selection
-        self._rules = rules
+        self._exact = all_exact(selected.sources)
+        self._rules = rules.exact() if self._exact else rules
         self._progress = progress
         self._begun = False
         self.report = DownloadReport(sample_rate or highest_rate(selected.sources), missing=list(selected.missing))
@@ -88,16 +94,14 @@ class Download:
             number = 0
             async for span, problems in sources:
                 self.report.problems += problems
-                if span is not None and span.audio is not None and not await heard.holds(span):
+                if span is not None and span.audio is not None and not await self._is_repeated(heard, span):
                     for pcm in self._resampled(resampler, span.start, span.audio):
                         yield pcm
                 number += 1
                 self._progress(number, len(self._sources))
         for pcm in resampler.finish():
             yield pcm
-        report = self.report
-        report.start, report.samples = timeline.start, resampler.samples
-        report.silence, report.left_out, report.shifted = timeline.silence, timeline.left_out, timeline.shifted
+        self._conclude(timeline, resampler.samples)
 
     @property
     def expected_seconds(self) -> float:
@@ -109,12 +113,24 @@ class Download:
             end = min(source.start + known, math.inf if self._selection.until is None else self._selection.until)
             if end > start:
                 placement = timeline.place(start)
-                timeline.append(placement.silence + max(0.0, end - start - placement.cut))
+                timeline.append(placement.silence + timeline.trim(placement, end - start))
         return timeline.seconds - timeline.left_out
 
     async def pcm(self) -> bytes:
         """All its PCM at once."""
         return b"".join([block async for block in self])
+
+    def _conclude(self, timeline: Timeline, samples: int) -> None:
+        report = self.report
+        report.start, report.samples = timeline.start, samples
+        report.silence, report.left_out = timeline.silence, timeline.left_out
+        report.shifted, report.trimmed = timeline.shifted, timeline.trimmed
+
+    async def _is_repeated(self, heard: RepeatFilter, span: MeasuredBlob) -> bool:
+        whole = await heard.holder(span)
+        if whole is not None:
+            self.report.repeated.append(Repeat(span.blob.path, whole.blob.path))
+        return whole is not None
 
     def _resampled(self, resampler: Resampler, start: float, audio: Audio) -> Iterator[bytes]:
         start, audio = cropped(start, audio, self._selection.since, self._selection.until)
@@ -127,7 +143,7 @@ class Download:
 
     async def _read(self, blob: Blob) -> MeasuredBlob:
         audio = await self._reader.audio(blob)
-        return MeasuredBlob(blob, audio.duration, audio)
+        return MeasuredBlob(blob, audio.duration, audio, self._exact)
 
 
 def highest_rate(sources: list[AudioAlternatives]) -> int:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from worker.archive.blobs.alternatives import AudioAlternatives
-from worker.archive.blobs.listing import Blob
+from worker.archive.blobs.alternatives import AudioAlternatives, all_exact
+from worker.archive.blobs.listing import Blob, UnknownObject
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.playback.measuring import measured
-from worker.archive.playback.repeated_audio import MeasuredBlob, RepeatFilter
+from worker.archive.playback.repeated_audio import MeasuredBlob, Repeat, RepeatFilter
 from worker.archive.playback.timeline import MergeRules, Timeline
 from worker.model.jitter import GAP_TOLERANCE
 
@@ -38,11 +38,14 @@ class AudioFiles:
     """The files of a conversation in order, and problems with blobs that don't tell their length.
 
     An alternative takes the place of such a blob. Without an alternative the blob is in a file with its known length,
-    or with 0 seconds.
+    or with 0 seconds. `repeated` are the blobs that are in no file because another one holds their audio, `unknown` the
+    objects that are in no file because they are no blobs.
     """
 
     files: tuple[AudioFile, ...]
     problems: tuple[Problem, ...]
+    repeated: tuple[Repeat, ...] = ()
+    unknown: tuple[UnknownObject, ...] = ()
 
 
 async def audio_files(
@@ -68,16 +71,21 @@ async def audio_files(
     heard = RepeatFilter(reader)
     spans: list[MeasuredBlob] = []
     problems: list[Problem] = []
-
+    repeated: list[Repeat] = []
     done = 0
     async with aclosing(measured(reader, sources)) as results:
         async for span, failed in results:
             problems += failed
-            if not await heard.holds(span):
+            if (whole := await heard.holder(span)) is None:
                 spans.append(span)
+            else:
+                repeated.append(Repeat(span.blob.path, whole.blob.path))
             done += 1
             progress(done, len(sources))
-    return AudioFiles(tuple(group(spans, gap, MergeRules(gap_tolerance=gap_tolerance))), tuple(problems))
+    rules = MergeRules(gap_tolerance=gap_tolerance)
+    if all_exact(sources):
+        rules, spans = rules.exact(), [span._replace(exact=True) for span in spans]
+    return AudioFiles(tuple(group(spans, gap, rules)), tuple(problems), tuple(repeated))
 
 
 def group(spans: Sequence[MeasuredBlob], gap: float, rules: MergeRules) -> list[AudioFile]:
@@ -93,6 +101,7 @@ def group(spans: Sequence[MeasuredBlob], gap: float, rules: MergeRules) -> list[
 def _file(spans: Sequence[MeasuredBlob], rules: MergeRules) -> AudioFile:
     timeline = Timeline(rules)
     for span in spans:
-        timeline.append(timeline.place(span.blob.start).silence)
-        timeline.append(span.seconds)
+        placement = timeline.place(span.start)
+        timeline.append(placement.silence)
+        timeline.append(timeline.trim(placement, span.seconds))
     return AudioFile(spans[0].blob.start, timeline.seconds, tuple(span.blob for span in spans))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from codec.blob import Audio
@@ -25,16 +26,21 @@ KEPT_BYTES = 48 * 1024 * 1024
 
 
 class MeasuredBlob(NamedTuple):
-    """A blob and its exact length in seconds, and its audio if that was read."""
+    """A blob and its exact length in seconds, and its audio if that was read.
+
+    `exact` says that it is placed by its exact start, because all blobs of the recording have one.
+    """
 
     blob: Blob
     seconds: float
     audio: Audio | None = None
+    exact: bool = False
 
     @property
     def start(self) -> float:
         """Its start in Unix seconds."""
-        return self.blob.start
+        exact_start = self.blob.exact_start if self.exact else None
+        return self.blob.start if exact_start is None else exact_start
 
     @property
     def end(self) -> float:
@@ -47,6 +53,14 @@ class MeasuredBlob(NamedTuple):
         return max(self.end, last_chunk(self.blob) or 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A blob that was left out because its audio overlaps that of another blob and sounds alike; both by name."""
+
+    name: str
+    inside: str
+
+
 async def longest(
     source: AudioAlternatives, measure: Callable[[Blob], Awaitable[MeasuredBlob]]
 ) -> tuple[MeasuredBlob | None, list[Problem]]:
@@ -55,19 +69,19 @@ async def longest(
     Others are measured only if they may be longer than those before.
     """
     found: MeasuredBlob | None = None
-    failed: list[tuple[Blob, str]] = []
+    failed: list[tuple[Blob, Unreadable]] = []
     for blob in source.alternatives:
         if found is not None and blob.duration is not None and not longer(blob.duration, found.seconds):
             continue
         try:
             span = await measure(blob)
         except Unreadable as error:
-            failed.append((blob, str(error)))
+            failed.append((blob, error))
             continue
         if found is None or longer(span.seconds, found.seconds):
             found = span
     instead = None if found is None else found.blob.path
-    return found, [Problem(blob.path, reason, instead) for blob, reason in failed]
+    return found, [Problem(blob.path, str(error), instead, error.cause) for blob, error in failed]
 
 
 class RepeatFilter:
@@ -80,8 +94,8 @@ class RepeatFilter:
         self._reader = reader
         self._going_on: list[MeasuredBlob] = []
 
-    async def holds(self, span: MeasuredBlob) -> bool:
-        """Whether a span that was taken before holds all audio of this one; if not, this one is taken.
+    async def holder(self, span: MeasuredBlob) -> MeasuredBlob | None:
+        """The span, taken before, that holds all audio of this one; None if there is none, and this one is taken.
 
         Only the audio of spans that overlap is read and compared. Raises `StoreError`.
         """
@@ -91,9 +105,9 @@ class RepeatFilter:
             if _may_hold(whole, span):
                 self._going_on[number], span = [await self._read(each) for each in (whole, span)]
                 if await asyncio.to_thread(_hears, self._going_on[number], span):
-                    return True
+                    return self._going_on[number]
         self._going_on.append(span)
-        return False
+        return None
 
     async def _read(self, span: MeasuredBlob) -> MeasuredBlob:
         if span.audio is not None:

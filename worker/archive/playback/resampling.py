@@ -33,6 +33,7 @@ class Resampler:
         if placement.silence:
             yield from self._finished()
             yield from self._silence(round(placement.silence * self._rate))
+        self._timeline.trim(placement, audio.duration)
         pcm = audio.pcm[round(placement.cut * audio.sample_rate) * BYTES_PER_SAMPLE :]
         if not pcm:
             return

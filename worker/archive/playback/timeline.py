@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from codec.blob import Audio
@@ -22,12 +22,17 @@ class MergeRules:
 
     Timestamps jitter, sample counts do not. Audio within the tolerance of its place by the sample count follows without
     a gap. A longer gap becomes silence (`fill_gaps`). Audio that would begin before the end of the placed audio is
-    shifted to that end. `trim_overlaps` trusts the timestamps: it cuts the beginning of audio that overlaps.
+    shifted to that end. `trim_overlaps` trusts the timestamps: it cuts the beginning of audio that overlaps. Blobs that
+    all have exact starts (`Blob.exact_start`) are placed by these, as with `trim_overlaps`.
     """
 
     fill_gaps: bool = True
     trim_overlaps: bool = False
     gap_tolerance: float = GAP_TOLERANCE
+
+    def exact(self) -> MergeRules:
+        """The same rules for audio whose timestamps are exact: gaps count from a millisecond on, overlaps are cut."""
+        return replace(self, trim_overlaps=True)
 
     @property
     def longest_fill(self) -> float:
@@ -46,7 +51,7 @@ class Timeline:
     """Places pieces of audio in the order of their starts.
 
     `shifted` is the most seconds by which audio had to be moved. `silence` and `left_out` are seconds of gaps that were
-    filled and of gaps that were not.
+    filled and of gaps that were not. `trimmed` are seconds of audio that were cut off because of overlaps.
     """
 
     def __init__(self, rules: MergeRules) -> None:
@@ -56,6 +61,7 @@ class Timeline:
         self.shifted = 0.0
         self.silence = 0.0
         self.left_out = 0.0
+        self.trimmed = 0.0
 
     @property
     def start(self) -> float | None:
@@ -84,6 +90,12 @@ class Timeline:
     def append(self, seconds: float) -> None:
         """Note that so many seconds of audio or silence were put at the end."""
         self._seconds += seconds
+
+    def trim(self, placement: Adjustment, seconds: float) -> float:
+        """The seconds that are left of a piece of so many `seconds` at its place; the others count as trimmed."""
+        cut = min(placement.cut, seconds)
+        self.trimmed += cut
+        return seconds - cut
 
     @property
     def _tolerance(self) -> float:

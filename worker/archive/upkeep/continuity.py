@@ -37,8 +37,11 @@ class Continuity:
         self._conversation: tuple[str, str] | None = None
         self._intervals: list[Interval] = []
 
-    def add(self, name: str, seconds: float) -> list[Discontinuity]:
-        """Take note of an object with `seconds` of audio; an object whose name is not a blob's name is ignored."""
+    def add(self, name: str, seconds: float | None) -> list[Discontinuity]:
+        """Take note of an object with `seconds` of audio, None if they are unknown.
+
+        An object whose name is not a blob's name is ignored.
+        """
         try:
             blob = parse_name(name)
         except BadName:

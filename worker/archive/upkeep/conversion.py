@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,13 +20,13 @@ from codec.names import object_name
 from codec.opus import MAX_DECODED_SECONDS, Encoder
 from worker import __version__
 from worker.archive.blobs.known_deletions import known_deletions, may_concern, noted, noting, recorded_deletions
-from worker.archive.blobs.listing import Blob, walk
+from worker.archive.blobs.listing import Blob, UnknownObject, walk
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.provenance import Provenance
 from worker.archive.blobs.reading import Reader
-from worker.archive.blobs.retrying import retry
+from worker.archive.blobs.retrying import OF_ONE_OBJECT, retry
 from worker.archive.blobs.similarity import QUIET, holds
-from worker.errors import ObjectExists, Unreadable
+from worker.errors import ObjectExists, StoreError, Unreadable
 from worker.runtime.cpu import cpu_limit
 from worker.stores.base import BlobInfo, Store
 
@@ -77,51 +77,78 @@ class _Source:
     deletions: frozenset[str]
 
 
-class Converter:
-    """Converts blobs of one store. It may be stopped at any moment; a second run resumes."""
+OnUnknown = Callable[[UnknownObject], None]
 
-    def __init__(self, store: Store, reader: Reader, encoding: Encoding) -> None:
+
+def unheard(unknown: UnknownObject) -> None:
+    """Ignore it."""
+
+
+class Converter:
+    """Converts blobs of one store. It may be stopped at any moment; a second run resumes.
+
+    `on_unknown` is called for every object whose name is not a blob's name: it stays as it is.
+    """
+
+    def __init__(self, store: Store, reader: Reader, encoding: Encoding, on_unknown: OnUnknown) -> None:
         self._store = store
         self._reader = reader
         self._encoding = encoding
+        self._on_unknown = on_unknown
 
     async def convert(self, start: str, *, dry_run: bool) -> AsyncGenerator[Conversion, None]:
         """Convert the blobs that hold PCM and whose name begins with `start`, in name order.
 
+        A blob that the store refuses to give, to replace or to delete is kept, with its reason.
+
         Raises:
-            StoreError: the store does not answer.
+            StoreError: the store does not answer, or refuses everything.
         """
         work = self._planned if dry_run else self._converted
-        results = ordered(self._candidates(start), work, limit=cpu_limit() + 1)
+
+        async def outcome(blob: Blob) -> Conversion | None:
+            return await self._kept_if_refused(blob, work)
+
+        results = ordered(self._candidates(start), outcome, limit=cpu_limit() + 1)
         async with aclosing(results) as conversions:
             async for conversion in conversions:
-                yield conversion
+                if conversion is not None:
+                    yield conversion
 
     async def _candidates(self, start: str) -> AsyncGenerator[Blob, None]:
+        """Blobs of PCM, and those that may be left over from audio that was deleted meanwhile."""
         recorded = await recorded_deletions(self._store)
         async for found in walk(self._store, start):
-            if isinstance(found, Blob) and (found.codec == "pcm" or await self._is_leftover(found, recorded)):
+            if isinstance(found, UnknownObject):
+                self._on_unknown(found)
+            elif found.codec == "pcm" or _may_be_leftover(found, recorded):
                 yield found
 
-    async def _is_leftover(self, blob: Blob, recorded: frozenset[str]) -> bool:
-        """Whether an interrupted run made the blob of audio that was deleted meanwhile.
+    async def _kept_if_refused(self, blob: Blob, work: Callable[[Blob], Awaitable[Conversion]]) -> Conversion | None:
+        """The outcome of one blob, whatever the store says about it; None for Opus that is none of our business."""
+        try:
+            return await (work(blob) if blob.codec == "pcm" else self._leftover(blob))
+        except StoreError as error:
+            if error.cause not in OF_ONE_OBJECT:
+                raise
+            return Conversion(blob, _target(blob), ConversionOutcome.KEPT, str(error))
 
-        Such a blob is only reported: it may also be audio that was deleted by mistake, and restored.
+    async def _leftover(self, blob: Blob) -> Conversion | None:
+        """A report if an interrupted run made the blob of audio that was deleted meanwhile.
+
+        It may also be audio that was deleted by mistake, and restored: so the blob stays.
         """
-        known = noted(blob.info)
-        if known is None or not may_concern(recorded, blob.name):
-            return False
-        return not await known_deletions(self._store, blob.name) <= known
+        if await known_deletions(self._store, blob.name) <= (noted(blob.info) or frozenset()):
+            return None
+        return Conversion(blob, blob.path, ConversionOutcome.KEPT, LEFTOVER)
 
     async def _planned(self, blob: Blob) -> Conversion:
-        if blob.codec != "pcm":
-            return Conversion(blob, blob.path, ConversionOutcome.KEPT, LEFTOVER)
         return Conversion(blob, _target(blob), ConversionOutcome.PLANNED)
 
     async def _converted(self, blob: Blob) -> Conversion:
-        if blob.codec != "pcm":
-            return Conversion(blob, blob.path, ConversionOutcome.KEPT, LEFTOVER)
         target = _target(blob)
+        if blob.info.flaw:
+            return Conversion(blob, target, ConversionOutcome.KEPT, blob.info.flaw)
         deletions = await known_deletions(self._store, blob.name)
         try:
             source = await self._source(blob, deletions)
@@ -161,7 +188,11 @@ class Converter:
         now = await known_deletions(self._store, blob.name)
         known = noted(info)
         if known is not None and not now <= known:
-            await retry(lambda: self._store.delete(info.name, info.generation))
+            try:
+                await retry(lambda: self._store.delete(info.name, info.generation))
+            except StoreError as error:
+                text = f"deleted meanwhile, but {info.name}, which was made of it, can't be removed: {error}"
+                raise StoreError(text, cause=error.cause, status=error.status) from error
             return True
         return not now <= deletions
 
@@ -244,8 +275,16 @@ class Converter:
                 f"if somebody deleted the audio, delete {info.name} too"
             )
             return Conversion(blob, info.name, ConversionOutcome.KEPT, reason)
-        await retry(lambda: self._store.delete(blob.path, blob.info.generation))
+        try:
+            await retry(lambda: self._store.delete(blob.path, blob.info.generation))
+        except StoreError as error:
+            text = f"{info.name} has its audio now, but it can't be deleted: {error}"
+            raise StoreError(text, cause=error.cause, status=error.status) from error
         return Conversion(blob, info.name, ConversionOutcome.CONVERTED, size=info.size)
+
+
+def _may_be_leftover(blob: Blob, recorded: frozenset[str]) -> bool:
+    return noted(blob.info) is not None and may_concern(recorded, blob.name)
 
 
 def _target(blob: Blob) -> str:

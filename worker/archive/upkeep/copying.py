@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby
 from typing import NamedTuple
@@ -16,10 +16,9 @@ from worker.archive.blobs.listing import Blob, UnknownObject, list_blobs
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.provenance import Provenance, copy_metadata
-from worker.archive.blobs.reading import Problem
-from worker.archive.blobs.retrying import retry
-from worker.errors import NothingStored, ObjectExists, ObjectMissing, StoreError
-from worker.model.causes import StoreCause
+from worker.archive.blobs.reading import Problem, Reader, check_size
+from worker.archive.blobs.retrying import OF_ONE_OBJECT, retry
+from worker.errors import NothingStored, ObjectExists, ObjectMissing, StoreError, Unreadable
 from worker.model.seal import later_name
 from worker.stores.base import Store
 
@@ -111,7 +110,8 @@ class Copier:
 
         Raises:
             NothingStored: none of the conversations has a blob.
-            StoreError: the store does not copy; earlier copies stay. A damaged blob is only left out.
+            StoreError: the store does not answer; earlier copies stay. A blob that is damaged, or that the store
+                refuses to copy, is only left out.
         """
         report = CopyReport()
         plan = await self._prepared(uid, target)
@@ -148,21 +148,31 @@ class Copier:
 
 
 async def _copied(store: Store, copy: BlobCopy) -> Problem | None:
+    try:
+        check_size(copy.blob)
+        if copy.blob.info.flaw:
+            return Problem(copy.blob.path, copy.blob.info.flaw)
+        return await _copy(store, copy)
+    except Unreadable as error:
+        return Problem(copy.blob.path, str(error))
+    except ObjectMissing:
+        return Problem(copy.blob.path, "it has been deleted meanwhile")
+    except StoreError as error:
+        if error.cause not in OF_ONE_OBJECT:
+            raise
+        return Problem(copy.blob.path, str(error), cause=error.cause)
+
+
+async def _copy(store: Store, copy: BlobCopy) -> Problem | None:
     target = str(copy.target)
     try:
         await retry(lambda: store.copy(copy.blob.path, target, copy_metadata(copy.blob)))
-    except ObjectMissing:
-        return Problem(copy.blob.path, "it has been deleted meanwhile")
     except ObjectExists:
         found = await retry(lambda: store.stat(target))
         info = copy.blob.info
         # It is ours if a reply was lost.
         if found is None or (found.size, found.crc32c) != (info.size, info.crc32c):
             return Problem(copy.blob.path, f"{target} was taken by another writer meanwhile: copy again")
-    except StoreError as error:
-        if error.cause is not StoreCause.CORRUPT:
-            raise
-        return Problem(copy.blob.path, str(error))
     return None
 
 
@@ -178,11 +188,8 @@ def _starting_together(blobs: Sequence[Blob]) -> Iterator[list[Blob]]:
 async def _candidate(store: Store, blob: Blob) -> Candidate:
     crc32c = blob.info.crc32c
     if crc32c is None:  # another program wrote it, or it is damaged; the copy will then say so
-        try:
-            crc32c = google_crc32c.value(await retry(lambda: store.read(blob.path)))
-        except StoreError as error:
-            if error.cause is not StoreCause.CORRUPT:
-                raise
+        with suppress(Unreadable):
+            crc32c = google_crc32c.value(await Reader(store, ()).data(blob))
     contents = {Content(blob.name.kind.extension, blob.path if crc32c is None else crc32c)}
     if origin := Provenance.noted(blob.info):
         contents.add(Content(origin.name.kind.extension, origin.crc32c))

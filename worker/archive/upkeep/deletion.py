@@ -18,13 +18,13 @@ from codec.names import FOLDER, format_timestamp, parse_name, prefix
 from worker.archive.blobs.known_deletions import record_deletion
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
-from worker.archive.blobs.retrying import PASSING, pages, retry
+from worker.archive.blobs.retrying import OF_ONE_OBJECT, pages, retry
 from worker.errors import StoreError
 from worker.model.ids import EntryId
 from worker.stores.base import BlobInfo, Store
 from worker.stream.tombstones import Tombstones
 
-FOLDERS = (FOLDER, "audio", "merged")
+FOLDERS = (FOLDER, "audio", "merged", "playback")
 """Folders of a conversation's audio: blobs, and files that backends make of them, `{folder}/{uid}/{conversation}/…`."""
 
 DELETES = 32
@@ -139,7 +139,6 @@ class Deleter:
                 found = [info for info in page if meant(info.name)]
                 left += [info.name for info in found]
                 refused |= await self._delete([info for info in found if info.name not in refused])
-                self._progress(len(self._deletion.names), 0)
             if self._dry_run or refused.keys() >= set(left):
                 break
         if not self._dry_run:
@@ -168,7 +167,7 @@ class Deleter:
                     # The answer does not matter: a just listed object is missing only if a reply was lost.
                     await retry(lambda: self._store.delete(info.name))
             except StoreError as error:
-                if error.cause in PASSING:
+                if error.cause not in OF_ONE_OBJECT:
                     raise
                 refused[info.name] = str(error)
             return info.name not in refused
@@ -180,6 +179,7 @@ class Deleter:
                 if happened:
                     self._deletion.names.append(info.name)
                     self._deletion.bytes += info.size
+                    self._progress(len(self._deletion.names), 0)
         return refused
 
 

@@ -29,14 +29,17 @@ class Fingerprint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BlobVerdict:
-    """The verdict on one object: `reason` says what is wrong, None if it is sound; `seconds` is its length.
+    """The verdict on one object: `reason` says what is wrong, None if it is sound.
 
-    `known` says that the verdict is from an earlier run.
+    `seconds` is the length of its audio, 0 if it can't be read. `extent` is the time in seconds that it takes in its
+    conversation: of an object that can't be read, what its metadata say, None if they don't. `known` says that the
+    verdict is from an earlier run.
     """
 
     fingerprint: Fingerprint
     reason: str | None
     seconds: float = 0.0
+    extent: float | None = None
     known: bool = False
 
     @property
@@ -57,7 +60,8 @@ async def verify_blobs(
     it. An `UnknownObject` is reported with its reason.
 
     Raises:
-        StoreError: the store does not answer; the objects that were not reported are not verified.
+        StoreError: the store does not answer; the objects that were not reported are not verified. An object that the
+            store refuses to give raises nothing: it is reported with this reason.
     """
 
     async def examined(found: Blob | UnknownObject) -> BlobVerdict:
@@ -79,8 +83,8 @@ async def _examined(reader: Reader, blob: Blob, fingerprint: Fingerprint) -> Blo
         content = await reader.content(blob)
         audio = await reader.decoded(blob, content)
     except Unreadable as error:
-        return BlobVerdict(fingerprint, str(error))
-    return BlobVerdict(fingerprint, _flaw(blob, content, audio), audio.duration)
+        return BlobVerdict(fingerprint, str(error), extent=blob.said_seconds)
+    return BlobVerdict(fingerprint, _flaw(blob, content, audio), audio.duration, audio.duration)
 
 
 def _flaw(blob: Blob, content: bytes, audio: Audio) -> str | None:

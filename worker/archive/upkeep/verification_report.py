@@ -60,7 +60,7 @@ def _parsed(line: str, path: Path) -> BlobVerdict:
     try:
         facts = json.loads(line)
         fingerprint = Fingerprint(facts["name"], facts["size"], facts["crc32c"])
-        return BlobVerdict(fingerprint, facts["reason"], facts["seconds"])
+        return BlobVerdict(fingerprint, facts["reason"], facts["seconds"], facts["seconds"])
     except (ValueError, LookupError, TypeError) as error:
         raise _foreign(path) from error
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from worker.cli import archives, options, printing
+from worker.cli import archives, options, output, printing
 from worker.cli.text import foreign, shown_bytes, shown_seconds
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from worker.stream.dead_letters import DeadLetter
 
 FAILED = 2
-"""Exit code when the question could not be answered; 0 is complete and 1 is not, as with grep."""
+"""Exit code when the question can't be answered; 0 is complete and 1 is not, as with grep."""
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,8 @@ def audit(
 
     What is missing, doubled, still in Redis or in the dead letters is told by session and seq; without seq, gaps are
     told by time. With ENCRYPTION_SECRET, a chunk in Redis counts as stored only if a blob proves to hold it; without,
-    what blobs say is believed, as their seq always is.
+    what blobs say is believed, as their seq always is. It can't be told if blobs don't say which seq they hold, or if
+    nothing is known of the conversation.
 
     In JSON, "missing" and "doubled" are objects from session to numbers, as {"a1b2": "3-5,9"}. The session is "" for
     chunks without one, and follows "CONVERSATION/" for audio that was copied from another conversation.
@@ -66,11 +67,28 @@ def audit(
     except Exception as error:
         traceback.print_exc()  # Python's own exit code, 1, would say that the conversation is not complete
         raise typer.Exit(FAILED) from error
+    printing.describe_unknown(report.evidence.unknown)
+    try:
+        _answer(report, as_json=as_json)
+    except output.OutputFailed as error:
+        typer.echo(f"audio-batch-worker: standard output can't be written: {error}", err=True)
+        output.discard()
+        raise typer.Exit(FAILED) from error
+    raise typer.Exit(_exit_code(report))
+
+
+def _answer(report: AuditReport, *, as_json: bool) -> None:
     if as_json:
         printing.print_json(_facts(report))
     else:
         _print(report)
-    raise typer.Exit(0 if report.complete else 1)
+    output.flush()
+
+
+def _exit_code(report: AuditReport) -> int:
+    from worker.archive.audit import Verdict
+
+    return {Verdict.COMPLETE: 0, Verdict.INCOMPLETE: 1, Verdict.UNKNOWN: FAILED}[report.verdict]
 
 
 async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> AuditReport:
@@ -101,6 +119,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
     evidence = report.evidence
     return {
         "complete": report.complete,
+        "verdict": report.verdict,
         "problems": list(report.problems()),
         "numbered": report.numbered,
         "authenticated": bool(evidence.secrets),
@@ -114,6 +133,7 @@ def _facts(report: AuditReport) -> dict[str, Any]:
         "dead_letters": [_dead_letter_facts(letter) for letter in evidence.letters],
         "discontinuities": [{"start": one.ended, "seconds": round(one.seconds, 3)} for one in report.discontinuities],
         "absent": evidence.absent,
+        "others": [printing.unknown_facts(other) for other in evidence.unknown],
         "deleted": None if evidence.deleted is None else entry_ms(evidence.deleted) / 1000,
     }
 
@@ -148,7 +168,7 @@ def _texts(numbers: Numbers) -> dict[str, str]:
 def _print(report: AuditReport) -> None:
     console = printing.table_console()
     if report.evidence.blobs:
-        console.print(_table(report))
+        printing.print_table(_table(report))
     if report.complete:
         console.print(foreign(_proof(report), "bold green"))
     if not report.evidence.secrets and report.evidence.blobs:
@@ -167,12 +187,8 @@ def _proof(report: AuditReport) -> str:
 
 
 def _table(report: AuditReport) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("start (UTC)", "length", "chunks", "size", "seq", "file"):
-        table.add_column(column, justify="right" if column in ("length", "chunks", "size") else "left", no_wrap=True)
+    columns = ("start (UTC)", "length", "chunks", "size", "seq", "file")
+    table = printing.plain_table(*columns, right=("length", "chunks", "size"))
     discontinuities = {discontinuity.name: discontinuity for discontinuity in report.discontinuities}
     for blob in report.evidence.blobs:
         if discontinuity := discontinuities.get(blob.path):

@@ -11,7 +11,7 @@ import typer
 from worker.cli import archives, options, printing
 
 if TYPE_CHECKING:
-    from worker.archive import Archive, Conversion
+    from worker.archive import Archive, Conversion, UnknownObject
     from worker.settings import Settings
 
 
@@ -44,13 +44,16 @@ def convert(
             settings.require_storage()
         encoding = Encoding(settings.secret, settings.opus_complexity, settings.opus_bitrate)
         tally = ConversionTally()
-        async with printing.counted_progress(
-            "converting", lambda: archive.count(uid, conversation, codec="pcm")
-        ) as progress:
-            async for conversion in archive.convert(encoding, uid, conversation, dry_run=not do_it):
-                tally.count(conversion)
-                _tell(conversion, as_json=as_json)
-                progress(tally.changed + tally.kept)
+        with printing.told_if_stopped(lambda: f"{tally.summary(do_it=do_it)}; the same command goes on"):
+            async with printing.counted_progress(
+                "converting", lambda: archive.count(uid, conversation, codec="pcm")
+            ) as progress:
+                async for conversion in archive.convert(
+                    encoding, uid, conversation, dry_run=not do_it, on_unknown=_tell_unknown
+                ):
+                    tally.count(conversion)
+                    _tell(conversion, as_json=as_json)
+                    progress(tally.changed + tally.kept)
         return tally
 
     tally = archives.run_with_archive(work)
@@ -79,18 +82,23 @@ class ConversionTally:
 
     def summary(self, *, do_it: bool) -> str:
         """One line."""
+        kept = f", {self.kept} kept" if self.kept else ""
         if do_it:
-            return f"{self.changed} blobs converted: {self.before:,} bytes became {self.after:,}"
-        return f"{self.changed} blobs of {self.before:,} bytes would be converted: say --yes to do it"
+            return f"{self.changed} blobs converted: {self.before:,} bytes became {self.after:,}{kept}"
+        return f"{self.changed} blobs of {self.before:,} bytes would be converted{kept}: say --yes to do it"
 
 
 def _tell(conversion: Conversion, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(_described(conversion)))
+        printing.write(json.dumps(_described(conversion)))
     elif conversion.reason:
         printing.say(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
     else:
         printing.say(f"{conversion.blob.path} → {conversion.target}")
+
+
+def _tell_unknown(other: UnknownObject) -> None:
+    printing.describe_unknown([other])
 
 
 def _described(conversion: Conversion) -> dict[str, object]:

@@ -35,18 +35,22 @@ def copy(
     """
 
     async def work(archive: Archive, _: Settings) -> CopyReport:
-        with printing.progress("copying") as progress:
+        with printing.progress("copying") as progress, printing.told_if_stopped(lambda: _so_far(progress)):
             return await archive.copy(uid, sources, target, dry_run=dry_run, progress=progress)
 
     report = archives.run_with_archive(work)
     printing.describe_problems(report.problems)
     for other in report.unknown:
-        printing.say(f"not copied, no blob: {other.name}", err=True)
+        printing.say(f"not copied, no blob: {other.name}: {other.reason}", err=True)
     if as_json:
         printing.print_json(_described(report, dry_run=dry_run))
     else:
         _print(report, dry_run=dry_run)
     printing.finish(complete=not report.problems)
+
+
+def _so_far(progress: printing.Bar) -> str:
+    return f"{progress.done} of {progress.total} blobs are copied; the same command copies the rest"
 
 
 def _described(report: CopyReport, *, dry_run: bool) -> dict[str, object]:

@@ -48,7 +48,8 @@ def export(
 ) -> None:
     """Write a conversation, or a part of it, into one audio file.
 
-    Exits with 3 if some blobs could not be read: they are named, and the rest is written.
+    Exits with 3 if some blobs could not be read: they are named, and the rest is written. Blobs that overlap another
+    one and sound alike are named too; their audio is written once.
     """
     from worker.archive import MergeRules, Selection
 
@@ -66,18 +67,26 @@ def export(
         printing.print_json({"file": str(output), **report_facts(report)})
     else:
         typer.echo(f"{output}: {report.seconds:.2f} s at {report.sample_rate} Hz from {counted(report.blobs, 'blob')}")
+        if report.trimmed:
+            typer.echo(f"cut {report.trimmed:.3f} s of audio over audio, because the timestamps are exact", err=True)
     printing.finish(complete=report.complete)
 
 
 async def _saved(archive: Archive, begin: Callable[..., Awaitable[Download]], output: Path) -> DownloadReport:
-    with printing.progress("exporting") as progress:
+    with printing.progress("exporting") as progress, printing.told_if_stopped(lambda: _so_far(progress)):
         download = await begin(progress=progress)
         try:
             return await archive.save(download, output)
         finally:
             printing.describe_problems(download.report.problems)
+            printing.describe_repeats(download.report.repeated)
+            printing.describe_unknown(download.report.unknown)
             for timestamp in download.report.missing:
-                typer.echo(f"nothing is stored for the timestamp {timestamp:.3f}", err=True)
+                printing.write(f"nothing is stored for the timestamp {timestamp:.3f}", err=True)
+
+
+def _so_far(progress: printing.Bar) -> str:
+    return f"{progress.done} of {progress.total} blobs were read; no file is written"
 
 
 def report_facts(report: DownloadReport) -> dict[str, Any]:
@@ -91,6 +100,9 @@ def report_facts(report: DownloadReport) -> dict[str, Any]:
         "silence_seconds": report.silence,
         "left_out_seconds": report.left_out,
         "shifted_seconds": report.shifted,
-        "problems": [{"name": p.name, "reason": p.reason, "instead": p.instead} for p in report.problems],
+        "trimmed_seconds": report.trimmed,
+        "problems": [printing.problem_facts(problem) for problem in report.problems],
+        "repeated": [printing.repeat_facts(repeat) for repeat in report.repeated],
+        "others": [printing.unknown_facts(other) for other in report.unknown],
         "missing": report.missing,
     }

@@ -27,7 +27,8 @@ def files(
 ) -> None:
     """Group a conversation's blobs into playable files, with their exact durations.
 
-    Exits with 3 if some blobs don't tell how long they are: they are named, and listed all the same.
+    Exits with 3 if some blobs don't tell how long they are: they are named, and listed all the same. Blobs that overlap
+    another one and sound alike are named too, and are in no file.
     """
 
     async def work(archive: Archive, settings: Settings) -> AudioFiles:
@@ -38,8 +39,17 @@ def files(
 
     found = archives.run_with_archive(work)
     printing.describe_problems(found.problems, without="listed without its exact length:")
+    printing.describe_repeats(found.repeated)
+    printing.describe_unknown(found.unknown)
     if as_json:
-        printing.print_json({"files": [file_facts(file) for file in found.files]})
+        printing.print_json(
+            {
+                "files": [file_facts(file) for file in found.files],
+                "problems": [printing.problem_facts(problem) for problem in found.problems],
+                "repeated": [printing.repeat_facts(repeat) for repeat in found.repeated],
+                "others": [printing.unknown_facts(other) for other in found.unknown],
+            }
+        )
     else:
         for file in found.files:
             typer.echo(

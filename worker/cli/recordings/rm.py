@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli import archives, options, printing
+from worker.cli.text import counted
 from worker.errors import StreamError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def rm(
             there = _is_there(settings)
             return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run, recorded=there)
         async with _tombstones(settings, needed=needed) as tombstones:
-            with printing.progress("deleting") as progress:
+            with printing.progress("deleting") as progress, printing.told_if_stopped(lambda: _so_far(progress)):
                 there = _is_there(settings)
                 return await archive.delete(
                     uid, conversation, tombstones=tombstones, dry_run=dry_run, recorded=there, progress=progress
@@ -65,6 +66,10 @@ def rm(
     else:
         _print(deletion, dry_run=dry_run)
     printing.finish(complete=deletion.complete and (not needed or deletion.partitions is not None))
+
+
+def _so_far(progress: printing.Bar) -> str:
+    return f"{counted(progress.done, 'object')} deleted; the same command deletes the rest"
 
 
 @asynccontextmanager

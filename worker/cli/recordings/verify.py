@@ -32,6 +32,11 @@ class VerificationTally:
         """The number of objects so far."""
         return self.intact + len(self.damaged)
 
+    def summary(self) -> str:
+        """One line."""
+        again = f" ({self.known} of them in an earlier run)" if self.known else ""
+        return f"{self.intact} objects are intact{again}, {self.seconds:,.0f} s; {len(self.damaged)} are not"
+
     def count(self, verdict: BlobVerdict) -> None:
         """Take note of an object."""
         if verdict.reason is not None:
@@ -76,8 +81,7 @@ def verify(
         for discontinuity in tally.discontinuities:
             kind = "gap" if discontinuity.seconds > 0 else "overlap"
             printing.say(f"{discontinuity.name}: {kind} of {abs(discontinuity.seconds):.1f} s before it")
-        again = f" ({tally.known} of them in an earlier run)" if tally.known else ""
-        typer.echo(f"{tally.intact} objects are intact{again}, {tally.seconds:,.0f} s; {len(tally.damaged)} are not")
+        typer.echo(tally.summary())
     printing.finish(complete=not tally.damaged)
 
 
@@ -89,13 +93,17 @@ async def _verified(
 
     tally, continuity = VerificationTally(), Continuity()
     known = verification_report.intact(report) if report is not None else {}
+    goes_on = "" if report is None else "; the same command goes on"
     async with printing.counted_progress("verifying", lambda: archive.count(uid, conversation)) as progress:
-        with verification_report.appending(report) if report else nullcontext() as note:
+        with (
+            printing.told_if_stopped(lambda: tally.summary() + goes_on),
+            verification_report.appending(report) if report else nullcontext() as note,
+        ):
             async for verdict in archive.verify(uid, conversation, known=known):
                 if note is not None and not verdict.known:
                     note(verdict)
                 tally.count(verdict)
-                tally.discontinuities += continuity.add(verdict.name, verdict.seconds)
+                tally.discontinuities += continuity.add(verdict.name, verdict.extent)
                 progress(tally.seen)
     tally.discontinuities += continuity.finish()
     return tally

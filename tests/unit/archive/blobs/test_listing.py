@@ -10,7 +10,8 @@ from tests.support.speech import speech
 from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder
 from worker.archive import Archive
 from worker.archive.blobs import retrying
-from worker.stores.base import Store
+from worker.archive.blobs.listing import Blob
+from worker.stores.base import BlobInfo, Store
 
 SECOND = speech(1)
 
@@ -120,3 +121,68 @@ async def test_a_deletion_waits_for_a_store_that_can_not_be_listed(gcs: Store, g
     gcs_server.fail("list", status=503, times=2)
 
     assert len((await Archive(gcs).delete("user", tombstones=None)).names) == 1
+
+
+@pytest.mark.parametrize(
+    ("extension", "size", "said", "samples"),
+    [
+        (".opus", 4000, 16000, 16000),
+        (".opus", 4000, 10**15 - 1, None),  # each packet has two bytes of length, and 20 ms
+        (".opus.enc", 4000, 10**9, None),
+        (".bin", 4000, 10**9, 2000),
+        (".batch.enc", 4000, 10**9, None),
+        (".batch.enc", 4000, 1500, 1500),
+    ],
+)
+def test_length_that_does_not_fit_the_size_is_not_believed(
+    extension: str, size: int, said: int, samples: int | None
+) -> None:
+    metadata = {"samples": str(said), "sample-rate": "16000"}
+    blob = Blob.of(BlobInfo(f"chunks/u/c/1.000{extension}", size, metadata))
+
+    assert blob.samples == samples
+    assert blob.ends_by <= 1 + 3600
+
+
+SPAN = {"v2_start": "1700000000.1234567", "v2_samples": "2000", "v2_sample_rate": "16000"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        ({}, 1700000000.1234567),
+        ({"v2_start": "1700000000.123"}, 1700000000.123),
+        ({"v2_start": "1700000000"}, None),  # not the time of its name: it is a copy that got another one
+        ({"v2_start": "1.7e9"}, None),
+        ({"v2_start": "nan"}, None),
+        ({"v2_start": "-1"}, None),
+        ({"v2_samples": "0"}, None),
+        ({"v2_samples": "1999"}, None),  # not the length of its bytes
+        ({"v2_samples": "two"}, None),
+        ({"v2_sample_rate": "0"}, None),
+        ({"v2_sample_rate": None}, None),
+        ({"v2_samples": None}, None),
+        ({"v2_start": None}, None),
+    ],
+)
+def test_span_of_the_newest_writers_is_believed_if_all_of_it_fits(
+    changes: dict[str, str | None], start: float | None
+) -> None:
+    metadata = {key: value for key, value in (SPAN | changes).items() if value is not None}
+
+    assert Blob.of(BlobInfo("chunks/u/c/1700000000.123.bin", 4000, metadata)).exact_start == start
+
+
+async def test_users_are_listed_without_their_objects(gcs: Store, gcs_server: GcsServer) -> None:
+    gcs_server.api.max_page = 2
+    for uid in "cab":
+        for number in range(5):
+            await ConversationFolder(gcs, uid).put(".bin", T0 + number, b"ab")
+    await gcs.create("audio/other/x", b"", {})
+    gcs_server.requests.clear()
+    gcs_server.fail("list", status=503)
+
+    users = [user async for user in Archive(gcs).users()]
+
+    assert users == ["a", "b", "c"]
+    assert gcs_server.count("list") == 3  # one of which failed

@@ -15,7 +15,7 @@ from pesq import pesq
 from tests.support.gcs.server import GcsServer
 from tests.support.oracle import lag
 from tests.support.speech import speech
-from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder, noise
+from tests.support.stored_blobs import EXTENSIONS, T0, ConversationFolder, noise, opus_content
 from worker.archive import Archive, MergeRules, Selection
 from worker.archive.playback import repeated_audio
 from worker.errors import AudioFileError, BadSelection, NothingStored, StoreError
@@ -501,3 +501,92 @@ async def test_bare_samples_are_written_for_a_name_that_says_so(
     await archive.save(await archive.download("user", "talk"), tmp_path / "talk.pcm")
 
     assert (tmp_path / "talk.pcm").read_bytes() == speech(2)
+
+
+def spanned(start: float, pcm: bytes) -> dict[str, str]:
+    """The metadata of the newest writers in production."""
+    return {"v2_start": repr(start), "v2_samples": str(len(pcm) // 2), "v2_sample_rate": "16000"}
+
+
+async def put_spanned(folder: ConversationFolder, start: float, pcm: bytes, extension: str = ".bin") -> str:
+    return await folder.put(extension, start, pcm, more=spanned(start, pcm))
+
+
+async def test_blobs_that_all_have_spans_are_placed_by_these_exactly(
+    archive: Archive, folder: ConversationFolder
+) -> None:
+    """A gap within the tolerance becomes silence, an overlap is cut, both to the sample."""
+    source = speech(10)
+    starts = [T0, T0 + 2.0004375, T0 + 2.9]  # 7 samples of gap are no gap, then 0.1 s of overlap
+    await put_spanned(folder, starts[0], source[:64000], ".enc")
+    await put_spanned(folder, starts[1], source[64000:96000])
+    await put_spanned(folder, starts[2], source[96000:128000], ".batch.bin")
+    await put_spanned(folder, T0 + 4.9, source[128000:160000])
+
+    download = await archive.download("user", "talk")
+    pcm = await download.pcm()
+
+    assert pcm[:96000] == source[:96000]
+    assert pcm[96000:124800] == source[99200:128000]
+    assert pcm[124800:156800] == bytes(32000)
+    assert pcm[156800:] == source[128000:160000]
+    report = download.report
+    assert [report.trimmed, report.silence] == pytest.approx([0.1, 1.0], abs=1e-6)
+    files = await archive.audio_files("user", "talk")
+    assert [file.duration for file in files.files] == [pytest.approx(len(pcm) / 32000, abs=1e-4)]
+
+
+async def test_one_blob_without_a_span_takes_the_trust_from_all(archive: Archive, folder: ConversationFolder) -> None:
+    await put_spanned(folder, T0, speech(2))
+    await put_spanned(folder, T0 + 1.9, speech(2, offset=2))
+    await folder.put(".bin", T0 + 5, speech(2, offset=4))
+
+    download = await archive.download("user", "talk")
+
+    assert len(await download.pcm()) == 6 * 32000
+    assert (download.report.trimmed, download.report.silence) == (0.0, 0.0)
+
+
+async def test_audio_that_is_left_out_as_repeated_is_named(archive: Archive, folder: ConversationFolder) -> None:
+    whole = await folder.put(".batch.bin", T0, speech(20), end=T0 + 15)
+    parts = [await folder.put(".bin", T0 + first, speech(5, offset=first)) for first in (5, 10)]
+    other = await folder.put(".bin", T0 + 25, speech(5, offset=25))
+
+    download = await archive.download("user", "talk")
+    await download.pcm()
+    files = await archive.audio_files("user", "talk")
+
+    expected = [(part, whole) for part in parts]
+    assert [(repeat.name, repeat.inside) for repeat in download.report.repeated] == expected
+    assert [(repeat.name, repeat.inside) for repeat in files.repeated] == expected
+    assert [blob.path for file in files.files for blob in file.blobs] == [whole, other]
+    assert download.report.complete
+
+
+async def test_metadata_that_exaggerates_stops_no_export(
+    archive: Archive, folder: ConversationFolder, tmp_path: Path
+) -> None:
+    """Without the true length, the recording would seem to outgrow a WAV."""
+    await folder.put(".bin", T0, speech(1))
+    content, facts = opus_content(speech(1, offset=1))
+    await folder.put_bytes(f"{T0 + 1:.3f}.opus", content, facts.to_mapping() | {"samples": "9" * 15})
+
+    download = await archive.download("user", "talk")
+    report = await archive.save(download, tmp_path / "talk.wav")
+
+    assert report.blobs == 2
+    assert 2.0 <= report.seconds < 2.1
+
+
+async def test_one_blob_that_the_store_refuses_to_give_is_a_problem(gcs: Store, gcs_server: GcsServer) -> None:
+    folder, archive = ConversationFolder(gcs), Archive(gcs)
+    for number in range(3):
+        await folder.put(".bin", T0 + number, speech(1, offset=number))
+    gcs_server.refuse("download", "forbidden", name=folder.names[1])
+
+    download = await archive.download("user", "talk")
+    pcm = await download.pcm()
+
+    assert pcm == speech(1) + bytes(0) + speech(1, offset=2)
+    (problem,) = download.report.problems
+    assert (problem.name, problem.cause) == (folder.names[1], "permission")

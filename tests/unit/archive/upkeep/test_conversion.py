@@ -27,6 +27,7 @@ from worker.archive import Archive, Conversion, ConversionOutcome, Encoding, Sel
 from worker.errors import StoreError
 from worker.stores import open_store
 from worker.stores.base import Store
+from worker.stores.tombstones import tombstone_name
 
 ENCODING = Encoding(TEST_SECRET, complexity=5)
 STEM = f"{T0:.3f}"
@@ -325,3 +326,67 @@ async def test_audio_deleted_meanwhile_is_told(gcs: Store, gcs_server: GcsServer
 
     assert conversion.outcome is ConversionOutcome.KEPT
     assert f"delete chunks/user/talk/{STEM}.opus.enc too" in conversion.reason
+
+
+@pytest.mark.parametrize(
+    ("request_kind", "refusal"),
+    [
+        ("delete", "event hold"),
+        ("delete", "retention"),
+        ("download", "forbidden"),
+        ("insert.*", "forbidden"),
+        ("get", "forbidden"),
+    ],
+)
+async def test_blob_that_the_store_refuses_stops_no_other(
+    gcs: Store, gcs_server: GcsServer, request_kind: str, refusal: str
+) -> None:
+    archive, folder = Archive(gcs, [TEST_SECRET]), ConversationFolder(gcs)
+    for number in range(3):
+        await folder.put(".bin", T0 + number, speech(1, offset=number))
+    gcs_server.refuse(request_kind, refusal, name=f"*{T0 + 1:.3f}*")
+
+    first, refused, last = await convert(archive)
+    gcs_server.script.clear()
+    again = await convert(archive)
+
+    assert {first.outcome, last.outcome} == {ConversionOutcome.CONVERTED}
+    assert (refused.blob.path, refused.outcome) == (folder.names[1], ConversionOutcome.KEPT)
+    assert "HTTP 403" in refused.reason
+    assert [each.outcome for each in again] == [ConversionOutcome.CONVERTED]
+    assert await folder.files() == [f"{T0 + number:.3f}.opus" for number in range(3)]
+
+
+async def test_blob_that_can_not_be_deleted_names_what_holds_its_audio_now(gcs: Store, gcs_server: GcsServer) -> None:
+    archive, folder = Archive(gcs, [TEST_SECRET]), ConversationFolder(gcs)
+    await folder.put(".bin", T0, speech(1))
+    gcs_server.refuse("delete", "temporary hold")
+
+    (kept,) = await convert(archive)
+
+    assert kept.reason.startswith(
+        f"{kept.target} has its audio now, but it can't be deleted: deleting {kept.blob.path}"
+    )
+    assert kept.reason.endswith("release the hold, or try again when the retention period has ended")
+    assert await folder.files() == [f"{STEM}.bin", f"{STEM}.opus"]
+
+
+async def test_damaged_record_of_a_deletion_stops_only_the_blobs_that_it_may_concern(
+    archive: Archive, store: Store
+) -> None:
+    for uid in ("other", "user"):
+        await ConversationFolder(store, uid).put(".bin", T0, speech(1))
+    await store.create(tombstone_name("other"), b"no JSON", {})
+
+    outcomes = [each async for each in archive.convert(ENCODING, dry_run=False)]
+
+    assert [each.outcome for each in outcomes] == [ConversionOutcome.KEPT, ConversionOutcome.CONVERTED]
+    assert "is no record of a deletion" in outcomes[0].reason
+
+
+async def test_outage_ends_the_conversion(gcs: Store, gcs_server: GcsServer) -> None:
+    await ConversationFolder(gcs).put(".bin", T0, speech(1))
+    gcs_server.refuse("download", "billing")
+
+    with pytest.raises(StoreError, match="enable billing"):
+        await convert(Archive(gcs, [TEST_SECRET]))

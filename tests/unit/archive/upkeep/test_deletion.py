@@ -27,8 +27,15 @@ async def test_a_conversation_goes_with_all_that_is_derived_from_it(archive: Arc
     for number, extension in enumerate(EXTENSIONS):
         await doomed.put(extension, T0 + number, speech(1))
     await doomed.put_bytes("notes.txt", b"x")
-    derived = ["audio/user/talk/a.wav", "merged/user/talk/b.wav"]
-    kept = ["audio/user/talk2/a.wav", "chunks/user/talk2/1.000.bin", "chunks/user2/talk/1.000.bin", "other"]
+    derived = ["audio/user/talk/a.wav", "merged/user/talk/b.wav", "playback/user/talk/c/d.mp3"]
+    kept = [
+        "audio/user/talk2/a.wav",
+        "playback/user/talk2/c.mp3",
+        "playback/user2/talk/c.mp3",
+        "chunks/user/talk2/1.000.bin",
+        "chunks/user2/talk/1.000.bin",
+        "other",
+    ]
     for name in [*derived, *kept]:
         await store.create(name, b"x", {})
 
@@ -43,10 +50,11 @@ async def test_a_user_goes_and_one_whose_id_begins_alike_stays(archive: Archive,
     for uid in ("abc", "abcd"):
         for conversation in ("one", "two"):
             await ConversationFolder(store, uid, conversation).put(".enc", T0, speech(1))
+    await store.create("playback/abc/one/d.mp3", b"x", {})
 
     deletion = await archive.delete("abc", tombstones=None)
 
-    assert len(deletion.names) == 2
+    assert len(deletion.names) == 3
     assert await names(store) == [f"chunks/abcd/{which}/{T0:.3f}.enc" for which in ("one", "two")]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from worker.archive.upkeep.continuity import Continuity, Discontinuity
 from worker.errors import StoreError, WorkerError
 from worker.stores import open_store
 from worker.stores.base import Store
+from worker.stores.tree import Tree
 
 SECOND = speech(1)
 OPUS, FACTS = opus_content(SECOND)
@@ -91,7 +94,7 @@ async def test_an_interrupted_run_goes_on_where_it_ended(gcs: Store, gcs_server:
     for number in range(4):
         await folder.put(".bin", T0 + number, SECOND)
     await folder.put_bytes(f"{T0 + 0.5:.3f}.opus", b"123")
-    gcs_server.fail("download", status=403, reason="forbidden", name="*3.000.bin", times=9)
+    gcs_server.fail("download", status=503, name="*3.000.bin", times=99)
     with pytest.raises(StoreError):
         await write(archive, report)
     gcs_server.script.clear()
@@ -174,3 +177,52 @@ def test_gaps_and_overlaps_between_blobs_are_told_per_conversation() -> None:
         Discontinuity("chunks/u/a/1230.000.bin", -30, 1260),
     ]
     assert continuity.finish() == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "discontinuities"),
+    [
+        ({}, []),  # nothing tells how long it is
+        ({"samples": "160000", "sample-rate": "16000"}, []),
+        ({"samples": "80000", "sample-rate": "16000"}, [(T0 + 20, 5.0)]),
+    ],
+)
+async def test_a_blob_that_can_not_be_read_is_no_gap(
+    archive: Archive, folder: ConversationFolder, metadata: dict[str, str], discontinuities: list[tuple[float, float]]
+) -> None:
+    await folder.put(".bin", T0, speech(10))
+    await folder.put_bytes(f"{T0 + 10:.3f}.opus", b"12345", metadata)
+    await folder.put(".bin", T0 + 20, speech(10))
+
+    continuity = Continuity()
+    found = [each async for verdict in archive.verify("user") for each in continuity.add(verdict.name, verdict.extent)]
+
+    assert [(float(each.name[-18:-4]), each.seconds) for each in [*found, *continuity.finish()]] == discontinuities
+
+
+async def test_object_larger_than_any_blob_is_not_read(
+    local_folder: ConversationFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = await local_folder.put(".bin", T0, SECOND)
+    fine = await local_folder.put(".bin", T0 + 1, SECOND)
+    os.truncate(tmp_path / "store" / large, 3 * 1024**3)
+    monkeypatch.setattr(Tree, "read", _refusing(large, Tree.read))
+    archive = Archive(local_folder.store)
+
+    verdicts = {verdict.name: verdict.reason async for verdict in archive.verify()}
+    download = await archive.download("user", "talk")
+    pcm = await download.pcm()
+    copied = await archive.copy("user", ["talk"], "other")
+
+    reason = "it has 3,221,225,472 bytes, more than any blob: it is not read"
+    assert verdicts == {large: reason, fine: None}
+    assert ([problem.reason for problem in download.report.problems], pcm) == ([reason], SECOND)
+    assert [(problem.name, problem.reason) for problem in copied.problems] == [(large, reason)]
+
+
+def _refusing(name: str, read: Callable[[Tree, str], bytes | None]) -> Callable[[Tree, str], bytes | None]:
+    def checked(tree: Tree, asked: str) -> bytes | None:
+        assert asked != name
+        return read(tree, asked)
+
+    return checked
