@@ -25,6 +25,9 @@ NOT_SHOWN = {
     "audio_batch_dead_letters_bytes",  # alerted on; how many there are is shown
     "audio_batch_deleted_entries_total",  # somebody asked for it
     "audio_batch_recoveries_total",  # a failover of Redis is seen elsewhere
+    "audio_batch_redis_eviction_policy",  # alerted on
+    "audio_batch_redis_persistence",
+    "audio_batch_redis_replicas",
     "audio_batch_silence_seconds_total",  # the gaps are shown
     "audio_batch_spool_bytes",  # alerted on; blobs and their age are shown
     "audio_batch_spool_limit_bytes",
