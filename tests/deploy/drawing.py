@@ -16,6 +16,9 @@ COLUMN, ROW, GAP = 50, 22, 6
 TITLE, LEGEND_LINE, LETTER = 24, 14, 5.9
 COLOURS = ("#3274d9", "#e0752d", "#299c46", "#a352cc", "#c4162a", "#0aa6b7", "#b8860b", "#6e6e7a")
 FONT = "font-family='DejaVu Sans, Verdana, sans-serif'"
+MOST_NAMES = 12
+"""Curves of a graph whose names leave it room."""
+
 Box = tuple[float, float, float, float]
 """Left, top, width, height."""
 
@@ -78,11 +81,14 @@ def _column_order(name: str) -> tuple[bool, str]:
 
 
 def _graph(found: Shown, box: Box, start: float, end: float) -> Iterator[str]:
-    legend = list(_legend(found.curves, box))
+    curves = _named(found.curves)
+    quiet = len(found.curves) - len(curves)
+    names = [curve.name for curve in curves] + ([f"and {quiet} that stay 0"] if quiet else [])
+    legend = list(_legend(names, box))
     left, top, width, height = box[0] + 52, box[1] + TITLE + 6, box[2] - 64, box[3] - TITLE - 30
     height -= LEGEND_LINE * (max((line for _, line, _ in legend), default=0) + 1)
     unit = found.panel["fieldConfig"]["defaults"]["unit"]
-    peak = max((value for curve in found.curves for _, value in curve.series.points), default=0.0)
+    peak = max((value for curve in curves for _, value in curve.series.points), default=0.0)
     step = _tick(peak, binary=unit == "bytes")
     ticks = max(1, math.ceil(peak / step))
     for tick in range(ticks + 1):
@@ -94,11 +100,12 @@ def _graph(found: Shown, box: Box, start: float, end: float) -> Iterator[str]:
     def place(time: float, value: float) -> str:
         return f"{left + width * (time - start) / (end - start):.1f} {top + height * (1 - value / step / ticks):.1f}"
 
-    for number, curve in enumerate(found.curves):
+    for number, curve in enumerate(curves):
         yield _line(curve, COLOURS[number % len(COLOURS)], place)
     for number, (x, line, name) in enumerate(legend):
         y = top + height + 26 + LEGEND_LINE * line
-        yield _rectangle((x, y - 5, 9, 3), COLOURS[number % len(COLOURS)])
+        if number < len(curves):
+            yield _rectangle((x, y - 5, 9, 3), COLOURS[number % len(COLOURS)])
         yield _text(x + 13, y, name, size=9.5)
 
 
@@ -117,14 +124,20 @@ def _line(curve: Curve, colour: str, place: Callable[[float, float], str]) -> st
     return f"<path d='{path}' fill='none' stroke='{colour}' stroke-width='1.6' {ends}/>"
 
 
-def _legend(curves: Sequence[Curve], box: Box) -> Iterator[tuple[float, int, str]]:
+def _named(curves: Sequence[Curve]) -> Sequence[Curve]:
+    """All curves, or where their names would take the place of the graph, those that are not 0 all the time."""
+    lively = [curve for curve in curves if any(value for _, value in curve.series.points)]
+    return curves if len(curves) <= MOST_NAMES or not lively else lively
+
+
+def _legend(names: Sequence[str], box: Box) -> Iterator[tuple[float, int, str]]:
     """Where each name goes: its left, its line, and itself."""
     x, line = box[0] + 10, 0
-    for curve in curves:
-        width = 13 + LETTER * len(curve.name) + 12
+    for name in names:
+        width = 13 + LETTER * len(name) + 12
         if x > box[0] + 10 and x + width > box[0] + box[2]:
             x, line = box[0] + 10, line + 1
-        yield x, line, curve.name
+        yield x, line, name
         x += width
 
 

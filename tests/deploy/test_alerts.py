@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, find_tool, render
+from tests.deploy.chart import CHART, TOP, find_tool, render
+from tests.deploy.commands import check_command
 from tests.deploy.metric_names import series, unknown_labels, used
+from tests.tools.readme import anchors
 
 pytestmark = [pytest.mark.helm, pytest.mark.promtool]
 
@@ -44,7 +47,10 @@ def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
 
 
 def test_each_alert_fires_on_its_fault_and_not_in_peace(tmp_path: Path) -> None:
-    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules()))
+    fired = rules()
+    for alert in fired["groups"][0]["rules"]:  # the other annotations are the same whatever happens
+        alert["annotations"] = {"summary": alert["annotations"]["summary"]}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(fired))
     (tmp_path / CASES.name).write_text(CASES.read_text())
 
     promtool("test", "rules", CASES.name, cwd=tmp_path)
@@ -86,12 +92,48 @@ def _selectors(expression: str) -> list[str]:
 def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
     headings = {line.removeprefix("## ") for line in RUNBOOKS.splitlines() if line.startswith("## ")}
 
-    assert headings == {alert["alert"] for alert in alerts()}
+    assert headings - {"The commands on this page"} == {alert["alert"] for alert in alerts()}
 
 
-def test_runbook_links_lead_to_the_headings() -> None:
-    for alert in rules({"runbookURL": "https://example.com/RUNBOOKS.md"})["groups"][0]["rules"]:
-        assert alert["annotations"]["runbook_url"] == f"https://example.com/RUNBOOKS.md#{alert['alert'].lower()}"
+@pytest.mark.parametrize("start", ["https://example.com/RUNBOOKS.md", "deploy/helm/RUNBOOKS.md"])
+def test_runbook_links_lead_to_the_headings(start: str) -> None:
+    for alert in rules({"runbookURL": start})["groups"][0]["rules"]:
+        page, _, anchor = alert["annotations"]["runbook_url"].partition("#")
+        assert (page, anchor) == (start, alert["alert"].lower())
+        assert anchor in anchors(RUNBOOKS)
+
+
+def test_runbook_links_lead_to_the_page_of_the_repository_by_default() -> None:
+    assert {alert["annotations"]["runbook_url"].partition("#")[0] for alert in alerts()} == {
+        str((CHART / "RUNBOOKS.md").relative_to(TOP))
+    }
+
+
+def test_without_an_address_there_are_no_runbook_links() -> None:
+    assert not any("runbook_url" in alert["annotations"] for alert in rules({"runbookURL": ""})["groups"][0]["rules"])
+
+
+def test_each_alert_describes_what_it_means_and_what_to_type() -> None:
+    for alert in alerts():
+        description = alert["annotations"]["description"]
+        told, _, command = description.partition(": kubectl ")
+        assert told.count(". ") >= 1, alert["alert"]
+        assert description != alert["annotations"]["summary"]
+        assert "{{" not in description, alert["alert"]
+        assert not command or command.startswith("-n audio "), alert["alert"]
+        for arguments in re.findall(r"-- audio-batch-worker (.+)", description):
+            check_command(arguments.split())
+
+
+def test_the_commands_of_descriptions_name_what_the_release_has() -> None:
+    rendered = render(SPOOL)
+    selectors = {f"{key}={value}" for key, value in rendered.pod["metadata"]["labels"].items()}
+
+    for alert in alerts():
+        description = alert["annotations"]["description"]
+        assert set(re.findall(r"deployment/(\S+)", description)) <= {rendered.one("Deployment")["metadata"]["name"]}
+        assert {one for found in re.findall(r"-l (\S+)", description) for one in found.split(",")} <= selectors
+        assert set(re.findall(r"-c (\S+)", description)) <= {rendered.worker["name"]}
 
 
 def test_an_alert_can_be_left_out_and_all_can_be_labelled() -> None:

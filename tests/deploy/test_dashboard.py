@@ -11,8 +11,11 @@ import pytest
 import yaml
 
 from tests.deploy.chart import find_tool, render
+from tests.deploy.drawing import page
 from tests.deploy.metric_names import series, unknown_labels, used
-from tests.deploy.panels import DASHBOARD, PANELS, filled
+from tests.deploy.panels import DASHBOARD, PANELS, Curve, Shown, filled
+from tests.deploy.prometheus import Series
+from worker.model.causes import StoreCause
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +28,9 @@ NOT_SHOWN = {
     "audio_batch_dead_letters_bytes",  # alerted on; how many there are is shown
     "audio_batch_deleted_entries_total",  # somebody asked for it
     "audio_batch_recoveries_total",  # a failover of Redis is seen elsewhere
+    "audio_batch_redis_eviction_policy",  # alerted on
+    "audio_batch_redis_persistence",
+    "audio_batch_redis_replicas",
     "audio_batch_silence_seconds_total",  # the gaps are shown
     "audio_batch_spool_bytes",  # alerted on; blobs and their age are shown
     "audio_batch_spool_limit_bytes",
@@ -84,6 +90,19 @@ def test_panels_do_not_cover_each_other() -> None:
         beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
         above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
         assert beside or above
+
+
+def test_the_picture_of_many_causes_names_those_that_happened() -> None:
+    (panel,) = (panel for panel in PANELS if panel["title"] == "Store")
+    curves = [
+        Curve(str(cause), Series({}, [(0.0, 0.0), (1.0, float(cause is StoreCause.SERVER))])) for cause in StoreCause
+    ]
+
+    picture = page([panel], [Shown(panel, [curves])], 0.0, 1.0)
+
+    assert ">server</text>" in picture
+    assert ">timeout</text>" not in picture
+    assert f">and {len(curves) - 1} that stay 0</text>" in picture
 
 
 def test_ids_are_unique() -> None:

@@ -122,4 +122,4 @@ def test_schema_and_values_have_the_same_keys() -> None:
     reference = "autoscaling.keda.authenticationRef"
 
     assert in_values <= closed
-    assert closed - in_values == {"global", f"{reference}.name", f"{reference}.kind"}
+    assert closed - in_values == {"enabled", "global", f"{reference}.name", f"{reference}.kind"}

@@ -44,6 +44,14 @@ HELD_STATES = (BatchState.OPEN, BatchState.SEALED, BatchState.ENCODING, BatchSta
 """States of batches that one worker holds. Redis counts unread entries; all workers on a volume share its spool."""
 
 
+class RedisPersistence(StrEnum):
+    """Whether Redis' append-only file keeps audio through a crash of Redis."""
+
+    ON = "on"
+    OFF = "off"
+    FAILING = "failing"  # it can't be written, and Redis refuses writes
+
+
 class Trigger(StrEnum):
     """What closed a batch."""
 

@@ -9,12 +9,12 @@ from collections import Counter
 from worker.consuming.consumer import Consumer
 from worker.errors import LeaseLost, StreamError
 from worker.model.causes import StreamCause
-from worker.model.states import HELD_STATES, BatchState
+from worker.model.states import HELD_STATES, BatchState, RedisPersistence
 from worker.operations.trend import MemoryTrend
 from worker.runtime.context import Context
 from worker.stores.monitored import StoreHealth
 from worker.stream.entries import Backlog, Entries
-from worker.stream.server import memory_use
+from worker.stream.server import ServerState, server_state
 
 
 class Monitor:
@@ -71,11 +71,21 @@ class Monitor:
         self._metrics.backlog_bytes.set(sum(backlog.bytes.values()))
         self._metrics.dead_held.set(sum(backlog.dead.values()))
         self._metrics.dead_bytes.set(sum(backlog.dead_bytes.values()))
-        used, limit = await memory_use(self._client)
-        self._metrics.redis_memory.set(used)
-        self._metrics.redis_memory_limit.set(limit)
-        self._trend.add(self._client.clock(), used)
+        server = await server_state(self._client)
+        self._show(server)
+        self._trend.add(self._client.clock(), server.memory)
         await self._count_losses(backlog)
+
+    def _show(self, server: ServerState) -> None:
+        metrics = self._metrics
+        metrics.redis_memory.set(server.memory)
+        metrics.redis_memory_limit.set(server.memory_limit)
+        metrics.redis_replicas.set(server.replicas)
+        for state in RedisPersistence:
+            metrics.redis_persistence.labels(state).set(state is server.persistence)
+        metrics.redis_policy.clear()  # one that was changed is not shown beside the new one
+        if server.policy is not None:
+            metrics.redis_policy.labels(server.policy).set(1)
 
     async def _count_losses(self, backlog: Backlog) -> None:
         """Count entries that were removed before any owner had read them."""

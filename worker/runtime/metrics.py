@@ -125,6 +125,11 @@ class Metrics:
         self.paused = self._gauge("reading_paused", "1 while reading waits for memory")
         self.redis_memory = self._gauge("redis_memory_bytes", "used_memory of Redis")
         self.redis_memory_limit = self._gauge("redis_memory_limit_bytes", "maxmemory of Redis, 0 without a limit")
+        self.redis_policy = self._gauge("redis_eviction_policy", "1 for Redis' maxmemory-policy", "policy")
+        self.redis_persistence = self._gauge(
+            "redis_persistence", "1 for the state of Redis' append-only file: on, off or failing", "state"
+        )
+        self.redis_replicas = self._gauge("redis_replicas", "Replicas that Redis has")
 
     def _add_spool(self) -> None:
         self.spool_bytes = self._gauge("spool_bytes", "Bytes of blobs in the spool")

@@ -6,16 +6,17 @@ import json
 import re
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from codec.errors import escaped
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
 from worker.model.ids import EntryId, entry_ms, entry_order
-from worker.model.states import BatchState
+from worker.model.states import BatchState, RedisPersistence
 from worker.stream.client import Call, Client
 from worker.stream.keys import GROUP, MAX_PARTITIONS, Keys
 from worker.stream.leases import member_of, owner_of
+from worker.stream.server import persistence_of
 from worker.stream.strays import Stray, Strays
 
 T = TypeVar("T")
@@ -91,7 +92,7 @@ class ServerView:
     memory: int
     memory_limit: int
     policy: str
-    saving: Literal["on", "off", "failing"]
+    saving: RedisPersistence
     replicas: int
 
 
@@ -272,16 +273,12 @@ def _worker(name: bytes, value: bytes, now_ms: int) -> WorkerView:
 
 
 def _server(facts: dict[str, Any]) -> ServerView:
-    written = facts.get("aof_last_write_status", "ok") == "ok"
-    saving: Literal["on", "off", "failing"] = "off"
-    if facts.get("aof_enabled"):
-        saving = "on" if written else "failing"
     return ServerView(
         version=str(facts["redis_version"]),
         role=str(facts.get("role", "unknown")),
         memory=int(facts["used_memory"]),
         memory_limit=int(facts.get("maxmemory", 0)),
         policy=str(facts.get("maxmemory_policy", "unknown")),
-        saving=saving,
+        saving=persistence_of(facts),
         replicas=int(facts.get("connected_slaves", 0)),
     )

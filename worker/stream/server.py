@@ -1,13 +1,17 @@
-"""Checks the Redis server: it must be new enough, and must never evict pending audio."""
+"""Checks and observes the Redis server: it must be new enough, must never evict pending audio, and should keep it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, ResponseError
 
 from worker.errors import SettingsError, StreamError
+from worker.model.states import RedisPersistence
 from worker.stream.client import Client
 
 OLDEST_VERSION = (7, 0)
@@ -50,7 +54,36 @@ async def check_server(client: Client) -> str:
     return version
 
 
-async def memory_use(client: Client) -> tuple[int, int]:
-    """Bytes that Redis uses, and its limit (0 without one)."""
-    facts = await client.command(lambda redis: redis.info("memory"))
-    return int(facts["used_memory"]), int(facts.get("maxmemory", 0))
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What may become of audio in Redis: memory in bytes, `memory_limit` 0 without one, `policy` None if not told."""
+
+    memory: int
+    memory_limit: int
+    policy: str | None
+    persistence: RedisPersistence
+    replicas: int
+
+
+async def server_state(client: Client) -> ServerState:
+    """Look at Redis' memory, its eviction policy and what keeps its data through a crash.
+
+    Raises:
+        StreamError: it can't be reached.
+    """
+    facts = await client.command(lambda redis: redis.info("memory", "persistence", "replication"))
+    return ServerState(
+        memory=int(facts["used_memory"]),
+        memory_limit=int(facts.get("maxmemory", 0)),
+        policy=facts.get("maxmemory_policy"),
+        persistence=persistence_of(facts),
+        replicas=int(facts.get("connected_slaves", 0)),
+    )
+
+
+def persistence_of(facts: Mapping[str, Any]) -> RedisPersistence:
+    """The state of the append-only file, from the facts of INFO."""
+    if not facts.get("aof_enabled"):
+        return RedisPersistence.OFF
+    written = facts.get("aof_last_write_status", "ok") == "ok"
+    return RedisPersistence.ON if written else RedisPersistence.FAILING

@@ -1,14 +1,41 @@
 {{- /*
-Values that are each fine and together are not. All complaints come at once, each starting with the key to change.
-Go's `and` and `or` evaluate everything in the Helm versions supported, hence the nested ifs.
+Values that are malformed, and values that are each fine and together are not. All complaints of a step come at once,
+each starting with the key to change. Go's `and` and `or` evaluate everything in the Helm versions supported, hence the
+nested ifs.
 */}}
 {{- define "audio-batch-worker.checks" -}}
-{{- $all := list }}
-{{- range $check := list "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" "labels" "volumes" "network" "identity" }}
-{{- $all = concat $all (include (printf "audio-batch-worker.checks.%s" $check) $ | fromYamlArray) }}
+{{- include "audio-batch-worker.present" . }}
+{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "forms")) }}
+{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "parent" "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" "labels" "volumes" "network" "identity")) }}
 {{- end }}
-{{- if $all }}
+
+{{- /* Each template includes this first, because Helm renders them in no fixed order: nothing that it reads is missing. */}}
+{{- define "audio-batch-worker.present" -}}
+{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "needed")) }}
+{{- end }}
+
+{{- /*
+Old Helm versions show the text of `required` alone if it is one line. All others come behind the way through the
+templates, each on a line of its own, and so does one with %, which they take for a format. `helm lint` passes over
+`required`.
+*/}}
+{{- define "audio-batch-worker.refuse" -}}
+{{- $all := list }}
+{{- range .checks }}
+{{- $all = concat $all (include (printf "audio-batch-worker.checks.%s" .) $.root | fromYamlArray) }}
+{{- end }}
+{{- $all = uniq $all }}
+{{- if eq (len $all) 1 }}
+{{- if not (contains "%" (first $all)) }}{{ required (first $all) nil }}{{ end }}
+{{- fail (first $all) }}
+{{- else if $all }}
 {{- fail (printf "\n\n  %s\n" (join "\n  " $all)) }}
+{{- end }}
+{{- end }}
+
+{{- define "audio-batch-worker.checks.parent" -}}
+{{- if eq (toString .Values.enabled) "false" }}
+- 'enabled: false has an effect only where a parent chart has `condition: {{ .Chart.Name }}.enabled` beside this dependency; remove a release of its own with helm uninstall'
 {{- end }}
 {{- end }}
 
@@ -44,14 +71,15 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- end }}
 
 {{- define "audio-batch-worker.checks.store" -}}
-{{- if hasPrefix "file://" .Values.store.url }}
-{{- $path := trimPrefix "file://" .Values.store.url }}
+{{- $url := default "" .Values.store.url }}
+{{- if hasPrefix "file://" $url }}
+{{- $path := trimPrefix "file://" $url }}
 {{- $mounted := false }}
 {{- range .Values.extraVolumeMounts }}
 {{- if hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) (printf "%s/" $path) }}{{ $mounted = true }}{{ end }}
 {{- end }}
 {{- if not $mounted }}
-- 'store.url: {{ $path }} is on no volume, so blobs would be lost with the pod; mount one with extraVolumes and extraVolumeMounts'
+- {{ printf "store.url: %s is on no volume, so blobs would be lost with the pod; mount one with extraVolumes and extraVolumeMounts" $path | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -81,10 +109,13 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- $partitions := int64 .Values.config.partitions }}
 {{- with .Values.autoscaling }}
 {{- if eq .kind "none" }}
-{{- if gt (int64 $.Values.replicas) $partitions }}
-- 'replicas: {{ int64 $.Values.replicas }} is more than config.partitions ({{ $partitions }}); the pods beyond have nothing to own'
+{{- if gt (int64 (include "audio-batch-worker.replicas" $)) $partitions }}
+- 'replicas: {{ include "audio-batch-worker.replicas" $ }} is more than config.partitions ({{ $partitions }}); the pods beyond have nothing to own'
 {{- end }}
 {{- else }}
+{{- if $.Values.replicas }}
+- 'replicas: has no effect with autoscaling.kind={{ .kind }}, which decides the number of pods; take it out and set autoscaling.minReplicas, or set autoscaling.kind=none'
+{{- end }}
 {{- if gt (int64 .maxReplicas) $partitions }}
 - 'autoscaling.maxReplicas: {{ int64 .maxReplicas }} is more than config.partitions ({{ $partitions }}); the pods beyond have nothing to own'
 {{- end }}
@@ -97,7 +128,7 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- end }}
 {{- end }}
 {{- if eq .kind "hpa" }}
-{{- if not (or .hpa.externalMetric.name (dig "requests" "cpu" "" $.Values.resources)) }}
+{{- if not (or .hpa.externalMetric.name (dig "requests" "cpu" "" (default dict $.Values.resources))) }}
 - 'resources.requests.cpu: the HPA measures CPU against it; give it, or autoscaling.hpa.externalMetric.name'
 {{- end }}
 {{- end }}
@@ -130,7 +161,7 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- end }}
 
 {{- define "audio-batch-worker.checks.resources" -}}
-{{- with dig "limits" "memory" "" .Values.resources }}
+{{- with dig "limits" "memory" "" (default dict .Values.resources) }}
 {{- $room := div (mul 3 (include "audio-batch-worker.bytes" .)) 4 }}
 {{- if $.Values.config.memoryLimit }}
 {{- if gt (int64 $.Values.config.memoryLimit) (int64 $room) }}
@@ -138,7 +169,7 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- end }}
 {{- end }}
 {{- end }}
-{{- with dig "limits" "cpu" "" .Values.resources }}
+{{- with dig "limits" "cpu" "" (default dict .Values.resources) }}
 {{- if $.Values.config.encodeThreads }}
 {{- if gt (mul 1000 $.Values.config.encodeThreads) (max 1000 (include "audio-batch-worker.millicpu" .)) }}
 - 'config.encodeThreads: {{ int64 $.Values.config.encodeThreads }} is more than resources.limits.cpu ({{ . }}); threads beyond it are throttled together and stall the event loop'
@@ -160,7 +191,10 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- range $key, $_ := .Values.config }}{{ $taken = append $taken (snakecase $key | upper) }}{{ end }}
 {{- range .Values.extraEnv }}
 {{- if has .name $taken }}
-- 'extraEnv: {{ .name }} is set by the chart; use the value of that setting'
+- {{ printf "extraEnv: %s is set by the chart; use the value of that setting" .name | quote }}
+{{- end }}
+{{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_]*$" .name) }}
+- {{ printf "extraEnv: %s is not the name of a variable; give letters, digits and _, and no digit first" .name | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -171,13 +205,13 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- range $key := list "commonLabels" "podLabels" }}
 {{- range $name, $_ := get $.Values $key | default dict }}
 {{- if has $name $reserved }}
-- '{{ $key }}: {{ $name }} is set by the chart, which selects its pods by such labels'
+- {{ printf "%s: %s is set by the chart, which selects its pods by such labels" $key $name | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
 {{- range $name, $_ := .Values.podLabels }}
 {{- if hasKey (default dict $.Values.commonLabels) $name }}
-- 'podLabels: {{ $name }} is in commonLabels already'
+- {{ printf "podLabels: %s is in commonLabels already" $name | quote }}
 {{- end }}
 {{- end }}
 {{- range $name := list "checksum/config" "checksum/secret" }}
@@ -199,20 +233,21 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- end }}
 {{- range .Values.extraVolumes }}
 {{- if has .name $names }}
-- 'extraVolumes: {{ .name }} is a volume of the chart; give another name'
+- {{ printf "extraVolumes: %s is a volume of the chart; give another name" .name | quote }}
 {{- end }}
 {{- end }}
 {{- range .Values.extraVolumeMounts }}
 {{- if has (clean .mountPath) $paths }}
-- 'extraVolumeMounts: {{ .mountPath }} is where the chart mounts a volume; give another mountPath'
+- {{ printf "extraVolumeMounts: %s is where the chart mounts a volume; give another mountPath" .mountPath | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
 
 {{- define "audio-batch-worker.checks.network" -}}
 {{- if .Values.networkPolicy.enabled }}
-{{- if and (hasPrefix "redis" .Values.redis.url) (not .Values.networkPolicy.extraEgress) }}
-{{- $port := regexFind ":[0-9]+([/?]|$)" .Values.redis.url | regexFind "[0-9]+" | default "6379" | atoi }}
+{{- $url := default "" .Values.redis.url }}
+{{- if and (hasPrefix "redis" $url) (not .Values.networkPolicy.extraEgress) }}
+{{- $port := regexFind ":[0-9]+([/?]|$)" $url | regexFind "[0-9]+" | default "6379" | atoi }}
 {{- $open := list }}
 {{- range .Values.networkPolicy.redisPorts }}{{ $open = append $open (int .) }}{{ end }}
 {{- if not (has $port $open) }}
@@ -223,6 +258,15 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- end }}
 
 {{- define "audio-batch-worker.checks.identity" -}}
+{{- range $key := list "podSecurityContext" "securityContext" }}
+{{- $profile := get (default dict (get $.Values $key)) "seccompProfile" }}
+{{- if and (kindIs "map" $profile) (not (get (default dict $profile) "type")) }}
+- '{{ $key }}.seccompProfile.type: Kubernetes needs it; leave the key out, or set seccompProfile itself to null'
+{{- end }}
+{{- end }}
+{{- if and .Values.priorityClass.create (not .Values.priorityClass.name) }}
+- 'priorityClass.name: the class to make needs a name'
+{{- end }}
 {{- if .Values.serviceAccount.workloadIdentity }}
 {{- if not .Values.serviceAccount.create }}
 - 'serviceAccount.workloadIdentity: is an annotation of the service account that the chart makes; set serviceAccount.create, or annotate yours and leave this empty'
@@ -231,6 +275,13 @@ Go's `and` and `or` evaluate everything in the Helm versions supported, hence th
 {{- end }}
 
 {{- define "audio-batch-worker.checks.alerts" -}}
+{{- $known := list }}
+{{- range include "audio-batch-worker.alerts" . | fromYamlArray }}{{ $known = append $known .alert }}{{ end }}
+{{- range .Values.prometheusRule.disabled }}
+{{- if not (has . $known) }}
+- {{ printf "prometheusRule.disabled: %s is not an alert of this chart; these are: %s" . (join ", " $known) | quote }}
+{{- end }}
+{{- end }}
 {{- with .Values.prometheusRule.thresholds }}
 {{- if lt (float64 .oldestAudioWarning) (mulf 2 $.Values.config.batchMaxAge) }}
 - 'prometheusRule.thresholds.oldestAudioWarning: must be at least twice config.batchMaxAge; audio is that old in peace'

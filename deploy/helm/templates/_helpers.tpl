@@ -82,3 +82,8 @@ labels:
 {{- $sum := add (ceil .Values.config.shutdownGrace) .Values.terminationMarginSeconds }}
 {{- default $sum .Values.terminationGracePeriodSeconds | int64 }}
 {{- end }}
+
+{{- /* Pods without an autoscaler. */}}
+{{- define "audio-batch-worker.replicas" -}}
+{{- default .Values.autoscaling.minReplicas .Values.replicas | int64 }}
+{{- end }}

@@ -26,7 +26,7 @@ from worker.batching.batch import Batch, seal_of
 from worker.cli.operating.status_view import Cropped, view
 from worker.cli.text import shown_bytes, shown_seconds
 from worker.errors import StreamError
-from worker.model.states import Trigger
+from worker.model.states import RedisPersistence, Trigger
 from worker.operations.diagnosis import Concern, concerns
 from worker.settings import Settings
 from worker.spool import Summary
@@ -176,7 +176,7 @@ NOW = 10_000_000
 IDLE = PartitionView(0, "anna", 9000, 1, 0, 0, None, 0, 0, 0, 0, 7, 5)
 WAITING = replace(IDLE, entries=3, oldest=f"{NOW - 5000}-0")
 LATE = replace(IDLE, entries=3, oldest=f"{NOW - 121_000}-0", sealed_batches=2)
-SERVER = ServerView("7.0.15", "master", 10, 100, "noeviction", "on", 0)
+SERVER = ServerView("7.0.15", "master", 10, 100, "noeviction", RedisPersistence.ON, 0)
 ANNA = WorkerView("anna", "r1", 0, 9000)
 REFUSED = WorkerView("berta", "r1", 0, 9000, trouble="the store refuses (permission) for 31 s")
 UNSURE = WorkerView("carla", "r1", 0, 9000, notice="the store refuses (network) for 3 s, and is asked again")
@@ -197,8 +197,8 @@ def test_nothing_is_said_of_a_healthy_system() -> None:
         (replace(HEALTHY, server=replace(SERVER, policy="allkeys-lru")), "danger", "allkeys-lru"),
         (replace(HEALTHY, server=replace(SERVER, policy="volatile-ttl")), "warning", "volatile-ttl; set noeviction"),
         (replace(HEALTHY, server=replace(SERVER, role="slave")), "warning", "primary"),
-        (replace(HEALTHY, server=replace(SERVER, saving="failing")), "danger", "disk"),
-        (replace(HEALTHY, server=replace(SERVER, saving="off")), "warning", "appendonly is off"),
+        (replace(HEALTHY, server=replace(SERVER, saving=RedisPersistence.FAILING)), "danger", "disk"),
+        (replace(HEALTHY, server=replace(SERVER, saving=RedisPersistence.OFF)), "warning", "appendonly is off"),
         (replace(HEALTHY, server=replace(SERVER, memory=80)), "warning", "80% of maxmemory"),
         (replace(HEALTHY, server=replace(SERVER, memory=96)), "danger", "full (96% of maxmemory)"),
         (replace(HEALTHY, workers=()), "danger", "no worker is alive"),
@@ -227,7 +227,7 @@ def test_every_trouble_is_told_with_its_weight(overview: Overview, severity: str
 @pytest.mark.parametrize(
     "overview",
     [
-        replace(HEALTHY, server=replace(SERVER, saving="off", replicas=1)),
+        replace(HEALTHY, server=replace(SERVER, saving=RedisPersistence.OFF, replicas=1)),
         replace(HEALTHY, server=replace(SERVER, memory_limit=0)),
         replace(HEALTHY, partitions=(replace(IDLE, owner=None), WAITING)),
         replace(HEALTHY, workers=(GROWING,)),
@@ -299,7 +299,8 @@ def test_a_narrow_screen_shows_names_whole_and_crops_the_rest() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    troubled = replace(HEALTHY, server=replace(SERVER, saving="off"), partitions=(replace(LATE, dead=1),))
+    unsaved = replace(SERVER, saving=RedisPersistence.OFF)
+    troubled = replace(HEALTHY, server=unsaved, partitions=(replace(LATE, dead=1),))
 
     assert [concern.severity for concern in concerns(troubled, MAX_AGE)] == ["danger", "warning", "warning"]
 

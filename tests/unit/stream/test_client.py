@@ -19,7 +19,7 @@ from worker.stream.client import Call, Client, connect, script, stream_error
 from worker.stream.config import record_or_check
 from worker.stream.keys import Keys
 from worker.stream.reply_limit import at_most
-from worker.stream.server import check_server, memory_use
+from worker.stream.server import check_server, server_state
 
 OWNERS = {"accept", "dead_letter", "claim", "discard", "release", "seal", "sweep", "suspect", "unseal"}
 
@@ -189,8 +189,9 @@ async def test_server_that_keeps_streams_is_accepted(
     with capture_logs() as events:
         assert re.fullmatch(r"\d+\.\d+\.\d+", await check_server(client))
     assert [event["event"] for event in events] == warnings
-    used, limit = await memory_use(client)
-    assert 0 < used < limit == 50 * 1024 * 1024
+    state = await server_state(client)
+    assert 0 < state.memory < state.memory_limit == 50 * 1024 * 1024
+    assert state.policy == policy
     await client.close()
 
 
