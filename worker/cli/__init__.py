@@ -55,7 +55,7 @@ demo.register(app)
 
 
 def main() -> None:
-    """Run a command; a wrong setting ends with exit code 2, any other expected failure with 1, each in one line."""
+    """Run a command; a wrong setting ends with exit code 2, any other expected failure with 1; a line on each fault."""
     try:
         app()
     except SettingsError as error:
@@ -67,5 +67,6 @@ def main() -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    typer.echo(f"audio-batch-worker: {message}", err=True)
+    for line in message.splitlines():
+        typer.echo(f"audio-batch-worker: {line}", err=True)
     return code
