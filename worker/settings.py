@@ -252,7 +252,7 @@ class Settings(BaseSettings):
     @field_validator("encryption_secret")
     @classmethod
     def _secret_length(cls, secret: SecretStr) -> SecretStr:
-        size = len(secret.get_secret_value().encode())
+        size = _size(secret.get_secret_value())
         if 0 < size < MIN_SECRET_BYTES:
             raise ValueError(f"has {size} bytes; it needs at least {MIN_SECRET_BYTES}")
         return secret
@@ -261,7 +261,7 @@ class Settings(BaseSettings):
     @classmethod
     def _old_secret_lengths(cls, secrets: SecretStr) -> SecretStr:
         for number, secret in enumerate(_split(secrets), start=1):
-            size = len(secret.encode())
+            size = _size(secret)
             if size < MIN_SECRET_BYTES:
                 raise ValueError(f"number {number} has {size} bytes; each needs at least {MIN_SECRET_BYTES}")
         return secrets
@@ -347,6 +347,13 @@ class Settings(BaseSettings):
     def public(self) -> dict[str, str | int | float | bool | None]:
         """What is in effect, by variable, for logs: secrets are `***`, and URLs have no user and password."""
         return {name.upper(): _public(name, getattr(self, name)) for name in Settings.model_fields}
+
+
+def _size(secret: str) -> int:
+    try:
+        return len(secret.encode())
+    except UnicodeEncodeError:  # its own message quotes a part of the secret
+        raise ValueError("is not valid UTF-8") from None
 
 
 def _split(secrets: SecretStr) -> list[str]:

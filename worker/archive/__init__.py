@@ -7,6 +7,7 @@ download = await archive.download(uid, conversation_id)
 report = await archive.save(download, Path("out.wav"))
 """
 
+from codec.errors import BadName, BadSecret, LibopusMissing, NotASecret
 from worker.archive.archive import Archive
 from worker.archive.blobs.listing import Blob, Listing, UnknownObject
 from worker.archive.blobs.reading import Problem
@@ -18,7 +19,17 @@ from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Enco
 from worker.archive.upkeep.copying import BlobCopy, CopyReport
 from worker.archive.upkeep.deletion import Deletion, Undeleted
 from worker.archive.upkeep.verification import BlobVerdict, Fingerprint
-from worker.errors import AudioFileError, BadSelection, NothingStored, SettingsError, StoreError
+from worker.errors import (
+    AudioFileError,
+    BadSelection,
+    NothingReadable,
+    NothingStored,
+    SettingsError,
+    StoreError,
+    StreamError,
+    WorkerError,
+    WrongSecrets,
+)
 from worker.stores import open_store
 from worker.stores.base import Store
 
@@ -27,6 +38,8 @@ __all__ = [
     "AudioFile",
     "AudioFileError",
     "AudioFiles",
+    "BadName",
+    "BadSecret",
     "BadSelection",
     "Blob",
     "BlobCopy",
@@ -39,15 +52,21 @@ __all__ = [
     "DownloadReport",
     "Encoding",
     "Fingerprint",
+    "LibopusMissing",
     "Listing",
     "MergeRules",
+    "NotASecret",
+    "NothingReadable",
     "NothingStored",
     "Problem",
     "Selection",
     "SettingsError",
     "Store",
     "StoreError",
+    "StreamError",
     "Undeleted",
     "UnknownObject",
+    "WorkerError",
+    "WrongSecrets",
     "open_store",
 ]

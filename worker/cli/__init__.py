@@ -6,7 +6,6 @@ import sys
 
 import typer
 
-from codec.errors import LibopusMissing
 from worker import __version__
 from worker.cli import demo, push
 from worker.cli.operating import dead_letters, run, spool, status
@@ -60,7 +59,7 @@ def main() -> None:
         app()
     except SettingsError as error:
         sys.exit(_complain(str(error), 2))
-    except (WorkerError, LibopusMissing) as error:
+    except WorkerError as error:
         sys.exit(_complain(str(error), 1))
     except KeyboardInterrupt:  # before or after the command itself, which ends with this code too
         sys.exit(INTERRUPTED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from worker.cli.printing import say
-from worker.errors import SettingsError, StoreError, WorkerError
+from worker.errors import SettingsError, StoreError
 
 if TYPE_CHECKING:
     from stamina.instrumentation import RetryDetails
@@ -54,7 +54,6 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
         SettingsError: STORE_URL is missing or wrong, or names a store that this account may not use.
         WorkerError: all other expected failures, with one sentence.
     """
-    from codec.errors import CodecError, LibopusMissing
     from worker.model.causes import StoreCause
     from worker.runtime import logs
 
@@ -67,8 +66,6 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
     try:
         with retries_told():
             return asyncio.run(working())
-    except (CodecError, LibopusMissing) as error:
-        raise WorkerError(str(error)) from error
     except StoreError as error:
         if error.cause in (StoreCause.PERMISSION, StoreCause.MISSING_BUCKET):
             raise SettingsError(f"STORE_URL: {error}") from error

@@ -64,7 +64,7 @@ async def test_start_shows_the_settings_in_effect_and_warns_of_misspelt_ones(har
     async with Process(environment(settings) | {"BATCH_MAX_SECOND": "5"}, "run", "--drain") as process:
         assert await process.ended() == 0
     (started,) = process.events("worker.started")
-    assert started["settings"] == json.loads(json.dumps(settings.public())) | {"LOG_FORMAT": "json"}
+    assert started["settings"] == json.loads(json.dumps(settings.public())) | {"WORKER_ID": started["worker"]}
     assert started["settings"]["ENCRYPTION_SECRET"] == "***"
     (warning,) = process.events("settings.misspelt")
     assert (warning["variable"], warning["meant"]) == ("BATCH_MAX_SECOND", "BATCH_MAX_SECONDS")

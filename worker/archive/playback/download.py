@@ -19,6 +19,7 @@ from worker.archive.playback.repeated_audio import MeasuredBlob, RepeatFilter, l
 from worker.archive.playback.resampling import Resampler
 from worker.archive.playback.selection import Selected
 from worker.archive.playback.timeline import MergeRules, Timeline, cropped
+from worker.errors import NothingReadable, NothingStored, WrongSecrets
 
 
 @dataclass(slots=True)
@@ -50,13 +51,35 @@ class DownloadReport:
         """Whether all requested audio could be read."""
         return not self.problems and not self.missing
 
+    def check(self) -> None:
+        """Make sure that there is audio in the recording; for use when it has been streamed.
+
+        Raises:
+            NothingStored: no audio lies in the selected time.
+            NothingReadable: blobs are there, but none could be read; `WrongSecrets` if the secrets open none of them.
+        """
+        if self.blobs:
+            return
+        if not self.problems:
+            raise NothingStored("no audio lies in the selected time")
+        first, number = self.problems[0], len(self.problems)
+        if all(problem.undecryptable for problem in self.problems):
+            raise WrongSecrets(
+                f"the audio is stored in {number} blobs, but none of the given secrets opens them;"
+                f" {first.name}: {first.reason}; give the secret that encrypted it"
+            )
+        raise NothingReadable(
+            f"the audio is stored, but none of {number} blobs can be read; {first.name}: {first.reason}"
+        )
+
 
 class Download:
     """One recording as a stream: iterate over its PCM (s16le mono) once, then read its `report`.
 
     Raises, while iterated:
         RuntimeError: it has been iterated before; the report describes that iteration.
-        StoreError: the store does not answer. Blobs that can't be read raise nothing; they are problems in the report.
+        StoreError: the store does not answer. Blobs that can't be read raise nothing; they are problems in the report,
+            whose `check` tells whether there was any audio.
     """
 
     def __init__(

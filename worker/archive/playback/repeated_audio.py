@@ -14,7 +14,7 @@ from worker.archive.blobs.provenance import last_chunk
 from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.blobs.similarity import holds
 from worker.archive.playback.timeline import cropped
-from worker.errors import Unreadable
+from worker.errors import Undecryptable, Unreadable
 from worker.model.jitter import GAP_TOLERANCE
 
 MOST_GOING_ON = 16
@@ -55,19 +55,22 @@ async def longest(
     Others are measured only if they may be longer than those before.
     """
     found: MeasuredBlob | None = None
-    failed: list[tuple[Blob, str]] = []
+    failed: list[tuple[Blob, Unreadable]] = []
     for blob in source.alternatives:
         if found is not None and blob.duration is not None and not longer(blob.duration, found.seconds):
             continue
         try:
             span = await measure(blob)
         except Unreadable as error:
-            failed.append((blob, str(error)))
+            failed.append((blob, error))
             continue
         if found is None or longer(span.seconds, found.seconds):
             found = span
     instead = None if found is None else found.blob.path
-    return found, [Problem(blob.path, reason, instead) for blob, reason in failed]
+    return found, [
+        Problem(blob.path, str(error), instead, undecryptable=isinstance(error, Undecryptable))
+        for blob, error in failed
+    ]
 
 
 class RepeatFilter:
