@@ -162,7 +162,9 @@ async def test_wrong_secret_is_told_from_audio_that_is_not_there(store: Store, t
         await folder.put(extension, T0 + number, speech(1), described=True, more=key_of(TEST_SECRET))
     for secrets in ([OLD_SECRET], []):
         archive = Archive(store, secrets)
-        with pytest.raises(WrongSecrets, match="is stored in 2 blobs, but none of the given secrets opens") as caught:
+        with pytest.raises(
+            WrongSecrets, match="is stored, but none of 2 blobs can be read with the given secrets"
+        ) as caught:
             await archive.save(await archive.download("user", "talk"), tmp_path / "out.wav")
         assert not isinstance(caught.value, NothingStored)
     with pytest.raises(NothingStored):

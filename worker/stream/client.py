@@ -53,8 +53,9 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
     "claim": (*FENCED, "paging"),
     "between": ("reading", "paging"),
     "forget": ("preamble", "letter", "paging"),
-    **dict.fromkeys(("look", "next", "sizes"), ("reading",)),
+    **dict.fromkeys(("look", "next", "sizes", "newest"), ("reading",)),
     "letters": ("reading", "letter", "paging"),
+    "contents": ("reading", "letter"),
     "replay": ("pushing", "order", "letter"),
 }
 """Parts that are prepended to a script. All scripts that are not listed get `FENCED`, which checks the partition's

@@ -65,7 +65,7 @@ class DownloadReport:
         first, number = self.problems[0], len(self.problems)
         if all(problem.undecryptable for problem in self.problems):
             raise WrongSecrets(
-                f"the audio is stored in {number} blobs, but none of the given secrets opens them;"
+                f"the audio is stored, but none of {number} blobs can be read with the given secrets;"
                 f" {first.name}: {first.reason}; give the secret that encrypted it"
             )
         raise NothingReadable(
