@@ -244,6 +244,14 @@ def test_wrong_value_of_a_program_is_not_quoted_either() -> None:
     assert not re.search("horse|battery", str(caught.value))
 
 
+@pytest.mark.parametrize("name", ["ENCRYPTION_SECRET", "ENCRYPTION_SECRETS_OLD"])
+def test_secret_that_is_not_utf_8_is_refused_without_a_part_of_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "correct horse battery staple etc. \udcff")
+    with pytest.raises(SettingsError, match=f"{name} is not valid UTF-8") as caught:
+        load()
+    assert "udcff" not in str(caught.value)
+
+
 @pytest.mark.parametrize("secret", ["hunter2", "x" * 31])
 def test_secret_is_never_quoted(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     monkeypatch.setenv("ENCRYPTION_SECRET", secret)
