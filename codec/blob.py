@@ -45,6 +45,7 @@ def open_content(data: bytes, name: str, *, secrets: Sequence[str]) -> bytes:
 
     Raises:
         BadName: it is not the name of a blob.
+        BadSecret: the secrets are not a list of secrets.
         DecryptionFailed: none of the secrets opens all of it.
     """
     return _open(data, parse_name(name), secrets)
@@ -58,6 +59,7 @@ def decode(data: bytes, name: str, metadata: Mapping[str, str] | None, *, secret
 
     Raises:
         BadName: it is not the name of a blob.
+        BadSecret: the secrets are not a list of secrets.
         BadBlob: its bytes are corrupt or truncated; `DecryptionFailed` if none of the secrets opens all of it.
         LibopusMissing: it is Opus, and libopus can't be loaded.
     """
@@ -79,7 +81,7 @@ def decode_content(content: bytes, name: str, metadata: Mapping[str, str] | None
 def _open(data: bytes, blob: BlobName, secrets: Sequence[str]) -> bytes:
     if not blob.kind.encrypted:
         return data
-    if not secrets:
+    if not crypto.checked_secrets(secrets):
         raise DecryptionFailed(f"{blob} is encrypted, and no secret is given")
     for secret in secrets:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from codec.errors import BadSecret, DecryptionFailed
+from codec.errors import BadSecret, DecryptionFailed, NotASecret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ def derive_key(secret: str, uid: str) -> bytes:
     """The user's 32-byte key: HKDF-SHA256 of the secret as typed (UTF-8), with the uid as salt.
 
     Raises:
-        BadSecret: the secret has fewer than 32 bytes.
+        BadSecret: as `check_secret`.
     """
     check_secret(secret)
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=uid.encode(), info=KEY_INFO).derive(secret.encode())
@@ -45,18 +46,43 @@ def check_secret(secret: str) -> None:
     """Make sure that keys can be derived from a secret.
 
     Raises:
-        BadSecret: it has fewer than 32 bytes.
+        BadSecret: it has fewer than 32 bytes or is not valid Unicode; `NotASecret` if it is not text.
     """
-    size = len(secret.encode())
+    if not isinstance(secret, str):
+        raise NotASecret(f"an encryption secret is {type(secret).__name__}, not text")
+    try:
+        size = len(secret.encode())
+    except UnicodeEncodeError:
+        raise BadSecret("the encryption secret is not valid Unicode") from None
     if size < MIN_SECRET_BYTES:
         raise BadSecret(f"the encryption secret has {size} bytes; it needs at least {MIN_SECRET_BYTES}")
+
+
+def checked_secrets(secrets: Iterable[str]) -> tuple[str, ...]:
+    """The secrets, each of which keys can be derived from.
+
+    Raises:
+        BadSecret: one of them has fewer than 32 bytes or is not valid Unicode; `NotASecret` if one is not text, or if
+            they are not a list but a single text, each character of which would count as a secret.
+    """
+    if isinstance(secrets, str | bytes) or not isinstance(secrets, Iterable):
+        raise NotASecret(f"secrets is {type(secrets).__name__}: give a list, also of one secret")
+    given = tuple(secrets)
+    for secret in given:
+        check_secret(secret)
+    return given
 
 
 def key_id(secret: str) -> str:
     """8 hex digits that tell secrets apart in a blob's metadata: the start of SHA-256 of KEY_ID_DOMAIN and the secret.
 
     32 bits of a digest under a domain of its own say nothing useful about a secret that can't be guessed.
+
+    Raises:
+        NotASecret: it is not text.
     """
+    if not isinstance(secret, str):
+        raise NotASecret(f"an encryption secret is {type(secret).__name__}, not text")
     return sha256(KEY_ID_DOMAIN + secret.encode()).hexdigest()[:KEY_ID_DIGITS]
 
 

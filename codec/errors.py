@@ -1,13 +1,15 @@
-"""Everything the codec raises on purpose.
+"""The root of all errors, and everything that the codec raises on purpose.
 
-CodecError (a ValueError)
-├── BadEntry             a stream entry is neither a chunk nor an end
-├── BadName              a name is not a blob's name, or an id or time can't be part of one
-├── BadSecret            an encryption secret is too short
-├── EncodingFailed       libopus refused settings or audio
-└── BadBlob              a blob's bytes are corrupt, truncated or not what its name says
-    └── DecryptionFailed its encryption does not open: wrong key, or changed bytes
-LibopusMissing (an ImportError)
+WorkerError                  all errors that audio-batch-worker raises on purpose; `worker/errors.py` has the others
+├── CodecError (a ValueError)
+│   ├── BadEntry             a stream entry is neither a chunk nor an end
+│   ├── BadName              a name is not a blob's name, or an id or time can't be part of one
+│   ├── BadSecret            an encryption secret is too short
+│   │   └── NotASecret       (a TypeError) what is given as a secret, or as the list of them, is something else
+│   ├── EncodingFailed       libopus refused settings or audio
+│   └── BadBlob              a blob's bytes are corrupt, truncated or not what its name says
+│       └── DecryptionFailed its encryption does not open: wrong key, or changed bytes
+└── LibopusMissing           (an ImportError) no libopus can be loaded
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ def escaped(value: object) -> str:
     return text[: SHOWN_CHARACTERS - 3] + "..."
 
 
-class CodecError(ValueError):
+class WorkerError(Exception):
+    """Base of all errors that audio-batch-worker raises on purpose: a program that catches it catches them all."""
+
+
+class CodecError(WorkerError, ValueError):
     """Base of all errors about bytes, names and settings that don't fit."""
 
 
@@ -41,7 +47,11 @@ class BadName(CodecError):
 
 
 class BadSecret(CodecError):
-    """An encryption secret that is too short to derive a key from."""
+    """An encryption secret that no key can be derived from."""
+
+
+class NotASecret(BadSecret, TypeError):
+    """A secret that is not text, or a single text in place of a list of secrets."""
 
 
 class EncodingFailed(CodecError):
@@ -56,5 +66,5 @@ class DecryptionFailed(BadBlob):
     """A blob that none of the given keys opens completely; none of its content was returned."""
 
 
-class LibopusMissing(ImportError):
+class LibopusMissing(WorkerError, ImportError):
     """Neither the bundled libopus nor the system's can be loaded."""

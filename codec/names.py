@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from codec.entry import MAX_TIMESTAMP, check_id
+from codec.entry import MAX_TIMESTAMP, check_id, is_number
 from codec.errors import BadEntry, BadName, escaped
 
 FOLDER = "chunks"
@@ -88,7 +88,7 @@ def format_timestamp(seconds: float) -> str:
     Raises:
         BadName: the time is negative, infinite or not a number.
     """
-    if not 0 <= seconds < MAX_TIMESTAMP:
+    if not is_number(seconds) or not 0 <= seconds < MAX_TIMESTAMP:
         raise BadName(f"{escaped(seconds)} is not Unix seconds")
     return f"{abs(seconds):.3f}"
 
@@ -126,7 +126,7 @@ def parse_name(name: str) -> BlobName:
     Raises:
         BadName: it is not the name of a blob.
     """
-    parts = name.split("/")
+    parts = name.split("/") if isinstance(name, str) else []
     if len(parts) != 4 or parts[0] != FOLDER:
         raise BadName(f"{escaped(name)} is not {FOLDER}/uid/conversation/file")
     _, uid, conversation_id, file = parts

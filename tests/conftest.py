@@ -52,6 +52,12 @@ def restored_logging() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands take their standard input for a terminal, on which `command(answer=…)` is typed."""
+    monkeypatch.setattr("worker.cli.confirming.at_terminal", lambda: True)
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Shared by all tests, which must neither stop nor reconfigure it; for that there is `own_redis`."""

@@ -38,7 +38,7 @@ from worker.runtime.metrics import Metrics
 from worker.runtime.signals import stop_on_signals
 from worker.runtime.tasks import end
 from worker.runtime.timing import Timing
-from worker.settings import Settings
+from worker.settings import Settings, misspelt
 from worker.stores.base import Store
 from worker.stores.monitored import StoreHealth
 from worker.stream.client import Client, connect
@@ -191,7 +191,10 @@ def _log_start(settings: Settings, metrics: Metrics, port: int) -> None:
         key_id=key_id(settings.secret),
         encode_threads=settings.encode_threads,
         http_port=port,
+        settings=settings.public(),
     )
+    for variable, meant in misspelt(os.environ).items():
+        log.warning("settings.misspelt", variable=variable, meant=meant)
 
 
 def _yield_to_the_loop() -> None:

@@ -1,12 +1,17 @@
 """All errors that the worker raises on purpose, grouped by what the caller can do about them.
 
-WorkerError
+WorkerError           the root, defined in codec/errors.py, because the codec imports nothing of the worker
+├── CodecError        values or bytes that don't fit; codec/errors.py shows its branch
+├── LibopusMissing    libopus can't be loaded: install it
 ├── SettingsError     a person must change a setting; the process ends with exit code 2
 ├── AudioFileError    a person must give another file
 ├── BadSelection      a request selects audio in a way that makes no sense
 ├── Unreadable        this one blob is corrupt, under another key, or gone: take another, or continue without it
+│   └── Undecryptable none of the given secrets opens it
 ├── ReportError       a person must give another file for a report
-├── NothingStored     the store does not have this audio
+├── NothingStored     the store does not have this audio: a backend answers 404
+├── NothingReadable   the store has this audio, but none of it can be read: a person must look at it
+│   └── WrongSecrets  the given secrets don't open it: give the secret that encrypted it
 ├── StreamError       a request to Redis failed: recover the partition and try again
 │   └── LeaseLost     another worker owns the partition now: drop it, touch nothing
 ├── PushRefused       the producer did not take this chunk: the pusher still has it
@@ -25,14 +30,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from codec.errors import WorkerError as WorkerError  # noqa: PLC0414 -- mypy takes this form for an export
 from worker.model.causes import SpoolCause, StoreCause, StreamCause
 
 if TYPE_CHECKING:
     from codec.entry import Chunk, End
-
-
-class WorkerError(Exception):
-    """Base of all errors below."""
 
 
 class SettingsError(WorkerError):
@@ -58,12 +60,24 @@ class Unreadable(WorkerError):
         self.cause = cause
 
 
+class Undecryptable(Unreadable):
+    """A blob that none of the given secrets opens."""
+
+
 class ReportError(WorkerError):
     """A report can't be read or written, or the file is not a report; the message names the file."""
 
 
 class NothingStored(WorkerError):
     """The store has no blob of the requested audio."""
+
+
+class NothingReadable(WorkerError):
+    """The store has blobs of the requested audio, but none of them can be read; the download's report tells why."""
+
+
+class WrongSecrets(NothingReadable):
+    """The store has blobs of the requested audio, but the given secrets open none of them."""
 
 
 class StreamError(WorkerError):

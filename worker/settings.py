@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import socket
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
@@ -19,8 +21,9 @@ from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
 from worker.model.jitter import GAP_TOLERANCE
 from worker.runtime.cpu import cpu_limit
-from worker.stores import open_store
+from worker.stores import checked_emulator, checked_store_url, open_store
 from worker.stores.base import Store
+from worker.stream import address
 from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
 
 if TYPE_CHECKING:
@@ -28,13 +31,24 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 DAY = 24 * 3600
+T = TypeVar("T")
+
+FOREIGN_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "MALLOC_ARENA_MAX")
+"""Variables that the documents name and that are not read here."""
+
+ALIKE = 0.85
+"""Ratio of difflib from which a variable looks misspelt: one wrong letter in a name of seven."""
+
+NO_STORE = "STORE_URL is not set: give gs://bucket[/prefix] or file:///directory"
+NO_SECRET = f"ENCRYPTION_SECRET is not set: give at least {MIN_SECRET_BYTES} bytes"
+URL_USER = re.compile(r"(://)[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
     """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how workers share them."""
 
-    url: str
+    url: str = field(repr=False)
     prefix: str
     partitions: int
     lease_ttl: float
@@ -106,13 +120,20 @@ class Settings(BaseSettings):
     """One field per environment variable of the same name in upper case; properties group the fields by their user.
 
     Raises:
-        SettingsError: `load` raises it, with one sentence that names the variable.
+        SettingsError: `load` raises it, with one line on each wrong variable, which names it.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+    # An empty variable is an unset one: that is how a chart or a compose file leaves a variable out.
+    model_config = SettingsConfigDict(
+        extra="ignore", frozen=True, allow_inf_nan=False, env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     redis_url: Annotated[
-        str, Field(description="Redis that holds the streams: redis://[user:password@]host[:port][/db] or rediss://…")
+        str,
+        Field(
+            repr=False,
+            description="Redis that holds the streams: redis://[user:password@]host[:port][/db] or rediss://…",
+        ),
     ] = "redis://localhost:6379/0"
     store_url: Annotated[
         str, Field(description="Where blobs go: gs://bucket[/prefix] or file:///directory. Required by all that store.")
@@ -217,22 +238,21 @@ class Settings(BaseSettings):
 
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, url: str) -> str:
-        if not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must start with redis:// or rediss://")
+    def _redis_address(cls, url: str) -> str:
+        _as_value_error(address.parse, url)
         return url
 
     @field_validator("store_url")
     @classmethod
-    def _store_scheme(cls, url: str) -> str:
-        if url and not url.startswith(("gs://", "file:///")):
-            raise ValueError("must be gs://bucket[/prefix] or file:///directory")
+    def _store_place(cls, url: str) -> str:
+        if url:
+            _as_value_error(checked_store_url, url)
         return url
 
     @field_validator("encryption_secret")
     @classmethod
     def _secret_length(cls, secret: SecretStr) -> SecretStr:
-        size = len(secret.get_secret_value().encode())
+        size = _size(secret.get_secret_value())
         if 0 < size < MIN_SECRET_BYTES:
             raise ValueError(f"has {size} bytes; it needs at least {MIN_SECRET_BYTES}")
         return secret
@@ -241,33 +261,22 @@ class Settings(BaseSettings):
     @classmethod
     def _old_secret_lengths(cls, secrets: SecretStr) -> SecretStr:
         for number, secret in enumerate(_split(secrets), start=1):
-            size = len(secret.encode())
+            size = _size(secret)
             if size < MIN_SECRET_BYTES:
                 raise ValueError(f"number {number} has {size} bytes; each needs at least {MIN_SECRET_BYTES}")
         return secrets
 
-    @field_validator("opus_bitrate", "spool_dir", "storage_emulator_host", mode="before")
-    @classmethod
-    def _empty_is_unset(cls, value: object) -> object:
-        return None if value == "" else value
-
-    @field_validator("worker_id", mode="before")
-    @classmethod
-    def _empty_is_our_own(cls, name: object) -> object:
-        return _own_name() if name == "" else name
-
     @field_validator("storage_emulator_host")
     @classmethod
-    def _emulator_scheme(cls, host: str | None) -> str | None:
-        if host and "://" in host and not host.startswith(("http://", "https://")):
-            raise ValueError("must be http://host:port")
-        return host
+    def _emulator_address(cls, host: str | None) -> str | None:
+        return None if host is None else _as_value_error(checked_emulator, host)
 
-    @model_validator(mode="after")
-    def _spool_needs_a_directory(self) -> Self:
-        if self.spool_mode != "off" and self.spool_dir is None:
-            raise ValueError("SPOOL_MODE needs SPOOL_DIR: name a directory, or set SPOOL_MODE=off")
-        return self
+    @field_validator("spool_mode")
+    @classmethod
+    def _spool_needs_a_directory(cls, mode: str, others: ValidationInfo) -> str:
+        if mode != "off" and others.data.get("spool_dir") is None:
+            raise ValueError("needs SPOOL_DIR: name a directory, or set SPOOL_MODE=off")
+        return mode
 
     @property
     def redis(self) -> RedisSettings:
@@ -325,18 +334,26 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: STORE_URL is missing.
         """
-        if not self.store_url:
-            raise SettingsError("STORE_URL is not set: give gs://bucket[/prefix] or file:///directory")
+        _complain([] if self.store_url else [NO_STORE])
 
     def require_storage(self) -> None:
         """Make sure that all settings for storing blobs are set.
 
         Raises:
-            SettingsError: STORE_URL or ENCRYPTION_SECRET is missing.
+            SettingsError: STORE_URL or ENCRYPTION_SECRET is missing, or both.
         """
-        self.require_store()
-        if not self.secret:
-            raise SettingsError(f"ENCRYPTION_SECRET is not set: give at least {MIN_SECRET_BYTES} bytes")
+        _complain(([] if self.store_url else [NO_STORE]) + ([] if self.secret else [NO_SECRET]))
+
+    def public(self) -> dict[str, str | int | float | bool | None]:
+        """What is in effect, by variable, for logs: secrets are `***`, and URLs have no user and password."""
+        return {name.upper(): _public(name, getattr(self, name)) for name in Settings.model_fields}
+
+
+def _size(secret: str) -> int:
+    try:
+        return len(secret.encode())
+    except UnicodeEncodeError:  # its own message quotes a part of the secret
+        raise ValueError("is not valid UTF-8") from None
 
 
 def _split(secrets: SecretStr) -> list[str]:
@@ -344,22 +361,58 @@ def _split(secrets: SecretStr) -> list[str]:
 
 
 def load() -> Settings:
-    """Read the settings from the environment.
+    """Read the settings from the environment; an empty variable counts as unset.
 
     Raises:
-        SettingsError: one sentence on the first invalid variable.
+        SettingsError: one line on each invalid variable.
     """
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsError(_sentence(error.errors(include_url=False)[0])) from None
+        wrong = [_sentence(one) for one in error.errors(include_url=False)]
+    raise SettingsError("\n".join(wrong))
+
+
+def misspelt(variables: Iterable[str]) -> dict[str, str]:
+    """Variables that are no settings but look like one, with the setting that may be meant."""
+    known = [*(name.upper() for name in Settings.model_fields), *FOREIGN_VARIABLES]
+    found = {}
+    for variable in variables:
+        closest = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=ALIKE)
+        if closest and variable.upper() not in known:
+            found[variable] = closest[0]
+    return found
+
+
+def _as_value_error(check: Callable[[str], T], value: str) -> T:
+    """Make a check of another module one of pydantic's, so that it is told together with the others."""
+    try:
+        return check(value)
+    except SettingsError as error:
+        sentence = str(error)
+    raise ValueError(sentence)
+
+
+def _complain(sentences: list[str]) -> None:
+    if sentences:
+        raise SettingsError("\n".join(sentences))
+
+
+def _public(name: str, value: object) -> str | int | float | bool | None:
+    if isinstance(value, SecretStr):
+        return "***" if value.get_secret_value() else ""
+    if name == "redis_url":
+        return str(address.parse(str(value)))
+    if isinstance(value, str):
+        return URL_USER.sub(r"\1***@", value)
+    return value if isinstance(value, int | float | None) else str(value)
 
 
 def _sentence(error: ErrorDetails) -> str:
     name = ".".join(str(part) for part in error["loc"]).upper()
     if error["type"] == "value_error":  # from a validator above; the value may be a secret
         message = error["msg"].removeprefix("Value error, ")
-        return f"{name} {message}" if name else message
+        return message if message.startswith(name) else f"{name} {message}"
     wanted = error["msg"].partition(" should ")[2].partition(", unable to ")[0]
     return f"{name} is {escaped(error['input'])}: it should {wanted}"
 

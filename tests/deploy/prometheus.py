@@ -15,7 +15,7 @@ import yaml
 
 from tests.deploy.chart import NAMESPACE, RELEASE, find_tool
 from tests.deploy.pods import Pod
-from tests.support.redis_server import _free_port
+from tests.support.redis_server import free_port
 from tests.support.waiting import within
 
 SCRAPE_SECONDS = 1
@@ -44,7 +44,7 @@ class Prometheus:
         self._targets = directory / "targets.json"
         self._data = directory / "data"
         self._log = directory / "prometheus.log"
-        self._address = f"127.0.0.1:{_free_port()}"
+        self._address = f"127.0.0.1:{free_port()}"
 
     async def __aenter__(self) -> Self:
         self.scrape([])

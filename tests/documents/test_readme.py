@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from codec.entry import END_FIELDS, OPTIONAL_END_FIELDS, OPTIONAL_FIELDS, REQUIRED_FIELDS
+from codec.entry import (
+    END_FIELDS,
+    OPTIONAL_END_FIELDS,
+    OPTIONAL_FIELDS,
+    OWN_FIELDS,
+    REQUIRED_FIELDS,
+    TRACE_FIELDS,
+)
 from codec.manifest import KEYS
 from codec.metadata import BlobMetadata
 from codec.names import Kind
@@ -127,8 +134,9 @@ def test_make_targets_and_commands_exist() -> None:
 
 def test_the_contract_names_all_fields_of_entries() -> None:
     audio, end = cells(CONTRACT.read_text(), "### Audio entry"), cells(CONTRACT.read_text(), "### End entry")
-    assert set(audio) == {field.decode() for field in REQUIRED_FIELDS + OPTIONAL_FIELDS}
-    assert set(end) == {field.decode() for field in END_FIELDS + OPTIONAL_END_FIELDS}
+    extensions = {*TRACE_FIELDS, f"{OWN_FIELDS}*"}
+    assert set(audio) == {field.decode() for field in REQUIRED_FIELDS + OPTIONAL_FIELDS} | extensions
+    assert set(end) == {field.decode() for field in END_FIELDS + OPTIONAL_END_FIELDS} | extensions
 
 
 def test_the_contract_names_all_triggers() -> None:
@@ -176,7 +184,9 @@ def test_pushing_by_hand_stores_the_very_audio_and_tells_the_backend(
     assert (blob["conversation_id"], blob["duration"], blob["protection"]) == ("breakfast", 5.0, "enhanced")
     assert (blob["metadata"]["samples"], blob["metadata"]["seqs"]) == ("80000", "0")
     assert blob["name"] in events
-    fields = set(cells(CONTRACT.read_text(), "## Done events")) - set(Trigger) - {TRIGGER_UNKNOWN, "trigger"}
+    fields = (
+        set(cells(CONTRACT.read_text(), "## Done events")) - set(Trigger) - {TRIGGER_UNKNOWN, "trigger", *TRACE_FIELDS}
+    )
     assert fields <= set(events.split())
 
 

@@ -29,7 +29,7 @@ class RedisServer:
 
     def __init__(self, directory: Path, **options: str) -> None:
         self.directory = directory
-        self.port = _free_port()
+        self.port = free_port()
         self.options = DEFAULTS | {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -85,7 +85,7 @@ class RedisServer:
     def _command(self) -> list[str]:
         place = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory), "logfile": "redis.log"}
         if "cluster-enabled" in self.options:
-            place["cluster-port"] = str(_free_port())
+            place["cluster-port"] = str(free_port())
         return [
             "redis-server",
             *(part for name, value in (place | self.options).items() for part in (f"--{name}", value)),
@@ -132,7 +132,7 @@ class RedisServer:
         return self._process
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

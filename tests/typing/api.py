@@ -20,11 +20,14 @@ from audio_batch_worker.archive import (
     Download,
     Encoding,
     Listing,
+    NothingReadable,
     NothingStored,
     Problem,
     Selection,
     Store,
     StoreError,
+    WorkerError,
+    WrongSecrets,
     open_store,
 )
 from audio_batch_worker.codec.blob import Audio, decode
@@ -50,6 +53,8 @@ async def push(url: str, protection: Protection, pcm: bytes | bytearray | memory
             assert_type(producer, Producer)
             assert_type(await producer.push("alice", "lunch", 0.0, pcm, protection=protection, within=1), None)
             assert_type(await producer.put(Chunk("alice", "lunch", 5.0, bytes(2))), None)
+            traced: dict[str, bytes | str] = {"traceparent": "00-1-2-01", "x-raw": b"1"}
+            assert_type(await producer.push("alice", "lunch", 5.0, pcm, extensions=traced), None)
             assert_type(await producer.end("alice", "lunch"), None)
             assert_type(producer.stats(), Stats)
             assert_type(producer.stats().trouble, Trouble | None)
@@ -61,6 +66,7 @@ async def push(url: str, protection: Protection, pcm: bytes | bytearray | memory
         raise refused from None
     except BadEntry as error:
         codec_error: CodecError = error
+        assert isinstance(codec_error, WorkerError | ValueError)
         raise codec_error from None
     except NotSent as error:
         assert_type(error.entries, tuple[Chunk | End, ...])
@@ -82,8 +88,12 @@ async def read(url: str, secrets: list[str]) -> float:
         async for pcm in download:
             assert_type(pcm, bytes)
         report = await archive.save(download, Path("lunch.wav"))
-    except (NothingStored, StoreError):
-        return 0.0
+    except WrongSecrets as error:
+        unreadable: NothingReadable = error
+        raise unreadable from None
+    except (NothingStored, StoreError) as error:
+        one_tree: WorkerError = error
+        raise one_tree from None
     assert_type(report.complete, bool)
     assert_type(report.problems, list[Problem])
     return assert_type(report.seconds, float)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
@@ -21,7 +23,10 @@ from worker.settings import (
     StoreSettings,
     environment_names,
     load,
+    misspelt,
 )
+from worker.stores import open_store
+from worker.stores.gcs import GcsStore
 
 DEFAULTS = {
     "redis_url": "redis://localhost:6379/0",
@@ -108,30 +113,37 @@ def test_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.opus_dtx, settings.shutdown, settings.secret) == (True, "handoff", "x" * 32)
 
 
-@pytest.mark.parametrize("name", ["OPUS_BITRATE", "SPOOL_DIR", "STORAGE_EMULATOR_HOST"])
+@pytest.mark.parametrize("name", Settings.model_fields)
 def test_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv(name, "")
-    assert getattr(load(), name.lower()) is None
+    unset = load()
+    monkeypatch.setenv(name.upper(), "")
+    assert load().model_dump(exclude={"worker_id"}) == unset.model_dump(exclude={"worker_id"})
+    assert load().model_fields_set == set()
+    assert load().worker_id != unset.worker_id
 
 
-def test_empty_worker_id_is_replaced_by_one_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORKER_ID", "")
-    assert load().worker_id != load().worker_id
+async def test_empty_emulator_is_an_unset_one_for_the_store_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "")
+    monkeypatch.setenv("STORE_URL", "gs://bucket")
+    for store in (load().store.open(), open_store("gs://bucket")):
+        assert isinstance(store, GcsStore)
+        assert store._emulator_host is None
+        await store.close()
 
 
 WRONG = {
-    "REDIS_URL": ["localhost:6379", "http://x", ""],
-    "STORE_URL": ["s3://bucket", "/data", "file://relative", "gs:/bucket"],
+    "REDIS_URL": ["localhost:6379", "http://x", "redis://:6379/0", "redis://h?protocol=3"],
+    "STORE_URL": ["s3://bucket", "gs://b", "/data", "file://relative", "gs:/bucket"],
     "ENCRYPTION_SECRET": ["short", "x" * 31, "ü" * 15],
     "PARTITIONS": ["0", "-1", "5000", "many", "1.5"],
-    "STREAM_PREFIX": ["", "a b", "{x}", "x" * 65],
+    "STREAM_PREFIX": ["a b", "{x}", "x" * 65],
     "BATCH_MAX_SECONDS": ["0", "-1", "91", "nan", "inf", "a minute"],
     "BATCH_MAX_AGE": ["86401", "0", "-1", "nan", "inf"],
     "BATCH_MAX_BYTES": ["0", "-5", "8MB"],
     "GAP_TOLERANCE": ["-0.1", "86401", "nan", "inf"],
     "LEASE_TTL": ["0", "0.4", "3601", "nan", "inf"],
-    "BLOB_CODEC": ["mp3", "", "OPUS"],
-    "BLOB_NAMING": ["end", ""],
+    "BLOB_CODEC": ["mp3", "OPUS"],
+    "BLOB_NAMING": ["end"],
     "OPUS_COMPLEXITY": ["-1", "11"],
     "OPUS_BITRATE": ["5999", "510001", "fast"],
     "OPUS_DTX": ["perhaps"],
@@ -146,7 +158,7 @@ WRONG = {
     "SHUTDOWN_GRACE": ["0", "86401", "inf"],
     "WORKER_ID": [" ", "a\nb", " a", "x" * 129],
     "REVISION": ["x" * 129],
-    "STORAGE_EMULATOR_HOST": ["ftp://localhost:4443"],
+    "STORAGE_EMULATOR_HOST": ["ftp://localhost:4443", "http://", "a b", ":4443"],
 }
 
 
@@ -167,7 +179,6 @@ def test_wrong_value_is_one_sentence_that_names_the_variable(
     ("name", "value", "sentence"),
     [
         ("PARTITIONS", "0", "PARTITIONS is '0': it should be greater than or equal to 1"),
-        ("PARTITIONS", "", "PARTITIONS is '': it should be a valid integer"),
         ("LEASE_TTL", "nan", "LEASE_TTL is 'nan': it should be a finite number"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT is 'xml': it should be 'json' or 'console'"),
     ],
@@ -179,6 +190,66 @@ def test_wrong_value_is_quoted_with_what_it_should_be(
     with pytest.raises(SettingsError) as caught:
         load()
     assert str(caught.value) == sentence
+
+
+def test_several_wrong_settings_are_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {name: values[0] for name, values in WRONG.items()} | {"SPOOL_MODE": "always"}
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert {line.split(" ")[0] for line in str(caught.value).splitlines()} == set(wrong)
+
+
+def test_several_missing_settings_are_told_together() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load().require_storage()
+    assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == ["STORE_URL", "ENCRYPTION_SECRET"]
+
+
+@pytest.mark.parametrize("name", [name.upper() for name in Settings.model_fields])
+def test_misspelt_variable_is_found_with_what_is_meant(name: str) -> None:
+    wrong = set()
+    for at, here in enumerate(name):
+        before, after = name[:at], name[at + 1 :]
+        wrong |= {before + after, f"{before}X{after}", before + 2 * here + after, before + after[:1] + here + after[1:]}
+    wrong -= {field.upper() for field in Settings.model_fields}
+    assert set(misspelt(wrong)) == wrong
+
+
+def test_variables_of_others_do_not_look_misspelt() -> None:
+    """Those of Kubernetes, Python and shells, and those that are ours."""
+    others = (
+        "PATH HOME HOSTNAME LANG TERM SHLVL COLUMNS PYTHONPATH PYTHON_VERSION KUBERNETES_SERVICE_HOST KUBERNETES_PORT"
+        " REDIS_HOST REDIS_PORT REDIS_SERVICE_HOST REDIS_PORT_6379_TCP_ADDR HTTP_PROXY HTTPS_PROXY NO_PROXY POD_NAME"
+        " GOOGLE_CLOUD_PROJECT GCE_METADATA_HOST LOGNAME DATABASE_URL redis_url Partitions"
+    )
+    assert misspelt([*others.split(), *(name.upper() for name in Settings.model_fields)]) == {}
+
+
+def test_what_is_in_effect_is_shown_without_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "rediss://alice:horse%23battery@redis:6378/3?ssl_ca_certs=/ca.pem")
+    monkeypatch.setenv("ENCRYPTION_SECRET", "correct horse battery staple etc.")
+    shown = load().public()
+    assert set(shown) == {name.upper() for name in Settings.model_fields}
+    assert shown["REDIS_URL"] == "rediss://***@redis:6378?ssl_ca_certs=/ca.pem&db=3"
+    assert (shown["ENCRYPTION_SECRET"], shown["ENCRYPTION_SECRETS_OLD"], shown["PARTITIONS"]) == ("***", "", 64)
+    text = f"{json.dumps(shown)} {load()!r} {load().redis!r}"
+    assert not re.search("alice|horse|battery", text)
+
+
+def test_wrong_value_of_a_program_is_not_quoted_either() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Settings(redis_url="redis://:horse#battery@redis")
+    assert not re.search("horse|battery", str(caught.value))
+
+
+@pytest.mark.parametrize("name", ["ENCRYPTION_SECRET", "ENCRYPTION_SECRETS_OLD"])
+def test_secret_that_is_not_utf_8_is_refused_without_a_part_of_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "correct horse battery staple etc. \udcff")
+    with pytest.raises(SettingsError, match=f"{name} is not valid UTF-8") as caught:
+        load()
+    assert "udcff" not in str(caught.value)
 
 
 @pytest.mark.parametrize("secret", ["hunter2", "x" * 31])
@@ -197,7 +268,11 @@ def test_spool_without_a_directory_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("variables", "missing"),
-    [({}, "STORE_URL"), ({"STORE_URL": "gs://b"}, "ENCRYPTION_SECRET"), ({"ENCRYPTION_SECRET": "x" * 32}, "STORE_URL")],
+    [
+        ({}, "STORE_URL"),
+        ({"STORE_URL": "gs://bucket"}, "ENCRYPTION_SECRET"),
+        ({"ENCRYPTION_SECRET": "x" * 32}, "STORE_URL"),
+    ],
 )
 def test_storing_needs_a_store_and_a_secret(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], missing: str

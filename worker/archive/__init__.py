@@ -7,6 +7,7 @@ download = await archive.download(uid, conversation_id)
 report = await archive.save(download, Path("out.wav"))
 """
 
+from codec.errors import BadName, BadSecret, LibopusMissing, NotASecret
 from worker.archive.archive import Archive
 from worker.archive.blobs.listing import Blob, Listing, UnknownObject
 from worker.archive.blobs.reading import Problem
@@ -19,7 +20,17 @@ from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Enco
 from worker.archive.upkeep.copying import BlobCopy, CopyReport
 from worker.archive.upkeep.deletion import Deletion, Undeleted
 from worker.archive.upkeep.verification import BlobVerdict, Fingerprint
-from worker.errors import AudioFileError, BadSelection, NothingStored, SettingsError, StoreError
+from worker.errors import (
+    AudioFileError,
+    BadSelection,
+    NothingReadable,
+    NothingStored,
+    SettingsError,
+    StoreError,
+    StreamError,
+    WorkerError,
+    WrongSecrets,
+)
 from worker.stores import open_store
 from worker.stores.base import Store
 
@@ -28,6 +39,8 @@ __all__ = [
     "AudioFile",
     "AudioFileError",
     "AudioFiles",
+    "BadName",
+    "BadSecret",
     "BadSelection",
     "Blob",
     "BlobCopy",
@@ -40,8 +53,11 @@ __all__ = [
     "DownloadReport",
     "Encoding",
     "Fingerprint",
+    "LibopusMissing",
     "Listing",
     "MergeRules",
+    "NotASecret",
+    "NothingReadable",
     "NothingStored",
     "Problem",
     "Repeat",
@@ -49,7 +65,10 @@ __all__ = [
     "SettingsError",
     "Store",
     "StoreError",
+    "StreamError",
     "Undeleted",
     "UnknownObject",
+    "WorkerError",
+    "WrongSecrets",
     "open_store",
 ]

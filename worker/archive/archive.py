@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from codec.crypto import check_secret
+from codec.crypto import checked_secrets
 from codec.names import FOLDER, Codec, prefix
 from worker.archive.blobs.alternatives import group_alternatives
 from worker.archive.blobs.listing import Blob, Listing, list_blobs, list_users, walk
@@ -39,16 +39,12 @@ class Archive:
         secrets: the encryption secrets, the current one first, then older ones that may still encrypt blobs.
 
     Raises:
-        TypeError: `secrets` is a single string, each character of which would count as a secret.
-        BadSecret: one of them has fewer than 32 bytes.
+        BadSecret: one of them has fewer than 32 bytes; `NotASecret`, which is a TypeError too, if one is not text, or
+            if `secrets` is a single text, each character of which would count as a secret.
     """
 
     def __init__(self, store: Store, secrets: Sequence[str] = ()) -> None:
-        if isinstance(secrets, str):
-            raise TypeError("secrets is a str: give a list, also of one secret")
-        given = tuple(secrets)
-        for secret in given:
-            check_secret(secret)
+        given = checked_secrets(secrets)
         self._store = store
         self._reader = Reader(store, given)
 
@@ -98,7 +94,8 @@ class Archive:
 
         Raises:
             AudioFileError: it can't be written, or outgrows the 4 GiB of a WAV.
-            NothingStored: nothing of it could be read; the report says why.
+            NothingStored: no audio lies in the selected time.
+            NothingReadable: blobs are there, but none could be read; `WrongSecrets` if the secrets open none of them.
         """
         return await save(download, Path(path))
 

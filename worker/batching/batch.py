@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from codec.entry import CLEAR_PROTECTION, Chunk, End, Protection
+from codec.entry import CLEAR_PROTECTION, Chunk, End, Protection, Trace
 from codec.manifest import split
 from codec.names import Codec, Naming, object_name
 from codec.seqs import Span
@@ -48,7 +48,8 @@ class Batch:
     `samples` counts the audio and the silence that fills gaps, at `sample_rate`. `entries` holds the ids of the chunks,
     and `identities` their identities in the same order. `markers` holds the ids of entries without audio that leave
     Redis with the batch. `silences` holds the samples of silence before a chunk. `seqs` holds the numbers that the
-    pusher gave to the chunks, and `ends` the numbers that ends of the conversation give. `opened_at` is the monotonic
+    pusher gave to the chunks, and `ends` the numbers that ends of the conversation give. `trace` is that of the first
+    chunk that has one. `opened_at` is the monotonic
     time in seconds at which this worker began the batch.
     """
 
@@ -66,6 +67,7 @@ class Batch:
     identities: bytearray = field(default_factory=bytearray)
     seqs: Numbers = field(default_factory=dict)
     ends: Numbers = field(default_factory=dict)
+    trace: Trace | None = None
 
     @classmethod
     def of(cls, chunk: Chunk, now: float = 0.0) -> Batch:
@@ -115,6 +117,7 @@ class Batch:
         self.identities += identity
         if chunk.seq is not None:
             note(self.seqs, chunk.session, chunk.seq)
+        self.trace = self.trace or chunk.trace
         self.last_start = chunk.timestamp
         self.samples += silence + chunk.samples
         self.pcm_bytes += len(chunk.pcm)

@@ -303,6 +303,7 @@ class Batcher:
             doubtful=self.is_doubtful(seal.id),
             seqs=contents.seqs,
             ends=contents.ends,
+            trace=contents.trace,
             server=self._identity.server,
             born=self._identity.born,
         )

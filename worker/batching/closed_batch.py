@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from codec.entry import Trace
 from codec.sessions import Numbers
 from worker.batching.encoder import BatchEncoder
 from worker.model.ids import START, EntryId
@@ -21,9 +22,9 @@ class ClosedBatch:
     that the seal names, unless some have vanished. `closed_at` is in monotonic seconds. `recovered` says that the
     entries may have been in a batch whose seal Redis has forgotten. `doubtful` says that Redis has indeed lost writes
     since. `seqs` holds the numbers that the pusher gave to the chunks, and `ends` the numbers that ends of the
-    conversation give. `server` is the server on which the seal was set. Entries up to `born` are older than the
-    stream's id, see `StreamIdentity`. `found` tells where the store holds the audio already; then the encoder has none.
-    `state` is the state of a sealed batch; only its delivery changes it.
+    conversation give. `trace` is that of the first chunk that has one. `server` is the server on which the seal was
+    set. Entries up to `born` are older than the stream's id, see `StreamIdentity`. `found` tells where the store holds
+    the audio already; then the encoder has none. `state` is the state of a sealed batch; only its delivery changes it.
     """
 
     partition: int
@@ -35,6 +36,7 @@ class ClosedBatch:
     doubtful: bool = False
     seqs: Numbers = field(default_factory=dict)
     ends: Numbers = field(default_factory=dict)
+    trace: Trace | None = None
     server: str = ""
     born: EntryId = START
     found: StoredBlob | None = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import NamedTuple
 
-from codec.entry import Chunk, End
+from codec.entry import Chunk, End, Trace
 from codec.seqs import Span
 from codec.sessions import Numbers, note, session_name
 from worker.batching.encoder import BatchEncoder
@@ -38,6 +38,7 @@ class ResumedBatch:
     held: dict[EntryId, bytes] = field(default_factory=dict)
     seqs: Numbers = field(default_factory=dict)
     ends: Numbers = field(default_factory=dict)
+    trace: Trace | None = None
 
     def add(self, item: ParsedEntry) -> None:
         """Take note of an entry that has come."""
@@ -47,6 +48,7 @@ class ResumedBatch:
                 self.ends[session_name(content.session)] = [Span(content.seq, content.seq)]
             return
         self.held[item.id] = content.identity()
+        self.trace = self.trace or content.trace
         if content.seq is not None:
             note(self.seqs, content.session, content.seq)
 

@@ -6,7 +6,6 @@ import sys
 
 import typer
 
-from codec.errors import LibopusMissing
 from worker import __version__
 from worker.cli import demo, output, push
 from worker.cli.operating import dead_letters, run, spool, status, streams
@@ -59,7 +58,7 @@ demo.register(app)
 
 
 def main() -> None:
-    """Run a command; a wrong setting ends with exit code 2, any other expected failure with 1, each in one line."""
+    """Run a command; a wrong setting ends with exit code 2, any other expected failure with 1; a line on each fault."""
     output.prepare()
     try:
         try:
@@ -79,12 +78,13 @@ def _run() -> None:
         app()
     except SettingsError as error:
         sys.exit(_complain(str(error), 2))
-    except (WorkerError, LibopusMissing) as error:
+    except WorkerError as error:
         sys.exit(_complain(str(error), 1))
     except KeyboardInterrupt:  # before or after the command itself, which ends with this code too
         sys.exit(INTERRUPTED)
 
 
 def _complain(message: str, code: int) -> int:
-    typer.echo(f"audio-batch-worker: {message}", err=True)
+    for line in message.splitlines():
+        typer.echo(f"audio-batch-worker: {line}", err=True)
     return code

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from worker.cli.printing import say
-from worker.errors import SettingsError, StoreError, WorkerError
+from worker.errors import SettingsError, StoreError
 from worker.model.causes import StoreCause
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
         SettingsError: STORE_URL is missing or wrong, or names a store that this account may not use.
         WorkerError: all other expected failures, with one sentence.
     """
-    from codec.errors import CodecError, LibopusMissing
     from worker.runtime import logs
 
     logs.configure("warning", "console")
@@ -73,8 +72,6 @@ def run_with_archive(work: Callable[[Archive, Settings], Awaitable[T]]) -> T:
     try:
         with retries_told():
             return asyncio.run(working())
-    except (CodecError, LibopusMissing) as error:
-        raise WorkerError(str(error)) from error
     except StoreError as error:
         if error.cause in SURROUNDINGS:
             raise SettingsError(f"STORE_URL: {error}") from error

@@ -222,6 +222,8 @@ def _metadata(closed: ClosedBatch, secret: str) -> BlobMetadata:
 
 def _done_step(closed: ClosedBatch, stored: StoredBlob) -> DoneStep:
     event = _event(closed.seal, stored)
+    if closed.trace is not None:
+        event = replace(event, **closed.trace._asdict())
     return DoneStep(
         closed.partition, closed.seal, stored.covered, stored.upload, stored.identities, event, closed.server
     )

@@ -18,7 +18,7 @@ from worker.archive import Archive, Blob
 from worker.audio.files import read_chunks
 from worker.demo.children import child, ended_by_signals
 from worker.demo.fidelity import Fidelity, compare
-from worker.demo.place import WORKER_LOG, prepare
+from worker.demo.place import WORKER_LOG, prepared
 from worker.demo.recordings import CHUNK_SECONDS, DemoRecording
 from worker.demo.server import redis_server
 from worker.errors import DemoFailed
@@ -83,7 +83,11 @@ async def play(recordings: Sequence[DemoRecording], directory: Path, say: Say) -
     Raises:
         DemoFailed: a process or the directory is not as it should be.
     """
-    store_url = prepare(directory)
+    with prepared(directory) as store_url:
+        return await _play(recordings, directory, store_url, say)
+
+
+async def _play(recordings: Sequence[DemoRecording], directory: Path, store_url: str, say: Say) -> Result:
     with ended_by_signals(), tempfile.TemporaryDirectory(prefix="audio-batch-worker-demo-") as temporary:
         async with redis_server(Path(temporary)) as redis_url:
             say(f"redis-server listens at {redis_url}, for this demo only")

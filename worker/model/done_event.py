@@ -33,6 +33,8 @@ class DoneEvent:
     seqs: str | None = None
     stream: str | None = None
     chunks_digest: str | None = None
+    traceparent: str | None = None
+    tracestate: str | None = None
 
     def to_fields(self) -> dict[str, str]:
         """The fields as Redis keeps them."""

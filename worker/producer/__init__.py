@@ -3,11 +3,13 @@
 Nothing here reads the streams.
 """
 
-from worker.errors import BufferFull, NotSent, PushRefused, SettingsError
+from codec.errors import BadEntry
+from worker.errors import BufferFull, NotSent, PushRefused, SettingsError, StreamError, WorkerError
 from worker.producer.producer import Limits, Producer, Stats
 from worker.producer.sender import Cause, Trouble
 
 __all__ = [
+    "BadEntry",
     "BufferFull",
     "Cause",
     "Limits",
@@ -16,5 +18,7 @@ __all__ = [
     "PushRefused",
     "SettingsError",
     "Stats",
+    "StreamError",
     "Trouble",
+    "WorkerError",
 ]

@@ -8,6 +8,7 @@ import dataclasses
 import secrets
 import time
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -20,6 +21,7 @@ from codec.entry import (
     MAX_SESSION_BYTES,
     Chunk,
     End,
+    Extensions,
     Protection,
     partition_of,
 )
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 FIRST_DELAY = 0.05
 MAX_DELAY = 5.0
+NO_EXTENSIONS: Extensions = MappingProxyType({})
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -112,9 +115,9 @@ class Producer:
         backoff: AbstractBackoff | None = None,
         session: bytes | str | None = None,
     ) -> None:
-        if not 1 <= partitions <= MAX_PARTITIONS:
-            raise SettingsError(f"PARTITIONS is {partitions}; it must be from 1 to {MAX_PARTITIONS}")
-        if not PREFIX.fullmatch(prefix):
+        if not isinstance(partitions, int) or not 1 <= partitions <= MAX_PARTITIONS:
+            raise SettingsError(f"PARTITIONS is {escaped(partitions)}; it must be from 1 to {MAX_PARTITIONS}")
+        if not isinstance(prefix, str) or not PREFIX.fullmatch(prefix):
             raise SettingsError(f"STREAM_PREFIX is {escaped(prefix)}; give 1 to 64 letters, digits and _ . : -")
         self._partitions = partitions
         self._close_within = limits.close_within
@@ -152,7 +155,7 @@ class Producer:
         """Make sure that Redis answers, for a readiness probe. Raises `StreamError`, `SettingsError`."""
         await self._sender.check()
 
-    async def push(
+    async def push(  # noqa: PLR0913 -- each argument is a field of the entry
         self,
         uid: str,
         conversation_id: str,
@@ -161,6 +164,7 @@ class Producer:
         *,
         sample_rate: int = DEFAULT_SAMPLE_RATE,
         protection: Protection = DEFAULT_PROTECTION,
+        extensions: Extensions = NO_EXTENSIONS,
         within: float | None = None,
     ) -> None:
         """Take s16le mono PCM whose first sample is from `timestamp` (Unix seconds).
@@ -168,26 +172,40 @@ class Producer:
         Returns at once unless the buffer is full; then it waits `within` seconds for room (0: not at all, None: as
         long as it takes). A cancelled push may have been taken.
 
+        `extensions` are further fields of the entry: `traceparent` and `tracestate`, which come back in the done event,
+        and names that begin with `x-`.
+
         Raises:
             BadEntry: a worker would refuse the chunk; half a sample at the end belongs to the next chunk.
             PushRefused: the chunk was not taken, because the buffer is full (`BufferFull`) or the producer closed.
         """
-        await self.put(Chunk(uid, conversation_id, timestamp, bytes(pcm), sample_rate, protection), within=within)
+        chunk = Chunk(uid, conversation_id, timestamp, _raw(pcm), sample_rate, protection, extensions=extensions)
+        await self.put(chunk, within=within)
 
-    async def end(self, uid: str, conversation_id: str, *, within: float | None = None) -> None:
+    async def end(
+        self,
+        uid: str,
+        conversation_id: str,
+        *,
+        extensions: Extensions = NO_EXTENSIONS,
+        within: float | None = None,
+    ) -> None:
         """Say that no more audio of the conversation is coming soon: its blob need not wait. Raises as `push`.
 
         The entry tells how many chunks there were, so that a lost tail shows.
         """
-        await self.put(End(uid, conversation_id), within=within)
+        await self.put(End(uid, conversation_id, extensions=extensions), within=within)
 
     async def put(self, entry: Entry, *, within: float | None = None) -> None:
         """Take an entry as it is, for example one of `NotSent`; one without `seq` and `session` gets these.
 
         Raises as `push`.
         """
+        if not isinstance(entry, Chunk | End):
+            raise BadEntry(f"{type(entry).__name__} is neither a Chunk nor an End")
         partition = partition_of(entry.conversation_id, self._partitions)
-        size = len(entry.pcm) if isinstance(entry, Chunk) else 0
+        size = sum(len(name) + len(value) for name, value in entry.extensions.items())
+        size += len(entry.pcm) if isinstance(entry, Chunk) else 0
         try:
             await self._buffer.admit(partition, size, lambda: self._numbered(entry), within)
         except BufferFull:
@@ -215,8 +233,8 @@ class Producer:
             BadEntry: a chunk can't have this `seq`.
             SettingsError: a chunk can't have this session.
         """
-        if not 0 <= seq <= MAX_SEQ:
-            raise BadEntry(f"seq {escaped(seq)} is not a counter")
+        if not isinstance(seq, int) or not 0 <= seq <= MAX_SEQ:
+            raise BadEntry(f"seq {escaped(seq)} is not a counter from 0 to {MAX_SEQ}")
         known = self.session_of(conversation_id) if session is None else _checked_session(session, MAX_SESSION_BYTES)
         self._numbering.resume(conversation_id, known, seq)
 
@@ -292,10 +310,19 @@ class Producer:
             self._buffer.abandon(f"the producer has stopped: {self._failure}")
 
 
+def _raw(pcm: bytes | bytearray | memoryview) -> bytes:
+    try:
+        return bytes(memoryview(pcm))  # bytes(5) would be five zero bytes, which are audio
+    except TypeError:
+        raise BadEntry(f"pcm is {type(pcm).__name__}, not bytes") from None
+
+
 def _checked_session(session: bytes | str | None, longest: int = MAX_BASE_BYTES) -> bytes:
     if session is None:
         return secrets.token_hex(8).encode()
-    raw = session.encode() if isinstance(session, str) else session
+    raw = session.encode(errors="replace") if isinstance(session, str) else session
+    if not isinstance(raw, bytes):
+        raise SettingsError(f"the session is {type(session).__name__}; give text or bytes")
     if not 1 <= len(raw) <= longest:
         raise SettingsError(f"the session has {len(raw)} bytes; give 1 to {longest}")
     return raw

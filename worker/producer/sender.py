@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 from redis import exceptions
 
+from codec.entry import Chunk
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
-from worker.producer.buffer import ENTRY_OVERHEAD
 from worker.stream.client import stream_error
 from worker.stream.config import record_or_check
 
@@ -154,7 +154,7 @@ class Sender:
 
     def _confirmed(self, head: Pending) -> None:
         self.sent_entries += 1
-        self.sent_bytes += head.size - ENTRY_OVERHEAD
+        self.sent_bytes += len(head.entry.pcm) if isinstance(head.entry, Chunk) else 0
         self._buffer.confirm(head)
 
     async def _back_off(self, error: StreamError, failures: int) -> None:

@@ -38,7 +38,8 @@ def redact_text(text: str) -> str:
 
 
 def _field(name: str, value: object, depth: int) -> Loggable:
-    words = () if name in PUBLIC_FIELDS else re.split(r"[^a-z]+", name.lower())
+    harmless = name in PUBLIC_FIELDS or value is None or (isinstance(value, str) and not value)
+    words = () if harmless else re.split(r"[^a-z]+", name.lower())
     return "***" if SENSITIVE_WORDS.intersection(words) else _value(value, depth)
 
 

@@ -7,12 +7,14 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from codec.errors import escaped
 from worker.errors import SettingsError
 from worker.stores.base import Store
 
 LONGEST_PREFIX = 440
 """Bytes of a prefix that leave room for any blob's name: up to 570 of the 1,024 that Cloud Storage allows."""
 
+EMULATOR = re.compile(r"(https?://)?(\[[0-9A-Fa-f:.]+\]|[^\s/?#:@]+)(:[0-9]{1,5})?(/\S*)?")
 BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")  # https://cloud.google.com/storage/docs/buckets#naming
 
 
@@ -27,17 +29,25 @@ def open_store(url: str, *, emulator_host: str | None = None) -> Store:
     Raises:
         SettingsError: the URL has neither form, or its bucket or prefix is invalid.
     """
-    if url.startswith("gs://"):
-        return _gcs_store(url, emulator_host or os.environ.get("STORAGE_EMULATOR_HOST"))
+    checked_store_url(url)
     if url.startswith("file:///"):
         return _file_store(url)
-    raise SettingsError(f"STORE_URL is {url!r}: give gs://bucket[/prefix] or file:///directory")
+    host = emulator_host or os.environ.get("STORAGE_EMULATOR_HOST")
+    return _gcs_store(url, checked_emulator(host) if host else None)
 
 
-# Imported when chosen: then a program that stores files loads no HTTP client, and the imports form no circle.
-def _gcs_store(url: str, emulator_host: str | None) -> Store:
-    from worker.stores.gcs import GcsStore  # noqa: PLC0415 -- see above
+def checked_store_url(url: str) -> str:
+    """The URL itself if a store can be made of it.
 
+    Raises:
+        SettingsError: it has neither form, or its bucket or prefix is invalid.
+    """
+    if not isinstance(url, str):
+        raise SettingsError(f"STORE_URL is {type(url).__name__}, not text: give gs://bucket[/prefix]")
+    if url.startswith("file:///"):
+        return url
+    if not url.startswith("gs://"):
+        raise SettingsError(f"STORE_URL must be gs://bucket[/prefix] or file:///directory, not {escaped(url)}")
     bucket, _, prefix = url.removeprefix("gs://").partition("/")
     if not BUCKET.fullmatch(bucket):
         raise SettingsError(f"STORE_URL is {url!r}: {bucket!r} is no bucket name; give gs://bucket[/prefix]")
@@ -45,6 +55,25 @@ def _gcs_store(url: str, emulator_host: str | None) -> Store:
         raise SettingsError(
             f"STORE_URL has a prefix of {size} bytes; no more than {LONGEST_PREFIX} leave room for names"
         )
+    return url
+
+
+def checked_emulator(host: str) -> str:
+    """The address of an emulator itself if requests can be sent there.
+
+    Raises:
+        SettingsError: it is not `http://host:port`.
+    """
+    if not EMULATOR.fullmatch(host):
+        raise SettingsError("STORAGE_EMULATOR_HOST must be http://host:port")
+    return host
+
+
+# Imported when chosen: then a program that stores files loads no HTTP client, and the imports form no circle.
+def _gcs_store(url: str, emulator_host: str | None) -> Store:
+    from worker.stores.gcs import GcsStore  # noqa: PLC0415 -- see above
+
+    bucket, _, prefix = url.removeprefix("gs://").partition("/")
     return GcsStore(bucket, prefix, emulator_host=emulator_host)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -17,13 +16,21 @@ from typing import Any, Self, TypeVar, cast
 from redis import DriverInfo
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    ConnectionPool,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from worker import __version__
-from worker.errors import LeaseLost, SettingsError, StreamError
+from worker.errors import LeaseLost, StreamError
 from worker.model.causes import StreamCause
+from worker.stream.address import check_files, parse
 from worker.stream.keys import expected_type
 from worker.stream.reply_limit import BoundedParser, ReplyTooLarge
 
@@ -32,13 +39,11 @@ T = TypeVar("T")
 READ_SIZE = 256 * 1024
 """Bytes per socket read: 10-20 % less client CPU than the library's 32 KiB when entries are 160 kB."""
 
-NOT_UNDERSTOOD = (
-    "REDIS_URL can't be understood: give redis://[user:password@]host[:port][/db], with special characters of the"
-    " password percent-encoded"
-)
-
-# For a database that is not a number the library uses 0: its streams would have no worker, or no pusher.
-_DATABASE_IS_A_NUMBER = re.compile(r"unix:|rediss?://[^/?#]*(/[0-9]*/?)?([?#]|$)")
+_CONNECTIONS: Mapping[str, type[AbstractConnection]] = {
+    "redis": Connection,
+    "rediss": SSLConnection,
+    "unix": UnixDomainSocketConnection,
+}
 
 FENCED = ("preamble", "fence")
 BEGINNINGS: Mapping[str, Sequence[str]] = {
@@ -49,8 +54,9 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
     "claim": (*FENCED, "paging"),
     "between": ("reading", "paging"),
     "forget": ("preamble", "letter", "paging"),
-    **dict.fromkeys(("look", "next", "sizes", "stray"), ("reading",)),
+    **dict.fromkeys(("look", "next", "sizes", "stray", "newest"), ("reading",)),
     "letters": ("reading", "letter", "paging"),
+    "contents": ("reading", "letter"),
     "stray_page": ("reading", "paging"),
     "stray_move": (),
     "replay": ("pushing", "order", "letter"),
@@ -82,27 +88,22 @@ def connect(url: str, *, timeout: float = 5.0) -> Redis:
     The library repeats commands by default. A repeated command that had succeeded would take effect twice, unnoticed.
 
     Raises:
-        SettingsError: REDIS_URL can't be understood.
+        SettingsError: REDIS_URL can't be understood, or names a file that can't be used.
     """
-    if not _DATABASE_IS_A_NUMBER.match(url):
-        raise SettingsError(NOT_UNDERSTOOD)
-    try:
-        redis = Redis.from_url(
-            url,
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            socket_read_size=READ_SIZE,
-            parser_class=BoundedParser,
-            driver_info=DriverInfo().add_upstream_driver("audio-batch-worker", __version__),
-        )
-        # The library checks the options only here; it does not connect.
-        redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError):
-        # The library's message may quote a part of the password.
-        raise SettingsError(NOT_UNDERSTOOD) from None
-    return redis
+    address = parse(url)
+    check_files(address)
+    pool = ConnectionPool(
+        connection_class=_CONNECTIONS[address.scheme],
+        protocol=2,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        socket_read_size=READ_SIZE,
+        parser_class=BoundedParser,
+        driver_info=DriverInfo().add_upstream_driver("audio-batch-worker", __version__),
+        **address.arguments(),
+    )
+    return Redis.from_pool(pool)
 
 
 class Client:

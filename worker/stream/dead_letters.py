@@ -9,7 +9,7 @@ from typing import Any
 
 from redis.asyncio.client import Pipeline
 
-from worker.model.ids import EntryId, entry_ms
+from worker.model.ids import EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client, script, stream_error
 from worker.stream.conversation_view import PAGE, ChunkFacts
 from worker.stream.keys import Keys
@@ -52,6 +52,7 @@ class ReplayOutcome(StrEnum):
     GONE = "gone"  # it was pushed again or dropped before
     DELETED = "deleted"  # its conversation or user was deleted since: it must not come back
     FOREIGN = "foreign"  # a worker did not write it
+    REFUSED = "refused"  # Redis refuses the step
 
 
 class DeadLetters:
@@ -61,12 +62,28 @@ class DeadLetters:
         self._client = client
         self._keys = keys
 
-    async def list(self, partition: int) -> AsyncIterator[DeadLetter]:
-        """All letters of a partition, the oldest first; their audio stays in Redis."""
+    async def list(self, partition: int, up_to: EntryId | None = None) -> AsyncIterator[DeadLetter]:
+        """All letters of a partition, or those up to an id, the oldest first; their audio stays in Redis.
+
+        One page of them is held at a time.
+        """
         dead = [self._keys.dead(partition)]
         async for (letters,) in self._client.pages(lambda start: Call("letters", dead, [start, PAGE])):
             for facts in letters:
-                yield _letter(partition, facts)
+                letter = _letter(partition, facts)
+                if up_to is not None and entry_order(letter.id) > entry_order(up_to):
+                    return
+                yield letter
+
+    async def newest(self, partition: int) -> EntryId | None:
+        """The id of the newest letter of a partition; None without any."""
+        found: bytes = await self._client.run(Call("newest", [self._keys.dead(partition)], []))
+        return found.decode() or None
+
+    async def contents(self, letter: DeadLetter) -> Sequence[tuple[bytes, bytes]] | None:
+        """All fields of the entry, in their order, as they were pushed; None if the letter is not there any more."""
+        parts = await self._client.run(Call("contents", [self._keys.dead(letter.partition)], [letter.id]))
+        return None if parts is None else tuple(zip(parts[::2], parts[1::2], strict=True))
 
     async def replay(self, letter: DeadLetter) -> ReplayOutcome:
         """Push the original entry again, as it was, and remove the letter, in one step.

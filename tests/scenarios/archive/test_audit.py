@@ -259,7 +259,7 @@ async def test_sentences_show_sessions_letter_by_letter(settings: MakeSettings) 
     "changes", [{"redis_url": "redis://127.0.0.1:1/0"}, {"redis_url": "redis://127.0.0.1/x"}, {"store_url": ""}]
 )
 def test_question_that_cannot_be_answered_ends_with_2(settings: MakeSettings, changes: dict[str, str]) -> None:
-    result = command(settings(**changes), "audit", "--uid", "u", "--conversation", "c")
+    result = command(settings().model_copy(update=changes), "audit", "--uid", "u", "--conversation", "c")
 
     assert result.exit_code == 2
     assert result.stderr.startswith("audio-batch-worker: ")

@@ -27,9 +27,9 @@ from worker.stream.keys import Keys
 pytestmark = pytest.mark.usefixtures("no_waiting_between_tries")
 
 
-async def run(settings: Settings, *arguments: str) -> Result:
+async def run(settings: Settings, *arguments: str, answer: str | None = None) -> Result:
     """In a thread, because a command has an event loop of its own."""
-    return await asyncio.to_thread(command, settings, *arguments)
+    return await asyncio.to_thread(command, settings, *arguments, answer=answer)
 
 
 @pytest.fixture
@@ -326,6 +326,41 @@ async def test_rm_deletes_after_telling_redis(talk: ConversationFolder, environm
     assert await talk.files() == []
 
 
+async def test_rm_of_a_whole_user_without_a_terminal_needs_yes(talk: ConversationFolder, environment: Settings) -> None:
+    for answer in ("y\n", ""):
+        refused = await run(environment, "rm", "--uid", "user", answer=answer)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert "deletes all recordings of the user user; nothing is removed without --yes" in refused.stderr
+    assert len(await talk.files()) == 4
+
+    sure = await run(environment, "rm", "--uid", "user", "--yes")
+
+    assert (sure.exit_code, await talk.files()) == (0, [])
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize(("answer", "exit_code", "left"), [("n\n", 1, 4), ("\n", 1, 4), ("", 1, 4), ("y\n", 0, 0)])
+async def test_rm_of_a_whole_user_asks_with_what_is_there(
+    talk: ConversationFolder, environment: Settings, answer: str, exit_code: int, left: int
+) -> None:
+    await ConversationFolder(talk.store, conversation="other").put(".bin", T0, b"ab")
+
+    result = await run(environment, "rm", "--uid", "user", answer=answer)
+
+    assert (
+        "Delete 5 objects of 2 conversations of the user user, and what is still on its way, for good?" in result.stderr
+    )
+    assert result.exit_code == exit_code
+    assert len(await talk.files()) == left
+
+
+@pytest.mark.usefixtures("terminal")
+async def test_rm_of_one_conversation_does_not_ask(talk: ConversationFolder, environment: Settings) -> None:
+    result = await run(environment, "rm", "--uid", "user", "--conversation", "talk")
+
+    assert (result.exit_code, await talk.files()) == (0, [])
+
+
 async def test_rm_tells_what_the_store_refuses_to_delete(
     gcs: Store, gcs_server: GcsServer, environment: Settings
 ) -> None:
@@ -335,8 +370,8 @@ async def test_rm_tells_what_the_store_refuses_to_delete(
     gcs_server.fail("delete", status=403, reason="forbidden", message="under a hold", name=folder.names[1], times=99)
     there = {"store_url": f"gs://{gcs_server.bucket}", "storage_emulator_host": gcs_server.url}
 
-    result = await run(environment.model_copy(update=there), "rm", "--uid", "user", "--json")
-    again = await run(environment.model_copy(update=there), "rm", "--uid", "user")
+    result = await run(environment.model_copy(update=there), "rm", "--uid", "user", "--yes", "--json")
+    again = await run(environment.model_copy(update=there), "rm", "--uid", "user", "--yes")
 
     document = json.loads(result.stdout)
     assert (result.exit_code, len(document["deleted"])) == (3, 2)
@@ -350,9 +385,9 @@ async def test_rm_refuses_when_redis_can_not_be_told(
 ) -> None:
     unreachable = settings(redis_url="redis://127.0.0.1:1", store_url=(tmp_path / "store").as_uri())
 
-    refused = await run(unreachable, "rm", "--uid", "user")
+    refused = await run(unreachable, "rm", "--uid", "user", "--yes")
     left = await talk.files()
-    forced = await run(unreachable, "rm", "--uid", "user", "--store-only")
+    forced = await run(unreachable, "rm", "--uid", "user", "--store-only", "--yes")
 
     assert refused.exit_code == 1
     assert "nothing is deleted" in str(refused.exception)
@@ -368,7 +403,7 @@ async def test_rm_without_any_redis_deletes_and_says_what_it_could_not_make_sure
     nowhere.model_fields_set.discard("redis_url")
     monkeypatch.setattr("worker.settings.load", lambda: nowhere)
 
-    result = await run(environment, "rm", "--uid", "user")
+    result = await run(environment, "rm", "--uid", "user", "--yes")
 
     assert "audio that is still on its way will be stored" in result.stderr
     assert result.exit_code == 3
@@ -387,12 +422,14 @@ async def test_rm_says_that_replicas_may_not_know(
     replica.pause()
     there = settings(redis_url=primary.url, store_url=(tmp_path / "store").as_uri(), stream_prefix="pcm")
 
-    result = await run(there, "rm", "--uid", "user", "--json")
+    result = await run(there, "rm", "--uid", "user", "--yes", "--json")
 
     document = json.loads(result.stdout)
     assert (result.exit_code, document["replicas"], document["unconfirmed_replicas"]) == (3, 1, 1)
     assert await talk.files() == []
-    assert "1 of 1 replicas have not confirmed the deletion" in (await run(there, "rm", "--uid", "user")).stderr
+    assert (
+        "1 of 1 replicas have not confirmed the deletion" in (await run(there, "rm", "--uid", "user", "--yes")).stderr
+    )
 
 
 async def test_verify_tells_what_is_broken_and_takes_up_its_report(
@@ -429,7 +466,7 @@ async def test_convert_needs_a_yes(talk: ConversationFolder, environment: Settin
         "ls --uid user",
         "verify",
         "convert --all --yes",
-        "rm --uid user --store-only",
+        "rm --uid user --store-only --yes",
         "rm --uid user --conversation talk --at 1",
         "copy --uid user --from talk --to other",
         "files --uid user --conversation talk",

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.speech import speech
+from worker.demo.place import prepared
 from worker.demo.recordings import recorded
 from worker.demo.speech import SpeechSource, recording
 from worker.errors import AudioFileError
@@ -118,6 +119,22 @@ def test_directory_of_others_is_not_touched(demo: Callable[..., Demo], out: Path
     assert finished.returncode == 1
     assert finished.stderr.splitlines()[-1].endswith("no demo made it: choose another directory with --out")
     assert [path.name for path in out.rglob("*")] == ["chunks", "precious"]
+
+
+def test_second_demo_in_the_same_directory_says_so_and_touches_nothing(
+    demo: Callable[..., Demo], out: Path, wav: Path
+) -> None:
+    with prepared(out):
+        (out / "chunks").mkdir()
+        (out / "chunks" / "of the first").touch()
+        second = demo("--wav", str(wav))
+        assert (second.returncode, second.stdout) == (1, "")
+        assert second.stderr == (
+            f"audio-batch-worker: another demo runs in {out}: wait until it has ended, or choose another directory with"
+            " --out\n"
+        )
+        assert (out / "chunks" / "of the first").exists()
+    assert _facts(demo("--wav", str(wav), "--json"))["good"]
 
 
 @pytest.mark.parametrize(

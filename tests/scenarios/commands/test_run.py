@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -48,6 +49,25 @@ async def test_wrong_setting_is_one_sentence_that_names_it(
     harness: Harness, variables: dict[str, str], sentence: str
 ) -> None:
     assert (await complaint(environment(harness.settings()) | variables)).startswith(sentence)
+
+
+async def test_wrong_settings_are_told_together(harness: Harness) -> None:
+    wrong = {"PARTITIONS": "many", "REDIS_URL": "redis://:horse#battery@host", "SPOOL_MODE": "always"}
+    async with Process(environment(harness.settings()) | wrong, "run") as process:
+        assert await process.ended() == 2
+    assert [line.split()[1] for line in process.lines] == ["REDIS_URL", "PARTITIONS", "SPOOL_MODE"]
+    assert not any("horse" in line or "battery" in line for line in process.lines)
+
+
+async def test_start_shows_the_settings_in_effect_and_warns_of_misspelt_ones(harness: Harness) -> None:
+    settings = harness.settings()
+    async with Process(environment(settings) | {"BATCH_MAX_SECOND": "5"}, "run", "--drain") as process:
+        assert await process.ended() == 0
+    (started,) = process.events("worker.started")
+    assert started["settings"] == json.loads(json.dumps(settings.public())) | {"WORKER_ID": started["worker"]}
+    assert started["settings"]["ENCRYPTION_SECRET"] == "***"
+    (warning,) = process.events("settings.misspelt")
+    assert (warning["variable"], warning["meant"]) == ("BATCH_MAX_SECOND", "BATCH_MAX_SECONDS")
 
 
 async def test_other_number_of_partitions_than_redis_records(harness: Harness) -> None:

@@ -11,29 +11,34 @@ from tests.support.oracle import Talk, assert_stored_once, blobs_of
 
 GOOD = {b"uid": b"bad", b"conversation_id": b"c", b"timestamp": b"1700000000", b"pcm": bytes(3200)}
 
+OWN = "; own fields begin with x-"
 CASES: list[tuple[str, dict[bytes, bytes], str]] = [
     ("no uid", {b"uid": b""}, "uid is missing"),
     ("no conversation", {b"conversation_id": b""}, "conversation_id is missing"),
     ("no timestamp", {b"timestamp": b""}, "timestamp is missing"),
     ("no pcm", {b"pcm": b""}, "pcm is missing"),
-    ("unknown field", {b"codec": b"flac"}, "field b'codec' does not belong in this kind of entry"),
-    ("text as time", {b"timestamp": b"noon"}, "timestamp b'noon' is not Unix seconds as decimal text"),
-    ("infinite time", {b"timestamp": b"inf"}, "timestamp b'inf' is not Unix seconds as decimal text"),
-    ("no number", {b"timestamp": b"nan"}, "timestamp b'nan' is not Unix seconds as decimal text"),
-    ("negative time", {b"timestamp": b"-1"}, "timestamp b'-1' is not Unix seconds as decimal text"),
-    ("huge time", {b"timestamp": b"1e308"}, "timestamp b'1e308' is not Unix seconds as decimal text"),
+    ("unknown field", {b"codec": b"flac"}, "field 'codec' does not belong in this kind of entry" + OWN),
+    ("text as time", {b"timestamp": b"noon"}, "timestamp 'noon' is not Unix seconds as decimal text"),
+    ("infinite time", {b"timestamp": b"inf"}, "timestamp 'inf' is not Unix seconds as decimal text"),
+    ("no number", {b"timestamp": b"nan"}, "timestamp 'nan' is not Unix seconds as decimal text"),
+    ("negative time", {b"timestamp": b"-1"}, "timestamp '-1' is not Unix seconds as decimal text"),
+    ("huge time", {b"timestamp": b"1e308"}, "timestamp '1e308' is not Unix seconds as decimal text"),
     ("uid that climbs", {b"uid": b".."}, "uid '..' can't be part of an object name"),
     ("uid with a path", {b"uid": b"../../etc"}, "uid '../../etc' can't be part of an object name"),
     ("conversation with a path", {b"conversation_id": b"a/b"}, "conversation_id 'a/b' can't be part of an object name"),
     ("control character", {b"uid": b"a\n"}, "uid 'a\\n' can't be part of an object name"),
     ("long uid", {b"uid": b"x" * 257}, "uid has 257 bytes, more than 256"),
-    ("uid that is no text", {b"uid": b"\xff"}, "uid b'\\xff' is not UTF-8"),
-    ("unsupported rate", {b"sample_rate": b"44100"}, "sample_rate b'44100' is not supported"),
-    ("rate zero", {b"sample_rate": b"0"}, "sample_rate b'0' is not supported"),
-    ("unknown protection", {b"protection": b"none"}, "protection b'none' is unknown"),
-    ("negative number", {b"seq": b"-1"}, "seq b'-1' is not a counter"),
+    ("uid that is no text", {b"uid": b"\xff"}, "uid of 1 bytes is not UTF-8"),
+    (
+        "unsupported rate",
+        {b"sample_rate": b"44100"},
+        "sample_rate '44100' is not supported; give 8000, 12000, 16000, 24000 or 48000",
+    ),
+    ("rate zero", {b"sample_rate": b"0"}, "sample_rate '0' is not supported; give 8000, 12000, 16000, 24000 or 48000"),
+    ("unknown protection", {b"protection": b"none"}, "protection 'none' is unknown; give standard, enhanced or e2ee"),
+    ("negative number", {b"seq": b"-1"}, "seq '-1' is not a counter from 0 to 999999999999999"),
     ("half a sample", {b"pcm": b"\x01"}, "pcm of 1 bytes does not end at a whole sample"),
-    ("audio with an end", {b"end": b"1"}, "field b'timestamp' does not belong in this kind of entry"),
+    ("audio with an end", {b"end": b"1"}, "field 'timestamp' does not belong in this kind of entry" + OWN),
 ]
 
 

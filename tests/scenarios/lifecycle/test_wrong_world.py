@@ -9,23 +9,18 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stamina.instrumentation
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 from codec.blob import decode
 from codec.crypto import key_id
 from codec.errors import BadBlob
+from tests.support.certificates import self_signed
 from tests.support.harness import EXACT, Harness, Running, eventually
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.paths import ROOT
@@ -149,24 +144,6 @@ async def impostor(tmp_path: Path) -> AsyncIterator[int]:
     listener = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context)
     async with listener:
         yield listener.sockets[0].getsockname()[1]
-
-
-def self_signed(host: str, directory: Path) -> Path:
-    """A file with a key and a certificate for it, valid for an hour either way."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host)]), critical=False)
-        .sign(key, SHA256())
-    )
-    path = directory / "self-signed.pem"
-    plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(plain + certificate.public_bytes(Encoding.PEM))
-    return path
 
 
 async def test_store_without_a_certificate_that_counts_gets_no_audio(harness: Harness, impostor: int) -> None:

@@ -40,7 +40,7 @@ COMMANDS = (
     ("audit", "--uid", "user", "--conversation", "c"),
     ("dead-letters", "ls"),
     ("dead-letters", "replay", "--all"),
-    ("rm", "--uid", "user"),
+    ("rm", "--uid", "user", "--yes"),
 )
 
 

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import tracemalloc
+import wave
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codec.entry import Chunk
 from tests.support.command import command
 from tests.support.dead_letters import DeadLetterStreams, Fields, dead_letter_streams
 from tests.support.redis_server import RedisServer
-from worker.errors import StreamError
+from worker.cli.operating import letters_view
+from worker.errors import AudioFileError, StreamError
 from worker.model.ids import Conversation
 from worker.settings import Settings
-from worker.stream.conversation_view import PAGE
-from worker.stream.dead_letters import ReplayOutcome
+from worker.stream.conversation_view import PAGE, ChunkFacts
+from worker.stream.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
+from worker.stream.keys import Keys
 
 MakeSettings = Callable[..., Settings]
 
@@ -168,7 +177,7 @@ async def test_hostile_fields_are_listed(streams: DeadLetterStreams) -> None:
 
 
 def dead_lettered(settings: Settings, *letters: tuple[list[bytes | str], str, int]) -> None:
-    """Bury (fields, reason, partition)s for a command to find."""
+    """Make dead letters of (fields, reason, partition)s, for a command to find."""
 
     async def dead_letter() -> None:
         async with dead_letter_streams(settings) as streams:
@@ -243,6 +252,18 @@ def test_table_tells_whose_how_big_and_why(three: Settings) -> None:
         assert told in result.stdout
 
 
+def test_letters_that_redis_refuses_to_push_stop_no_other(three: Settings) -> None:
+    keys = Keys(three.stream_prefix)
+    with redis.Redis.from_url(three.redis_url) as client:
+        client.delete(keys.stream(0))
+        client.set(keys.stream(0), "another program's")
+
+    result = command(three, "dead-letters", "replay", "--all")
+
+    assert (result.exit_code, result.stdout) == (1, "replayed 1 of 3\n")
+    assert result.stderr.count("stays: Redis refuses to push it: ") == 2
+
+
 @pytest.mark.parametrize("verb", ["replay", "drop"])
 def test_nothing_happens_to_letters_that_nobody_chose(three: Settings, verb: str) -> None:
     result = command(three, "dead-letters", verb, "--yes") if verb == "drop" else command(three, "dead-letters", verb)
@@ -252,11 +273,21 @@ def test_nothing_happens_to_letters_that_nobody_chose(three: Settings, verb: str
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n\n", 3), ("", 3), ("y\n", 1)])
+@pytest.mark.usefixtures("terminal")
 def test_drop_asks_first(three: Settings, answer: str, left: int) -> None:
     result = command(three, "dead-letters", "drop", "--reason", "poison", answer=answer)
 
     assert result.exit_code == (0 if left == 1 else 1)
     assert len(json.loads(command(three, "dead-letters", "ls", "--json").stdout)) == left
+
+
+@pytest.mark.parametrize("answer", ["y\n", "", None])
+def test_drop_without_a_terminal_needs_yes(three: Settings, answer: str | None) -> None:
+    result = command(three, "dead-letters", "drop", "--reason", "poison", answer=answer)
+
+    assert result.exit_code == 2
+    assert "nothing is removed without --yes" in result.stderr
+    assert len(json.loads(command(three, "dead-letters", "ls", "--json").stdout)) == 3
 
 
 def test_drop_with_yes_does_not_ask(three: Settings) -> None:
@@ -274,6 +305,162 @@ def test_replay_of_what_must_not_come_back_is_told_and_fails(three: Settings, re
     assert result.exit_code == 1
     assert "replayed 2 of 3" in result.stdout
     assert "was deleted since" in result.stderr
+
+
+@pytest.fixture
+def many(settings: MakeSettings, redis_server: RedisServer) -> Settings:
+    """Settings of a prefix with 20,000 dead letters of 4 kinds of reason."""
+    made = settings()
+    reasons = (
+        "timestamp {} looks like milliseconds; give Unix seconds",
+        "field '{}' does not belong in this kind of entry; own fields begin with x-",
+        "sample_rate '{}' is not supported; give 8000, 12000, 16000, 24000 or 48000",
+        "pcm is empty",
+    )
+    with redis_server.client() as client, client.pipeline(transaction=False) as pipe:
+        for number in range(20_000):
+            fields = {"uid": "u", "conversation_id": f"c{number}", "reason": reasons[number % 4].format(number)}
+            pipe.xadd(f"{made.stream_prefix}:{{{number % 8}}}:dead", fields | {"entry": f"{number + 1}-0", "at": "1"})
+        pipe.execute()
+    return made
+
+
+@pytest.mark.slow
+def test_twenty_thousand_letters_are_a_line_per_kind_of_reason(many: Settings) -> None:
+    result = command(many, "dead-letters", "ls")
+
+    assert result.exit_code == 0
+    assert len(result.stdout.splitlines()) < 25
+    assert result.stdout.count("5,000") == 4
+    assert "looks like milliseconds" in " ".join(result.stdout.split())
+    assert "dead letters: 20000" in result.stdout
+    grouped = json.loads(command(many, "dead-letters", "ls", "--by-reason", "--json").stdout)
+    assert (grouped["count"], [group["count"] for group in grouped["reasons"]]) == (20_000, [5_000] * 4)
+    assert grouped["reasons"][0]["example"]["reason"]
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_however_many_letters_there_are(many: Settings) -> None:
+    """A tenth of the letters takes as much as all; holding them would take 10 MB."""
+
+    def peak(*options: str) -> int:
+        tracemalloc.start()
+        result = command(many, "dead-letters", *options)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert result.exit_code == 0
+        return most - 4 * len(result.output)  # the test's runner keeps what was printed
+
+    few = peak("ls", "--partition", "0", "--by-reason", "--json")
+    assert peak("ls", "--by-reason", "--json") < few + 1_000_000
+    assert peak("replay", "--partition", "1") < few + 1_000_000
+
+
+@pytest.mark.parametrize("options", [["--limit", "2"], ["--limit", "2", "--json"]])
+def test_limit_lists_the_first_letters(three: Settings, options: list[str]) -> None:
+    shown = command(three, "dead-letters", "ls", *options).stdout
+
+    assert "color" in shown
+    assert shown.count("poison: 3 workers") == 1
+    if "--json" in options:
+        assert [letter["chunk"]["seq"] for letter in json.loads(shown)] == [0, 1]
+
+
+def test_each_lists_letter_by_letter(three: Settings) -> None:
+    assert command(three, "dead-letters", "ls", "--each").stdout.count("poison: 3 workers") == 2
+    assert command(three, "dead-letters", "ls").stdout.count("poison: 3 workers") == 1
+
+
+def test_replay_by_reason_pushes_these_and_no_others(three: Settings) -> None:
+    result = command(three, "dead-letters", "replay", "--reason", "poison")
+
+    assert result.stdout == "replayed 2 of 2\n"
+    left = json.loads(command(three, "dead-letters", "ls", "--json").stdout)
+    assert [letter["reason"] for letter in left] == ["field b'color'"]
+
+
+def test_letter_that_comes_back_during_a_replay_is_not_met_again(
+    settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker refuses it again at once; the replay would go on without end."""
+    made = settings()
+    dead_lettered(made, (chunk(seq=0), "bad", 0), (chunk(seq=1), "bad", 0))
+    replay = DeadLetters.replay
+
+    async def refused_again(self: DeadLetters, letter: DeadLetter) -> ReplayOutcome:
+        outcome = await replay(self, letter)
+        fields = {"uid": "u", "reason": "bad", "entry": "1-0", "at": "1"}
+        await self._client.command(lambda redis: redis.xadd(self._keys.dead(0), fields))  # type: ignore[arg-type]
+        return outcome
+
+    monkeypatch.setattr(DeadLetters, "replay", refused_again)
+    assert command(made, "dead-letters", "replay", "--all").stdout == "replayed 2 of 2\n"
+
+
+def test_export_writes_audio_and_fields_for_a_person_to_repair(settings: MakeSettings, tmp_path: Path) -> None:
+    made = settings()
+    pcm = b"\x01\x02" * 800
+    dead_lettered(
+        made,
+        (chunk("c", 0, timestamp="1795923578452", sample_rate="44100"), "looks like milliseconds", 0),
+        ([b"uid", b"\xff", b"pcm", pcm + b"\x03", b"x-id", b"7"], "uid of 1 bytes is not UTF-8", 0),
+        ([b"pcm", pcm, b"sample_rate", b"fast"], "uid is missing", 1),
+        ([b"packed", b"x", b"pcm", b"", b"pcm", pcm, b"pcm", pcm], "odd", 2),
+    )
+    names = [
+        letter["id"].replace("/", "-") for letter in json.loads(command(made, "dead-letters", "ls", "--json").stdout)
+    ]
+
+    result = command(made, "dead-letters", "export", str(tmp_path / "out"))
+
+    assert (result.exit_code, result.stdout) == (0, f"exported 4 dead letters to {tmp_path / 'out'}\n")
+    first, second, third, fourth = (json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in names)
+    assert dict(first["fields"])["timestamp"] == "1795923578452"
+    assert (first["reason"], first["letter"]) == ("looks like milliseconds", names[0].replace("-", "/", 1))
+    assert second["fields"] == [["uid", {"base64": "/w=="}], ["pcm", {"file": f"{names[1]}.wav"}], ["x-id", "7"]]
+    assert dict(third["fields"])["pcm"] == {"file": f"{names[2]}.pcm"}
+    assert [value for _, value in fourth["fields"][1:]] == [
+        "",
+        {"file": f"{names[3]}.wav"},
+        {"file": f"{names[3]}-2.wav"},
+    ]
+    for name, rate in ((names[0], 44100), (names[1], 16000)):
+        with wave.open(str(tmp_path / "out" / f"{name}.wav")) as file:
+            assert (file.getframerate(), file.readframes(10_000)) == (rate, pcm)
+    assert (tmp_path / "out" / f"{names[2]}.pcm").read_bytes() == pcm
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o600}
+    assert len(json.loads(command(made, "dead-letters", "ls", "--json").stdout)) == 4
+
+
+def test_export_overwrites_nothing(three: Settings, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").touch()
+
+    result = command(three, "dead-letters", "export", str(tmp_path / "out"))
+
+    assert isinstance(result.exception, AudioFileError)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_export_takes_the_letters_of_a_filter(three: Settings, tmp_path: Path) -> None:
+    result = command(three, "dead-letters", "export", str(tmp_path / "out"), "--reason", "poison", "--json")
+
+    assert json.loads(result.stdout) == {"exported": 2, "directory": str(tmp_path / "out")}
+
+
+@given(st.text(alphabet="ab 0189.'\"\\\\…", max_size=60))
+def test_kind_of_a_reason_has_no_values(reason: str) -> None:
+    assert not re.search("[0-9]", letters_view.kind_of(reason))
+
+
+def test_summary_of_endless_kinds_of_reasons_is_bounded() -> None:
+    found = letters_view.Summary()
+    for number in range(1000):
+        word = "".join(chr(97 + int(digit)) for digit in str(number))
+        found.add(DeadLetter(0, f"{number}-0", word, "1-0", 2, 1, None, None, ChunkFacts("", None, None, None, 16000)))
+    assert len(found.groups) == letters_view.MOST_GROUPS + 1
+    assert (found.count, found.bytes) == (1000, 2000)
+    assert found.groups[letters_view.OTHERS].last_ms == 999
 
 
 def test_foreign_text_cannot_steer_the_terminal(settings: MakeSettings) -> None:

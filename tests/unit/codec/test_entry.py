@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,11 @@ AUDIO = {b"uid": b"u", b"conversation_id": b"c", b"timestamp": b"1700000000.5", 
 END = {b"uid": b"u", b"conversation_id": b"c", b"end": b"1"}
 
 
+FIELD_NAMES = st.sampled_from(
+    [b"uid", b"conversation_id", b"timestamp", b"pcm", b"sample_rate", b"protection", b"seq", b"end", b"\xff"]
+)
+
+
 def chunks() -> st.SearchStrategy[Chunk]:
     return st.builds(
         Chunk,
@@ -27,7 +33,13 @@ def chunks() -> st.SearchStrategy[Chunk]:
         sample_rate=st.sampled_from(SAMPLE_RATES),
         protection=st.sampled_from(PROTECTIONS),
         seq=st.none() | st.integers(0, 10**15 - 1),
+        extensions=extensions(),
     )
+
+
+def extensions() -> st.SearchStrategy[dict[str, bytes]]:
+    own = st.text("abcXYZ019-_.:", min_size=1, max_size=20).map(lambda name: f"x-{name}")
+    return st.dictionaries(st.sampled_from(["traceparent", "tracestate"]) | own, st.binary(max_size=100), max_size=8)
 
 
 def raw(fields: dict[str, bytes | str]) -> dict[bytes, bytes]:
@@ -160,7 +172,7 @@ def test_unusual_ids_are_taken(value: str) -> None:
 
 
 def test_ids_must_be_utf8() -> None:
-    assert refusal(AUDIO | {b"uid": b"\xff\xfe"}) == "uid b'\\xff\\xfe' is not UTF-8"
+    assert refusal(AUDIO | {b"uid": b"\xff\xfe"}) == "uid of 2 bytes is not UTF-8"
 
 
 @pytest.mark.parametrize(
@@ -174,12 +186,145 @@ def test_ids_must_be_utf8() -> None:
         {"timestamp": 999_999_999_999.9999},
         {"pcm": b"\1"},
         {"uid": ""},
+        {"uid": None},
+        {"conversation_id": 7},
+        {"timestamp": "now"},
+        {"timestamp": None},
+        {"timestamp": True},
+        {"pcm": "text"},
+        {"pcm": bytearray(2)},
+        {"sample_rate": "16000"},
+        {"protection": None},
+        {"protection": ["standard"]},
+        {"seq": "1"},
+        {"seq": 1.0},
+        {"session": "text"},
+        {"extensions": None},
+        {"extensions": "x-a"},
+        {"extensions": {"x-a": 1}},
+        {"extensions": {b"x-a": b"1"}},
+        {"extensions": {"x-a": "\udc80"}},
+        {"extensions": {"codec": "opus"}},
     ],
+    ids=str,
 )
 def test_pusher_learns_of_a_bad_value_before_it_pushes(change: dict[str, Any]) -> None:
     chunk = Chunk("u", "c", 0.0, b"\1\0")
     with pytest.raises(BadEntry):
         replace(chunk, **change)
+
+
+PARENT, STATE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "congo=t61rcWkgMzE"
+
+
+@pytest.mark.parametrize("fields", [AUDIO, END])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {b"traceparent": PARENT.encode(), b"tracestate": STATE.encode()},
+        {b"tracestate": b""},
+        {b"x-request-id": b"\xff\x00"},
+        {f"x-{number}".encode(): b"1" for number in range(16)},
+        {b"x-" + 62 * b"n": bytes(4096 - 64)},
+    ],
+    ids=["trace", "no trace", "bytes", "many", "large"],
+)
+def test_extensions_are_taken_and_kept(fields: dict[bytes, bytes], more: dict[bytes, bytes]) -> None:
+    content = parse(fields | more)
+    assert raw(content.fields()).items() >= more.items()
+
+
+@pytest.mark.parametrize("fields", [AUDIO, END])
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({f"x-{number}".encode(): b"1" for number in range(17)}, "there are 17 fields for traces and own purposes, mo"),
+        ({b"x-" + 62 * b"n": bytes(4096 - 63)}, "own purposes have 4097 bytes, more than 4096"),
+        ({b"traceparent": bytes(5000)}, "have 5011 bytes, more than 4096"),
+        ({b"x-": b"1"}, "field 'x-' is not traceparent, tracestate or x- and 1 to 62 printable ASCII characters"),
+        ({b"x-" + 63 * b"n": b"1"}, "field of 65 bytes is not traceparent"),
+        ({"x-ü".encode(): b"1"}, "is not traceparent"),
+        ({b"x-\xff": b"1"}, "is not traceparent"),
+        (
+            {b"X-Request-Id": b"1"},
+            "field 'X-Request-Id' does not belong in this kind of entry; own fields begin with x-",
+        ),
+        ({b"baggage": b"1"}, "field 'baggage' does not belong"),
+    ],
+)
+def test_extensions_beyond_their_bounds_are_refused(
+    fields: dict[bytes, bytes], more: dict[bytes, bytes], reason: str
+) -> None:
+    assert reason in refusal(fields | more)
+
+
+def test_text_in_extensions_becomes_utf_8() -> None:
+    chunk = Chunk("u", "c", 0.0, b"\1\0", extensions={"x-name": "ü", "traceparent": PARENT})
+    assert chunk.extensions == {"x-name": "ü".encode(), "traceparent": PARENT.encode()}
+    assert hash(chunk) == hash(replace(chunk, extensions={}))
+
+
+@given(chunks(), extensions())
+def test_extensions_don_t_change_the_identity(chunk: Chunk, own: dict[str, bytes]) -> None:
+    assert replace(chunk, extensions=own).identity() == chunk.identity()
+
+
+@pytest.mark.parametrize(
+    ("own", "trace"),
+    [
+        ({}, None),
+        ({"traceparent": PARENT}, (PARENT, None)),
+        ({"traceparent": PARENT, "tracestate": STATE}, (PARENT, STATE)),
+        ({"tracestate": STATE}, None),
+        ({"traceparent": "\n", "tracestate": STATE}, None),
+        ({"traceparent": b"\xff"}, None),
+        ({"traceparent": PARENT, "tracestate": b"\xff"}, (PARENT, None)),
+    ],
+)
+def test_trace_is_what_a_tracing_system_can_read(own: dict[str, bytes], trace: object) -> None:
+    assert Chunk("u", "c", 0.0, b"\1\0", extensions=own).trace == trace
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [
+        (b"1795923578452", "milliseconds"),
+        (b"1795923578452.25", "milliseconds"),
+        (b"1795923578452000", "microseconds"),
+        (b"1795923578452000000", "nanoseconds"),
+    ],
+)
+def test_timestamp_in_another_unit_is_told(value: bytes, unit: str) -> None:
+    shown = value.partition(b".")[0].decode()
+    expected = f"timestamp {shown} looks like {unit}; give Unix seconds"
+    assert refusal(AUDIO | {b"timestamp": value}) == expected
+    with pytest.raises(BadEntry, match=f"looks like {unit}; give Unix seconds"):
+        Chunk("u", "c", float(value), b"\1\0")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({b"sample_rate": b"44100"}, "sample_rate '44100' is not supported; give 8000, 12000, 16000, 24000 or 48000"),
+        ({b"protection": b"none"}, "protection 'none' is unknown; give standard, enhanced or e2ee"),
+        ({b"seq": b"-1"}, "seq '-1' is not a counter from 0 to 999999999999999"),
+        ({b"timestamp": b"now"}, "timestamp 'now' is not Unix seconds as decimal text"),
+        ({b"timestamp": b"\xff\xfe"}, "timestamp of 2 bytes is not Unix seconds as decimal text"),
+        ({b"timestamp": b"x" * 33}, "timestamp of 33 bytes is not Unix seconds as decimal text"),
+    ],
+)
+def test_reason_tells_what_to_give(change: dict[bytes, bytes], reason: str) -> None:
+    assert refusal(AUDIO | change) == reason
+
+
+@given(st.binary(max_size=60), FIELD_NAMES)
+def test_no_reason_shows_how_python_writes_bytes(value: bytes, name: bytes) -> None:
+    reason = ""
+    try:
+        parse(AUDIO | {name: value})
+    except BadEntry as error:
+        reason = error.reason
+    assert not re.search(r"""\bb['"]""", reason)
 
 
 @given(chunks())
@@ -191,15 +336,10 @@ def test_chunk_survives_the_way_through_an_entry(chunk: Chunk) -> None:
     assert parsed.identity() == chunk.identity()
 
 
-@given(ids(), ids())
-def test_end_survives_the_way_through_an_entry(uid: str, conversation_id: str) -> None:
-    end = End(uid, conversation_id)
+@given(ids(), ids(), extensions())
+def test_end_survives_the_way_through_an_entry(uid: str, conversation_id: str, own: dict[str, bytes]) -> None:
+    end = End(uid, conversation_id, extensions=own)
     assert parse(raw(end.fields())) == end
-
-
-FIELD_NAMES = st.sampled_from(
-    [b"uid", b"conversation_id", b"timestamp", b"pcm", b"sample_rate", b"protection", b"seq", b"end", b"\xff"]
-)
 
 
 @given(st.dictionaries(FIELD_NAMES, st.sampled_from([b"1", b"", b"8000", b"\xff", b"a/b"]) | st.binary(max_size=60)))

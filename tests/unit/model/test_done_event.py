@@ -26,6 +26,8 @@ EVENT = DoneEvent(
     seqs="0",
     stream="5d" * 16,
     chunks_digest="0b" * 16,
+    traceparent="00-1-2-01",
+    tracestate="a=b",
 )
 
 
@@ -39,8 +41,9 @@ def test_it_is_read_as_it_was_written() -> None:
 
 
 def test_what_it_does_not_tell_is_no_field() -> None:
-    brief = replace(EVENT, seqs=None, stream=None, chunks_digest=None)
-    assert {*EVENT.to_fields()} - {*brief.to_fields()} == {"seqs", "stream", "chunks_digest"}
+    told = ("seqs", "stream", "chunks_digest", "traceparent", "tracestate")
+    brief = replace(EVENT, seqs=None, stream=None, chunks_digest=None, traceparent=None, tracestate=None)
+    assert {*EVENT.to_fields()} - {*brief.to_fields()} == {*told}
     assert DoneEvent.from_fields(raw(brief)) == brief
 
 

@@ -53,6 +53,16 @@ def test_text_of_a_seal_that_was_read_is_the_text_it_was_read_from() -> None:
     assert Seal.from_json(text).to_json() == text
 
 
+def test_seal_of_an_earlier_version_is_read() -> None:
+    text = (
+        '{"codec":"opus","conversation_id":"c","entries":"1-0 1-1","last_start":1005.0,"markers":"2-0","object":'
+        '"chunks/u/c/1000.000.opus.enc","protection":"enhanced","sample_rate":16000,"samples":160000,"silences":{},'
+        '"start":1000.0,"stream":"5d5d","trigger":"end","uid":"u","v":1}'
+    )
+    seal = Seal.from_json(text)
+    assert (seal.entries, seal.all_ids, seal.to_json()) == (("1-0", "1-1"), ("1-0", "1-1", "2-0"), text)
+
+
 def test_equal_seals_have_equal_texts() -> None:
     assert replace(SEAL, silences={"b": 1, "a": 2}).to_json() == replace(SEAL, silences={"a": 2, "b": 1}).to_json()
 

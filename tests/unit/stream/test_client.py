@@ -106,39 +106,6 @@ async def test_lost_reply_is_an_error_and_the_command_is_not_repeated(proxy: Pro
     await client.close()
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "redis://localhost:port/0",
-        "redis://:pa/ss@host:6379",
-        "redis://:pa/ss@host:6379/0",
-        "redis://localhost/0?no_such_option=1",
-        "redis://localhost/zero",
-        "redis://localhost:6379/0/1",
-        "http://localhost",
-    ],
-)
-def test_url_that_is_not_understood_is_a_wrong_setting_and_not_quoted(url: str) -> None:
-    with pytest.raises(SettingsError, match="REDIS_URL can't be understood") as caught:
-        connect(url)
-    assert "pa" not in str(caught.value).replace("password", "")
-
-
-@pytest.mark.parametrize(
-    ("url", "database"),
-    [
-        ("redis://h", 0),
-        ("redis://h/", 0),
-        ("redis://h:1/3", 3),
-        ("rediss://u:p@[::1]:1/3?health_check_interval=5", 3),
-        ("redis://h?db=4", 4),
-        ("unix:///run/redis?db=2", 2),
-    ],
-)
-def test_address_of_redis_may_leave_out_what_has_a_default(url: str, database: int) -> None:
-    assert connect(url).connection_pool.connection_kwargs.get("db", 0) == database
-
-
 async def test_another_server_process_is_another_incarnation(own_redis: Callable[..., RedisServer]) -> None:
     server = own_redis()
     client = Client(connect(server.url))

@@ -14,7 +14,7 @@ from codec.crypto import key_id
 from codec.errors import BadBlob, DecryptionFailed
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.retrying import OF_ONE_OBJECT, retry
-from worker.errors import ObjectMissing, StoreError, Unreadable
+from worker.errors import ObjectMissing, StoreError, Undecryptable, Unreadable
 from worker.model.causes import StoreCause
 from worker.runtime.cpu import cpu_limit
 from worker.stores.base import Store
@@ -29,13 +29,15 @@ LARGEST_BLOB = 352 * 1024 * 1024
 class Problem:
     """A blob that can't be read, and why; `instead` names the alternative that gave the same audio, if one did.
 
-    `cause` is that of the store's refusal, None if the blob itself is the reason.
+    `cause` is that of the store's refusal, None if the blob itself is the reason. `undecryptable` says that none of the
+    given secrets opens it; with the right one it may be sound.
     """
 
     name: str
     reason: str
     instead: str | None = None
     cause: StoreCause | None = None
+    undecryptable: bool = False
 
 
 def check_size(blob: Blob) -> None:
@@ -62,7 +64,7 @@ class Reader:
         """The blob's audio at its own rate (`Blob.sample_rate`).
 
         Raises:
-            Unreadable: it is corrupt, truncated, under another key, or gone.
+            Unreadable: it is corrupt, truncated or gone; `Undecryptable` if none of the secrets opens it.
             StoreError: the store does not answer.
         """
         return await self.decode(blob, await self.data(blob))
@@ -101,12 +103,17 @@ class Reader:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except BadBlob as error:
-            raise Unreadable(self._explained(blob, error)) from error
+            kind = Undecryptable if self._lacks_the_secret(blob, error) else Unreadable
+            raise kind(self._explained(blob, error)) from error
 
     def _secrets_for(self, blob: Blob) -> list[str]:
         """The secret that the blob names comes first; the others are tried too."""
         named = blob.facts.key_id
         return sorted(self._secrets.values(), key=lambda secret: self._secrets.get(named or "") != secret)
+
+    def _lacks_the_secret(self, blob: Blob, error: BadBlob) -> bool:
+        """Whether another secret may open the blob: not if it names one of ours, for then its bytes have changed."""
+        return isinstance(error, DecryptionFailed) and blob.facts.key_id not in self._secrets
 
     def _explained(self, blob: Blob, error: BadBlob) -> str:
         reason = str(error).removeprefix(f"{blob.path}: ")

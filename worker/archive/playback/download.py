@@ -19,6 +19,7 @@ from worker.archive.playback.repeated_audio import MeasuredBlob, Repeat, RepeatF
 from worker.archive.playback.resampling import Resampler
 from worker.archive.playback.selection import Selected
 from worker.archive.playback.timeline import MergeRules, Timeline, cropped
+from worker.errors import NothingReadable, NothingStored, StoreError, WrongSecrets
 
 
 @dataclass(slots=True)
@@ -55,13 +56,39 @@ class DownloadReport:
         """Whether all requested audio could be read."""
         return not self.problems and not self.missing
 
+    def check(self) -> None:
+        """Make sure that there is audio in the recording; for use when it has been streamed.
+
+        Raises:
+            NothingStored: no audio lies in the selected time.
+            NothingReadable: blobs are there, but none could be read; `WrongSecrets` if the secrets open none of them.
+            StoreError: the store refuses to give any of them.
+        """
+        if self.blobs:
+            return
+        if not self.problems:
+            raise NothingStored("no audio lies in the selected time")
+        first, number = self.problems[0], len(self.problems)
+        if all(problem.undecryptable for problem in self.problems):
+            raise WrongSecrets(
+                f"the audio is stored, but none of {number} blobs can be read with the given secrets;"
+                f" {first.name}: {first.reason}; give the secret that encrypted it"
+            )
+        causes = [problem.cause for problem in self.problems if problem.cause is not None]
+        if len(causes) == number:
+            raise StoreError(f"none of {number} blobs can be read; {first.name}: {first.reason}", cause=causes[0])
+        raise NothingReadable(
+            f"the audio is stored, but none of {number} blobs can be read; {first.name}: {first.reason}"
+        )
+
 
 class Download:
     """One recording as a stream: iterate over its PCM (s16le mono) once, then read its `report`.
 
     Raises, while iterated:
         RuntimeError: it has been iterated before; the report describes that iteration.
-        StoreError: the store does not answer. Blobs that can't be read raise nothing; they are problems in the report.
+        StoreError: the store does not answer. Blobs that can't be read raise nothing; they are problems in the report,
+            whose `check` tells whether there was any audio.
     """
 
     def __init__(

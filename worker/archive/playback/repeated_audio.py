@@ -15,7 +15,7 @@ from worker.archive.blobs.provenance import last_chunk
 from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.blobs.similarity import holds
 from worker.archive.playback.timeline import cropped
-from worker.errors import Unreadable
+from worker.errors import Undecryptable, Unreadable
 from worker.model.jitter import GAP_TOLERANCE
 
 MOST_GOING_ON = 16
@@ -81,7 +81,10 @@ async def longest(
         if found is None or longer(span.seconds, found.seconds):
             found = span
     instead = None if found is None else found.blob.path
-    return found, [Problem(blob.path, str(error), instead, error.cause) for blob, error in failed]
+    return found, [
+        Problem(blob.path, str(error), instead, error.cause, undecryptable=isinstance(error, Undecryptable))
+        for blob, error in failed
+    ]
 
 
 class RepeatFilter:

@@ -10,7 +10,7 @@ from pathlib import Path
 from codec.entry import BYTES_PER_SAMPLE
 from worker.archive.playback.download import Download, DownloadReport
 from worker.audio.files import check_wav_size, whole_file, write_wav, writing
-from worker.errors import AudioFileError, NothingStored, StoreError
+from worker.errors import AudioFileError
 
 BARE = (".pcm", ".raw")
 """Files with these suffixes get s16le mono without a header."""
@@ -24,7 +24,8 @@ async def save(download: Download, path: Path) -> DownloadReport:
 
     Raises:
         AudioFileError: it can't be written, its name promises another format, or it outgrows the 4 GiB of a WAV.
-        NothingStored: none of its blobs could be read, or none has audio in the selected time.
+        NothingStored: no audio lies in the selected time.
+        NothingReadable: none of its blobs could be read; `WrongSecrets` if the secrets open none of them.
         StoreError: the store does not answer, or refuses to give any of its blobs.
     """
     with writing(path):
@@ -35,8 +36,7 @@ async def save(download: Download, path: Path) -> DownloadReport:
         async with aclosing(aiter(download)) as blocks:
             async for pcm in blocks:
                 await asyncio.to_thread(append, pcm)
-        if not download.report.blobs:
-            raise _nothing(download.report)
+        download.report.check()
     return download.report
 
 
@@ -46,16 +46,6 @@ def _check(path: Path) -> None:
         raise AudioFileError(f"{path} promises another format: give a name that ends with .wav, .pcm or .raw")
     if path.exists() and not path.is_file():
         raise AudioFileError(f"{path} can't be written: it is there and no file")
-
-
-def _nothing(report: DownloadReport) -> NothingStored | StoreError:
-    """Why a recording has no audio: it may be there, if the store refused to give it."""
-    if not report.problems:
-        return NothingStored("no audio lies in the selected time")
-    first = report.problems[0]
-    reason = f"none of {len(report.problems)} blobs can be read; {first.name}: {first.reason}"
-    causes = [problem.cause for problem in report.problems if problem.cause is not None]
-    return StoreError(reason, cause=causes[0]) if len(causes) == len(report.problems) else NothingStored(reason)
 
 
 def _writer(path: Path, sample_rate: int) -> AbstractContextManager[Callable[[bytes], object]]:

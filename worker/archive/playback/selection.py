@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
-from codec.errors import BadName
+from codec.entry import is_number
+from codec.errors import BadName, escaped
 from codec.names import format_timestamp
 from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.provenance import last_chunk
@@ -24,7 +25,8 @@ class Selection:
     A timestamp selects the blob that starts there and the range that includes it, or else the audio of that time.
 
     Raises:
-        BadSelection: a timestamp is not Unix seconds, `since` or `until` is NaN, or `until` is not after `since`.
+        BadSelection: a timestamp is not Unix seconds, `since` or `until` is not a number, or `until` is not after
+            `since`.
     """
 
     since: float | None = None
@@ -32,9 +34,13 @@ class Selection:
     timestamps: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.timestamps, Iterable | None) or isinstance(self.timestamps, str | bytes):
+            raise BadSelection(f"the timestamps {escaped(self.timestamps)} are not a list of numbers")
         for timestamp in self.timestamps or ():
             _check(timestamp)
-        if any(moment is not None and math.isnan(moment) for moment in (self.since, self.until)):
+        if any(
+            moment is not None and (not is_number(moment) or math.isnan(moment)) for moment in (self.since, self.until)
+        ):
             raise BadSelection(f"the time from {self.since} to {self.until} is none")
         if self.since is not None and self.until is not None and self.until <= self.since:
             raise BadSelection(f"the time from {self.since} to {self.until} is empty")

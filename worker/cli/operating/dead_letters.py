@@ -1,23 +1,24 @@
-"""`dead-letters`: look at entries that could not be processed, push them again, or give them up."""
+"""`dead-letters`: look at entries that could not be processed, export them, push them again, or give them up."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import wraps
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from worker.cli import options, printing
-from worker.cli.text import foreign, printable, shown_bytes, shown_seconds
+from worker.cli import confirming, options, printing
+from worker.cli.operating import letters_view
+from worker.cli.text import counted, printable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from worker.model.ids import EntryId
     from worker.stream.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
     from worker.stream.overview import Inspector
 
@@ -27,15 +28,19 @@ UNMOVED = {
     "gone": "it is not there any more",
     "deleted": "its conversation or user was deleted since; drop it",
     "foreign": "no worker wrote it",
+    "refused": "Redis refuses to push it",
 }
 """Why a letter was not pushed again, by outcome."""
 
-SHOWN_BEFORE_DROP = 20
+DROPPED_AT_ONCE = 500
+NAMED = 10
+"""Letters of one outcome that are named; the rest is counted."""
 
-commands = typer.Typer(no_args_is_help=True, help="Entries that could not be processed: list, push again, drop.")
+commands = typer.Typer(
+    no_args_is_help=True, help="Entries that could not be processed: list, export, push again, drop."
+)
 
 All = Annotated[bool, typer.Option("--all", help="Take all, when nothing else says which.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Don't ask.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +76,6 @@ class Tools:
     inspector: Inspector
     letters: DeadLetters
     partitions: int
-    unreadable: list[int] = field(default_factory=list)
-    """Partitions whose letters could not be listed."""
 
 
 def filtered(command: Callable[..., None]) -> Callable[..., None]:
@@ -85,7 +88,8 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
         wanted = Filter(**{name: options.pop(name) for name in of_filter})
         command(wanted, **options)
 
-    with_options.__signature__ = Signature([*of_filter.values(), *of_command])  # type: ignore[attr-defined]
+    named = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in (*of_filter.values(), *of_command)]
+    with_options.__signature__ = Signature(named)  # type: ignore[attr-defined]
     return with_options
 
 
@@ -96,14 +100,62 @@ def register(app: typer.Typer) -> None:
 
 @commands.command("ls")
 @filtered
-def list_letters(wanted: Filter, as_json: options.Json = False) -> None:
-    """List them, the oldest of each partition first. Their audio stays in Redis."""
-    letters, now_ms, all_read = _with_redis(lambda tools: _select(tools, wanted))
+def list_letters(
+    wanted: Filter,
+    each: Annotated[bool, typer.Option("--each", help="List letter by letter, as --json always does.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="List letter by letter, this many at most.")] = None,
+    by_reason: Annotated[bool, typer.Option("--by-reason", help="Group by reason also in JSON.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Show them by reason, or letter by letter, the oldest of each partition first. Their audio stays in Redis."""
+    listed = each or limit is not None or (as_json and not by_reason)
+    if listed and by_reason:
+        raise typer.BadParameter("--by-reason groups them: leave out --each and --limit")
+
+    async def work(tools: Tools) -> Seen:
+        now_ms = await tools.inspector.now_ms()
+        chosen = Seen(tools, wanted)
+        if listed:
+            await letters_view.print_each(chosen.letters(limit), now_ms, as_json=as_json)
+        else:
+            letters_view.print_groups(await letters_view.summary(chosen.letters()), now_ms, as_json=as_json)
+        return chosen
+
+    seen = _with_redis(work)
+    if limit is None:
+        seen.tell_missing()
+
+
+@commands.command("export")
+@filtered
+def export_letters(
+    wanted: Filter,
+    directory: Annotated[Path, typer.Argument(help="A new or an empty directory.")],
+    as_json: options.Json = False,
+) -> None:
+    """Write each into files, for a person to repair: its audio, and its other fields as JSON. They stay in Redis.
+
+    The audio is a WAV if the entry claims a sample rate, or none (16 kHz); else its bytes are in a .pcm file. Repaired
+    audio goes in again by `push`; then `drop` the letter.
+    """
+    from worker.cli.operating.letter_files import LetterFiles
+
+    files = LetterFiles(directory)
+
+    async def work(tools: Tools) -> Seen:
+        chosen = Seen(tools, wanted)
+        async for letter in chosen.letters():
+            fields = await tools.letters.contents(letter)
+            if fields is not None:
+                files.write(letter, fields)
+        return chosen
+
+    seen = _with_redis(work)
     if as_json:
-        printing.print_json([_facts(letter, now_ms) for letter in letters])
+        printing.print_json({"exported": files.written, "directory": str(directory)})
     else:
-        _print_table(letters, now_ms)
-    _miss(wanted, letters, all_read=all_read)
+        printing.say(f"exported {counted(files.written, 'dead letter')} to {directory}")
+    seen.tell_missing()
 
 
 @commands.command("replay")
@@ -113,49 +165,110 @@ def replay_letters(wanted: Filter, everything: All = False, as_json: options.Jso
     from worker.stream.dead_letters import ReplayOutcome
 
     _require(wanted, everything=everything)
-    outcomes, all_read = _with_redis(lambda tools: _replay(tools, wanted))
-    counts = Counter(outcome for _, outcome in outcomes)
-    if as_json:
-        printing.print_json([{"letter": letter.name, "outcome": outcome} for letter, outcome in outcomes])
-    else:
-        typer.echo(f"replayed {counts[ReplayOutcome.REPLAYED]} of {len(outcomes)}")
-    for letter, outcome in outcomes:
-        if outcome is not ReplayOutcome.REPLAYED:
-            typer.echo(f"{letter.name} stays: {UNMOVED[outcome]}", err=True)
-    if counts[ReplayOutcome.REPLAYED] < len(outcomes):
+    counts: Counter[ReplayOutcome] = Counter()
+    seen = _with_redis(lambda tools: _replay(Seen(tools, wanted), counts, as_json=as_json))
+    replayed = sum(number for outcome, number in counts.items() if outcome not in UNMOVED)
+    for outcome, reason in UNMOVED.items():
+        if (more := counts[ReplayOutcome(outcome)] - NAMED) > 0:
+            typer.echo(f"{more:,} more stay: {reason}", err=True)
+    if not as_json:
+        typer.echo(f"replayed {replayed} of {counts.total()}")
+    if replayed < counts.total():
         raise typer.Exit(1)
-    _miss(wanted, [letter for letter, _ in outcomes], all_read=all_read)
+    seen.tell_missing()
 
 
 @commands.command("drop")
 @filtered
-def drop_letters(wanted: Filter, everything: All = False, yes: Yes = False, as_json: options.Json = False) -> None:
+def drop_letters(
+    wanted: Filter, everything: All = False, yes: confirming.Yes = False, as_json: options.Json = False
+) -> None:
     """Remove them for good: their audio is lost."""
     _require(wanted, everything=everything)
-    letters, now_ms, all_read = _with_redis(lambda tools: _select(tools, wanted))
-    if letters and not yes:
-        _print_table(letters, now_ms, limit=SHOWN_BEFORE_DROP, to_stderr=True)
-        typer.confirm("Remove these for good?", abort=True, err=True)
-    dropped = _with_redis(lambda tools: tools.letters.drop(letters))
+
+    async def work(tools: Tools) -> tuple[Seen, int]:
+        now_ms = await tools.inspector.now_ms()
+        chosen = Seen(tools, wanted)
+        found = await letters_view.summary(chosen.letters())
+        if found.count and not yes:
+            letters_view.print_groups(found, now_ms, to_stderr=True)
+            confirming.confirm(f"Remove {counted(found.count, 'dead letter')} for good?", yes=yes)
+        return chosen, await _drop(chosen)
+
+    seen, dropped = _with_redis(work)
     if as_json:
         printing.print_json({"dropped": dropped})
     else:
         typer.echo(f"dropped {dropped}")
-    _miss(wanted, letters, all_read=all_read)
+    seen.tell_missing()
+
+
+class Seen:
+    """The letters that a filter chooses, page by page; letters that arrive after the first look are left out.
+
+    Otherwise a letter that is pushed again, and becomes a letter again, would be met without end.
+    """
+
+    def __init__(self, tools: Tools, wanted: Filter) -> None:
+        self.tools = tools
+        self._wanted = wanted
+        self._newest: dict[int, EntryId | None] = {}
+        self._named: set[str] = set()
+        self._unreadable: set[int] = set()
+
+    async def letters(self, limit: int | None = None) -> AsyncIterator[DeadLetter]:
+        """The chosen letters, `limit` of them at most."""
+        count = 0
+        for number in self._partitions():
+            async for letter in self._readable(number):
+                yield letter
+                count += 1
+                if count == limit:
+                    return
+
+    def tell_missing(self) -> None:
+        """End with an exit code of its own if a letter that was named does not exist, or a partition was not read."""
+        if missing := [name for name in self._wanted.ids or () if name not in self._named]:
+            typer.echo(f"no such dead letter: {', '.join(map(printable, missing))}", err=True)
+        if missing or self._unreadable:
+            raise typer.Exit(printing.INCOMPLETE)
+
+    async def _readable(self, partition: int) -> AsyncIterator[DeadLetter]:
+        """The chosen letters of one partition; if its keys are broken, that is told once, and the others go on."""
+        from worker.errors import StreamError
+        from worker.model.causes import StreamCause
+
+        try:
+            async for letter in self._passing(partition):
+                yield letter
+        except StreamError as error:
+            if error.cause is not StreamCause.REFUSED:
+                raise
+            if partition not in self._unreadable:
+                printing.say(f"the dead letters of partition {partition} can't be listed: {error}", err=True)
+            self._unreadable.add(partition)
+
+    async def _passing(self, partition: int) -> AsyncIterator[DeadLetter]:
+        if partition not in self._newest:
+            self._newest[partition] = await self.tools.letters.newest(partition)
+        if (newest := self._newest[partition]) is None:
+            return
+        async for letter in self.tools.letters.list(partition, newest):
+            if self._wanted.passes(letter):
+                if self._wanted.ids:
+                    self._named |= {letter.id, letter.name}
+                yield letter
+
+    def _partitions(self) -> Sequence[int]:
+        number, partitions = self._wanted.partition, self.tools.partitions
+        if number is not None and number not in range(partitions):
+            raise typer.BadParameter(f"there is no partition {number}, only 0 to {partitions - 1}")
+        return range(partitions) if number is None else [number]
 
 
 def _require(wanted: Filter, *, everything: bool) -> None:
     if not wanted and not everything:
         raise typer.BadParameter("say which: --id, --partition, --reason, --uid, --conversation, or --all")
-
-
-def _miss(wanted: Filter, letters: Sequence[DeadLetter], *, all_read: bool) -> None:
-    """End with an exit code of its own if a letter that was named does not exist, or a partition could not be read."""
-    known = {name for letter in letters for name in (letter.id, letter.name)}
-    if missing := [name for name in wanted.ids or () if name not in known]:
-        typer.echo(f"no such dead letter: {', '.join(map(printable, missing))}", err=True)
-    if missing or not all_read:
-        raise typer.Exit(printing.INCOMPLETE)
 
 
 def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
@@ -177,69 +290,33 @@ def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
     return asyncio.run(working())
 
 
-async def _select(tools: Tools, wanted: Filter) -> tuple[list[DeadLetter], int, bool]:
-    """The letters, Redis' time in ms, and whether all partitions could be read."""
-    if wanted.partition is not None and wanted.partition not in range(tools.partitions):
-        raise typer.BadParameter(f"there is no partition {wanted.partition}, only 0 to {tools.partitions - 1}")
-    numbers = range(tools.partitions) if wanted.partition is None else [wanted.partition]
-    found = [letter for number in numbers for letter in await _listed(tools, number) if wanted.passes(letter)]
-    return found, await tools.inspector.now_ms(), not tools.unreadable
-
-
-async def _listed(tools: Tools, partition: int) -> list[DeadLetter]:
-    """The letters of one partition; if its keys are broken, that is told, and the others go on."""
+async def _replay(chosen: Seen, counts: Counter[ReplayOutcome], *, as_json: bool) -> Seen:
     from worker.errors import StreamError
     from worker.model.causes import StreamCause
+    from worker.stream.dead_letters import ReplayOutcome
 
-    try:
-        return [letter async for letter in tools.letters.list(partition)]
-    except StreamError as error:
-        if error.cause is not StreamCause.REFUSED:
-            raise
-        tools.unreadable.append(partition)
-        printing.say(f"the dead letters of partition {partition} can't be listed: {error}", err=True)
-        return []
-
-
-async def _replay(tools: Tools, wanted: Filter) -> tuple[list[tuple[DeadLetter, ReplayOutcome]], bool]:
-    from worker.errors import StreamError
-
-    letters, _, all_read = await _select(tools, wanted)
-    outcomes: list[tuple[DeadLetter, ReplayOutcome]] = []
-    for letter in letters:
-        try:
-            outcomes.append((letter, await tools.letters.replay(letter)))
-        except StreamError as error:
-            raise StreamError(f"replayed {len(outcomes)} of {len(letters)}, then {error}", error.cause) from error
-    return outcomes, all_read
+    with letters_view.json_list(shown=as_json) as show:
+        async for letter in chosen.letters():
+            why = ""
+            try:
+                outcome = await chosen.tools.letters.replay(letter)
+            except StreamError as error:
+                if error.cause is not StreamCause.REFUSED:
+                    raise StreamError(f"replayed {counts.total()}, then {error}", error.cause) from error
+                outcome, why = ReplayOutcome.REFUSED, f": {error}"
+            counts[outcome] += 1
+            show({"letter": letter.name, "outcome": outcome})
+            if outcome in UNMOVED and counts[outcome] <= NAMED:
+                printing.say(f"{letter.name} stays: {UNMOVED[outcome]}{why}", err=True)
+    return chosen
 
 
-def _facts(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
-    return asdict(letter) | {"id": letter.name, "age_s": (now_ms - letter.moved_ms) / 1000}
-
-
-def _print_table(
-    letters: Sequence[DeadLetter], now_ms: int, *, limit: int | None = None, to_stderr: bool = False
-) -> None:
-    console = printing.table_console(stderr=to_stderr)
-    if letters:
-        console.print(_table(letters[:limit], now_ms))
-    console.print(f"dead letters: {len(letters)}, {shown_bytes(sum(letter.bytes for letter in letters))}")
-
-
-def _table(letters: Sequence[DeadLetter], now_ms: int) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for column in ("id", "age", "size"):
-        table.add_column(column, no_wrap=True, justify="left" if column == "id" else "right")
-    table.add_column("conversation", no_wrap=True)
-    table.add_column("reason", no_wrap=True)
-    for letter in letters:
-        age = shown_seconds((now_ms - letter.moved_ms) / 1000)
-        whose = f"{letter.uid or '?'}/{letter.conversation_id or '?'}"
-        if letter.chunk.seq is not None:
-            whose += f" #{letter.chunk.seq}"
-        table.add_row(foreign(letter.name), age, shown_bytes(letter.bytes), foreign(whose), foreign(letter.reason))
-    return table
+async def _drop(chosen: Seen) -> int:
+    dropped = 0
+    page: list[DeadLetter] = []
+    async for letter in chosen.letters():
+        page.append(letter)
+        if len(page) == DROPPED_AT_ONCE:
+            dropped += await chosen.tools.letters.drop(page)
+            page.clear()
+    return dropped + (await chosen.tools.letters.drop(page) if page else 0)

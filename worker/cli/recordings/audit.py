@@ -52,7 +52,6 @@ def audit(
     In JSON, "missing" and "doubled" are objects from session to numbers, as {"a1b2": "3-5,9"}. The session is "" for
     chunks without one, and follows "CONVERSATION/" for audio that was copied from another conversation.
     """
-    from codec.errors import CodecError
     from worker import settings
     from worker.errors import WorkerError
     from worker.runtime import logs
@@ -61,7 +60,7 @@ def audit(
     try:
         with archives.retries_told():
             report = asyncio.run(_audit(settings.load(), uid, conversation, last_seq))
-    except (WorkerError, CodecError) as error:
+    except WorkerError as error:
         typer.echo(f"audio-batch-worker: {error}", err=True)
         raise typer.Exit(FAILED) from error
     except Exception as error:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli import archives, options, printing
-from worker.cli.text import counted
+from worker.cli import archives, confirming, options, printing
+from worker.cli.text import counted, printable
 from worker.errors import StreamError
 
 if TYPE_CHECKING:
@@ -36,15 +36,18 @@ def rm(
         bool, typer.Option("--store-only", help="Do not tell Redis: no worker has audio of them any more.")
     ] = False,
     dry_run: options.DryRun = False,
+    yes: confirming.Yes = False,
     as_json: options.Json = False,
 ) -> None:
     """Delete a conversation, or a user with all conversations, and make sure that nothing is left or comes back.
 
     Redis is told first, so that chunks on their way are not stored, then the store, so that nothing else brings them
-    back. Exits with 3 if something is left or may come back, and says why.
+    back. Exits with 3 if something is left or may come back, and says why. Asks before it deletes a whole user.
     """
     if at is not None and conversation is None:
         raise typer.BadParameter("--at needs --conversation")
+    sure = yes or dry_run or conversation is not None
+    confirming.must_be_answerable(f"this deletes all recordings of the user {printable(uid)}", yes=sure)
 
     needed = at is None and not store_only and not dry_run
 
@@ -53,6 +56,8 @@ def rm(
             timestamps = [options.moment(text) for text in at]
             there = _is_there(settings)
             return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run, recorded=there)
+        if not sure:
+            confirming.confirm(await _question(archive, uid), yes=False)
         async with _tombstones(settings, needed=needed) as tombstones:
             with printing.progress("deleting") as progress, printing.told_if_stopped(lambda: _so_far(progress)):
                 there = _is_there(settings)
@@ -70,6 +75,14 @@ def rm(
 
 def _so_far(progress: printing.Bar) -> str:
     return f"{counted(progress.done, 'object')} deleted; the same command deletes the rest"
+
+
+async def _question(archive: Archive, uid: str) -> str:
+    """What the deletion of the whole user would delete."""
+    found = await archive.delete(uid, tombstones=None, dry_run=True)
+    conversations = {"/".join(name.split("/")[2:3]) for name in found.names}
+    stored = f"{counted(len(found.names), 'object')} of {counted(len(conversations), 'conversation')}"
+    return f"Delete {stored} of the user {printable(uid)}, and what is still on its way, for good?"
 
 
 @asynccontextmanager

@@ -1,0 +1,200 @@
+"""How `dead-letters` shows letters: by reason, or one by one, in a table or as JSON; few are held at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from worker.cli import printing
+from worker.cli.text import foreign, shown_bytes, shown_seconds
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from worker.stream.dead_letters import DeadLetter
+
+ROWS_AT_ONCE = 500
+"""Rows of one table: Rich holds a whole table to find the widths of its columns."""
+
+MOST_GROUPS = 50
+OTHERS = "other reasons"
+
+_VALUE = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[0-9]+(?:\.[0-9]+)?""")
+
+
+def kind_of(reason: str) -> str:
+    """A reason without its values: what letters of one cause have in common."""
+    return _VALUE.sub("…", reason)
+
+
+@dataclass(slots=True)
+class Group:
+    """Letters of one kind of reason; `example` is the first of them, times are Redis' in ms."""
+
+    example: DeadLetter
+    first_ms: int
+    last_ms: int
+    count: int = 0
+    bytes: int = 0
+
+    def add(self, letter: DeadLetter) -> None:
+        """Count a letter."""
+        self.first_ms, self.last_ms = min(self.first_ms, letter.moved_ms), max(self.last_ms, letter.moved_ms)
+        self.count += 1
+        self.bytes += letter.bytes
+
+
+@dataclass(slots=True)
+class Summary:
+    """All letters by kind of reason; beyond `MOST_GROUPS` kinds the rest is one group."""
+
+    groups: dict[str, Group] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """Number of letters."""
+        return sum(group.count for group in self.groups.values())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all letters."""
+        return sum(group.bytes for group in self.groups.values())
+
+    def add(self, letter: DeadLetter) -> None:
+        """Count a letter."""
+        kind = kind_of(letter.reason)
+        if kind not in self.groups and len(self.groups) >= MOST_GROUPS:
+            kind = OTHERS
+        self.groups.setdefault(kind, Group(letter, letter.moved_ms, letter.moved_ms)).add(letter)
+
+    def ordered(self) -> list[tuple[str, Group]]:
+        """The groups, the largest first."""
+        return sorted(self.groups.items(), key=lambda item: -item[1].count)
+
+
+async def summary(letters: AsyncIterator[DeadLetter]) -> Summary:
+    """Count letters by kind of reason."""
+    found = Summary()
+    async for letter in letters:
+        found.add(letter)
+    return found
+
+
+def print_groups(found: Summary, now_ms: int, *, as_json: bool = False, to_stderr: bool = False) -> None:
+    """Show groups, one line each, with their first letter as an example."""
+    if as_json:
+        groups = [_group_facts(kind, group, now_ms) for kind, group in found.ordered()]
+        printing.print_json({"count": found.count, "bytes": found.bytes, "reasons": groups})
+        return
+    from rich.console import Console
+
+    console = Console(stderr=to_stderr, highlight=False)
+    if found.groups:
+        console.print(_group_table(found, now_ms))
+    console.print(f"dead letters: {found.count}, {shown_bytes(found.bytes)}")
+
+
+async def print_each(letters: AsyncIterator[DeadLetter], now_ms: int, *, as_json: bool) -> None:
+    """Show letters one by one."""
+    with json_list(shown=as_json) as show:
+        rows: list[DeadLetter] = []
+        count = size = 0
+        async for letter in letters:
+            count, size = count + 1, size + letter.bytes
+            show(_facts(letter, now_ms))
+            rows.append(letter)
+            if len(rows) == ROWS_AT_ONCE:
+                _print_rows(rows, now_ms, as_json=as_json)
+                rows.clear()
+        _print_rows(rows, now_ms, as_json=as_json)
+    if not as_json:
+        typer.echo(f"dead letters: {count}, {shown_bytes(size)}")
+
+
+@contextmanager
+def json_list(*, shown: bool) -> Iterator[Callable[[object], None]]:
+    """Print a JSON list item by item, so that none is held; if not `shown`, items are not printed."""
+    count = 0
+
+    def show(item: object) -> None:
+        nonlocal count
+        if shown:
+            typer.echo(("," if count else "[") + "\n  " + json.dumps(item), nl=False)
+            count += 1
+
+    try:
+        yield show
+    finally:
+        if shown:
+            typer.echo("\n]" if count else "[]")
+
+
+def _facts(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
+    return asdict(letter) | {"id": letter.name, "age_s": (now_ms - letter.moved_ms) / 1000}
+
+
+def _group_facts(kind: str, group: Group, now_ms: int) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "count": group.count,
+        "bytes": group.bytes,
+        "first_age_s": (now_ms - group.first_ms) / 1000,
+        "last_age_s": (now_ms - group.last_ms) / 1000,
+        "example": _facts(group.example, now_ms),
+    }
+
+
+def _print_rows(letters: Sequence[DeadLetter], now_ms: int, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    if letters and not as_json:
+        Console(highlight=False).print(_table(letters, now_ms))
+
+
+def _group_table(found: Summary, now_ms: int) -> Table:
+    table = _empty_table(("letters", "first", "last", "size"), ("example", "conversation", "its reason"))
+    for _, group in found.ordered():
+        numbers = (
+            f"{group.count:,}",
+            _age(group.first_ms, now_ms),
+            _age(group.last_ms, now_ms),
+            shown_bytes(group.bytes),
+        )
+        letter = group.example
+        table.add_row(*numbers, foreign(letter.name), foreign(_whose(letter)), foreign(letter.reason))
+    return table
+
+
+def _table(letters: Sequence[DeadLetter], now_ms: int) -> Table:
+    table = _empty_table(("age", "size"), ("id", "conversation", "reason"))
+    for letter in letters:
+        texts = foreign(letter.name), foreign(_whose(letter)), foreign(letter.reason)
+        table.add_row(_age(letter.moved_ms, now_ms), shown_bytes(letter.bytes), *texts)
+    return table
+
+
+def _empty_table(numbers: Sequence[str], texts: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in numbers:
+        table.add_column(column, no_wrap=True, justify="right")
+    for number, column in enumerate(texts):
+        table.add_column(column, no_wrap=number == 0, overflow="fold")
+    return table
+
+
+def _whose(letter: DeadLetter) -> str:
+    whose = f"{letter.uid or '?'}/{letter.conversation_id or '?'}"
+    return whose if letter.chunk.seq is None else f"{whose} #{letter.chunk.seq}"
+
+
+def _age(moment_ms: int, now_ms: int) -> str:
+    return shown_seconds((now_ms - moment_ms) / 1000)
