@@ -32,7 +32,7 @@ COMMANDS = {
     "verify": "verify --uid user",
     "convert": "convert --uid user --yes",
     "copy": "copy --uid user --from talk --to other",
-    "rm": "rm --uid user --store-only",
+    "rm": "rm --uid user --store-only --yes",
     "audit": "audit --uid user --conversation talk",
 }
 
