@@ -65,10 +65,11 @@ class Spooling:
 
     async def run(self) -> None:
         """Upload the blobs in the spool until cancelled."""
-        try:
-            await self.drainer.run()
-        finally:
-            self.spool.close()
+        await self.drainer.run()
+
+    def close(self) -> None:
+        """Release the threads of the spool."""
+        self.spool.close()
 
     async def empty(self) -> bool:
         """Whether the spool has no blob that could be uploaded."""

@@ -7,11 +7,10 @@ entries is looked up in the bucket and in the spool, once. Until the answer is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol
 
 import structlog
 
@@ -25,7 +24,8 @@ from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry
 from worker.model.seal import Seal
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.context import Context
-from worker.stores.base import BlobInfo, Store
+from worker.stores.base import BlobInfo
+from worker.stores.monitored import MonitoredStore
 from worker.stores.retrying import RetryingStore
 from worker.stores.tombstones import FOLDER as DELETED
 from worker.stores.tombstones import Tombstone, read_tombstone
@@ -88,17 +88,13 @@ class FoundBlob:
         )
 
 
-async def has_past(store: Store) -> bool:
+async def has_past(store: MonitoredStore) -> bool:
     """Whether audio was ever stored here, also if it was deleted: Redis may then have forgotten it.
 
     Raises:
         StoreError: the store does not answer.
     """
-    for folder in (DELETED, FOLDER):
-        async with aclosing(cast("AsyncGenerator[BlobInfo, None]", store.list(f"{folder}/"))) as infos:
-            async for _ in infos:
-                return True
-    return False
+    return await store.holds(f"{DELETED}/") or await store.holds(f"{FOLDER}/")
 
 
 class SpoolHolder(Protocol):

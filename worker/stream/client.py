@@ -113,11 +113,16 @@ class Client:
         self.must_recheck_server = True
         """Whether a request failed or another server answered since the last check of the server, or none was made
         yet."""
-        self.may_have_forgotten = False
-        """Whether Redis may have lost earlier data: another server has answered than the first one, or the store had
-        audio before this worker started."""
+        self.store_may_know_more = False
+        """Whether the store had audio before this worker started, or has not told yet."""
+        self._server_changed = False
         self.slots_apart = False
         """Whether a command may only name keys of one slot, because the server is a node of a Redis Cluster."""
+
+    @property
+    def may_have_forgotten(self) -> bool:
+        """Whether Redis may have lost earlier data, also because another server has answered than the first one."""
+        return self._server_changed or self.store_may_know_more
 
     async def server_id(self) -> str:
         """Id of the server process and its data's history: a server with another id may have forgotten our writes.
@@ -138,7 +143,7 @@ class Client:
         connection.
         """
         if self._run_id not in (None, run_id):
-            self.must_recheck_server = self.may_have_forgotten = True
+            self.must_recheck_server = self._server_changed = True
 
     async def reconnect(self) -> None:
         """Drop all idle connections: the same name may lead to another primary by now."""

@@ -52,6 +52,12 @@ def outage(harness: Harness) -> Fault:
     return harness.server.fail("*", times=10**9)
 
 
+async def known(harness: Harness) -> None:
+    """Streams that a worker knows; any others may be an old copy, and the first worker must ask the store."""
+    async with harness.worker():
+        await eventually(harness.taken_over)
+
+
 def spooling(directory: Path, **changes: object) -> dict[str, Any]:
     return {"spool_dir": directory, "spool_mode": "outage", "spool_after": 0.3, **changes}
 
@@ -123,6 +129,7 @@ async def test_workers_killed_during_the_outage_and_the_recovery_lose_nothing(
     """With a spool the killed worker has some blobs there and some on their way."""
     speakers = talks(10)
     changes = (spooling(directory) if spooled else {}) | {"lease_ttl": 1.0}
+    await known(own_harness)
     fault = outage(own_harness)
     async with dying_process(own_harness.settings(**changes)) as doomed:
         await push_wave(own_harness, speakers)
@@ -176,6 +183,7 @@ async def test_a_volume_that_is_full_in_the_middle_of_a_write_leaves_the_audio_i
     own_harness: Harness, directory: Path
 ) -> None:
     speakers = talks(5)
+    await known(own_harness)
     fault = outage(own_harness)
     async with dying_process(own_harness.settings(**spooling(directory)), "write", "2000") as worker:
         await push_wave(own_harness, speakers)

@@ -24,6 +24,7 @@ from tests.tools.simulation.redis_model import Database, ModelRedis, Script
 from tests.tools.simulation.redis_scripts import SCRIPTS
 from tests.tools.simulation.store_model import Bucket, ModelStore
 from worker.app import Means, Worker
+from worker.assembly import monitored
 from worker.model.ids import Conversation
 from worker.operations.health import WorkerHealth
 from worker.runtime.context import Context
@@ -210,7 +211,8 @@ class Run:
         store = ModelStore(node, self.bucket, self.store_edge)
         pool = cast("ThreadPoolExecutor", LateExecutor(self.random))
         context = Context(self.metrics, clock=self.loop.time)
-        worker = Worker(settings, Means(client, store, pool), WorkerHealth(self.loop.time), context)
+        means = Means(client, monitored(settings, store, context), pool)
+        worker = Worker(settings, means, WorkerHealth(self.loop.time), context)
         try:
             await worker.run(node.stop, drain=False)
         except Exception as error:  # noqa: BLE001 -- a worker that ends by itself is a finding, whatever it was

@@ -73,3 +73,13 @@ def test_store_that_refuses_for_long_makes_it_unready_and_needs_no_restart(
     assert health.ready() == ["the store refuses (permission) for 31 s"]
     store.failing_since = None
     assert health.ready() == []
+
+
+def test_store_that_has_not_answered_yet_makes_it_unready_at_once(health: WorkerHealth, running: Running) -> None:
+    store = running.health._store
+    assert store is not None
+    store.is_awaited = True
+    assert health.live() == []
+    assert health.ready() == ["the store has not answered yet"]
+    store.failing_since, store.cause = 0.0, StoreCause.TIMEOUT
+    assert health.ready() == ["the store has not answered yet (timeout)"]

@@ -12,7 +12,7 @@ from worker.model.causes import StoreCause
 from worker.runtime.timing import Backoff, Timing
 
 DEFAULTS = {
-    "process": {"start_retry": 2.0, "release": 2.0},
+    "process": {"start_retry": 2.0, "patience": 3.0, "release": 2.0},
     "reading": {
         "poll": 0.5,
         "handover": 5.0,
