@@ -74,6 +74,7 @@ async def run(settings: Settings, *, drain: bool = False, timing: Timing = Timin
         means.pool.shutdown(wait=False, cancel_futures=True)
         await client.close()
         await means.store.close()
+        context.digest.flush()
 
 
 def _open(settings: Settings, client: Client, context: Context) -> Means:
@@ -121,7 +122,7 @@ class Worker:
         self._encoders = EncoderPool(encoding.opus.encoder, means.pool, budget)
         leases = Leases(client, redis.keys, redis.partitions, redis.lease_ttl)
         self._ownership = Ownership(
-            client, leases, Member(settings.worker_id, settings.revision), health.troubles, context.metrics
+            client, leases, Member(settings.worker_id, settings.revision), health.troubles, context
         )
         self._consumer = Consumer(self._entries, self._ownership, self._begin, budget, context)
         self._monitor = Monitor(self._entries, self._consumer, observed.health, context)
@@ -147,6 +148,7 @@ class Worker:
             await self._delivery.orphans.leave(self._timing.process.release / 2)
         if self._spooling:
             self._spooling.close()
+        self._context.digest.flush()
         if check is not None and check.wrong is not None:
             raise check.wrong
         log.info("worker.stopped")

@@ -104,4 +104,5 @@ def build_recovery(
 
 def monitored(settings: Settings, store: Store, context: Context) -> MonitoredStore:
     """The store that all requests of a worker go through."""
-    return MonitoredStore(store, asyncio.Semaphore(settings.upload_concurrency), context.metrics, context.clock)
+    slots = asyncio.Semaphore(settings.upload_concurrency)
+    return MonitoredStore(store, slots, context.metrics, context.clock, context.digest)

@@ -43,6 +43,7 @@ class Consumer:
         self._begin = begin
         self.budget = budget
         self._metrics = context.metrics
+        self._digest = context.digest
         self._timing = context.timing.reading
         self._server_id: str | None = None
         self._next_to_read = 0
@@ -256,7 +257,7 @@ class Consumer:
             partition.rewind(RewindCause.REFUSED)
             self._resting_until[partition.number] = self._client.clock() + self._timing.rest
             self._metrics.redis_errors.labels(error.cause).inc()
-            log.warning("partition.refused", partition=partition.number, error=str(error))
+            self._digest.note(log.warning, "partition.refused", partition=partition.number, error=str(error))
 
     def _progressed(self) -> None:
         self.last_turn = self._client.clock()

@@ -13,6 +13,7 @@ import structlog
 
 from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
 from worker.model.causes import StoreCause
+from worker.runtime.digest import Digest
 from worker.runtime.metrics import Metrics
 from worker.stores.base import BlobInfo, Store
 
@@ -94,8 +95,10 @@ class MonitoredStore:
         slots: asyncio.Semaphore,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        digest: Digest | None = None,
     ) -> None:
         self.clock = clock
+        self.digest = digest or Digest()
         self.health = StoreHealth()
         self._store = store
         self._slots = slots
@@ -211,4 +214,6 @@ class MonitoredStore:
     def _refused(self, error: StoreError, *, audio: bool) -> None:
         self.health.refused(self.clock(), error.cause, audio=audio)
         self._metrics.retries.labels(error.cause).inc()
-        log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))
+        self.digest.note(
+            log.warning, "store.refused", error.cause, cause=error.cause, status=error.status, error=str(error)
+        )
