@@ -60,6 +60,7 @@ async def test_restart_of_redis(durable: tuple[Harness, RedisServer]) -> None:
     looked_up = [event for event in events if event["event"] == "conversations.looked_up"]
     assert sum(event["conversations"] for event in looked_up) == len(talks)
     assert_few(events)
+    await harness.drain(**EXACT)
     for talk in talks:
         assert_stored_once(talk, harness.blobs())
 
