@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 
 import stamina.instrumentation
 import structlog
@@ -26,26 +24,24 @@ from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.delivery.delivery import Delivery
 from worker.delivery.recovery import Recoveries
-from worker.errors import StoreError, StreamError
+from worker.errors import StreamError
 from worker.operations.gauges import Monitor
 from worker.operations.health import WorkerHealth
 from worker.operations.http import HttpServer
 from worker.operations.shutdown import shut_down
 from worker.operations.strays import StrayWatch
+from worker.operations.surroundings import StoreCheck, check_redis
 from worker.operations.trend import MemoryTrend
 from worker.runtime.context import Context
 from worker.runtime.metrics import Metrics
 from worker.runtime.signals import stop_on_signals
-from worker.runtime.tasks import end
+from worker.runtime.tasks import end, unless_stopped
 from worker.runtime.timing import Timing
 from worker.settings import Settings, misspelt
-from worker.stores.base import Store
-from worker.stores.monitored import StoreHealth
+from worker.stores.monitored import MonitoredStore, StoreHealth
 from worker.stream.client import Client, connect
-from worker.stream.config import record_or_check, record_or_check_store
 from worker.stream.entries import Entries
 from worker.stream.leases import Lease, Leases, Member
-from worker.stream.server import check_server
 from worker.stream.strays import Strays
 
 ENCODER_NICENESS = 10
@@ -59,7 +55,7 @@ class Means:
     """The resources of a worker; the function that opened them closes them."""
 
     client: Client
-    store: Store
+    store: MonitoredStore
     pool: ThreadPoolExecutor
 
 
@@ -71,27 +67,43 @@ async def run(settings: Settings, *, drain: bool = False, timing: Timing = Timin
     """
     settings.require_storage()
     stamina.instrumentation.set_on_retry_hooks([])  # we log and count refusals ourselves
-    health = WorkerHealth(timing=timing.health)
-    means = _open(settings)
-    context = Context(Metrics(), timing, means.client.clock)
-    http = HttpServer(settings.http, health=health, registry=context.metrics.registry)
+    client = Client(connect(settings.redis_url, timeout=settings.redis.reply_timeout))
+    context = Context(Metrics(), timing, client.clock)
+    means = _open(settings, client, context)
     try:
         with stop_on_signals(settings.shutdown_grace) as stop:
-            async with http:
-                _log_start(settings, context.metrics, http.port)
-                await _check_surroundings(settings, means, context, stop)
-                await Worker(settings, means, health, context).run(stop, drain=drain)
+            await _run(settings, means, context, stop, drain=drain)
     finally:
         means.pool.shutdown(wait=False, cancel_futures=True)
-        await means.client.close()
+        await client.close()
         await means.store.close()
+        context.digest.flush()
 
 
-def _open(settings: Settings) -> Means:
-    store = settings.store.open()
-    client = Client(connect(settings.redis_url, timeout=settings.redis.reply_timeout))
+def _open(settings: Settings, client: Client, context: Context) -> Means:
+    store = monitored(settings, settings.store.open(), context)
     threads = settings.encoding.threads
     return Means(client, store, ThreadPoolExecutor(threads, "encode", initializer=_yield_to_the_loop))
+
+
+async def _run(settings: Settings, means: Means, context: Context, stop: asyncio.Event, *, drain: bool) -> None:
+    """Run a worker; until it runs, a signal ends the start at once."""
+    health = WorkerHealth(timing=context.timing.health)
+    http = HttpServer(settings.http, health=health, registry=context.metrics.registry)
+
+    async def start() -> None:
+        await http.start()
+        _log_start(settings, context.metrics, http.port)
+        await check_redis(settings, means.client, context)
+
+    try:
+        if await unless_stopped(stop, start()):
+            check = StoreCheck(settings, means.store, means.client, context)
+            await Worker(settings, means, health, context).run(stop, drain=drain, check=check)
+        else:
+            log.info("worker.stopped")
+    finally:
+        await http.stop()
 
 
 class Worker:
@@ -104,7 +116,7 @@ class Worker:
         self._context = context
         self._timing = context.timing
         budget = MemoryBudget(encoding.memory_limit)
-        observed = monitored(settings, means.store, context)
+        observed = means.store
         self._entries = Entries(client, redis.keys, settings.worker_id)
         self._spooling = open_spooling(settings, self._entries, observed, context)
         place = build_sink(settings, observed, self._spooling, context)
@@ -113,33 +125,54 @@ class Worker:
         self._encoders = EncoderPool(encoding.opus.encoder, means.pool, budget)
         leases = Leases(client, redis.keys, redis.partitions, redis.lease_ttl)
         self._ownership = Ownership(
-            client, leases, Member(settings.worker_id, settings.revision), health.describe, context.metrics
+            client, leases, Member(settings.worker_id, settings.revision), health.describe, context
         )
         self._consumer = Consumer(self._entries, self._ownership, self._begin, budget, context)
         self._strays = StrayWatch(Strays(client, redis.keys, redis.partitions), self._ownership, context)
         self._monitor = self._observed(observed.health, health)
 
-    async def run(self, stop: asyncio.Event, *, drain: bool) -> None:
-        """Work until `stop` is set or, with `drain`, until nothing is left; then shut down within the grace time."""
-        if self._spooling:
-            await self._spooling.open()
+    async def run(self, stop: asyncio.Event, *, drain: bool, check: StoreCheck | None = None) -> None:
+        """Work until `stop` is set or, with `drain`, until nothing is left; then shut down within the grace time.
+
+        `check` goes on beside the work until the store has answered.
+
+        Raises:
+            SettingsError: SPOOL_DIR can't be used, or `check` says that the store is a wrong one.
+        """
+        goes_on = self._spooling is None or await unless_stopped(stop, self._spooling.open())
         async with asyncio.TaskGroup() as group:
-            background = [
-                group.create_task(self._ownership.run(), name="ownership"),
-                group.create_task(self._monitor.measure_delay(), name="loop delay"),
-                group.create_task(self._monitor.observe(), name="gauges"),
-                group.create_task(self._strays.run(), name="stray streams"),
-                group.create_task(self._delivery.orphans.run(), name="orphans"),
-            ]
-            if self._spooling:
-                background.append(group.create_task(self._spooling.run(), name="spool"))
-            await self._consume(stop, drain=drain)
-            release = self._timing.process.release
-            grace = max(self._ending.grace - release, 0.0)
-            await shut_down(self._consumer, self._ownership, flush=self._ending.flush, grace=grace)
+            background = [group.create_task(check.run(stop), name="store check")] if check else []
+            if goes_on and (check is None or await unless_stopped(stop, check.tried())):
+                background += self._begin_background(group)
+                await self._consume(stop, drain=drain)
+                await self._shut_down(is_store_wrong=check is not None and check.wrong is not None)
             await end(background)
-            await self._delivery.orphans.leave(release / 2)
+            await self._delivery.orphans.leave(self._timing.process.release / 2)
+        if self._spooling:
+            self._spooling.close()
+        self._context.digest.flush()
+        if check is not None and check.wrong is not None:
+            raise check.wrong
         log.info("worker.stopped")
+
+    def _begin_background(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        work = {
+            "ownership": self._ownership.run(),
+            "loop delay": self._monitor.measure_delay(),
+            "gauges": self._monitor.observe(),
+            "stray streams": self._strays.run(),
+            "orphans": self._delivery.orphans.run(),
+        }
+        if self._spooling:
+            work["spool"] = self._spooling.run()
+        return [group.create_task(task, name=name) for name, task in work.items()]
+
+    async def _shut_down(self, *, is_store_wrong: bool) -> None:
+        """Release all partitions; a store that is a wrong one gets no time to take what is open."""
+        release = self._timing.process.release
+        grace = release if is_store_wrong else max(self._ending.grace - release, 0.0)
+        flush = self._ending.flush and not is_store_wrong
+        await shut_down(self._consumer, self._ownership, flush=flush, grace=grace)
 
     async def _consume(self, stop: asyncio.Event, *, drain: bool) -> None:
         while not stop.is_set():
@@ -201,39 +234,6 @@ def _yield_to_the_loop() -> None:
     """Let this thread have a core only while the event loop does not need it."""
     with suppress(OSError):  # only Linux has a niceness per thread
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), ENCODER_NICENESS)
-
-
-async def _check_surroundings(settings: Settings, means: Means, context: Context, stop: asyncio.Event) -> None:
-    """Refuse to start on a wrong Redis or store, but wait for a Redis that is down and go on without the store."""
-    client, store, keys = means.client, means.store, settings.redis.keys
-
-    async def check_redis() -> None:
-        version = await check_server(client)
-        await record_or_check(client, keys, settings.partitions)
-        log.info("redis.connected", version=version)
-
-    await _until_redis_answers(check_redis, context, stop)
-    try:
-        await store.check()
-        identity = await store.identity()
-    except StoreError as error:
-        context.metrics.retries.labels(error.cause).inc()
-        log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))
-        return
-    same_store = partial(record_or_check_store, client, keys, settings.store_url, identity)
-    await _until_redis_answers(same_store, context, stop)
-
-
-async def _until_redis_answers(ask: Callable[[], Awaitable[None]], context: Context, stop: asyncio.Event) -> None:
-    while not stop.is_set():
-        try:
-            await ask()
-        except StreamError as error:
-            context.metrics.redis_errors.labels(error.cause).inc()
-            log.warning("redis.unreachable", error=str(error))
-            await _pause(stop, context.timing.process.start_retry)
-            continue
-        return
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -65,10 +65,11 @@ class Spooling:
 
     async def run(self) -> None:
         """Upload the blobs in the spool until cancelled."""
-        try:
-            await self.drainer.run()
-        finally:
-            self.spool.close()
+        await self.drainer.run()
+
+    def close(self) -> None:
+        """Release the threads of the spool."""
+        self.spool.close()
 
     async def empty(self) -> bool:
         """Whether the spool has no blob that could be uploaded."""
@@ -103,4 +104,5 @@ def build_recovery(
 
 def monitored(settings: Settings, store: Store, context: Context) -> MonitoredStore:
     """The store that all requests of a worker go through."""
-    return MonitoredStore(store, asyncio.Semaphore(settings.upload_concurrency), context.metrics, context.clock)
+    slots = asyncio.Semaphore(settings.upload_concurrency)
+    return MonitoredStore(store, slots, context.metrics, context.clock, context.digest)

@@ -72,6 +72,11 @@ class StoreSettings:
     emulator_host: str | None
     upload_concurrency: int
 
+    @property
+    def is_directory(self) -> bool:
+        """Whether another volume may be at the same place."""
+        return self.url.startswith("file:")
+
     def open(self) -> Store:
         """Open the store; raises the same errors as `open_store`."""
         return open_store(self.url, emulator_host=self.emulator_host)

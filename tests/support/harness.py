@@ -19,6 +19,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.timing import SHORT_TURNS
 from worker.app import Means, Worker
 from worker.archive import Archive, Deletion
+from worker.assembly import monitored
 from worker.operations.health import WorkerHealth
 from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX, Metrics
@@ -67,7 +68,8 @@ class Running:
         self.client = Client(connect(settings.redis_url, timeout=settings.redis.reply_timeout))
         self.pool = ThreadPoolExecutor(settings.encode_threads)
         context = Context(self.metrics, timing, self.client.clock)
-        self.worker = Worker(settings, Means(self.client, self.store, self.pool), self.health, context)
+        means = Means(self.client, monitored(settings, self.store, context), self.pool)
+        self.worker = Worker(settings, means, self.health, context)
 
     def count(self, name: str, **labels: str) -> float:
         """A series' value; 0 while it does not exist."""
@@ -161,6 +163,11 @@ class Harness:
                 groups = await self.redis.xinfo_groups(self.keys.stream(number))
                 found += sum(group["pending"] for group in groups)
         return found
+
+    async def taken_over(self) -> bool:
+        """Whether an owner knows which streams these are; what is pushed from now on has no past."""
+        epochs = [self.keys.epoch(number) for number in range(self.partitions)]
+        return all([await self.redis.hexists(epoch, "server") for epoch in epochs])
 
     async def seals(self) -> int:
         """Batches that are sealed and not done."""

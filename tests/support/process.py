@@ -31,7 +31,9 @@ def environment(settings: Settings) -> dict[str, str]:
 class Process:
     """One run of the command line; leaving the context kills it."""
 
-    def __init__(self, variables: Mapping[str, str], *arguments: str) -> None:
+    def __init__(self, variables: Mapping[str, str], *arguments: str, files: int | None = None) -> None:
+        """`files` limits its file descriptors, as `ulimit -n` does."""
+        self._limit = [] if files is None else ["prlimit", f"--nofile={files}"]
         self._variables = {**os.environ, **variables}
         self._arguments = arguments
         self.lines: list[str] = []
@@ -39,6 +41,7 @@ class Process:
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
+            *self._limit,
             sys.executable,
             "-m",
             "worker",

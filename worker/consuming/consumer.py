@@ -43,6 +43,7 @@ class Consumer:
         self._begin = begin
         self.budget = budget
         self._metrics = context.metrics
+        self._digest = context.digest
         self._timing = context.timing.reading
         self._server_id: str | None = None
         self._next_to_read = 0
@@ -265,7 +266,7 @@ class Consumer:
         told, when = self._refusals.get(partition, ("", 0.0))
         if told != error or now >= when + self._timing.remind:
             self._refusals[partition] = error, now
-            log.warning("partition.refused", partition=partition, error=error)
+            self._digest.note(log.warning, "partition.refused", partition=partition, error=error)
 
     def _progressed(self) -> None:
         self.last_turn = self._client.clock()

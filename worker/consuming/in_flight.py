@@ -32,6 +32,7 @@ class InFlight:
         self._pending = pending
         self._ended = ended
         self._metrics = context.metrics
+        self._digest = context.digest
         self._timing = context.timing.reading
         self._failures: Counter[EntryId] = Counter()
         self._last_of_name: dict[str, asyncio.Task[None]] = {}
@@ -90,6 +91,7 @@ class InFlight:
         """Report an unexpected failure, and wait; the entries are in Redis, and are tried again."""
         self._failures[closed.seal.id] += 1
         failures = self._failures[closed.seal.id]
-        self._metrics.failures.labels(type(error).__name__).inc()
-        log.error("batch.failed", object=closed.seal.object, failures=failures, exc_info=error)
+        name = type(error).__name__
+        self._metrics.failures.labels(name).inc()
+        self._digest.note(log.error, "batch.failed", name, object=closed.seal.object, failures=failures, exc_info=error)
         await asyncio.sleep(self._timing.batch_retry.after(failures))

@@ -70,9 +70,10 @@ class Partition:
         self._entries = entries
         self._recoveries = recoveries
         self._metrics = context.metrics
+        self._digest = context.digest
         self._log = log.bind(partition=lease.partition)
         self._timed = delivery.timed
-        self._quarantine = Quarantine(lease, batcher, entries, context.metrics)
+        self._quarantine = Quarantine(lease, batcher, entries, context)
         self._sealed_before: set[EntryId] = set()
         self._taken_at = batcher.clock()
         self._first_ms = 0
@@ -130,8 +131,8 @@ class Partition:
         """Demand a new take-over before anything else is read or sealed, because something is uncertain."""
         if self.rewind_cause is None:
             self._metrics.rewinds.labels(cause).inc()
-            say = self._log.debug if cause in EXPECTED_REWINDS else self._log.warning
-            say("partition.rewound", cause=cause)
+            say = log.debug if cause in EXPECTED_REWINDS else log.warning
+            self._digest.note(say, "partitions.rewound", cause, cause=cause, first=self.number, sums={"partitions": 1})
         self.rewind_cause = cause
 
     def drop(self) -> None:

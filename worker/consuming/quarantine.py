@@ -14,7 +14,7 @@ from worker.batching.encoder import BatchEncoder
 from worker.batching.resumed_batch import ParsedEntry, grouped
 from worker.model.causes import DeadLetterKind
 from worker.model.ids import Conversation, EntryId, entry_order
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.stream.entries import Entries, Entry
 from worker.stream.leases import Lease
 
@@ -34,11 +34,12 @@ class Quarantine:
     mark in Redis that outlives this worker.
     """
 
-    def __init__(self, lease: Lease, batcher: Batcher, entries: Entries, metrics: Metrics) -> None:
+    def __init__(self, lease: Lease, batcher: Batcher, entries: Entries, context: Context) -> None:
         self._lease = lease
         self._batcher = batcher
         self._entries = entries
-        self._metrics = metrics
+        self._metrics = context.metrics
+        self._digest = context.digest
         self._log = log.bind(partition=lease.partition)
         self._invalid: dict[EntryId, str] = {}
         self._suspects: set[EntryId] = set()
@@ -127,4 +128,12 @@ class Quarantine:
     async def _dead_letter(self, reasons: dict[EntryId, str], kind: DeadLetterKind) -> None:
         moved = await self._entries.dead_letter(self._lease, reasons)
         self._metrics.dead_letters.labels(kind).inc(moved)
-        self._log.warning("entries.dead_lettered", kind=kind, entries=moved, reason=next(iter(reasons.values())))
+        self._digest.note(
+            log.warning,
+            "entries.dead_lettered",
+            kind,
+            kind=kind,
+            first_partition=self._lease.partition,
+            sums={"entries": moved},
+            tallies={"reasons": Counter(reasons.values())},
+        )

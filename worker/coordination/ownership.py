@@ -11,7 +11,7 @@ import structlog
 from worker.coordination.assignment import assign
 from worker.errors import StreamError
 from worker.model.causes import LastOwner, StreamCause
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 from worker.stream.client import Client
 from worker.stream.leases import Lease, Leases, Member
 
@@ -44,13 +44,14 @@ class Ownership:
         leases: Leases,
         member: Member,
         report: Callable[[Member], Member],
-        metrics: Metrics,
+        context: Context,
     ) -> None:
         self._client = client
         self._leases = leases
         self._member = member
         self._report_of = report
-        self._metrics = metrics
+        self._metrics = context.metrics
+        self._digest = context.digest
         self._ttl = leases.ttl
         self._tick_seconds = leases.ttl / TICKS_PER_TTL
         self._leaving = False
@@ -102,7 +103,9 @@ class Ownership:
             async with self._release_slots:
                 await self._leases.release(lease)
         except StreamError as error:
-            log.warning("partition.release_failed", partition=partition, free_in_s=self._ttl, error=str(error))
+            self._digest.note(
+                log.warning, "partition.release_failed", partition=partition, free_in_s=self._ttl, error=str(error)
+            )
 
     def reachable(self) -> bool:
         """Whether Redis answered within the last TTL."""
@@ -159,7 +162,7 @@ class Ownership:
                 raise error
             self._metrics.redis_errors.labels(error.cause).inc()
             if str(error) not in self._refused:
-                log.warning("partition.refused", error=str(error))
+                self._digest.note(log.warning, "partition.refused", error=str(error))
         self._refused = set(map(str, refused))
 
     async def _introduce(self) -> list[Member]:
@@ -187,7 +190,9 @@ class Ownership:
     def _adopt(self, lease: Lease) -> None:
         known = self._generations.get(lease.partition, 0)
         if lease.generation <= known:
-            log.error("redis.data_lost", partition=lease.partition, generation=lease.generation, known=known)
+            self._digest.note(
+                log.error, "redis.data_lost", partition=lease.partition, generation=lease.generation, known=known
+            )
         self._generations[lease.partition] = lease.generation
         self.leases[lease.partition] = lease
         self._metrics.takeovers.labels(LastOwner.RELEASED if lease.clean else LastOwner.DIED).inc()

@@ -66,6 +66,7 @@ class Delivery:
         self._deletions = deletions
         self._secret = secret
         self._metrics = context.metrics
+        self._digest = context.digest
         self._clock = context.clock
         self._timing = context.timing.delivery
         self._done_slots = asyncio.Semaphore(DONE_AT_ONCE)
@@ -175,7 +176,7 @@ class Delivery:
         if not isinstance(error, StreamError):
             return False
         self._metrics.redis_errors.labels(error.cause).inc()
-        log.warning("done.redis_failed", error=str(error))
+        self._digest.note(log.warning, "done.redis_failed", error.cause, error=str(error))
         return True
 
     def _report(self, closed: ClosedBatch, stored: StoredBlob, outcome: DoneOutcome) -> None:

@@ -31,6 +31,7 @@ class Orphans:
         self._entries = entries
         self._sink = sink
         self._metrics = context.metrics
+        self._digest = context.digest
         self._timing = context.timing.delivery
         self._waiting: list[Orphan] = []
 
@@ -58,7 +59,7 @@ class Orphans:
             orphan.fate = fate
             self._waiting.remove(orphan)
             self._metrics.abandoned.labels(fate).inc()
-            log.warning("delivery.abandoned", object=stored.name, fate=fate)
+            self._digest.note(log.warning, "delivery.abandoned", fate, object=stored.name, fate=fate)
 
     async def leave(self, grace: float) -> None:
         """Ask for the last time; an orphan that still waits stays, and the next owner of its entries looks for it."""
@@ -66,7 +67,8 @@ class Orphans:
             async with asyncio.timeout(grace):
                 await self.settle()
         for orphan in self._waiting:
-            log.warning("delivery.abandoned", object=orphan.stored.name, fate=OrphanFate.WAITING)
+            fate = OrphanFate.WAITING
+            self._digest.note(log.warning, "delivery.abandoned", fate, object=orphan.stored.name, fate=fate)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:

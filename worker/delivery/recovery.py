@@ -113,6 +113,7 @@ class Recovery:
         self._entries = entries
         self._secrets = secrets
         self._metrics = context.metrics
+        self.digest = context.digest
 
     async def search(self, partition: int, identity: StreamIdentity, conversation: Conversation) -> list[FoundBlob]:
         """Find the blobs of a stream's chunks, and record in Redis the deletions that the bucket knows."""
@@ -127,7 +128,12 @@ class Recovery:
             elif blob is not None:
                 blobs.append(replace(blob, spooled=info in spooled))
         self._metrics.recoveries.inc()
-        log.info("conversation.looked_up", conversation=str(conversation), blobs=len(blobs), deletions=len(deletions))
+        self.digest.note(
+            log.info,
+            "conversations.looked_up",
+            first=str(conversation),
+            sums={"conversations": 1, "blobs": len(blobs), "deletions": len(deletions)},
+        )
         return blobs
 
     async def restore_deletions(
@@ -154,7 +160,7 @@ class Recovery:
             try:
                 return await self._spool.found(conversation)
             except SpoolRefused as error:
-                log.warning("recovery.waits", error=str(error))
+                self.digest.note(log.warning, "recovery.waits", error.cause, error=str(error))
                 await asyncio.sleep(self.timing.recovery_rest)
         return []
 
@@ -260,9 +266,12 @@ class Recoveries:
             try:
                 return await self._recovery.search(self._partition, self._identity, conversation)
             except StreamError as error:
-                log.warning("recovery.waits", error=str(error))
-            except Exception:  # a look-up that failed must not count as an answer
-                log.exception("recovery.failed", conversation=str(conversation))
+                self._recovery.digest.note(log.warning, "recovery.waits", error.cause, error=str(error))
+            except Exception as error:  # noqa: BLE001 -- a look-up that failed must not count as an answer
+                name = type(error).__name__
+                self._recovery.digest.note(
+                    log.error, "recovery.failed", name, conversation=str(conversation), exc_info=error
+                )
             await asyncio.sleep(self._recovery.timing.recovery_rest)
 
 

@@ -209,9 +209,12 @@ def stored_as_sealed(encoded: EncodedBatch, name: str) -> StoredBlob:
 
 
 def report_conflict(info: BlobInfo, judgement: Judgement, metrics: Metrics) -> None:
-    """Count and log an object that was found instead of a free name."""
+    """Count and log an object that was found instead of a free name; the batch's own object is no conflict."""
     metrics.conflicts.labels(judgement.verdict).inc()
-    log.warning("store.conflict", object=info.name, verdict=judgement.verdict)
+    if judgement.verdict is Verdict.SAME:
+        log.info("store.recognised", object=info.name)
+    else:
+        log.warning("store.conflict", object=info.name, verdict=judgement.verdict)
 
 
 def stored_by(seal: Seal, chunks: Mapping[EntryId, bytes], info: BlobInfo, judgement: Judgement) -> StoredBlob | None:

@@ -34,6 +34,7 @@ class StoreCause(StrEnum):
     UNEXPECTED = "unexpected"  # its answer does not fit the request
     INCONSISTENT = "inconsistent"  # it says that a name is taken, but has no such object
     NAMES_TAKEN = "names-taken"  # the name of a batch and the names after it are taken
+    UNCHECKED = "unchecked"  # it has not answered since the start
     UNMOUNTED = "unmounted"  # the volume of a directory is not mounted
     FULL = "full"  # the disk of a directory is full
     DISK = "disk"  # another error of that disk

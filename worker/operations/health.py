@@ -56,7 +56,9 @@ class WorkerHealth:
         if self._ownership.difference:
             reasons.append(self._ownership.difference)
         failing = self._store.failing_for(self._clock())
-        if failing > self._timing.store:
+        if self._store.is_awaited:
+            reasons.append("the store has not answered yet" + (f" ({self._store.cause})" if failing else ""))
+        elif failing > self._timing.store:
             reasons.append(f"the store refuses ({self._store.cause}) for {failing:.0f} s")
         if failing and self._spool and self._spool.trouble:
             reasons.append(f"the spool takes nothing ({self._spool.trouble}), Redis holds the audio")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -10,14 +13,25 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from worker.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from aiohttp.web_protocol import RequestHandler
     from prometheus_client import CollectorRegistry
 
     from worker.settings import HttpSettings
 
 CLOSE_SECONDS = 1.0
 """How long `stop` waits for requests under way; a scraper's idle connection must not hold up the shutdown."""
+
+
+REQUEST_SECONDS = 10.0
+"""How long a connection may be open without a complete request; probes and scrapers send theirs at once."""
+
+MAX_CONNECTIONS = 32
+"""Connections at once. A newer one ends the oldest, so that a probe gets through beside any number of idle ones."""
+
+WAITING_CONNECTIONS = 64
+"""Connections that the kernel holds until they are accepted."""
 
 
 class Health(Protocol):
@@ -43,30 +57,61 @@ class HttpServer:
         self._health = health
         self._registry = registry
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self._latest: deque[RequestHandler] = deque()
 
     @property
     def port(self) -> int:
         """The port it listens on: the real one when it was asked for port 0."""
-        return int(self._runner.addresses[0][1]) if self._runner else self._port
+        return int(self._listener.sockets[0].getsockname()[1]) if self._listener else self._port
 
     async def start(self) -> None:
         """Start to listen."""
-        runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=CLOSE_SECONDS)
-        await runner.setup()
+        self._runner = web.AppRunner(
+            self._app(),
+            access_log=None,
+            shutdown_timeout=CLOSE_SECONDS,
+            keepalive_timeout=REQUEST_SECONDS,  # it also ends connections whose request does not come
+            lingering_time=CLOSE_SECONDS,
+        )
+        await self._runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            self._listener = await self._listen(cast("Callable[[], RequestHandler]", self._runner.server))
         except OSError as error:
-            await runner.cleanup()
+            await self.stop()
             raise SettingsError(
                 f"HTTP_PORT {self._port} on {self._host} can't be listened on ({error.strerror}); choose another"
             ) from error
-        self._runner = runner
 
     async def stop(self) -> None:
         """Close the socket and all connections; harmless when not started."""
+        listener, self._listener = self._listener, None
         runner, self._runner = self._runner, None
+        if listener:
+            listener.close()
         if runner:
             await runner.cleanup()
+        self._latest.clear()
+
+    async def _listen(self, make: Callable[[], RequestHandler]) -> asyncio.Server:
+        # asyncio accepts `backlog` connections in a row. Without a free descriptor it would log each one, and then try
+        # again that many times. So it gets one, and the kernel is told the real number afterwards.
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(partial(self._connected, make), self._host, self._port, backlog=1)
+        for listening in listener.sockets:
+            with listening.dup() as own:
+                own.listen(WAITING_CONNECTIONS)
+        return listener
+
+    def _connected(self, make: Callable[[], RequestHandler]) -> asyncio.Protocol:
+        """The protocol of a new connection, for which the oldest one may have to go."""
+        handler = make()
+        self._latest.append(handler)
+        if len(self._latest) > MAX_CONNECTIONS:
+            oldest = self._latest.popleft()
+            if isinstance(oldest.transport, asyncio.Transport):
+                oldest.transport.abort()
+        return handler
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -29,10 +29,12 @@ async def shut_down(consumer: Consumer, ownership: Ownership, *, flush: bool, gr
                 await _seal_everything(consumer, deadline)
     except (TimeoutError, StreamError) as error:
         log.warning("worker.flush_failed", error=str(error))
-    await asyncio.gather(
+    left = await asyncio.gather(
         *(_release_when_stored(consumer, partition, deadline) for partition in list(consumer.partitions.values())),
         *(_end_when_stored(partition, deadline) for partition in consumer.abandoned),
     )
+    if any(left):
+        log.warning("partitions.left", partitions=sum(map(bool, left)), batches=sum(left))
     for number in list(ownership.leases):  # taken since the last turn
         await ownership.release(number)
 
@@ -59,19 +61,23 @@ async def _seal_everything(consumer: Consumer, deadline: float) -> None:
             await asyncio.wait(before_them, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _release_when_stored(consumer: Consumer, partition: Partition, deadline: float) -> None:
-    await _wait_for_deliveries(partition, deadline)
+async def _release_when_stored(consumer: Consumer, partition: Partition, deadline: float) -> int:
+    left = await _left_after_deliveries(partition, deadline)
     await consumer.release(partition)
+    return left
 
 
-async def _end_when_stored(abandoned: Partition, deadline: float) -> None:
-    await _wait_for_deliveries(abandoned, deadline)
+async def _end_when_stored(abandoned: Partition, deadline: float) -> int:
+    left = await _left_after_deliveries(abandoned, deadline)
     await end(list(abandoned.deliveries))
+    return left
 
 
-async def _wait_for_deliveries(partition: Partition, deadline: float) -> None:
+async def _left_after_deliveries(partition: Partition, deadline: float) -> int:
+    """Wait for the deliveries; returns how many batches have not ended in time."""
     try:
         async with asyncio.timeout_at(deadline):
             await partition.in_flight.finished()
     except TimeoutError:
-        log.warning("partition.left", partition=partition.number, batches=len(partition.in_flight.batches))
+        return len(partition.in_flight.batches)
+    return 0

@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from worker.runtime.digest import Digest
 from worker.runtime.metrics import Metrics
 from worker.runtime.timing import Timing
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A worker's metrics, its waits, and its monotonic clock in seconds."""
+    """A worker's metrics, its waits, its monotonic clock in seconds, and the digest of its log events."""
 
     metrics: Metrics = field(default_factory=Metrics)
     timing: Timing = field(default_factory=Timing)
     clock: Callable[[], float] = time.monotonic
+    digest: Digest = field(default_factory=Digest)

@@ -78,7 +78,7 @@ class Metrics:
         self.retries = self._counter("store_retries", "Store requests repeated, by cause", cause=StoreCause)
         self.conflicts = self._counter(
             "store_conflicts",
-            "Uploads that found their name taken, by what has it",
+            "Uploads that found their name taken, by what has it; same is the batch itself, as after a crash",
             outcome=Verdict,
         )
         self.abandoned = self._counter(

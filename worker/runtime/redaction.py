@@ -57,7 +57,8 @@ def _value(value: object, depth: int) -> Loggable:
 
 def _collection(value: object, depth: int) -> Loggable:
     if depth > 0 and isinstance(value, Mapping):
-        return {str(name): _field(str(name), item, depth - 1) for name, item in islice(value.items(), MAX_ITEMS)}
+        items = islice(value.items(), MAX_ITEMS)
+        return {redact_text(str(name)): _field(str(name), item, depth - 1) for name, item in items}
     if depth > 0 and isinstance(value, list | tuple | set | frozenset):
         return [_value(item, depth - 1) for item in islice(value, MAX_ITEMS)]
     # Any other object could print audio or keys, so only its type is named.

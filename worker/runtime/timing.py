@@ -152,6 +152,9 @@ class ProcessTiming:
     start_retry: float = 2.0
     """Between two attempts to reach Redis at the start."""
 
+    patience: float = 3.0
+    """How long the start waits for the spool, and for the store. Then it reads, and goes on to ask the store."""
+
     release: float = 2.0
     """Reserved from SHUTDOWN_GRACE for releasing the leases."""
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import structlog
@@ -156,7 +157,7 @@ class Drainer:
         queue = iter(files)
         refusals: list[Exception] = []
         if self._health.failing_since is not None:  # one upload finds out whether it still does
-            await self._work(iter(files[:1]), refusals)
+            await self._work(islice(queue, 1), refusals)
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._concurrency, len(files))):
                 group.create_task(self._work(queue, refusals), name="spool upload")

@@ -60,6 +60,7 @@ class Spool:
         self._metrics = context.metrics
         self._clock = context.clock
         self.timing = context.timing.spool
+        self._start_patience = context.timing.process.patience
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="spool")
         self._listed = 0
         self._landed: set[Stem] = set()
@@ -68,11 +69,12 @@ class Spool:
         self._metrics.spool_limit.set(limit)
 
     async def open(self) -> None:
-        """Make sure that the directory is there. Raises `SpoolRefused`."""
+        """Make sure that the directory is there. Raises `SpoolRefused`, also if the volume does not answer."""
         try:
-            await self.run(self.volume.prepare)
+            async with asyncio.timeout(self._start_patience):
+                await self.run(self.volume.prepare)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._refused(error, self._start_patience) from error
 
     def close(self) -> None:
         """Release the threads; one that waits for a hanging volume lasts as long as the process."""
@@ -171,11 +173,10 @@ class Spool:
         if self.trouble is not None and self._clock() < self._resting_until:
             raise SpoolRefused("it has just refused a blob", self.trouble)
 
-    def _refused(self, error: OSError) -> SpoolRefused:
+    def _refused(self, error: OSError, patience: float | None = None) -> SpoolRefused:
         if isinstance(error, TimeoutError):
-            return self._troubled(
-                SpoolCause.TIMEOUT, f"{self.volume.directory} has not answered for {self.timing.patience:.0f} s"
-            )
+            waited = self.timing.patience if patience is None else patience
+            return self._troubled(SpoolCause.TIMEOUT, f"{self.volume.directory} has not answered for {waited:.0f} s")
         cause = CAUSES.get(error.errno or 0, SpoolCause.DISK)
         return self._troubled(cause, f"{self.volume.directory}: {error.strerror or error}")
 

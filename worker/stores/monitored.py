@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import structlog
 
-from worker.errors import ObjectExists, ObjectMissing, StoreError
+from worker.errors import ObjectExists, ObjectMissing, SettingsError, StoreError
 from worker.model.causes import StoreCause
+from worker.runtime.digest import Digest
 from worker.runtime.metrics import Metrics
 from worker.stores.base import BlobInfo, Store
 
@@ -24,12 +25,24 @@ MAX_DETAIL = 300
 log = structlog.get_logger()
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(slots=True)
 class StoreHealth:
-    """Since when (monotonic seconds) the store has refused everything, and why; None while it accepts."""
+    """Since when (monotonic seconds) the store has refused everything, and why; None while it accepts.
+
+    `is_awaited` says that it has not answered since the worker's start. `checked` is set unless the store may be
+    another directory than the recorded one. Until it is set, the store is asked nothing else: it may seem to be empty.
+    """
 
     failing_since: float | None = None
     cause: StoreCause = StoreCause.UNEXPECTED
+    is_awaited: bool = False
+    checked: asyncio.Event = field(default_factory=_set_event, repr=False)
     _refuses_audio: bool = field(default=False, repr=False)
     _wanted: int = field(default=0, repr=False)
 
@@ -82,12 +95,27 @@ class MonitoredStore:
         slots: asyncio.Semaphore,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        digest: Digest | None = None,
     ) -> None:
         self.clock = clock
+        self.digest = digest or Digest()
         self.health = StoreHealth()
         self._store = store
         self._slots = slots
         self._metrics = metrics
+
+    async def check(self) -> str:
+        """Prove that the store exists and gives access; returns its identity, see `Store.identity`.
+
+        Raises:
+            SettingsError: it does not exist, or it refuses this worker.
+        """
+
+        async def request() -> str:
+            await self._store.check()
+            return await self._store.identity()
+
+        return await self._watched(request, is_check=True)
 
     async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         """Store a new object. Raises `ObjectExists`."""
@@ -125,6 +153,10 @@ class MonitoredStore:
 
         return await self._watched(request)
 
+    async def close(self) -> None:
+        """Release connections; idempotent."""
+        await self._store.close()
+
     def accepted(self) -> None:
         """Note that audio is stored; the caller may have learned it from several answers."""
         self.health.answered(audio=True)
@@ -145,8 +177,10 @@ class MonitoredStore:
             return found
         return None
 
-    async def _watched(self, request: Callable[[], Awaitable[T]], *, audio: bool = False) -> T:
-        """Make a request; `audio` says that it stores audio."""
+    async def _watched(self, request: Callable[[], Awaitable[T]], *, audio: bool = False, is_check: bool = False) -> T:
+        """Make a request; `audio` says that it stores audio, `is_check` that it belongs to the check at the start."""
+        if not is_check and not self.health.checked.is_set():
+            raise StoreError("the store has not answered since the start", cause=StoreCause.UNCHECKED)
         try:
             async with self._slots:
                 answer = await request()
@@ -155,6 +189,8 @@ class MonitoredStore:
             raise
         except StoreError as error:
             self._refused(error, audio=audio)
+            raise
+        except SettingsError:
             raise
         except Exception as error:  # with any error, the audio is not stored
             text = f"the store failed with {type(error).__name__}: {str(error)[:MAX_DETAIL]}"
@@ -167,4 +203,6 @@ class MonitoredStore:
     def _refused(self, error: StoreError, *, audio: bool) -> None:
         self.health.refused(self.clock(), error.cause, audio=audio)
         self._metrics.retries.labels(error.cause).inc()
-        log.warning("store.refused", cause=error.cause, status=error.status, error=str(error))
+        self.digest.note(
+            log.warning, "store.refused", error.cause, cause=error.cause, status=error.status, error=str(error)
+        )

@@ -5,7 +5,9 @@ If the audio has another place to go, requests stop after refusals have lasted l
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 from worker.errors import ObjectExists, ObjectMissing, Outage, StoreError
@@ -71,7 +73,17 @@ class RetryingStore:
 
     async def _repeated(self, request: Callable[[], Awaitable[T]], give_up_after: float | None) -> T:
         with self.health.wanted():
+            await self._until_checked(give_up_after)
             return await self._until_answered(request, give_up_after)
+
+    async def _until_checked(self, give_up_after: float | None) -> None:
+        """Wait until this is known to be the right store."""
+        while not self.health.checked.is_set():
+            if give_up_after is not None and self._failing_for() >= give_up_after:
+                raise Outage(self.health.cause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._timing.probe):
+                    await self.health.checked.wait()
 
     async def _until_answered(self, request: Callable[[], Awaitable[T]], give_up_after: float | None) -> T:
         async for attempt in self._timing.retry.attempts(self._wait_for):

@@ -37,7 +37,7 @@ LAST = f"{T0 + 2:.3f}"
             "rewrite",
             r"stopped: \d of [03] blobs are copied; the same .* the rest",
         ),
-        ("rm --uid user --store-only --yes", "delete", r"stopped: \d objects? deleted; the same command deletes the rest"),
+        ("rm --uid user --store-only --yes", "delete", r"stopped: \d objects? deleted; the same .* the rest"),
         (
             "export --uid user --conversation talk -o {out}.wav",
             "download",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import json
 import signal
@@ -19,6 +20,9 @@ from tests.support.process import Process, environment
 from tests.support.redis_server import RedisServer
 from tests.support.secret import TEST_SECRET
 from worker.runtime.metrics import PREFIX
+
+MANY_LINES = 50
+"""Of log, for a run that stores a batch."""
 
 
 async def complaint(variables: dict[str, str]) -> str:
@@ -163,8 +167,9 @@ async def test_volume_that_hangs_can_not_hold_up_the_end(harness: Harness, tmp_p
         with (store / ".metadata" / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # whoever writes now waits in a thread, as for a volume that is gone
             process.signal(signal.SIGTERM)
-            assert await process.ended() == 1
-    assert process.events("worker.ended_by_force")
+            assert await process.ended() == 0
+    assert process.events("worker.stopped")
+    assert process.events("worker.threads_left")
 
 
 async def test_second_signal_ends_it_at_once_and_the_next_worker_recovers(harness: Harness) -> None:
@@ -212,6 +217,30 @@ async def test_probes_and_metrics_answer_while_redis_is_away_and_it_starts_when_
         await harness.restarted(server)
         await harness.say(talk, 1)
         assert await process.ended() == 0
+    assert_stored_once(talk, harness.blobs())
+
+
+@pytest.mark.parametrize(("files", "unfinished"), [(128, 150), (80, 400)])
+async def test_unfinished_requests_stop_neither_storing_nor_the_probes(
+    harness: Harness, files: int, unfinished: int
+) -> None:
+    talk = Talk("c")
+    async with Process(environment(harness.settings(**EXACT)), "run", files=files) as process:
+        await process.said("ownership.changed")
+        (started,) = process.events("worker.started")
+        port = started["http_port"]
+        writers = [(await asyncio.open_connection("127.0.0.1", port))[1] for _ in range(unfinished)]
+        for writer in writers:
+            writer.write(b"GET /metrics HTTP/1.1\r\n")
+        await harness.say(talk, 3)
+        await eventually(harness.blobs)
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/livez") as reply:
+            assert reply.status == 200
+        for writer in writers:
+            writer.close()
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert len(process.lines) < MANY_LINES
     assert_stored_once(talk, harness.blobs())
 
 

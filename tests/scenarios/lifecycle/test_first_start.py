@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.harness import EXACT, Harness, remove
 from tests.support.oracle import Talk, assert_plays
 from tests.support.timing import SHORT_RESTS
 from worker import app
-from worker.runtime.timing import Timing
+from worker.runtime.timing import ProcessTiming, Timing
 from worker.settings import Settings
 
 FRESH: dict[str, Any] = {"http_port": 0, "http_host": "127.0.0.1", **EXACT}
@@ -82,3 +83,23 @@ async def test_what_was_pushed_after_a_deletion_is_new(harness: Harness) -> None
     await harness.say(again, 4)
     await start(harness)
     assert_plays(again, harness.blobs())
+
+
+@pytest.mark.parametrize("refusals", [0, 1, 3])
+@pytest.mark.parametrize("patience", [0.0, 3.0])
+async def test_stored_audio_that_an_old_copy_of_redis_has_is_not_stored_again(
+    harness: Harness, patience: float, refusals: int
+) -> None:
+    """The store is away when the first worker starts on the copy; only the store knows the past of the streams."""
+    harness.timing = replace(SHORT_RESTS, process=ProcessTiming(patience=patience))
+    old, new = Talk("old"), Talk("new")
+    await harness.say(old, 7)
+    copy = await copied(harness)
+    await start(harness)
+    await put_back(harness, copy)
+    await harness.say(old, 2)
+    await harness.say(new, 4)
+    harness.server.fail("list", status=503, times=refusals)
+    await start(harness, batch_max_seconds=2.0)
+    for talk in (old, new):
+        assert_plays(talk, harness.blobs())

@@ -319,7 +319,7 @@ def _figures(there: World, others: Fleet, sessions: Movers, trouble: Company) ->
     fleets = (there.fleet, others)
     conflicts = Counter(str(event["verdict"]) for fleet in fleets for event in fleet.said("store.conflict"))
     pushed = sum(session.pushed for session in sessions.all)
-    refused = sum(len(fleet.said("store.refused")) for fleet in fleets)
+    refused = sum(int(str(event["times"])) for fleet in fleets for event in fleet.said("store.refused"))
     return [
         f"{pushed} chunks in {len(sessions.all)} conversations, {sum(len(s.lost) for s in sessions.all)} exempt",
         f"{sum(session.lives for session in sessions.all)} lives",

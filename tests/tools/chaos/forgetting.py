@@ -353,7 +353,7 @@ def _figures(there: World, sessions: Sessions, trouble: Forgetting) -> list[str]
     pushed = sum(session.pushed for session in sessions.all)
     lost = sum(len(session.lost) for session in sessions.all)
     conflicts = Counter(str(event["verdict"]) for event in there.fleet.said("store.conflict"))
-    looked_up = len(there.fleet.said("conversation.looked_up"))
+    looked_up = sum(int(str(event["conversations"])) for event in there.fleet.said("conversations.looked_up"))
     return [
         f"{pushed} chunks in {len(sessions.all)} conversations with {sum(s.lives for s in sessions.all)} lives",
         f"{lost} chunks that Redis forgot, or that were pushed over its death",

@@ -273,6 +273,7 @@ def _figures(there: World, sessions: Sessions, trouble: Failing) -> list[str]:
     conflicts = Counter(str(event["verdict"]) for event in there.fleet.said("store.conflict"))
     exempt = sum(len(session.lost) for session in sessions.all)
     pushed = sum(session.pushed for session in sessions.all)
+    looked_up = sum(int(str(event["conversations"])) for event in there.fleet.said("conversations.looked_up"))
     clock = f"{SLOW_SECONDS} s slow" if SlowServer.has_compiler else "right, for want of a C compiler"
     return [
         f"{pushed} chunks in {len(sessions.all)} conversations, {exempt} exempt",
@@ -280,5 +281,5 @@ def _figures(there: World, sessions: Sessions, trouble: Failing) -> list[str]:
         f"Redis forgot {trouble.forgotten} entries, workers missed {reported_losses(there)} of them",
         f"{dict(trouble.counts)}",
         f"workers: {dict(there.fleet.counts)}",
-        f"names found taken: {dict(conflicts)}, {len(there.fleet.said('conversation.looked_up'))} looked up",
+        f"names found taken: {dict(conflicts)}, {looked_up} looked up",
     ]

@@ -25,6 +25,7 @@ from tests.tools.simulation.redis_scripts import SCRIPTS
 from tests.tools.simulation.store_model import Bucket, ModelStore
 from tests.tools.simulation.volume_model import ModelVolume, move_to_model
 from worker.app import Means, Worker
+from worker.assembly import monitored
 from worker.model.ids import Conversation
 from worker.operations.health import WorkerHealth
 from worker.runtime.context import Context
@@ -229,7 +230,8 @@ class Run:
         store = ModelStore(node, self.bucket, self.store_edge)
         pool = cast("ThreadPoolExecutor", LateExecutor(self.random))
         context = Context(self.metrics, clock=self.loop.time)
-        worker = Worker(settings, Means(client, store, pool), WorkerHealth(self.loop.time), context)
+        means = Means(client, monitored(settings, store, context), pool)
+        worker = Worker(settings, means, WorkerHealth(self.loop.time), context)
         if worker._spooling is not None:
             move_to_model(worker._spooling, self.volume, node, self.volume_edge)
         try:

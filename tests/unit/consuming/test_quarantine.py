@@ -15,6 +15,7 @@ from worker.batching.resumed_batch import ParsedEntry
 from worker.consuming.quarantine import QUARANTINE_AFTER, Quarantine
 from worker.model.ids import Conversation
 from worker.model.seal import Seal
+from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX, Metrics
 from worker.stream.entries import Entries, Entry
 from worker.stream.leases import Lease
@@ -58,7 +59,8 @@ class Resuming:
 
 def quarantine(entries: RecordedEntries, metrics: Metrics | None = None, *seals: Seal) -> Quarantine:
     lease = Lease(0, "token", 1, 0.0)
-    return Quarantine(lease, cast("Batcher", Resuming(*seals)), cast("Entries", entries), metrics or Metrics())
+    context = Context(metrics or Metrics())
+    return Quarantine(lease, cast("Batcher", Resuming(*seals)), cast("Entries", entries), context)
 
 
 @pytest.mark.parametrize(

@@ -103,3 +103,13 @@ def test_blobs_that_pile_up_in_the_spool_are_told(health: WorkerHealth, tmp_path
     assert health.notices() == []
     spool.oldest += 1
     assert health.notices() == ["the store has not taken 3 blobs that wait in the spool"]
+
+
+def test_store_that_has_not_answered_yet_makes_it_unready_at_once(health: WorkerHealth, running: Running) -> None:
+    store = running.health._store
+    assert store is not None
+    store.is_awaited = True
+    assert health.live() == []
+    assert health.ready() == ["the store has not answered yet"]
+    store.failing_since, store.cause = 0.0, StoreCause.TIMEOUT
+    assert health.ready() == ["the store has not answered yet (timeout)"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 from worker.errors import SettingsError
-from worker.operations.http import HttpServer
+from worker.operations import http as http_module
+from worker.operations.http import MAX_CONNECTIONS, HttpServer
 from worker.settings import HttpSettings
 
 if TYPE_CHECKING:
@@ -112,6 +114,36 @@ async def test_nothing_else_is_served_and_no_software_named(
     async with http.request(method, path) as response:
         assert response.status == status
         assert "Server" not in response.headers
+
+
+async def unfinished(port: int) -> asyncio.StreamWriter:
+    """A connection whose request does not end."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /livez HTTP/1.1\r\nHost:")
+    return writer
+
+
+async def test_any_number_of_unfinished_requests_leaves_room_for_a_probe(server: HttpServer) -> None:
+    writers = [await unfinished(server.port) for _ in range(3 * MAX_CONNECTIONS)]
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{server.port}/livez") as response:
+        assert response.status == 200
+    assert server._runner is not None
+    assert server._runner.server is not None
+    assert len(server._runner.server.connections) <= MAX_CONNECTIONS
+    for writer in writers:
+        writer.close()
+
+
+async def test_request_that_does_not_end_is_cut_off(
+    condition: Condition, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_module, "REQUEST_SECONDS", 0.05)
+    async with HttpServer(HttpSettings("127.0.0.1", 0), health=condition, registry=registry) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost:")
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
 
 
 async def test_a_taken_port_is_a_sentence_about_the_setting(server: HttpServer, condition: Condition) -> None:

@@ -115,6 +115,7 @@ def test_an_exception_is_shown_without_local_variables_and_passwords(
         {"url": f"rediss://:{SECRET}@host:6379/0"},
         {"url": f"redis://host?password={SECRET}&db=0"},
         {"error": ValueError(f"redis://u:{SECRET}@host")},
+        {"data": {f"redis://u:{SECRET}@host": 1}},
     ],
 )
 def test_audio_keys_and_secrets_never_reach_the_output(

@@ -12,11 +12,12 @@ from worker.model.causes import StoreCause
 from worker.runtime.timing import Backoff, Timing
 
 DEFAULTS = {
-    "process": {"start_retry": 2.0, "release": 2.0},
+    "process": {"start_retry": 2.0, "patience": 3.0, "release": 2.0},
     "reading": {
         "poll": 0.5,
         "handover": 5.0,
         "rest": 1.0,
+        "remind": 60.0,
         "batch_retry": {"first": 1.0, "longest": 30.0, "jitter": 0.0},
     },
     "delivery": {
@@ -31,8 +32,15 @@ DEFAULTS = {
         "patience": 30.0,
         "rest": 5.0,
     },
-    "gauges": {"delay": 0.1, "observe": 2.0, "account": 30.0, "busy_account": 300.0},
-    "health": {"wedged": 60.0, "store": 30.0},
+    "gauges": {
+        "delay": 0.1,
+        "observe": 2.0,
+        "account": 30.0,
+        "busy_account": 300.0,
+        "strays": 120.0,
+        "stray_step": 0.02,
+    },
+    "health": {"wedged": 60.0, "store": 30.0, "spool": 120.0},
 }
 
 

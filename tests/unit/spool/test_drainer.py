@@ -327,9 +327,11 @@ async def test_a_blob_that_is_stored_and_was_not_removed_goes_without_an_upload(
     assert harness.server.requests == []
 
 
-async def test_a_damaged_blob_is_kept_and_reported_and_stops_no_other(
-    spool_harness: SpoolHarness, harness: Harness, directory: Path
+@pytest.mark.parametrize("failing_since", [None, 0.0], ids=["in peace", "as the first after an outage"])
+async def test_a_damaged_blob_is_kept_and_reported_once_and_stops_no_other(
+    spool_harness: SpoolHarness, harness: Harness, directory: Path, failing_since: float | None
 ) -> None:
+    spool_harness.health.failing_since = failing_since
     spool_harness.add(
         spool_harness.record(seal_of("1-0", conversation_id="bad")),
         spool_harness.record(seal_of("2-0", conversation_id="good")),
@@ -338,7 +340,10 @@ async def test_a_damaged_blob_is_kept_and_reported_and_stops_no_other(
     damaged = bytearray(path.read_bytes())
     damaged[-1] ^= 1
     path.write_bytes(damaged)
-    await spool_harness.drainer.round()
+    with capture_logs() as events:
+        await spool_harness.drainer.round()
+        await spool_harness.drainer.round()
+    assert [event["event"] for event in events if event["log_level"] != "info"] == ["spool.damaged"]
     assert [blob.name.split("/")[2] for blob in harness.blobs()] == ["good"]
     assert path.read_bytes() == damaged
     assert await spool_harness.drainer.left() == 0

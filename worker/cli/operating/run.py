@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from worker.runtime.signals import leave_on_sigterm
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -20,6 +22,7 @@ def run(
     ] = False,
 ) -> None:
     """Consume the streams until SIGTERM; everything is set by environment variables."""
+    leave_on_sigterm()
     gc.disable()  # during the imports, collections would take a fifth of the start's CPU time
     from worker import app, settings
     from worker.runtime import logs
