@@ -18,6 +18,7 @@ from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Enco
 from worker.archive.upkeep.copying import BlobCopy, CopyReport
 from worker.archive.upkeep.deletion import Deletion, Undeleted
 from worker.archive.upkeep.verification import BlobVerdict, Fingerprint
+from worker.audio.writing.formats import AudioFormat
 from worker.errors import AudioFileError, BadSelection, NothingStored, SettingsError, StoreError
 from worker.stores import open_store
 from worker.stores.base import Store
@@ -27,6 +28,7 @@ __all__ = [
     "AudioFile",
     "AudioFileError",
     "AudioFiles",
+    "AudioFormat",
     "BadSelection",
     "Blob",
     "BlobCopy",

@@ -21,6 +21,7 @@ from worker.archive.upkeep.conversion import Conversion, Converter, Encoding
 from worker.archive.upkeep.copying import Copier, CopyReport
 from worker.archive.upkeep.deletion import Deleter, Deletion
 from worker.archive.upkeep.verification import NOTHING_KNOWN, BlobVerdict, Fingerprint, verify_blobs
+from worker.audio.writing.formats import AudioFormat
 from worker.errors import BadSelection, NothingStored
 from worker.model.jitter import GAP_TOLERANCE
 from worker.stores.base import Store
@@ -81,16 +82,17 @@ class Archive:
             raise NothingStored(f"no audio of {uid}/{conversation_id} is stored{_where(selection)}")
         return Download(self._reader, selected, rules=rules, sample_rate=sample_rate, progress=progress)
 
-    async def save(self, download: Download, path: Path | str) -> DownloadReport:
-        """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw; see `saving.save`.
+    async def save(self, download: Download, path: Path | str, form: AudioFormat | None = None) -> DownloadReport:
+        """Write a recording to a file in the format that its name promises, or in `form`; see `saving.save`.
 
-        Memory stays the same for a minute and for a day. The file appears when it is complete.
+        Formats are WAV, bare samples (.pcm), FLAC, MP3, and Ogg Opus from the stored packets. Memory stays the same for
+        a minute and for a day. The file appears when it is complete, and replaces one of the same name.
 
         Raises:
             AudioFileError: it can't be written, or outgrows the 4 GiB of a WAV.
             NothingStored: nothing of it could be read; the report says why.
         """
-        return await save(download, Path(path))
+        return await save(download, Path(path), form)
 
     async def audio_files(
         self,

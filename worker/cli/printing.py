@@ -36,9 +36,9 @@ def say(line: str, *, err: bool = False) -> None:
     typer.echo(printable(line), err=err)
 
 
-def print_json(document: object) -> None:
-    """Print one document to standard output."""
-    typer.echo(json.dumps(document, indent=2))
+def print_json(document: object, *, err: bool = False) -> None:
+    """Print one document to standard output, or to standard error where that is taken."""
+    typer.echo(json.dumps(document, indent=2), err=err)
 
 
 @contextmanager

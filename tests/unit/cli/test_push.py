@@ -86,12 +86,17 @@ def test_a_file_becomes_numbered_chunks_and_an_end(
         "seconds": 12.0,
         "samples": 192000,
         "sample_rate": 16000,
+        "source_rate": 16000,
         "bytes": 384000,
         "chunks": 3,
         "next_seq": 3,
         "partition": partition,
         "stream": f"{settings().stream_prefix}:{{{partition}}}",
         "ended": True,
+        "complete": True,
+        "lost_seconds": 0,
+        "cancelled_seconds": 0,
+        "flaws": [],
     }
 
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from codec.blob import Audio
 from codec.entry import SAMPLE_RATES
 from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.listing import Blob
@@ -15,10 +15,12 @@ from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint
 from worker.archive.blobs.reading import Problem, Reader
+from worker.archive.playback.opus_links import OpusLinks
+from worker.archive.playback.pieces import Piece, piece_of
 from worker.archive.playback.repeated_audio import MeasuredBlob, RepeatFilter, longest
 from worker.archive.playback.resampling import Resampler
 from worker.archive.playback.selection import Selected
-from worker.archive.playback.timeline import MergeRules, Timeline, cropped
+from worker.archive.playback.timeline import MergeRules, Timeline
 
 
 @dataclass(slots=True)
@@ -28,6 +30,7 @@ class DownloadReport:
     `start` is in Unix seconds, `samples` are at `sample_rate` (Hz). `silence` is the seconds of gaps that were filled,
     `left_out` of gaps that were not. `shifted` is the most seconds by which audio was moved because of an overlap.
     `blobs` counts the blobs in the recording. `missing` are the timestamps for which nothing is stored.
+    `encoded` counts blobs of PCM that became Opus for an Ogg file.
     """
 
     sample_rate: int
@@ -39,6 +42,7 @@ class DownloadReport:
     shifted: float = 0.0
     problems: list[Problem] = field(default_factory=list)
     missing: list[float] = field(default_factory=list)
+    encoded: int = 0
 
     @property
     def seconds(self) -> float:
@@ -49,6 +53,23 @@ class DownloadReport:
     def complete(self) -> bool:
         """Whether all requested audio could be read."""
         return not self.problems and not self.missing
+
+
+class Renderer(Protocol):
+    """Makes the bytes of a recording from pieces; `samples` counts those in it, at the report's rate."""
+
+    @property
+    def samples(self) -> int:
+        """The samples so far."""
+        ...
+
+    def add(self, piece: Piece) -> Iterator[bytes]:
+        """Put a piece after what was added before."""
+        ...
+
+    def finish(self) -> Iterator[bytes]:
+        """What is still held."""
+        ...
 
 
 class Download:
@@ -74,29 +95,48 @@ class Download:
         self._rules = rules
         self._progress = progress
         self._begun = False
+        self._wants_packets = False
         self.report = DownloadReport(sample_rate or highest_rate(selected.sources), missing=list(selected.missing))
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        timeline = Timeline(self._rules)
+        async with aclosing(self._rendered(Resampler(timeline, self.report.sample_rate), timeline)) as blocks:
+            async for pcm in blocks:
+                yield pcm
+
+    async def ogg_opus(self) -> AsyncGenerator[bytes, None]:
+        """The recording as the bytes of an Ogg Opus file, in place of PCM: Opus packets are copied as they are stored.
+
+        Each blob is a link of its own. Its decoded samples are those of the blob. PCM is encoded: `report.encoded`
+        counts it. Raises as iteration does.
+        """
+        timeline = Timeline(self._rules)
+        links = OpusLinks(timeline, self.report.sample_rate)
+        self._wants_packets = True
+        async with aclosing(self._rendered(links, timeline)) as blocks:
+            async for pages in blocks:
+                yield pages
+        self.report.encoded = links.encoded
+
+    async def _rendered(self, renderer: Renderer, timeline: Timeline) -> AsyncGenerator[bytes, None]:
         if self._begun:
             raise RuntimeError("a download can be iterated once: begin another one")
         self._begun = True
-        timeline = Timeline(self._rules)
-        resampler = Resampler(timeline, self.report.sample_rate)
         fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
         heard = RepeatFilter(self._reader)
         async with aclosing(fetched) as sources:
             number = 0
             async for span, problems in sources:
                 self.report.problems += problems
-                if span is not None and span.audio is not None and not await heard.holds(span):
-                    for pcm in self._resampled(resampler, span.start, span.audio):
-                        yield pcm
+                if span is not None and not await heard.holds(span):
+                    for block in self._placed(renderer, span):
+                        yield block
                 number += 1
                 self._progress(number, len(self._sources))
-        for pcm in resampler.finish():
-            yield pcm
+        for block in renderer.finish():
+            yield block
         report = self.report
-        report.start, report.samples = timeline.start, resampler.samples
+        report.start, report.samples = timeline.start, renderer.samples
         report.silence, report.left_out, report.shifted = timeline.silence, timeline.left_out, timeline.shifted
 
     @property
@@ -116,18 +156,24 @@ class Download:
         """All its PCM at once."""
         return b"".join([block async for block in self])
 
-    def _resampled(self, resampler: Resampler, start: float, audio: Audio) -> Iterator[bytes]:
-        start, audio = cropped(start, audio, self._selection.since, self._selection.until)
-        if audio.samples:
+    def _placed(self, renderer: Renderer, span: MeasuredBlob) -> Iterator[bytes]:
+        if span.audio is None:
+            return
+        piece = piece_of(span, span.audio, self._selection.since, self._selection.until)
+        if piece.audio.samples:
             self.report.blobs += 1
-            yield from resampler.add(start, audio)
+            yield from renderer.add(piece)
 
     async def _fetch(self, source: AudioAlternatives) -> tuple[MeasuredBlob | None, list[Problem]]:
         return await longest(source, self._read)
 
     async def _read(self, blob: Blob) -> MeasuredBlob:
-        audio = await self._reader.audio(blob)
-        return MeasuredBlob(blob, audio.duration, audio)
+        if not self._wants_packets:
+            audio = await self._reader.audio(blob)
+            return MeasuredBlob(blob, audio.duration, audio)
+        content = await self._reader.content(blob)
+        audio = await self._reader.decoded(blob, content)
+        return MeasuredBlob(blob, audio.duration, audio, content if blob.codec == "opus" else None)
 
 
 def highest_rate(sources: list[AudioAlternatives]) -> int:

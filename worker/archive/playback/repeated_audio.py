@@ -25,11 +25,12 @@ KEPT_BYTES = 48 * 1024 * 1024
 
 
 class MeasuredBlob(NamedTuple):
-    """A blob and its exact length in seconds, and its audio if that was read."""
+    """A blob and its exact length in seconds; its audio if that was read, and its Opus container if that is wanted."""
 
     blob: Blob
     seconds: float
     audio: Audio | None = None
+    content: bytes | None = None
 
     @property
     def start(self) -> float:
@@ -109,7 +110,7 @@ def _light(spans: Iterable[MeasuredBlob]) -> Iterator[MeasuredBlob]:
     left = KEPT_BYTES
     for span in spans:
         left -= len(span.audio.pcm) if span.audio else 0
-        yield span if left >= 0 else span._replace(audio=None)
+        yield span._replace(content=None) if left >= 0 else span._replace(audio=None, content=None)
 
 
 def _may_hold(whole: MeasuredBlob, part: MeasuredBlob) -> bool:
