@@ -42,15 +42,18 @@ def print_json(document: object, *, err: bool = False) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, if that is a terminal; takes the number of steps done and their total, 0 if unknown."""
+def progress(what: str, expected: int = 0) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, if that is a terminal; takes the number of steps done and their total, 0 if unknown.
+
+    `expected` is the total that it shows before the first step.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(what, total=expected or None)
         yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 

@@ -159,7 +159,7 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
         on_trouble=_Reporter(),
     )
     try:
-        with printing.progress("pushing chunks") as progress:
+        with printing.progress("pushing chunks", total) as progress:
             async with producer:
                 await producer.check()
                 size, chunks = await _push_audio(producer, source, audio, lambda done: progress(done, total))
@@ -192,7 +192,6 @@ async def _push_audio(
     size = done = 0
     rate = audio.sample_rate
     started = time.monotonic()
-    progress(done)
     async for pcm in _chunks(audio, source.chunk_seconds):
         timestamp = source.start + size / BYTES_PER_SAMPLE / rate
         size += len(pcm)

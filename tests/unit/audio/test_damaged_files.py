@@ -227,6 +227,14 @@ def test_tags_of_an_mp3_are_no_damage(tmp_path: Path) -> None:
         assert abs(len(samples) - times * whole) <= times * 600
 
 
+def test_tags_in_any_coding_are_no_hindrance(tmp_path: Path) -> None:
+    data = audio_file("flac", SECONDS)
+    vendor = data.index(b"Lavf")
+    samples, _, report = read_bytes(tmp_path, data[:vendor] + b"\xe4\xf6\xff\xfe" + data[vendor + 4 :])
+    assert len(samples) == SECONDS * 16000
+    assert report.flaws == []
+
+
 def test_parts_of_other_rates_and_channels_follow_at_the_first_ones_rate(tmp_path: Path) -> None:
     first, second = audio_file("flac", 3.0), encoded(speech_array(4, 8000), Kind("flac", "flac", 8000))
     result = read_bytes(tmp_path, first + second)

@@ -165,6 +165,8 @@ class Download:
             yield from renderer.add(piece)
 
     async def _fetch(self, source: AudioAlternatives) -> tuple[MeasuredBlob | None, list[Problem]]:
+        if self._wants_packets:  # the same audio as Opus, if there is some, needs no encoder
+            source = AudioAlternatives(sorted(source.alternatives, key=lambda blob: blob.codec != "opus"))
         return await longest(source, self._read)
 
     async def _read(self, blob: Blob) -> MeasuredBlob:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from worker.audio.writing.formats import AudioFormat, promised_format
-from worker.audio.writing.output import STANDARD_OUTPUT
+from worker.audio.writing.output import STANDARD_OUTPUT, writing
 from worker.cli import archives, options, printing
 from worker.cli.text import counted
 
@@ -77,8 +77,11 @@ def _checked_format(output: Path, form: AudioFormat | None, rate: int | None, *,
     if str(output) == STANDARD_OUTPUT:
         if sys.stdout.isatty():
             raise typer.BadParameter("a terminal can't show audio: pipe it into a program, or give the name of a file")
-    elif output.is_file() and not force:
-        raise typer.BadParameter(f"{output} is there already: give another name, or --force to replace it")
+    elif not force:
+        with writing(output):
+            there = output.is_file()
+        if there:
+            raise typer.BadParameter(f"{output} is there already: give another name, or --force to replace it")
     if chosen is AudioFormat.OPUS and rate is not None:
         raise typer.BadParameter("Ogg Opus keeps the stored packets, which have their rate: leave --rate out")
     return chosen
