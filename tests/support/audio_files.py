@@ -138,3 +138,14 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "lacking": lacking,
     "cut off": cut_off,
 }
+
+
+def mutilated(data: bytes, seed: int) -> bytes:
+    """Some random damages at random places; the beginning is hit more often than by chance."""
+    dice, damaged = random.Random(seed), bytearray(data)
+    for _ in range(dice.randint(1, 6)):
+        at = int(len(damaged) * dice.random() ** dice.choice((1, 4)))
+        size = dice.choice((1, 4, 40, 3000))
+        replaced = dice.choice((0, 1, size, len(damaged)))
+        damaged[at : at + replaced] = dice.randbytes(dice.choice((0, 1, size)))
+    return bytes(damaged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
@@ -9,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.audio_files import DAMAGES, EXACT, KINDS, Kind, audio_file, encoded
+from tests.support.audio_files import DAMAGES, EXACT, KINDS, Kind, audio_file, encoded, mutilated
 from tests.support.speech import speech, speech_array
 from worker.audio.reading.flaws import ReadReport
 from worker.audio.reading.reader import open_audio
@@ -260,6 +262,47 @@ def test_opposite_channels_are_no_silence_and_are_told(tmp_path: Path) -> None:
     assert report.complete
     assert report.cancelled == pytest.approx(4, abs=2)
     assert "left = -right" in list(report.lines())[-1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_damage_at_all_is_survived(tmp_path: Path, kind: str) -> None:
+    for seed in range(12):
+        data = mutilated(audio_file(kind, 3.0), seed)
+        try:
+            result = read_bytes(tmp_path, data)
+        except AudioFileError as error:
+            assert "file" in str(error)  # noqa: PT017 -- any sentence that names the file will do
+        else:
+            assert seconds(result) < 60
+
+
+def test_time_that_cannot_be_right_puts_no_hours_of_silence_there(tmp_path: Path) -> None:
+    kind = KINDS["webm of a live recording"]
+    first = encoded(speech_array(3, 48000), kind)
+    clusters = [at for at in range(len(first)) if first.startswith(b"\x1f\x43\xb6\x75", at)]
+    damaged = bytearray(first)
+    time = damaged.index(b"\xe7", clusters[-1])
+    length = damaged[time + 1] & 0x7F
+    damaged[time + 2 : time + 2 + length] = b"\x7f" * length
+    wide = b"\xe7\x84\x7f\xff\xff\xff"
+    result = read_bytes(tmp_path, bytes(damaged[:time]) + wide + bytes(damaged[time + 2 + length :]))
+    assert seconds(result) < 4
+    assert any("not believed" in str(flaw) for flaw in result[2].flaws)
+
+
+def test_other_tracks_are_told_of(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", "matroska") as container:
+        streams = [container.add_stream("flac", rate=16000) for _ in range(2)]
+        for stream in streams:
+            stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(speech_array(0.25).reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        for stream in streams:
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    samples, _, report = read_bytes(tmp_path, file.getvalue())
+    assert np.array_equal(samples, speech_array(0.25))
+    assert "1 more audio track: only the first was taken" in str(report.flaws[0])
 
 
 def test_many_flaws_are_counted_and_only_the_first_told(tmp_path: Path) -> None:

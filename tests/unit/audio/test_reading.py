@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from tests.support.paths import ROOT
 from tests.support.speech import speech_array
 from worker.audio.reading.reader import open_audio
 from worker.audio.writing.wav import wav_header
@@ -151,3 +154,9 @@ def test_a_chunk_shorter_than_a_sample_is_refused(tmp_path: Path) -> None:
     soundfile.write(path, speech_array(1), 16000)
     with pytest.raises(ValueError, match="holds no sample"):
         read(path, 0)
+
+
+@pytest.mark.slow
+def test_worker_never_loads_ffmpeg() -> None:
+    loaded = "import sys, worker.app, worker.cli, worker.archive; print('av' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", loaded], cwd=ROOT, text=True) == "False\n"

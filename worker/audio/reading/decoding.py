@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GAP_SECONDS = 0.05
 """Timestamps may be this much off without anything being lost: Matroska rounds them to milliseconds."""
 
-LONGEST_GAP = 24 * 3600.0
+LONGEST_GAP = 3600.0
 """Seconds; a longer one is a wrong timestamp."""
 
 LOSSY_TOLERANCE = 0.1
@@ -85,6 +85,8 @@ class LinkDecoder:
         if not self._container.streams.audio:
             raise Undecodable("there is no audio in it")
         self._stream = self._container.streams.audio[0]
+        if getattr(self._stream, "codec_context", None) is None:
+            raise Undecodable("FFmpeg has no decoder for it")
         self.rate = self._stream.rate
         self.channels = self._stream.channels
         if not self.rate or not self.channels:
@@ -111,7 +113,7 @@ class LinkDecoder:
             flaw(f"it has {others} more audio track{'s' if others > 1 else ''}: only the first was taken")
         with self._container:
             for frame in self._frames(flaw):
-                lost = self._missing_before(frame)
+                lost = self._believed(self._missing_before(frame), flaw)
                 if self._failed_bytes or lost:
                     self._tell_loss(flaw, lost)
                     yield from self._silence(lost, frame)
@@ -151,7 +153,15 @@ class LinkDecoder:
         self._end = time
         exact = self._failed_bytes or self._link.format == "flac"
         least = 1.5 / frame.sample_rate if exact else GAP_SECONDS
-        return gap if least < gap < LONGEST_GAP else 0.0
+        return gap if gap > least else 0.0
+
+    def _believed(self, gap: float, flaw: Callable[..., None]) -> float:
+        """The gap, if the file has room for it: a damaged time may be years off."""
+        room = LONGEST_GAP if self.claimed is None else min(LONGEST_GAP, self.claimed - self._came + GAP_SECONDS)
+        if gap <= max(room, GAP_SECONDS):
+            return gap
+        flaw(f"its times go on {gap:.2f} s later, which is not believed: no silence was put there")
+        return 0.0
 
     def _tell_loss(self, flaw: Callable[..., None], gap: float) -> None:
         if gap and self._link.format in TIMED:
