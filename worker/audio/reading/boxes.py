@@ -51,7 +51,7 @@ def seekable(file: BinaryIO, source: ByteSource) -> Iterator[tuple[BinaryIO, int
     """A file that can seek, and where the rest of `source` begins in it; a pipe is copied to an unnamed file.
 
     Raises:
-        OSError: there is no room for the copy.
+        OSError: the disk has no room for the copy.
     """
     if file.seekable():
         yield file, source.position
@@ -81,7 +81,7 @@ def _starts(file: BinaryIO, position: int) -> Iterator[int]:
         other = other or name in {b"moov", b"mdat"}
         if size == 1 and len(head) == LONG_BOX.size:
             size = LONG_BOX.unpack(head)[2]
-        if size < BOX.size:  # the last box goes to the end, or this is no box
+        if size < BOX.size:  # the last box goes to the end, or this is not a box
             return
         position += size
 

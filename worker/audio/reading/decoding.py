@@ -83,7 +83,7 @@ class LinkDecoder:
         except (av.FFmpegError, ValueError) as error:
             raise Undecodable(_reason(error) + HINTS.get(link.format, "")) from error
         if not self._container.streams.audio:
-            raise Undecodable("there is no audio in it")
+            raise Undecodable("it holds no audio track")
         self._stream = self._container.streams.audio[0]
         if getattr(self._stream, "codec_context", None) is None:
             raise Undecodable("FFmpeg has no decoder for it")

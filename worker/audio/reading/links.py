@@ -72,7 +72,7 @@ def sniffed(head: bytes) -> str | None:
 def links(source: ByteSource) -> Iterator[Link]:
     """The links in their order, without MP4's; each has to be read to its end before the next one is asked for.
 
-    What follows the last link and is no audio is left in the source. Raises `OSError`.
+    What follows the last link and is not audio is left in the source. Raises `OSError`.
     """
     while True:
         while tag := mpeg.tag_bytes(source.peek(mpeg.TAG_LOOK_AHEAD)):

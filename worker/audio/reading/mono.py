@@ -45,7 +45,7 @@ class MonoMixer:
 
 
 def as_float(samples: NDArray[Any]) -> NDArray[np.float32]:
-    """Samples of any type on the scale of 1.0, without what is no number, and without what is too loud."""
+    """Samples of any type on the scale of 1.0; NaN becomes 0, and louder samples are clipped."""
     if samples.dtype.kind == "f":
         # A NaN would spoil all further output of a resampler, and one loud channel the mean.
         limited: NDArray[np.float32] = np.clip(np.nan_to_num(samples), -1, 1).astype(np.float32)

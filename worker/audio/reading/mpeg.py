@@ -91,7 +91,7 @@ def _in_a_row(head: bytes, start: int, length: Callable[[bytes], int]) -> bool:
 
 
 def _facts(header: bytes) -> tuple[int, int, int]:
-    """Version (1, or 2 also for 2.5), layer and sample rate; the rate is 0 for what is no header."""
+    """Version (1, or 2 also for 2.5), layer and sample rate; the rate is 0 for other bytes."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return 0, 0, 0
     version, layer, rate = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3), header[2] >> 2 & 3

@@ -142,9 +142,9 @@ def _decoders(name: str, file: BinaryIO, source: ByteSource, report: ReadReport)
         first = False
     rest = source.peek(SNIFFED_BYTES)
     if first and rest:
-        raise AudioFileError(f"{name} is no audio file that is known: give {KNOWN_FORMATS}; or bare samples with --raw")
+        raise AudioFileError(f"{name} has no known audio format: give {KNOWN_FORMATS}, or bare samples with --raw")
     if rest and not first:
-        report.add(Flaw(report.seconds, "bytes follow that are no audio"))
+        report.add(Flaw(report.seconds, "the bytes that follow are not audio"))
 
 
 def _links(file: BinaryIO, source: ByteSource) -> Iterator[Link]:

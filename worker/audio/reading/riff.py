@@ -94,7 +94,7 @@ class RiffLink:
         return taken
 
     def _after_audio(self) -> None:
-        """Pass over the chunks after the audio; what is no chunk is more audio."""
+        """Pass over the chunks after the audio; other bytes are more audio."""
         if self.claimed_bytes is not None and self.claimed_bytes % 2 and not self._chunk_at(0) and self._chunk_at(1):
             self._source.skip(1)  # the padding, which some writers leave out
         while (chunk := self._chunk_at(0)) is not None:
