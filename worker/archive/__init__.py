@@ -20,6 +20,7 @@ from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Enco
 from worker.archive.upkeep.copying import BlobCopy, CopyReport
 from worker.archive.upkeep.deletion import Deletion, Undeleted
 from worker.archive.upkeep.verification import BlobVerdict, Fingerprint
+from worker.audio.writing.formats import AudioFormat
 from worker.errors import (
     AudioFileError,
     BadSelection,
@@ -39,6 +40,7 @@ __all__ = [
     "AudioFile",
     "AudioFileError",
     "AudioFiles",
+    "AudioFormat",
     "BadName",
     "BadSecret",
     "BadSelection",

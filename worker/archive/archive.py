@@ -22,6 +22,7 @@ from worker.archive.upkeep.conversion import Conversion, Converter, Encoding, On
 from worker.archive.upkeep.copying import Copier, CopyReport
 from worker.archive.upkeep.deletion import Deleter, Deletion
 from worker.archive.upkeep.verification import NOTHING_KNOWN, BlobVerdict, Fingerprint, verify_blobs
+from worker.audio.writing.formats import AudioFormat
 from worker.errors import BadSelection, NothingStored
 from worker.model.jitter import GAP_TOLERANCE
 from worker.stores.base import Store
@@ -87,17 +88,18 @@ class Archive:
         begun.report.unknown += listing.unknown
         return begun
 
-    async def save(self, download: Download, path: Path | str) -> DownloadReport:
-        """Write a recording to a file: WAV, or the bare samples if its name ends with .pcm or .raw; see `saving.save`.
+    async def save(self, download: Download, path: Path | str, form: AudioFormat | None = None) -> DownloadReport:
+        """Write a recording to a file in the format that its name promises, or in `form`; see `saving.save`.
 
-        Memory stays the same for a minute and for a day. The file appears when it is complete.
+        Formats are WAV, bare samples (.pcm), FLAC, MP3, and Ogg Opus from the stored packets. Memory stays the same for
+        a minute and for a day. The file appears when it is complete, and replaces one of the same name.
 
         Raises:
             AudioFileError: it can't be written, or outgrows the 4 GiB of a WAV.
             NothingStored: no audio lies in the selected time.
             NothingReadable: blobs are there, but none could be read; `WrongSecrets` if the secrets open none of them.
         """
-        return await save(download, Path(path))
+        return await save(download, Path(path), form)
 
     async def audio_files(
         self,

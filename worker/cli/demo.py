@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     out: Annotated[Path, typer.Option("--out", help="A new directory, or one that an earlier demo made.")],
     wav: Annotated[
-        Path | None, typer.Option("--wav", help="Your own recording: WAV, FLAC, MP3 or Ogg, of any rate.")
+        Path | None, typer.Option("--wav", help="Your own recording, in any format that `push` takes.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -35,8 +35,12 @@ def demo(
     from worker.runtime import logs
 
     logs.configure("warning", "console")
-    recordings = own(wav) if wav else recorded()
-    result = asyncio.run(play(recordings, out, lambda step: typer.echo(step, err=True)))
+
+    def say(line: str) -> None:
+        printing.say(line, err=True)
+
+    recordings = own(wav, say) if wav else recorded()
+    result = asyncio.run(play(recordings, out, say))
     if as_json:
         printing.print_json(_facts(result))
     else:

@@ -51,9 +51,9 @@ def write(line: str, *, err: bool = False) -> None:
         print(line, file=sys.stderr if err else sys.stdout, flush=True)
 
 
-def print_json(document: object) -> None:
-    """Print one document to standard output."""
-    typer.echo(json.dumps(document, indent=2))
+def print_json(document: object, *, err: bool = False) -> None:
+    """Print one document to standard output, or to standard error where that is taken."""
+    typer.echo(json.dumps(document, indent=2), err=err)
 
 
 def table_console(*, stderr: bool = False) -> Console:
@@ -99,8 +99,8 @@ class Bar:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Bar]:
-    """A bar on standard error, if that is a terminal."""
+def progress(what: str, expected: int = 0) -> Iterator[Bar]:
+    """A bar on standard error, if that is a terminal; `expected` is the total that it shows before the first step."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -116,7 +116,7 @@ def progress(what: str) -> Iterator[Bar]:
         redirect_stderr=False,
     )
     with shown:
-        task = shown.add_task(what, total=None)
+        task = shown.add_task(what, total=expected or None)
         if seen:
             _bars.append(shown)
         try:

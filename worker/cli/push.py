@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,10 +15,12 @@ import typer
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Chunk, End, Protection, partition_of
 from worker.cli import options, printing
+from worker.errors import AudioFileError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from worker.audio.reading.reader import AudioReader
     from worker.producer import Producer, Trouble
     from worker.settings import Settings
 
@@ -37,11 +41,17 @@ class PushedFile:
     realtime: bool
     end: bool
     first_seq: int
+    raw_rate: int | None
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return "standard input" if str(self.file) == "-" else str(self.file)
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """The audio that is in Redis now."""
+    """The audio that is in Redis now; `flaws` tell what is wrong with the file, `lost_seconds` what is missing."""
 
     file: str
     uid: str
@@ -50,12 +60,17 @@ class Pushed:
     seconds: float
     samples: int
     sample_rate: int
+    source_rate: int
     bytes: int
     chunks: int
     next_seq: int
     partition: int
     stream: str
     ended: bool
+    complete: bool
+    lost_seconds: float
+    cancelled_seconds: float
+    flaws: list[str]
 
 
 def register(app: typer.Typer) -> None:
@@ -64,7 +79,7 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    file: Annotated[Path, typer.Argument(help="WAV, FLAC, MP3 or Ogg, mono or not, of any rate.")],
+    file: Annotated[Path, typer.Argument(help="WAV, FLAC, MP3, Ogg, M4A, WebM, …, of any rate; - is standard input.")],
     uid: options.Uid,
     conversation: options.Conversation,
     start: Annotated[
@@ -77,9 +92,16 @@ def push(
     first_seq: Annotated[
         int, typer.Option(min=0, max=10**12, help="Number of the first chunk, to go on with a conversation.")
     ] = 0,
+    raw: Annotated[
+        int | None,
+        typer.Option("--raw", min=1000, max=192000, metavar="HZ", help="FILE is bare s16le mono samples of this rate."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Push an audio file into Redis, for workers to store.
+    """Push an audio file, or what comes through a pipe, into Redis, for workers to store.
+
+    Where a file is damaged, the rest of it is pushed. Exits with 3 if the file does not hold what it says: what is
+    missing, and where, is told.
 
     A Redis that is full or goes away is waited for; Ctrl-C tells what did not get in. The same file pushed again into
     the same conversation with the same start and numbers counts as a repetition: what was stored lately is not stored
@@ -92,64 +114,85 @@ def push(
 
     logs.configure("error", "console")
     begin = time.time() if start is None else options.moment(start)
-    source = PushedFile(file, uid, conversation, begin, protection, chunk_seconds, realtime, not no_end, first_seq)
+    source = PushedFile(file, uid, conversation, begin, protection, chunk_seconds, realtime, not no_end, first_seq, raw)
     try:
         pushed = asyncio.run(_push(source, settings.load()))
     except BadEntry as error:
-        raise WorkerError(f"{file} can't be pushed so: {error}") from error
+        raise WorkerError(f"{source.name} can't be pushed so: {error}") from error
     if as_json:
         printing.print_json(asdict(pushed))
     else:
         typer.echo(_sentence(pushed))
+    _say_flaws(source, pushed)
+    printing.finish(complete=pushed.complete)
+
+
+def _say_flaws(source: PushedFile, pushed: Pushed) -> None:
+    for line in pushed.flaws:
+        printing.say(f"{source.name}: {line}", err=True)
+    if not pushed.complete:
+        typer.echo(
+            f"{pushed.seconds:.2f} s are in Redis; push what is missing from a better copy with its own --start and"
+            f" --first-seq {pushed.next_seq}",
+            err=True,
+        )
 
 
 async def _push(source: PushedFile, settings: Settings) -> Pushed:
-    from worker.audio.files import inspect
+    from worker.audio.reading.reader import open_audio
+
+    with open_audio(source.file, raw_rate=source.raw_rate) as audio:
+        size, chunks = await _push_all(audio, source, settings)
+        return _summary(source, settings, size, chunks, audio)
+
+
+async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) -> tuple[int, int]:
+    """Push everything, and the end; returns the bytes of PCM and the chunks."""
     from worker.producer import Limits, Producer
 
-    info = inspect(source.file)
-    limits = Limits(close_within=CLOSE_SECONDS)
-    total = math.ceil(info.seconds / source.chunk_seconds)
+    total = math.ceil((audio.report.claimed or 0) / source.chunk_seconds)
     producer = Producer(
         settings.redis_url,
         partitions=settings.partitions,
         prefix=settings.stream_prefix,
-        limits=limits,
+        limits=Limits(close_within=CLOSE_SECONDS),
         on_trouble=_Reporter(),
     )
     try:
-        with printing.progress("pushing chunks") as progress:
+        with printing.progress("pushing chunks", total) as progress:
             async with producer:
                 await producer.check()
-                size, chunks = await _push_audio(producer, source, info.sample_rate, lambda done: progress(done, total))
+                size, chunks = await _push_audio(producer, source, audio, lambda done: progress(done, total))
                 if source.end:
                     await producer.put(End(source.uid, source.conversation, source.first_seq + chunks))
                 await producer.flush()
-    except asyncio.CancelledError:  # Ctrl-C; else the producer would have said what Redis does not have
-        _say_stopped(source, min(producer.stats().sent_entries, total), total)
+    except (asyncio.CancelledError, AudioFileError):  # Ctrl-C, or a disk that fails
+        _say_stopped(source, producer.stats().sent_entries, total)
         raise
-    return _summary(source, settings, size, chunks, info.sample_rate)
+    return size, chunks
 
 
 def _say_stopped(source: PushedFile, chunks: int, total: int) -> None:
+    of_total = f" of {total}" if total >= chunks else ""
     printing.say(
-        f"stopped: {chunks} of {total} chunks of {source.file} are in Redis; with --start {source.start} the same"
-        " command completes them",
+        f"stopped: {min(chunks, total or chunks)}{of_total} chunks of {source.name} are in Redis; with --start"
+        f" {source.start} the same command completes them",
         err=True,
     )
 
 
 async def _push_audio(
-    producer: Producer, source: PushedFile, rate: int, progress: Callable[[int], None]
+    producer: Producer, source: PushedFile, audio: AudioReader, progress: Callable[[int], None]
 ) -> tuple[int, int]:
-    """Push everything; returns the bytes of PCM and the chunks.
+    """Push the audio; returns the bytes of PCM and the chunks.
 
     The chunks have no session. The user gives their numbers, and continues them with --first-seq from command to
     command. The same command must make the same chunks again, so that they are recognised as duplicates.
     """
     size = done = 0
+    rate = audio.sample_rate
     started = time.monotonic()
-    async for pcm in _chunks(source):
+    async for pcm in _chunks(audio, source.chunk_seconds):
         timestamp = source.start + size / BYTES_PER_SAMPLE / rate
         size += len(pcm)
         if source.realtime:
@@ -161,13 +204,36 @@ async def _push_audio(
     return size, done
 
 
-async def _chunks(source: PushedFile) -> AsyncIterator[bytes]:
-    from worker.audio.files import read_chunks
-
-    chunks = read_chunks(source.file, source.chunk_seconds)
-    # In a thread, so that sending goes on while the file is decoded.
-    while pcm := await asyncio.to_thread(next, chunks, b""):
+async def _chunks(audio: AudioReader, seconds: float) -> AsyncIterator[bytes]:
+    chunks = audio.chunks(seconds)
+    while pcm := await _in_daemon(lambda: next(chunks, b"")):
         yield pcm
+
+
+async def _in_daemon(work: Callable[[], bytes]) -> bytes:
+    """Work in a thread, so that sending goes on meanwhile; Ctrl-C does not wait for one that waits for a pipe."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[bytes] = loop.create_future()
+
+    def settle(pcm: bytes, error: BaseException | None) -> None:
+        if result.done():
+            return
+        if error is None:
+            result.set_result(pcm)
+        else:
+            result.set_exception(error)
+
+    def run() -> None:
+        pcm, failure = b"", None
+        try:
+            pcm = work()
+        except BaseException as error:  # noqa: BLE001 -- it is raised where the result is awaited
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, pcm, failure)
+
+    threading.Thread(target=run, name="decode", daemon=True).start()
+    return await result
 
 
 class _Reporter:
@@ -183,31 +249,37 @@ class _Reporter:
             printing.say(f"waiting; {trouble.message}" if trouble else "Redis takes audio again", err=True)
 
 
-def _summary(source: PushedFile, settings: Settings, size: int, chunks: int, rate: int) -> Pushed:
+def _summary(source: PushedFile, settings: Settings, size: int, chunks: int, audio: AudioReader) -> Pushed:
     from worker.stream.keys import Keys
 
-    samples = size // BYTES_PER_SAMPLE
+    samples, rate, report = size // BYTES_PER_SAMPLE, audio.sample_rate, audio.report
     partition = partition_of(source.conversation, settings.partitions)
     return Pushed(
-        file=str(source.file),
+        file=source.name,
         uid=source.uid,
         conversation=source.conversation,
         start=source.start,
         seconds=samples / rate,
         samples=samples,
         sample_rate=rate,
+        source_rate=audio.source_rate,
         bytes=size,
         chunks=chunks,
         next_seq=source.first_seq + chunks,
         partition=partition,
         stream=Keys(settings.stream_prefix).stream(partition),
         ended=source.end,
+        complete=report.complete,
+        lost_seconds=round(report.lost, 3),
+        cancelled_seconds=round(report.cancelled, 3),
+        flaws=list(report.lines()),
     )
 
 
 def _sentence(pushed: Pushed) -> str:
+    converted = "" if pushed.source_rate == pushed.sample_rate else f", resampled from {pushed.source_rate} Hz"
     more = "ended" if pushed.ended else f"go on with --first-seq {pushed.next_seq}"
     return (
-        f"{pushed.file}: pushed {pushed.seconds:.2f} s at {pushed.sample_rate} Hz ({pushed.bytes:,} bytes) as"
-        f" {pushed.chunks} chunks into {pushed.stream}; {more}"
+        f"{pushed.file}: pushed {pushed.seconds:.2f} s at {pushed.sample_rate} Hz{converted} ({pushed.bytes:,} bytes)"
+        f" as {pushed.chunks} chunks into {pushed.stream}; {more}"
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from codec.libopus import library
 from worker.archive import Archive, Blob
-from worker.audio.files import read_chunks
+from worker.audio.reading.reader import open_audio
 from worker.demo.children import child, ended_by_signals
 from worker.demo.fidelity import Fidelity, compare
 from worker.demo.place import WORKER_LOG, prepared
@@ -181,6 +181,7 @@ def _described(recordings: Sequence[DemoRecording]) -> str:
 
 
 def _compare(recording: DemoRecording, wav: Path, blobs: Sequence[Blob]) -> Fidelity:
-    decoded = b"".join(read_chunks(wav, CHUNK_SECONDS))
+    with open_audio(wav) as audio:
+        decoded = b"".join(audio.chunks(CHUNK_SECONDS))
     original, heard = (np.frombuffer(pcm, "<i2") for pcm in (recording.pcm, decoded))
     return compare(original, heard, recording.sample_rate, [blob.samples or 0 for blob in blobs])

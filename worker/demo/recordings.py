@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Protection
-from worker.audio.files import inspect, read_chunks
+from worker.audio.reading.reader import open_audio
 from worker.demo.speech import NARROWBAND, WIDEBAND, SpeechSource, recording
 
 SECONDS = 120
@@ -55,14 +55,17 @@ def recorded() -> tuple[DemoRecording, ...]:
     )
 
 
-def own(path: Path) -> tuple[DemoRecording, ...]:
-    """A user's file as one conversation, converted as `worker.audio.files.read_chunks` does.
+def own(path: Path, warn: Callable[[str], object]) -> tuple[DemoRecording, ...]:
+    """A user's file as one conversation, converted as `worker.audio.reading.reader` does; `warn` takes its flaws.
 
     Raises:
         AudioFileError: it can't be read as audio.
     """
-    pcm = b"".join(read_chunks(path, CHUNK_SECONDS))
-    return (DemoRecording("own", pcm, inspect(path).sample_rate),)
+    with open_audio(path) as audio:
+        pcm = b"".join(audio.chunks(CHUNK_SECONDS))
+    for line in audio.report.lines():
+        warn(f"{path}: {line}")
+    return (DemoRecording("own", pcm, audio.sample_rate),)
 
 
 def _speech(source: SpeechSource, *, offset: float = 0) -> bytes:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import wave
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import soundfile
 
 from worker.errors import AudioFileError
 
@@ -51,8 +51,7 @@ def recording(source: SpeechSource) -> NDArray[np.int16]:
 
 
 def _samples(file: Path, source: SpeechSource) -> NDArray[np.int16]:
-    samples, rate = soundfile.read(file, dtype="int16")
-    if rate != source.rate or samples.ndim != 1:
-        raise AudioFileError(f"{file} is not mono at {source.rate} Hz; it belongs to the package {source.package}")
-    found: NDArray[np.int16] = samples
-    return found
+    with wave.open(str(file)) as wav:
+        if (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) != (source.rate, 1, 2):
+            raise AudioFileError(f"{file} is not mono at {source.rate} Hz; it belongs to the package {source.package}")
+        return np.frombuffer(wav.readframes(wav.getnframes()), "<i2")

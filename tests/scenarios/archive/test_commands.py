@@ -15,14 +15,19 @@ from typer.testing import Result
 
 from tests.support.command import command
 from tests.support.gcs.server import GcsServer
+from tests.support.ogg_reader import read_ogg_opus
 from tests.support.redis_server import RedisServer
 from tests.support.speech import speech
 from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder
+from worker.archive import AudioFormat
+from worker.audio.reading.reader import open_audio
 from worker.cli import options
 from worker.errors import AudioFileError
 from worker.settings import Settings
 from worker.stores.base import Store
 from worker.stream.keys import Keys
+
+EXPORT = ("export", "--uid", "user", "--conversation", "talk")
 
 pytestmark = pytest.mark.usefixtures("no_waiting_between_tries")
 
@@ -128,13 +133,13 @@ async def test_export_writes_a_wav(environment: Settings, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("talk")
-@pytest.mark.parametrize("name", ["out.mp3", "out.FLAC", "out.wav.gz", "out.dat"])
+@pytest.mark.parametrize("name", ["out.m4a", "out.wma", "out.wav.gz", "out.dat"])
 async def test_export_refuses_a_name_that_promises_another_format(
     environment: Settings, tmp_path: Path, name: str
 ) -> None:
     out = tmp_path / name
     result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", str(out))
-    assert "give a name that ends with .wav, .pcm or .raw" in str(result.exception)
+    assert "give a name that ends with .wav, .pcm, .raw, .flac, .mp3, .opus, .ogg or .oga" in str(result.exception)
     assert not out.exists()
 
 
@@ -147,14 +152,56 @@ async def test_export_without_an_extension_is_a_wav(environment: Settings, tmp_p
 
 
 @pytest.mark.usefixtures("talk")
-async def test_export_refuses_standard_output(
-    environment: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("form", AudioFormat)
+async def test_export_to_standard_output_puts_only_audio_there(
+    environment: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: AudioFormat
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = await run(environment, "export", "--uid", "user", "--conversation", "talk", "-o", "-")
-    assert result.exit_code == 2
-    assert "not written to standard output" in result.stderr
-    assert "-" not in os.listdir(tmp_path)  # noqa: PTH208 -- nothing else runs in this loop
+    result = await run(environment, *EXPORT, "-o", "-", "--format", form, "--json")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stderr[result.stderr.index("{") :])["seconds"] == 30
+    assert list(tmp_path.glob("-*")) == []  # noqa: ASYNC240
+    piped = tmp_path / "piped"
+    piped.write_bytes(result.stdout_bytes)
+    with open_audio(piped, raw_rate=16000 if form == "pcm" else None) as audio:
+        pcm = b"".join(audio.chunks(5))
+        assert abs(len(pcm) / 2 / audio.sample_rate - 30) < 0.1
+        assert audio.report.flaws == []
+
+
+@pytest.mark.usefixtures("talk")
+async def test_export_replaces_a_file_only_if_told(environment: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "out.wav"
+    out.write_bytes(b"mine")
+
+    refused = await run(environment, *EXPORT, "-o", str(out))
+    assert refused.exit_code == 2
+    assert "is there already" in refused.stderr
+    assert "--force" in refused.stderr
+    assert out.read_bytes() == b"mine"
+
+    assert (await run(environment, *EXPORT, "-o", str(out), "--force")).exit_code == 0
+    assert out.stat().st_size == 44 + 30 * 32000
+
+
+@pytest.mark.usefixtures("talk")
+async def test_export_as_opus_tells_what_had_to_be_encoded(environment: Settings, tmp_path: Path) -> None:
+    result = await run(environment, *EXPORT, "-o", str(tmp_path / "out.ogg"))
+    assert "out.ogg: 30.00 s at 16000 Hz from 3 blobs" in result.stdout
+    assert result.stderr == "1 blob of PCM had to be encoded as Opus\n"
+    assert len(read_ogg_opus((tmp_path / "out.ogg").read_bytes())) == 3
+
+
+@pytest.mark.usefixtures("talk")
+@pytest.mark.parametrize(("name", "rate"), [("out.ogg", "16000"), ("out.mp3", "15000")])
+async def test_export_refuses_rates_that_a_format_has_not(
+    environment: Settings, tmp_path: Path, name: str, rate: str
+) -> None:
+    result = await run(environment, *EXPORT, "-o", str(tmp_path / name), "--rate", rate)
+    assert result.exit_code != 0
+    assert "--rate" in result.stderr + str(result.exception)
+    assert list(tmp_path.glob("out*")) == []  # noqa: ASYNC240
 
 
 @pytest.mark.usefixtures("talk")
@@ -182,7 +229,7 @@ async def test_export_of_a_part(environment: Settings, tmp_path: Path) -> None:
     chosen = ["export", "--uid", "user", "--conversation", "talk", "-o", str(tmp_path / "out.pcm"), "--json"]
 
     times = await run(environment, *chosen, "--from", "2023-11-14T22:13:25", "--to", f"{T0 + 12.5}")
-    stamps = await run(environment, *chosen, "--at", f"{T0 + 20:.3f}", "--at", "5", "--rate", "8000")
+    stamps = await run(environment, *chosen, "--force", "--at", f"{T0 + 20:.3f}", "--at", "5", "--rate", "8000")
 
     assert json.loads(times.stdout)["samples"] == 7.5 * 16000
     assert (json.loads(stamps.stdout)["samples"], json.loads(stamps.stdout)["missing"]) == (80000, [5.0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import pty
@@ -18,11 +20,14 @@ import pytest
 import soundfile
 
 from codec.entry import Chunk, End, parse, partition_of
+from tests.support.audio_files import audio_file, overwritten
 from tests.support.command import command
 from tests.support.harness import eventually
 from tests.support.process import Process, environment
 from tests.support.proxy import Proxy
-from tests.support.speech import speech
+from tests.support.speech import speech, speech_array
+from worker.audio.reading.source import ByteSource
+from worker.audio.writing.wav import wav_header
 from worker.errors import AudioFileError, SettingsError, StreamError, WorkerError
 
 if TYPE_CHECKING:
@@ -86,12 +91,17 @@ def test_a_file_becomes_numbered_chunks_and_an_end(
         "seconds": 12.0,
         "samples": 192000,
         "sample_rate": 16000,
+        "source_rate": 16000,
         "bytes": 384000,
         "chunks": 3,
         "next_seq": 3,
         "partition": partition,
         "stream": f"{settings().stream_prefix}:{{{partition}}}",
         "ended": True,
+        "complete": True,
+        "lost_seconds": 0,
+        "cancelled_seconds": 0,
+        "flaws": [],
     }
 
 
@@ -142,6 +152,101 @@ def test_stereo_of_an_unsupported_rate_is_pushed_at_a_supported_one(
     facts = pushed(settings(), str(path))
     (chunk,) = chunks(redis_server, settings())
     assert (chunk.sample_rate, chunk.samples) == (facts["sample_rate"], facts["samples"]) == (48000, 48000)
+
+
+def test_audio_of_a_rate_that_opus_has_not_is_said_to_be_resampled(
+    settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    path = tmp_path / "music.flac"
+    soundfile.write(path, np.ones(44100, np.int16), 44100)
+    assert pushed(settings(), str(path))["source_rate"] == 44100
+    result = command(settings(), "push", str(path), *WHOSE)
+    assert "pushed 1.00 s at 48000 Hz, resampled from 44100 Hz (96,000 bytes)" in result.stdout
+
+
+def test_damaged_file_is_pushed_but_for_the_damage_and_exits_with_3(
+    redis_server: RedisServer, settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    path = tmp_path / "damaged.mp3"
+    path.write_bytes(overwritten(audio_file("mp3", SECONDS)))
+    result = command(settings(), "push", str(path), *WHOSE, "--json")
+
+    facts = json.loads(result.stdout)
+    assert (result.exit_code, facts["complete"]) == (3, False)
+    assert sum(chunk.samples for chunk in chunks(redis_server, settings())) == facts["samples"] > 11 * 16000
+    assert 0 < facts["lost_seconds"] < 2
+    assert "can't be decoded" in facts["flaws"][0]
+    *flaws, advice = result.stderr.splitlines()
+    assert flaws == [f"{path}: {flaw}" for flaw in facts["flaws"]]
+    assert "--first-seq 3" in advice
+
+
+def test_opposite_channels_are_warned_of(settings: Callable[..., Settings], tmp_path: Path) -> None:
+    path = tmp_path / "opposite.wav"
+    left = speech_array(2).clip(-32767)
+    soundfile.write(path, np.column_stack([left, -left]), 16000)
+    result = command(settings(), "push", str(path), *WHOSE)
+    assert result.exit_code == 0
+    assert "channels cancel each other" in result.stderr
+
+
+def test_bare_samples_are_pushed_at_their_rate(
+    redis_server: RedisServer, settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    path = tmp_path / "bare.raw"
+    path.write_bytes(speech(2, 8000))
+    assert pushed(settings(), str(path), "--raw", "8000")["sample_rate"] == 8000
+    assert chunks(redis_server, settings())[0].pcm == speech(2, 8000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input_is_pushed(
+    redis_server: RedisServer, settings: Callable[..., Settings], recording: Path, name: str
+) -> None:
+    variables = {**os.environ, **environment(settings())}
+    arguments = [sys.executable, "-m", "worker", "push", name, *WHOSE, "--start", "7"]
+    with subprocess.Popen(["cat", str(recording)], stdout=subprocess.PIPE) as cat:
+        subprocess.run(arguments, env=variables, stdin=cat.stdout, stdout=subprocess.DEVNULL, check=True)
+    assert b"".join(chunk.pcm for chunk in chunks(redis_server, settings())) == speech(SECONDS)
+
+
+@pytest.mark.slow
+async def test_ctrl_c_does_not_wait_for_a_pipe(
+    redis_server: RedisServer, settings: Callable[..., Settings], recording: Path, tmp_path: Path
+) -> None:
+    chosen, pipe = settings(), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    header_and_chunks = await asyncio.to_thread(lambda: recording.read_bytes()[:-100_000])
+    async with Process(environment(chosen), "push", str(pipe), *WHOSE, "--start", "7") as process:
+        with await asyncio.to_thread(lambda: pipe.open("wb")) as writer:
+            await asyncio.to_thread(writer.write, header_and_chunks)
+            await asyncio.to_thread(writer.flush)
+            await eventually(lambda: chunks(redis_server, chosen))
+            process.signal(signal.SIGINT)
+            assert await process.ended() == 130
+    assert "chunks of" in process.lines[-1]
+    assert "with --start 7.0" in process.lines[-1]
+
+
+def test_disk_that_fails_tells_how_far_it_came(
+    redis_server: RedisServer, settings: Callable[..., Settings], recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = ByteSource.take
+
+    def failing(source: ByteSource, size: int) -> bytes:
+        if source.position > 250_000:
+            raise OSError(errno.EIO, "Input/output error")
+        return take(source, size)
+
+    monkeypatch.setattr(ByteSource, "take", failing)
+    result = command(settings(), "push", str(recording), *WHOSE, "--start", "7")
+    assert isinstance(result.exception, AudioFileError)
+    assert f"{recording} can't be read: Input/output error" in str(result.exception)
+    there = len(chunks(redis_server, settings()))
+    assert result.stderr == (
+        f"stopped: {there} of 3 chunks of {recording} are in Redis; with --start 7.0 the same command completes them\n"
+    )
 
 
 def test_realtime_takes_as_long_as_the_audio(
@@ -286,12 +391,18 @@ def _read_all(terminal: int) -> Iterator[bytes]:
 
 
 @pytest.mark.slow
-def test_a_person_at_a_terminal_sees_the_progress(settings: Callable[..., Settings], recording: Path) -> None:
+@pytest.mark.parametrize(("options", "steps"), [((), (b"3/3",)), (("--realtime", "--chunk-seconds", "0.4"), (b"0/2",))])
+def test_a_person_at_a_terminal_sees_the_progress(
+    settings: Callable[..., Settings], recording: Path, options: tuple[str, ...], steps: tuple[bytes, ...]
+) -> None:
+    if options:
+        recording.write_bytes(wav_header(16000, 25600) + speech(0.8))
     watching, terminal = pty.openpty()
-    arguments = [sys.executable, "-m", "worker", "push", str(recording), *WHOSE]
+    arguments = [sys.executable, "-m", "worker", "push", str(recording), *WHOSE, *options]
     variables = {**os.environ, **environment(settings()), "TERM": "xterm", "COLUMNS": "120"}
     subprocess.run(arguments, env=variables, stderr=terminal, stdout=subprocess.DEVNULL, check=True)
     os.close(terminal)
     shown = b"".join(_read_all(watching))
     assert b"pushing chunks" in shown
-    assert b"3/3" in shown
+    assert all(step in shown for step in steps)
+    assert b"/?" not in shown

@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from codec.blob import Audio
 from codec.entry import SAMPLE_RATES
@@ -15,10 +16,12 @@ from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.read_ahead import AHEAD, AHEAD_BYTES, footprint
 from worker.archive.blobs.reading import Problem, Reader
+from worker.archive.playback.opus_links import OpusLinks
+from worker.archive.playback.pieces import Piece, piece_of
 from worker.archive.playback.repeated_audio import MeasuredBlob, Repeat, RepeatFilter, longest
 from worker.archive.playback.resampling import Resampler
 from worker.archive.playback.selection import Selected
-from worker.archive.playback.timeline import MergeRules, Timeline, cropped
+from worker.archive.playback.timeline import MergeRules, Timeline
 from worker.errors import NothingReadable, NothingStored, StoreError, WrongSecrets
 
 
@@ -30,7 +33,8 @@ class DownloadReport:
     `left_out` of gaps that were not. `shifted` is the most seconds by which audio was moved because of an overlap.
     `trimmed` is the seconds of audio that were cut because of overlaps. `blobs` counts the blobs in the recording.
     `repeated` are blobs that were left out because their audio is in another blob too. `missing` are the timestamps for
-    which nothing is stored. `unknown` are the conversation's objects that are no blobs.
+    which nothing is stored. `unknown` are the conversation's objects that are no blobs. `encoded` counts blobs of PCM
+    that became Opus for an Ogg file.
     """
 
     sample_rate: int
@@ -45,6 +49,7 @@ class DownloadReport:
     missing: list[float] = field(default_factory=list)
     repeated: list[Repeat] = field(default_factory=list)
     unknown: list[UnknownObject] = field(default_factory=list)
+    encoded: int = 0
 
     @property
     def seconds(self) -> float:
@@ -82,6 +87,23 @@ class DownloadReport:
         )
 
 
+class Renderer(Protocol):
+    """Makes the bytes of a recording from pieces; `samples` counts those in it, at the report's rate."""
+
+    @property
+    def samples(self) -> int:
+        """The samples so far."""
+        ...
+
+    def add(self, piece: Piece) -> Iterator[bytes]:
+        """Put a piece after what was added before."""
+        ...
+
+    def finish(self) -> Iterator[bytes]:
+        """What is still held."""
+        ...
+
+
 class Download:
     """One recording as a stream: iterate over its PCM (s16le mono) once, then read its `report`.
 
@@ -107,14 +129,33 @@ class Download:
         self._rules = rules.exact() if self._exact else rules
         self._progress = progress
         self._begun = False
+        self._wants_packets = False
         self.report = DownloadReport(sample_rate or highest_rate(selected.sources), missing=list(selected.missing))
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        timeline = Timeline(self._rules)
+        async with aclosing(self._rendered(Resampler(timeline, self.report.sample_rate), timeline)) as blocks:
+            async for pcm in blocks:
+                yield pcm
+
+    async def ogg_opus(self) -> AsyncGenerator[bytes, None]:
+        """The recording as the bytes of an Ogg Opus file, in place of PCM: Opus packets are copied as they are stored.
+
+        Each blob is a link of its own. Its decoded samples are those of the blob. PCM is encoded: `report.encoded`
+        counts it. Raises as iteration does.
+        """
+        timeline = Timeline(self._rules)
+        links = OpusLinks(timeline, self.report.sample_rate)
+        self._wants_packets = True
+        async with aclosing(self._rendered(links, timeline)) as blocks:
+            async for pages in blocks:
+                yield pages
+        self.report.encoded = links.encoded
+
+    async def _rendered(self, renderer: Renderer, timeline: Timeline) -> AsyncGenerator[bytes, None]:
         if self._begun:
             raise RuntimeError("a download can be iterated once: begin another one")
         self._begun = True
-        timeline = Timeline(self._rules)
-        resampler = Resampler(timeline, self.report.sample_rate)
         fetched = ordered(self._sources, self._fetch, limit=AHEAD, weight=footprint, budget=AHEAD_BYTES)
         heard = RepeatFilter(self._reader)
         async with aclosing(fetched) as sources:
@@ -122,13 +163,13 @@ class Download:
             async for span, problems in sources:
                 self.report.problems += problems
                 if span is not None and span.audio is not None and not await self._is_repeated(heard, span):
-                    for pcm in self._resampled(resampler, span.start, span.audio):
-                        yield pcm
+                    for block in self._placed(renderer, span, span.audio):
+                        yield block
                 number += 1
                 self._progress(number, len(self._sources))
-        for pcm in resampler.finish():
-            yield pcm
-        self._conclude(timeline, resampler.samples)
+        for block in renderer.finish():
+            yield block
+        self._conclude(timeline, renderer.samples)
 
     @property
     def expected_seconds(self) -> float:
@@ -159,18 +200,24 @@ class Download:
             self.report.repeated.append(Repeat(span.blob.path, whole.blob.path))
         return whole is not None
 
-    def _resampled(self, resampler: Resampler, start: float, audio: Audio) -> Iterator[bytes]:
-        start, audio = cropped(start, audio, self._selection.since, self._selection.until)
-        if audio.samples:
+    def _placed(self, renderer: Renderer, span: MeasuredBlob, audio: Audio) -> Iterator[bytes]:
+        piece = piece_of(span, audio, self._selection.since, self._selection.until)
+        if piece.audio.samples:
             self.report.blobs += 1
-            yield from resampler.add(start, audio)
+            yield from renderer.add(piece)
 
     async def _fetch(self, source: AudioAlternatives) -> tuple[MeasuredBlob | None, list[Problem]]:
+        if self._wants_packets:  # the same audio as Opus, if there is some, needs no encoder
+            source = AudioAlternatives(sorted(source.alternatives, key=lambda blob: blob.codec != "opus"))
         return await longest(source, self._read)
 
     async def _read(self, blob: Blob) -> MeasuredBlob:
-        audio = await self._reader.audio(blob)
-        return MeasuredBlob(blob, audio.duration, audio, self._exact)
+        if not self._wants_packets:
+            audio = await self._reader.audio(blob)
+            return MeasuredBlob(blob, audio.duration, audio, self._exact)
+        content = await self._reader.content(blob)
+        audio = await self._reader.decoded(blob, content)
+        return MeasuredBlob(blob, audio.duration, audio, self._exact, content if blob.codec == "opus" else None)
 
 
 def highest_rate(sources: list[AudioAlternatives]) -> int:

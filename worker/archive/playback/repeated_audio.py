@@ -26,7 +26,7 @@ KEPT_BYTES = 48 * 1024 * 1024
 
 
 class MeasuredBlob(NamedTuple):
-    """A blob and its exact length in seconds, and its audio if that was read.
+    """A blob and its exact length in seconds; its audio if that was read, and its Opus container if that is wanted.
 
     `exact` says that it is placed by its exact start, because all blobs of the recording have one.
     """
@@ -35,6 +35,7 @@ class MeasuredBlob(NamedTuple):
     seconds: float
     audio: Audio | None = None
     exact: bool = False
+    content: bytes | None = None
 
     @property
     def start(self) -> float:
@@ -126,7 +127,7 @@ def _light(spans: Iterable[MeasuredBlob]) -> Iterator[MeasuredBlob]:
     left = KEPT_BYTES
     for span in spans:
         left -= len(span.audio.pcm) if span.audio else 0
-        yield span if left >= 0 else span._replace(audio=None)
+        yield span._replace(content=None) if left >= 0 else span._replace(audio=None, content=None)
 
 
 def _may_hold(whole: MeasuredBlob, part: MeasuredBlob) -> bool:

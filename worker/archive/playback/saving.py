@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from codec.entry import BYTES_PER_SAMPLE
 from worker.archive.playback.download import Download, DownloadReport
-from worker.audio.files import check_wav_size, whole_file, write_wav, writing
-from worker.errors import AudioFileError
-
-BARE = (".pcm", ".raw")
-"""Files with these suffixes get s16le mono without a header."""
-
-WAV = (".wav", "")
-"""Files with this suffix, or without one, get a WAV; all other suffixes promise formats that can't be written."""
+from worker.audio.writing.formats import AudioFormat, promised_format
+from worker.audio.writing.output import STANDARD_OUTPUT, open_output, writing
+from worker.audio.writing.wav import check_wav_size, wav_writer
 
 
-async def save(download: Download, path: Path) -> DownloadReport:
-    """Write a recording block by block; the file appears when it is complete.
+async def save(download: Download, path: Path, form: AudioFormat | None = None) -> DownloadReport:
+    """Write a recording block by block; the file appears when it is complete, and replaces one of the same name.
+
+    The format is the one that the name promises, unless it is given. The path `-` is standard output.
 
     Raises:
         AudioFileError: it can't be written, its name promises another format, or it outgrows the 4 GiB of a WAV.
@@ -28,35 +26,36 @@ async def save(download: Download, path: Path) -> DownloadReport:
         NothingReadable: none of its blobs could be read; `WrongSecrets` if the secrets open none of them.
         StoreError: the store does not answer, or refuses to give any of its blobs.
     """
-    with writing(path):
-        _check(path)
-    if path.suffix.lower() in WAV:  # fails now, and not after 4 GiB
-        check_wav_size(path, round(download.expected_seconds * download.report.sample_rate) * BYTES_PER_SAMPLE)
-    with _writer(path, download.report.sample_rate) as append:
-        async with aclosing(aiter(download)) as blocks:
-            async for pcm in blocks:
-                await asyncio.to_thread(append, pcm)
+    form = form or promised_format(path)
+    rate = download.report.sample_rate
+    if form is AudioFormat.WAV and str(path) != STANDARD_OUTPUT:  # fails now, and not after 4 GiB
+        check_wav_size(path, round(download.expected_seconds * rate) * BYTES_PER_SAMPLE)
+    with open_output(path) as file, _writer(file, path, form, rate) as append:
+        async with aclosing(_blocks(download, form)) as blocks:
+            async for block in blocks:
+                await asyncio.to_thread(_append, append, block, path)
         download.report.check()
     return download.report
 
 
-def _check(path: Path) -> None:
-    """Refuse names that promise another format, and existing paths that are not files: a device would be replaced."""
-    if path.suffix.lower() not in (*WAV, *BARE):
-        raise AudioFileError(f"{path} promises another format: give a name that ends with .wav, .pcm or .raw")
-    if path.exists() and not path.is_file():
-        raise AudioFileError(f"{path} can't be written: it is there and no file")
+def _blocks(download: Download, form: AudioFormat) -> AsyncGenerator[bytes, None]:
+    return download.ogg_opus() if form is AudioFormat.OPUS else aiter(download)
 
 
-def _writer(path: Path, sample_rate: int) -> AbstractContextManager[Callable[[bytes], object]]:
-    return _bare_file(path) if path.suffix.lower() in BARE else write_wav(path, sample_rate)
+def _append(append: Callable[[bytes], object], block: bytes, path: Path) -> None:
+    with writing(path):
+        append(block)
 
 
 @contextmanager
-def _bare_file(path: Path) -> Iterator[Callable[[bytes], object]]:
-    def append(pcm: bytes) -> None:
-        with writing(path):
-            file.write(pcm)
+def _writer(file: BinaryIO, path: Path, form: AudioFormat, rate: int) -> Iterator[Callable[[bytes], object]]:
+    if form in {AudioFormat.PCM, AudioFormat.OPUS}:
+        yield file.write
+    elif form is AudioFormat.WAV:
+        with wav_writer(file, path, rate) as append:
+            yield append
+    else:
+        from worker.audio.writing.encoded import encoding_writer  # noqa: PLC0415 -- FFmpeg takes time to load
 
-    with whole_file(path) as file:
-        yield append
+        with encoding_writer(file, path, form, rate) as append:
+            yield append

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE
-from worker.audio.files import writing
+from worker.audio.writing.output import writing
 from worker.errors import AudioFileError
 
 if TYPE_CHECKING:

@@ -1,30 +1,31 @@
-"""Files of every kind in, PCM of a supported rate out; and WAV files that are whole or absent."""
+"""Files of every kind in, PCM of a supported rate out."""
 
 from __future__ import annotations
 
-import re
+import subprocess
+import sys
 import tracemalloc
-import wave
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
-from tests.support.speech import speech, speech_array
-from worker.audio import files
-from worker.audio.files import inspect, read_chunks, write_wav
+from tests.support.paths import ROOT
+from tests.support.speech import speech_array
+from worker.audio.reading.reader import open_audio
+from worker.audio.writing.wav import wav_header
 from worker.errors import AudioFileError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
-    from numpy.typing import NDArray
+def read(path: Path, chunk_seconds: float = 5) -> tuple[int, list[bytes]]:
+    with open_audio(path) as audio:
+        return audio.sample_rate, list(audio.chunks(chunk_seconds))
 
 
 def _pcm(path: Path, chunk_seconds: float = 5) -> NDArray[np.int16]:
-    return np.frombuffer(b"".join(read_chunks(path, chunk_seconds)), "<i2")
+    return np.frombuffer(b"".join(read(path, chunk_seconds)[1]), "<i2")
 
 
 def _tone(seconds: float, rate: int) -> NDArray[np.float64]:
@@ -35,17 +36,6 @@ def _loudness(samples: NDArray[np.float64] | NDArray[np.int16]) -> float:
     return float(np.sqrt(np.mean(np.square(samples.astype(np.float64)))))
 
 
-def _export(path: Path, parts: Iterable[bytes]) -> None:
-    with write_wav(path, 16000) as write:
-        for part in parts:
-            write(part)
-
-
-def _interrupted() -> Iterator[bytes]:
-    yield speech(1)
-    raise TimeoutError
-
-
 @pytest.mark.parametrize("rate", [8000, 12000, 16000, 24000, 48000])
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
 def test_16_bit_mono_at_a_supported_rate_comes_back_bit_by_bit(tmp_path: Path, rate: int, suffix: str) -> None:
@@ -53,14 +43,15 @@ def test_16_bit_mono_at_a_supported_rate_comes_back_bit_by_bit(tmp_path: Path, r
     samples = speech_array(7.3, rate)
     samples[:2] = (-32768, 32767)
     soundfile.write(path, samples, rate, subtype="PCM_16")
-    assert inspect(path) == files.AudioInfo(rate, rate, 1, 7.3)
+    with open_audio(path) as audio:
+        assert (audio.sample_rate, audio.source_rate, audio.channels, audio.report.claimed) == (rate, rate, 1, 7.3)
     assert np.array_equal(_pcm(path), samples)
 
 
 def test_chunks_have_equal_length_but_the_last(tmp_path: Path) -> None:
     path = tmp_path / "speech.wav"
     soundfile.write(path, speech_array(12.5), 16000)
-    assert [len(chunk) / 32000 for chunk in read_chunks(path, 5)] == [5, 5, 2.5]
+    assert [len(chunk) / 32000 for chunk in read(path, 5)[1]] == [5, 5, 2.5]
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
@@ -88,7 +79,7 @@ def test_other_rates_become_the_next_higher_supported_one(tmp_path: Path, source
     path = tmp_path / "tone.wav"
     soundfile.write(path, _tone(3, source), source)
     samples = _pcm(path)
-    assert inspect(path) == files.AudioInfo(target, source, 1, 3)
+    assert read(path)[0] == target
     assert abs(len(samples) - 3 * target) <= 1
     middle = slice(target, 2 * target)
     assert np.max(np.abs(samples[middle] - _tone(3, target)[middle] * 32768)) < 40
@@ -104,7 +95,7 @@ def test_compressed_files_are_read(tmp_path: Path, name: str, subtype: str | Non
     codec = "OPUS" if container else subtype
     soundfile.write(path, speech_array(6, 24000), 24000, format=container, subtype=codec)
     samples = _pcm(path)
-    rate = inspect(path).sample_rate
+    rate = read(path)[0]
     assert abs(len(samples) / rate - 6) < 0.1
     assert _loudness(samples) == pytest.approx(_loudness(speech_array(6, 24000)), rel=0.1)
 
@@ -121,8 +112,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, speech_array(600, 44100), 44100)
     tracemalloc.start()
-    for _ in read_chunks(path, 1):
-        pass
+    with open_audio(path) as audio:
+        for _ in audio.chunks(1):
+            pass
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * 1024 * 1024 < path.stat().st_size / 6
@@ -133,21 +125,20 @@ def test_what_is_no_audio_file_is_one_sentence_that_names_it(tmp_path: Path, con
     path = tmp_path / "notes.wav"
     path.write_bytes(content)
     with pytest.raises(AudioFileError, match=r"notes\.wav"):
-        inspect(path)
+        read(path)
 
 
 @pytest.mark.parametrize("name", ["missing.wav", "."])
 def test_a_missing_file_and_a_directory_are_told_apart_from_bad_audio(tmp_path: Path, name: str) -> None:
     with pytest.raises(AudioFileError, match="can't be read: "):
-        inspect(tmp_path / name)
+        read(tmp_path / name)
 
 
 def test_a_file_without_a_single_sample_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "empty.wav"
-    with write_wav(path, 16000):
-        pass
+    path.write_bytes(wav_header(16000, 0))
     with pytest.raises(AudioFileError, match="holds no audio"):
-        list(read_chunks(path, 5))
+        read(path)
 
 
 def test_a_recording_cut_off_by_a_crash_is_read_to_its_end(tmp_path: Path) -> None:
@@ -162,76 +153,10 @@ def test_a_chunk_shorter_than_a_sample_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "speech.wav"
     soundfile.write(path, speech_array(1), 16000)
     with pytest.raises(ValueError, match="holds no sample"):
-        next(read_chunks(path, 0))
+        read(path, 0)
 
 
-def test_a_written_wav_holds_exactly_what_was_appended(tmp_path: Path) -> None:
-    path = tmp_path / "out.wav"
-    with write_wav(path, 24000) as write:
-        write(speech(1, 24000))
-        write(speech(2, 24000, offset=1))
-    with wave.open(str(path)) as wav:
-        assert (wav.getframerate(), wav.getnchannels(), wav.getsampwidth()) == (24000, 1, 2)
-        assert wav.readframes(wav.getnframes()) == speech(3, 24000)
-
-
-def test_an_interrupted_export_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "out.wav"
-    path.write_bytes(b"old")
-    with pytest.raises(TimeoutError):
-        _export(path, _interrupted())
-    assert [found.read_bytes() for found in tmp_path.iterdir()] == [b"old"]
-
-
-def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(AudioFileError, match="can't be written: "):
-        _export(tmp_path / "no" / "out.wav", [])
-
-
-def test_name_of_the_greatest_length_is_written_and_a_longer_one_is_one_sentence(tmp_path: Path) -> None:
-    _export(tmp_path / f"{'ü' * 125}x.wav", [speech(0.1)])
-    with pytest.raises(AudioFileError, match="can't be written: File name too long"):
-        _export(tmp_path / f"{'ü' * 126}x.wav", [speech(0.1)])
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_file_that_only_looks_unfinished_is_nobodys_business(tmp_path: Path) -> None:
-    mine = tmp_path / "out.wav.part"
-    mine.write_bytes(b"mine")
-
-    _export(tmp_path / "out.wav", [speech(0.1)])
-    with pytest.raises(TimeoutError):
-        _export(tmp_path / "out.wav", _interrupted())
-
-    assert mine.read_bytes() == b"mine"
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_unfinished_file_tells_whose_it_is(tmp_path: Path) -> None:
-    with write_wav(tmp_path / "out.wav", 16000):
-        (unfinished,) = tmp_path.iterdir()
-        assert re.fullmatch(r"out\.wav\.[0-9a-f]{8}\.part", unfinished.name)
-
-
-def test_link_is_followed(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    link = tmp_path / "out.wav"
-    link.symlink_to("elsewhere/real.wav")
-
-    _export(link, [speech(0.1)])
-
-    assert link.is_symlink()
-    assert inspect(tmp_path / "elsewhere/real.wav").seconds == 0.1
-
-
-def test_link_that_leads_nowhere_is_one_sentence(tmp_path: Path) -> None:
-    link = tmp_path / "out.wav"
-    link.symlink_to(link)
-    with pytest.raises(AudioFileError, match="Too many levels"):
-        _export(link, [])
-
-
-def test_a_wav_never_outgrows_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MAX_WAV_BYTES", 64000)
-    with pytest.raises(AudioFileError, match=r"4 GiB a WAV can hold: name it \.pcm, take a lower --rate"):
-        _export(tmp_path / "out.wav", [speech(2), speech(0.1)])
+@pytest.mark.slow
+def test_worker_never_loads_ffmpeg() -> None:
+    loaded = "import sys, worker.app, worker.cli, worker.archive; print('av' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", loaded], cwd=ROOT, text=True) == "False\n"

@@ -1,0 +1,1 @@
+"""Writes audio files: WAV, bare samples, FLAC, MP3 and Ogg Opus."""
