@@ -41,8 +41,8 @@ from worker.settings import Settings, misspelt
 from worker.stores.monitored import MonitoredStore, StoreHealth
 from worker.stream.client import Client, connect
 from worker.stream.entries import Entries
+from worker.stream.inspection.strays import Strays
 from worker.stream.leases import Lease, Leases, Member
-from worker.stream.strays import Strays
 
 ENCODER_NICENESS = 10
 """On one core the event loop's p99 delay is 3 ms with this niceness and 5 to 15 ms without."""

@@ -26,7 +26,7 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 RUNBOOKS = (CHART / "RUNBOOKS.md").read_text()
 SOURCES = "\n".join(path.read_text() for path in (ROOT / "worker").rglob("*.py"))
-LOGGING = re.findall(r"log\.(?:info|warning|error)\((?:[^()]|\([^()]*\))*\)", SOURCES)
+LOGGING = re.findall(r"(?:log\.(?:info|warning|error)|digest\.note)\((?:[^()]|\([^()]*\))*\)", SOURCES)
 EVENTS = {event for call in LOGGING for event in re.findall(r"\"([a-z_]+\.[a-z_]+)\"", call)}
 NO_TROUBLE = {StoreCause.EXISTS, StoreCause.MISSING, StoreCause.CLOSED}
 """Answers that the worker handles itself."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from worker.settings import Settings
 from worker.stream.client import Client, connect
-from worker.stream.dead_letters import DeadLetter, DeadLetters
 from worker.stream.entries import Entries
+from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters
 from worker.stream.keys import Keys
 from worker.stream.leases import Lease, Leases
 

@@ -25,8 +25,8 @@ from worker.archive.upkeep.continuity import Discontinuity, Interval, discontinu
 from worker.model.done_event import DoneEvent
 from worker.model.ids import START, EntryId
 from worker.stores.base import Store
-from worker.stream.conversation_view import ChunkFacts, ConversationView, HeldChunk
-from worker.stream.dead_letters import DeadLetter, DeadLetters
+from worker.stream.inspection.conversation_view import ChunkFacts, ConversationView, HeldChunk
+from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Evidence:
         return (None, None) if manifest is None else (manifest.stream, manifest.digest)
 
 
-class Verdict(StrEnum):
+class AuditVerdict(StrEnum):
     """The answer of an audit."""
 
     COMPLETE = "complete"
@@ -111,14 +111,14 @@ class AuditReport:
     @property
     def complete(self) -> bool:
         """Whether every chunk is stored exactly once, as far as the evidence shows."""
-        return self.verdict is Verdict.COMPLETE
+        return self.verdict is AuditVerdict.COMPLETE
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> AuditVerdict:
         """The answer to the question whether the conversation is stored complete."""
         if any(self._faults()):
-            return Verdict.INCOMPLETE
-        return Verdict.UNKNOWN if any(self._doubts()) else Verdict.COMPLETE
+            return AuditVerdict.INCOMPLETE
+        return AuditVerdict.UNKNOWN if any(self._doubts()) else AuditVerdict.COMPLETE
 
     def problems(self) -> Iterator[str]:
         """The reasons against completeness, as sentences: first what speaks against it, then what can't be told."""

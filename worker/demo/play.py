@@ -26,8 +26,8 @@ from worker.producer import Producer
 from worker.settings import Settings
 from worker.stores import open_store
 from worker.stream.client import Client, connect
+from worker.stream.inspection.overview import Inspector
 from worker.stream.keys import Keys
-from worker.stream.overview import Inspector
 
 UID = "demo"
 SECRET = "this secret of the demo is no secret"  # noqa: S105 -- it is printed for those who want to look further

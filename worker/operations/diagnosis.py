@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from worker.spool import Summary
-from worker.stream.overview import Overview, WorkerView
+from worker.stream.inspection.overview import Overview, WorkerView
 
 MEMORY_WARNING = 0.8
 MEMORY_DANGER = 0.95

@@ -9,7 +9,7 @@ import structlog
 from worker.coordination.ownership import Ownership
 from worker.errors import StreamError
 from worker.runtime.context import Context
-from worker.stream.strays import Strays
+from worker.stream.inspection.strays import Strays
 
 NAMED = 20
 """Stray streams that one search names in the log."""

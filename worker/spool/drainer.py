@@ -18,7 +18,7 @@ from worker.model.causes import SpoolOutcome
 from worker.model.ids import entry_ms
 from worker.runtime.context import Context
 from worker.spool.leftovers import Leftovers
-from worker.spool.names import WAITING, FileState, Flaw, SpoolFile
+from worker.spool.names import WAITING, FileFlaw, FileState, SpoolFile
 from worker.spool.record import read_record
 from worker.spool.spool import Spool
 from worker.spool.uploader import Uploader
@@ -222,10 +222,10 @@ class Drainer:
         )
 
     def _observe(self, files: Sequence[SpoolFile]) -> None:
-        states: dict[str, FileState | Flaw] = {file.name: file.state for file in files}
-        states |= dict.fromkeys(self._damaged, Flaw.DAMAGED) | dict.fromkeys(self._leftovers.torn, Flaw.TORN)
+        states: dict[str, FileState | FileFlaw] = {file.name: file.state for file in files}
+        states |= dict.fromkeys(self._damaged, FileFlaw.DAMAGED) | dict.fromkeys(self._leftovers.torn, FileFlaw.TORN)
         counts = Counter(states.values())
-        for state in (*FileState, *Flaw):
+        for state in (*FileState, *FileFlaw):
             self._metrics.spool_blobs.labels(state).set(counts[state])
         self._spool.unreadable = len(self._damaged | self._leftovers.torn)
         self._spool.waiting = sum(map(self._waits, files))

@@ -30,7 +30,7 @@ class FileState(StrEnum):
     DONE = BatchState.DONE.value  # it is in the store and may be removed
 
 
-class Flaw(StrEnum):
+class FileFlaw(StrEnum):
     """Why a person must look at a file."""
 
     DAMAGED = "damaged"  # it is complete, but not as it was written

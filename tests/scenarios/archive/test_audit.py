@@ -17,9 +17,9 @@ from tests.support.harness import Harness
 from worker.model.ids import Conversation
 from worker.settings import Settings
 from worker.stores import open_store
-from worker.stream import conversation_view as facts_of_entries
 from worker.stream.client import Call, Client, connect
-from worker.stream.conversation_view import ConversationView
+from worker.stream.inspection import conversation_view as facts_of_entries
+from worker.stream.inspection.conversation_view import ConversationView
 from worker.stream.reply_limit import at_most
 
 MakeSettings = Callable[..., Settings]

@@ -14,7 +14,7 @@ from tests.support.oracle import Talk, assert_stored_once
 from tests.support.redis_server import RedisServer
 from worker.stream import entries
 from worker.stream.client import Client
-from worker.stream.dead_letters import DeadLetters
+from worker.stream.inspection.dead_letters import DeadLetters
 
 MIB = 1024 * 1024
 ABSURD = 4 * MIB

@@ -9,12 +9,12 @@ import pytest
 
 from codec.manifest import Manifest
 from tests.support.secret import TEST_SECRET
-from worker.archive.audit import AuditReport, Evidence, Verdict, audit_conversation
+from worker.archive.audit import AuditReport, AuditVerdict, Evidence, audit_conversation
 from worker.archive.blobs.listing import Blob
 from worker.model.done_event import DoneEvent
 from worker.stores.base import BlobInfo
-from worker.stream.conversation_view import ChunkFacts, HeldChunk
-from worker.stream.dead_letters import DeadLetter
+from worker.stream.inspection.conversation_view import ChunkFacts, HeldChunk
+from worker.stream.inspection.dead_letters import DeadLetter
 
 TOLERANCE = 2.0
 MANY = [number.to_bytes(8, "big") for number in range(600)]
@@ -118,22 +118,22 @@ def test_whatever_speaks_against_completeness_is_told(report: AuditReport, probl
 @pytest.mark.parametrize(
     ("report", "verdict"),
     [
-        (judged(blob(0, "0-4")), Verdict.COMPLETE),
-        (judged(blob(0), blob(5)), Verdict.COMPLETE),
-        (judged(), Verdict.UNKNOWN),
-        (judged(blob(0, "0-4"), blob(5)), Verdict.UNKNOWN),
-        (judged(blob(0, "#300", chunks=300)), Verdict.UNKNOWN),
-        (judged(blob(0, "#600", chunks=600, more=holding(*MANY)), held(7, session="a")), Verdict.UNKNOWN),
-        (judged(blob(0, "0-599", chunks=600, more=holding(*MANY)), held(600)), Verdict.INCOMPLETE),
-        (judged(blob(0, "0-4"), blob(8, "8-12")), Verdict.INCOMPLETE),
-        (judged(blob(0, "0-4"), blob(8, "8-12"), blob(13)), Verdict.UNKNOWN),  # it may hold 5-7
-        (judged(blob(0, "0-4"), blob(3, "3-7"), blob(13)), Verdict.INCOMPLETE),
-        (judged(blob(0, "#300", chunks=300), letter(5)), Verdict.INCOMPLETE),
-        (judged(deleted="5-0"), Verdict.INCOMPLETE),
-        (judged(blob(0), blob(9)), Verdict.INCOMPLETE),
+        (judged(blob(0, "0-4")), AuditVerdict.COMPLETE),
+        (judged(blob(0), blob(5)), AuditVerdict.COMPLETE),
+        (judged(), AuditVerdict.UNKNOWN),
+        (judged(blob(0, "0-4"), blob(5)), AuditVerdict.UNKNOWN),
+        (judged(blob(0, "#300", chunks=300)), AuditVerdict.UNKNOWN),
+        (judged(blob(0, "#600", chunks=600, more=holding(*MANY)), held(7, session="a")), AuditVerdict.UNKNOWN),
+        (judged(blob(0, "0-599", chunks=600, more=holding(*MANY)), held(600)), AuditVerdict.INCOMPLETE),
+        (judged(blob(0, "0-4"), blob(8, "8-12")), AuditVerdict.INCOMPLETE),
+        (judged(blob(0, "0-4"), blob(8, "8-12"), blob(13)), AuditVerdict.UNKNOWN),  # it may hold 5-7
+        (judged(blob(0, "0-4"), blob(3, "3-7"), blob(13)), AuditVerdict.INCOMPLETE),
+        (judged(blob(0, "#300", chunks=300), letter(5)), AuditVerdict.INCOMPLETE),
+        (judged(deleted="5-0"), AuditVerdict.INCOMPLETE),
+        (judged(blob(0), blob(9)), AuditVerdict.INCOMPLETE),
     ],
 )
-def test_what_can_not_be_told_is_neither_complete_nor_incomplete(report: AuditReport, verdict: Verdict) -> None:
+def test_what_can_not_be_told_is_neither_complete_nor_incomplete(report: AuditReport, verdict: AuditVerdict) -> None:
     assert report.verdict is verdict
 
 

@@ -23,8 +23,8 @@ from worker.cli.operating import letters_view
 from worker.errors import AudioFileError, StreamError
 from worker.model.ids import Conversation
 from worker.settings import Settings
-from worker.stream.conversation_view import PAGE, ChunkFacts
-from worker.stream.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
+from worker.stream.inspection.conversation_view import PAGE, ChunkFacts
+from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
 from worker.stream.keys import Keys
 
 MakeSettings = Callable[..., Settings]
@@ -454,7 +454,7 @@ def test_kind_of_a_reason_has_no_values(reason: str) -> None:
 
 
 def test_summary_of_endless_kinds_of_reasons_is_bounded() -> None:
-    found = letters_view.Summary()
+    found = letters_view.LetterSummary()
     for number in range(1000):
         word = "".join(chr(97 + int(digit)) for digit in str(number))
         found.add(DeadLetter(0, f"{number}-0", word, "1-0", 2, 1, None, None, ChunkFacts("", None, None, None, 16000)))

@@ -31,9 +31,9 @@ from worker.operations.diagnosis import Concern, concerns
 from worker.settings import Settings
 from worker.spool import Summary
 from worker.stream.entries import Entries
+from worker.stream.inspection.overview import Inspector, Overview, PartitionView, ServerView, WorkerView
+from worker.stream.inspection.strays import Stray
 from worker.stream.leases import Leases, Member
-from worker.stream.overview import Inspector, Overview, PartitionView, ServerView, WorkerView
-from worker.stream.strays import Stray
 
 MakeSettings = Callable[..., Settings]
 

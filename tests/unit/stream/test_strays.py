@@ -13,8 +13,8 @@ from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from worker.errors import StreamError
 from worker.stream.client import Client, connect
+from worker.stream.inspection.strays import PAGE, SCAN_STEP, MoveOutcome, Stray, Strays
 from worker.stream.keys import GROUP, Keys
-from worker.stream.strays import PAGE, SCAN_STEP, MoveOutcome, Stray, Strays
 
 KEYS = Keys("pcm")
 PARTITIONS = 64

@@ -25,14 +25,14 @@ MP3_BITS = {24000: 64000, 48000: 96000}
 """Bits per second up to a sample rate: mono, and more than speech needs."""
 
 
-class Encoding(NamedTuple):
+class FfmpegEncoding(NamedTuple):
     """FFmpeg's names of an encoder and of the samples that it takes."""
 
     codec: str
     samples: str
 
 
-ENCODINGS = {"flac": Encoding("flac", "s16"), "mp3": Encoding("libmp3lame", "s16p")}
+ENCODINGS = {"flac": FfmpegEncoding("flac", "s16"), "mp3": FfmpegEncoding("libmp3lame", "s16p")}
 
 
 def check_rate(form: AudioFormat, rate: int) -> None:
@@ -69,7 +69,7 @@ def encoding_writer(
 class _Encoder:
     """Cuts PCM into the encoder's frames."""
 
-    def __init__(self, container: OutputContainer, encoding: Encoding, sample_rate: int) -> None:
+    def __init__(self, container: OutputContainer, encoding: FfmpegEncoding, sample_rate: int) -> None:
         self._container = container
         self._encoding = encoding
         self._stream = cast("AudioStream", container.add_stream(encoding.codec, rate=sample_rate))

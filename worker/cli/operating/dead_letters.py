@@ -19,8 +19,8 @@ from worker.cli.text import counted, printable
 
 if TYPE_CHECKING:
     from worker.model.ids import EntryId
-    from worker.stream.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
-    from worker.stream.overview import Inspector
+    from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
+    from worker.stream.inspection.overview import Inspector
 
 T = TypeVar("T")
 
@@ -162,7 +162,7 @@ def export_letters(
 @filtered
 def replay_letters(wanted: Filter, everything: All = False, as_json: options.Json = False) -> None:
     """Push them again, exactly as they were, the oldest first."""
-    from worker.stream.dead_letters import ReplayOutcome
+    from worker.stream.inspection.dead_letters import ReplayOutcome
 
     _require(wanted, everything=everything)
     counts: Counter[ReplayOutcome] = Counter()
@@ -274,9 +274,9 @@ def _require(wanted: Filter, *, everything: bool) -> None:
 def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
     from worker import settings
     from worker.stream.client import Client, connect
-    from worker.stream.dead_letters import DeadLetters
+    from worker.stream.inspection.dead_letters import DeadLetters
+    from worker.stream.inspection.overview import Inspector
     from worker.stream.keys import Keys
-    from worker.stream.overview import Inspector
 
     loaded = settings.load()
     keys = Keys(loaded.stream_prefix)
@@ -293,7 +293,7 @@ def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
 async def _replay(chosen: Seen, counts: Counter[ReplayOutcome], *, as_json: bool) -> Seen:
     from worker.errors import StreamError
     from worker.model.causes import StreamCause
-    from worker.stream.dead_letters import ReplayOutcome
+    from worker.stream.inspection.dead_letters import ReplayOutcome
 
     with letters_view.json_list(shown=as_json) as show:
         async for letter in chosen.letters():

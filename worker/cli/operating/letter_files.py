@@ -15,7 +15,7 @@ from worker.audio.writing.output import writing
 from worker.errors import AudioFileError
 
 if TYPE_CHECKING:
-    from worker.stream.dead_letters import DeadLetter
+    from worker.stream.inspection.dead_letters import DeadLetter
 
 HIGHEST_RATE = 384_000
 """Hz; no claim above it can be a sample rate."""

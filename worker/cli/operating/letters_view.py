@@ -17,7 +17,7 @@ from worker.cli.text import foreign, shown_bytes, shown_seconds
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from worker.stream.dead_letters import DeadLetter
+    from worker.stream.inspection.dead_letters import DeadLetter
 
 ROWS_AT_ONCE = 500
 """Rows of one table: Rich holds a whole table to find the widths of its columns."""
@@ -51,7 +51,7 @@ class Group:
 
 
 @dataclass(slots=True)
-class Summary:
+class LetterSummary:
     """All letters by kind of reason; beyond `MOST_GROUPS` kinds the rest is one group."""
 
     groups: dict[str, Group] = field(default_factory=dict)
@@ -78,15 +78,15 @@ class Summary:
         return sorted(self.groups.items(), key=lambda item: -item[1].count)
 
 
-async def summary(letters: AsyncIterator[DeadLetter]) -> Summary:
+async def summary(letters: AsyncIterator[DeadLetter]) -> LetterSummary:
     """Count letters by kind of reason."""
-    found = Summary()
+    found = LetterSummary()
     async for letter in letters:
         found.add(letter)
     return found
 
 
-def print_groups(found: Summary, now_ms: int, *, as_json: bool = False, to_stderr: bool = False) -> None:
+def print_groups(found: LetterSummary, now_ms: int, *, as_json: bool = False, to_stderr: bool = False) -> None:
     """Show groups, one line each, with their first letter as an example."""
     if as_json:
         groups = [_group_facts(kind, group, now_ms) for kind, group in found.ordered()]
@@ -157,7 +157,7 @@ def _print_rows(letters: Sequence[DeadLetter], now_ms: int, *, as_json: bool) ->
         Console(highlight=False).print(_table(letters, now_ms))
 
 
-def _group_table(found: Summary, now_ms: int) -> Table:
+def _group_table(found: LetterSummary, now_ms: int) -> Table:
     table = _empty_table(("letters", "first", "last", "size"), ("example", "conversation", "its reason"))
     for _, group in found.ordered():
         numbers = (

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.spool import Summary
     from worker.stream.client import Client
-    from worker.stream.overview import Overview
-    from worker.stream.strays import Stray
+    from worker.stream.inspection.overview import Overview
+    from worker.stream.inspection.strays import Stray
 
     Show = Callable[[Overview | StreamError, Settings], None]
     """Takes each look as it comes."""
@@ -102,8 +102,8 @@ class _Looks:
     """Looks at everything; streams that no worker reads are searched only now and then, because that reads all keys."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
+        from worker.stream.inspection.overview import Inspector
         from worker.stream.keys import Keys
-        from worker.stream.overview import Inspector
 
         self._inspector = Inspector(client, Keys(settings.stream_prefix))
         self._clock = client.clock

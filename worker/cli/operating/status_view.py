@@ -17,7 +17,7 @@ from worker.model.ids import entry_ms
 from worker.operations.diagnosis import Concern
 from worker.spool import Summary
 from worker.spool.names import WAITING
-from worker.stream.overview import STATES_IN_REDIS, Overview, PartitionView, WorkerView
+from worker.stream.inspection.overview import STATES_IN_REDIS, Overview, PartitionView, WorkerView
 
 STYLES = {"danger": "bold red", "warning": "yellow"}
 NOTHING = "[dim]-[/]"

@@ -17,7 +17,7 @@ from worker.errors import StreamError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from worker.stream.strays import Moved, Stray, Strays
+    from worker.stream.inspection.strays import Moved, Stray, Strays
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ Found = tuple["list[Stray]", int]
 
 
 @dataclass(slots=True)
-class Summary:
+class MoveSummary:
     """What became of the entries of one stray stream: where how many went, and which were left."""
 
     stream: str
@@ -108,9 +108,9 @@ def move_streams(
 def _with_redis(work: Callable[[Strays], Awaitable[T]]) -> T:
     from worker import settings
     from worker.stream.client import Client, connect
+    from worker.stream.inspection.overview import Inspector
+    from worker.stream.inspection.strays import Strays
     from worker.stream.keys import Keys
-    from worker.stream.overview import Inspector
-    from worker.stream.strays import Strays
 
     loaded = settings.load()
     keys = Keys(loaded.stream_prefix)
@@ -127,14 +127,14 @@ async def _found(strays: Strays) -> Found:
     return await strays.find(), await strays.now_ms()
 
 
-async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[Summary]:
+async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveSummary]:
     found = await strays.find()
     chosen = [stray for stray in found if stray.key in names or not (names or stray.claimed)]
     if unknown := names - {stray.key for stray in found}:
         shown = ", ".join(sorted(unknown))
         raise typer.BadParameter(f"no stray stream has the name {shown}; see audio-batch-worker streams ls")
     total, done = sum(stray.entries for stray in chosen), 0
-    summaries = [Summary(stray.key) for stray in chosen]
+    summaries = [MoveSummary(stray.key) for stray in chosen]
     with printing.progress("moving entries") as progress:
         for stray, summary in zip(chosen, summaries, strict=True):
             try:
@@ -148,12 +148,12 @@ async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[Summa
     return summaries
 
 
-def _facts(summary: Summary) -> dict[str, Any]:
+def _facts(summary: MoveSummary) -> dict[str, Any]:
     left = [{"entry": moved.entry, "outcome": moved.outcome, "reason": _reason(moved)} for moved in summary.left]
     return {"stream": summary.stream, "moved": summary.total, "targets": dict(summary.moved), "left": left}
 
 
-def _print(summaries: Sequence[Summary], *, dry_run: bool) -> None:
+def _print(summaries: Sequence[MoveSummary], *, dry_run: bool) -> None:
     for summary in summaries:
         for moved in summary.left[:NAMED]:
             printing.say(f"{summary.stream} {moved.entry} stays: {_reason(moved)}", err=True)

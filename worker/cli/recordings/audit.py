@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from worker.archive.audit import AuditReport
     from worker.archive.blobs.listing import Blob
     from worker.settings import Settings
-    from worker.stream.conversation_view import ChunkFacts
-    from worker.stream.dead_letters import DeadLetter
+    from worker.stream.inspection.conversation_view import ChunkFacts
+    from worker.stream.inspection.dead_letters import DeadLetter
 
 FAILED = 2
 """Exit code when the question can't be answered; 0 is complete and 1 is not, as with grep."""
@@ -85,9 +85,9 @@ def _answer(report: AuditReport, *, as_json: bool) -> None:
 
 
 def _exit_code(report: AuditReport) -> int:
-    from worker.archive.audit import Verdict
+    from worker.archive.audit import AuditVerdict
 
-    return {Verdict.COMPLETE: 0, Verdict.INCOMPLETE: 1, Verdict.UNKNOWN: FAILED}[report.verdict]
+    return {AuditVerdict.COMPLETE: 0, AuditVerdict.INCOMPLETE: 1, AuditVerdict.UNKNOWN: FAILED}[report.verdict]
 
 
 async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> AuditReport:
@@ -95,9 +95,9 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     from worker.archive.audit import audit_conversation, collect
     from worker.model.ids import Conversation
     from worker.stream.client import Client, connect
-    from worker.stream.conversation_view import ConversationView
+    from worker.stream.inspection.conversation_view import ConversationView
+    from worker.stream.inspection.overview import Inspector
     from worker.stream.keys import Keys
-    from worker.stream.overview import Inspector
 
     store = archives.configured_store(settings)
     keys = Keys(settings.stream_prefix)

@@ -11,7 +11,7 @@ from redis.asyncio.client import Pipeline
 
 from worker.model.ids import EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client, script, stream_error
-from worker.stream.conversation_view import PAGE, ChunkFacts
+from worker.stream.inspection.conversation_view import PAGE, ChunkFacts
 from worker.stream.keys import Keys
 
 

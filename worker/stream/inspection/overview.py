@@ -14,10 +14,10 @@ from worker.model.causes import StreamCause
 from worker.model.ids import EntryId, entry_ms, entry_order
 from worker.model.states import BatchState, RedisPersistence
 from worker.stream.client import Call, Client
+from worker.stream.inspection.strays import Stray, Strays
 from worker.stream.keys import GROUP, MAX_PARTITIONS, Keys
 from worker.stream.leases import member_of, owner_of
 from worker.stream.server import persistence_of
-from worker.stream.strays import Stray, Strays
 
 T = TypeVar("T")
 
