@@ -92,9 +92,7 @@ def print_groups(found: LetterSummary, now_ms: int, *, as_json: bool = False, to
         groups = [_group_facts(kind, group, now_ms) for kind, group in found.ordered()]
         printing.print_json({"count": found.count, "bytes": found.bytes, "reasons": groups})
         return
-    from rich.console import Console
-
-    console = Console(stderr=to_stderr, highlight=False)
+    console = printing.table_console(stderr=to_stderr)
     if found.groups:
         console.print(_group_table(found, now_ms))
     console.print(f"dead letters: {found.count}, {shown_bytes(found.bytes)}")
@@ -151,14 +149,13 @@ def _group_facts(kind: str, group: Group, now_ms: int) -> dict[str, Any]:
 
 
 def _print_rows(letters: Sequence[DeadLetter], now_ms: int, *, as_json: bool) -> None:
-    from rich.console import Console
-
     if letters and not as_json:
-        Console(highlight=False).print(_table(letters, now_ms))
+        printing.print_table(_table(letters, now_ms))
 
 
 def _group_table(found: LetterSummary, now_ms: int) -> Table:
-    table = _empty_table(("letters", "first", "last", "size"), ("example", "conversation", "its reason"))
+    headings = ("letters", "first", "last", "size")
+    table = printing.plain_table(*headings, "example", "conversation", "its reason", right=headings)
     for _, group in found.ordered():
         numbers = (
             f"{group.count:,}",
@@ -172,22 +169,10 @@ def _group_table(found: LetterSummary, now_ms: int) -> Table:
 
 
 def _table(letters: Sequence[DeadLetter], now_ms: int) -> Table:
-    table = _empty_table(("age", "size"), ("id", "conversation", "reason"))
+    table = printing.plain_table("age", "size", "id", "conversation", "reason", right=("age", "size"))
     for letter in letters:
         texts = foreign(letter.name), foreign(_whose(letter)), foreign(letter.reason)
         table.add_row(_age(letter.moved_ms, now_ms), shown_bytes(letter.bytes), *texts)
-    return table
-
-
-def _empty_table(numbers: Sequence[str], texts: Sequence[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for column in numbers:
-        table.add_column(column, no_wrap=True, justify="right")
-    for number, column in enumerate(texts):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")
     return table
 
 

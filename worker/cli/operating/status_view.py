@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from worker.cli.printing import WIDEST
+from worker.cli import printing
 from worker.cli.text import foreign, shown_bytes, shown_seconds
 from worker.model.ids import entry_ms
 from worker.operations.diagnosis import Concern
@@ -61,7 +60,7 @@ class Cropped:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it."""
-        wide = options.update(width=WIDEST, height=None)
+        wide = options.update(width=printing.WIDEST, height=None)
         for line in console.render_lines(self._content, wide, pad=False):
             yield from Segment.adjust_line_length(line, options.max_width, pad=False)
             yield Segment.line()
@@ -151,11 +150,7 @@ def _partitions(overview: Overview, shown: Iterable[PartitionView]) -> Renderabl
 
 
 def _table(first: str, *columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column(first, no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("owner", "revision") else "right", no_wrap=True)
-    return table
+    return printing.plain_table(first, *columns, right={*columns} - {"owner", "revision"})
 
 
 def _count(number: int) -> str:

@@ -174,14 +174,10 @@ def _reason(moved: Moved) -> str:
 
 
 def _table(strays: Sequence[Stray], now_ms: int) -> Table:
-    from rich import box
-    from rich.table import Table
-
     from worker.model.ids import entry_ms
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for column in ("stream", "entries", "oldest", "why no worker reads it"):
-        table.add_column(column, no_wrap=True, justify="right" if column in ("entries", "oldest") else "left")
+    columns = ("stream", "entries", "oldest", "why no worker reads it")
+    table = printing.plain_table(*columns, right=("entries", "oldest"))
     for stray in strays:
         age = shown_seconds(max(0, now_ms - entry_ms(stray.oldest)) / 1000)
         table.add_row(foreign(stray.key), f"{stray.entries:,}", age, foreign(stray.reason))
