@@ -135,7 +135,7 @@ def parse_name(name: str) -> BlobName:
     stem = file.removesuffix(kind.extension)
     first, dash, last = stem.partition("-")
     if dash and not kind.batch:
-        raise BadName(f"{escaped(file)} has a range, but is no batch")
+        raise BadName(f"{escaped(file)} has a range, but is not a batch")
     start = _seconds(first)
     end = _seconds(last) if dash else None
     if end is not None and end < start:

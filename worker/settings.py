@@ -379,7 +379,7 @@ def load() -> Settings:
 
 
 def misspelt(variables: Iterable[str]) -> dict[str, str]:
-    """Variables that are no settings but look like one, with the setting that may be meant."""
+    """Variables that are not settings but look like one, with the setting that may be meant."""
     known = [*(name.upper() for name in Settings.model_fields), *FOREIGN_VARIABLES]
     found = {}
     for variable in variables:

@@ -49,7 +49,7 @@ def moment(text: str) -> float:
     if "_" in text or not text.isascii():  # numbers to Python, but not times
         raise typer.BadParameter(f"{text!r} is neither Unix seconds nor ISO 8601")
     if not math.isfinite(seconds):
-        raise typer.BadParameter(f"{text!r} is no moment")
+        raise typer.BadParameter(f"{text!r} is not a moment")
     return seconds
 
 

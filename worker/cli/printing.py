@@ -182,13 +182,13 @@ def describe_repeats(repeats: Iterable[Repeat]) -> None:
 
 
 def describe_unknown(objects: Iterable[UnknownObject]) -> None:
-    """Name on standard error the objects that are no blobs."""
+    """Name on standard error the objects that are not blobs."""
     for other in objects:
         say(f"no blob: {other.name}: {other.reason}", err=True)
 
 
 def unknown_facts(other: UnknownObject) -> dict[str, object]:
-    """An object that is no blob, for JSON."""
+    """An object that is not a blob, for JSON."""
     return {"name": other.name, "size": other.size, "reason": other.reason}
 
 

@@ -209,7 +209,7 @@ def stored_as_sealed(encoded: EncodedBatch, name: str) -> StoredBlob:
 
 
 def report_conflict(info: BlobInfo, judgement: Judgement, metrics: Metrics) -> None:
-    """Count and log an object that was found instead of a free name; the batch's own object is no conflict."""
+    """Count and log an object that was found instead of a free name; the batch's own object is not a conflict."""
     metrics.conflicts.labels(judgement.verdict).inc()
     if judgement.verdict is Verdict.SAME:
         log.info("store.recognised", object=info.name)

@@ -112,7 +112,7 @@ class Metrics:
             "recoveries", "Conversations looked up in the store because Redis had lost writes"
         )
         self.dead_held = self._gauge(
-            "dead_letters_held", "Dead letters of the owned partitions that nobody has removed"
+            "dead_letters_held", "Dead letters of the owned partitions that no person has removed"
         )
         self.dead_bytes = self._gauge("dead_letters_bytes", "Redis memory that they take, estimated from samples")
         self.lost = self._counter("lost_entries", "Entries that vanished from a stream without being stored")

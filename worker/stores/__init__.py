@@ -50,7 +50,7 @@ def checked_store_url(url: str) -> str:
         raise SettingsError(f"STORE_URL must be gs://bucket[/prefix] or file:///directory, not {escaped(url)}")
     bucket, _, prefix = url.removeprefix("gs://").partition("/")
     if not BUCKET.fullmatch(bucket):
-        raise SettingsError(f"STORE_URL is {url!r}: {bucket!r} is no bucket name; give gs://bucket[/prefix]")
+        raise SettingsError(f"STORE_URL is {url!r}: {bucket!r} is not a bucket name; give gs://bucket[/prefix]")
     if (size := len(prefix.encode())) > LONGEST_PREFIX:
         raise SettingsError(
             f"STORE_URL has a prefix of {size} bytes; no more than {LONGEST_PREFIX} leave room for names"

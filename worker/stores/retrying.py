@@ -91,7 +91,7 @@ class RetryingStore:
                 if give_up_after is None:
                     return await request()
                 return await self._tried(request, give_up_after)
-        raise AssertionError("unreachable: repeated for ever")
+        raise AssertionError("unreachable: repeated without limit")
 
     async def _tried(self, request: Callable[[], Awaitable[T]], give_up_after: float) -> T:
         if self._failing_for() >= give_up_after and not self._may_probe():

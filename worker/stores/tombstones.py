@@ -140,4 +140,6 @@ async def _read(store: TombstoneReader, name: str) -> Tombstone | None:
             entry_order(last)
         return Tombstone(str(facts["id"]), streams)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise StoreError(f"{name} is no record of a deletion; a person must look", cause=StoreCause.CORRUPT) from error
+        raise StoreError(
+            f"{name} is not a record of a deletion; a person must look", cause=StoreCause.CORRUPT
+        ) from error

@@ -247,7 +247,7 @@ def _is_blob(path: Path) -> bool:
     """Whether a blob has the name. Raises `StoreError` if something else has it, because no write can succeed then."""
     found = _status(path)
     if found is not None and not stat.S_ISREG(found.st_mode):
-        raise StoreError(f"{path} is no file but has a blob's name: move it away", cause=StoreCause.NAME)
+        raise StoreError(f"{path} is not a file but has a blob's name: move it away", cause=StoreCause.NAME)
     return found is not None
 
 

@@ -95,7 +95,7 @@ async def test_what_is_no_moment_is_refused(environment: Settings, tmp_path: Pat
     whose = ("--uid", "user", "--conversation", "talk", "-o", str(tmp_path / "x.wav"))
     for option in ("--from", "--to", "--at"):
         result = await run(environment, "export", *whose, option, moment)
-        assert (result.exit_code, "is no moment" in result.output) == (2, True)
+        assert (result.exit_code, "is not a moment" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ OBJECTS: dict[str, tuple[Making, str, tuple[str, ...]]] = {
     "bytes": (unreadable, "Opus data too short", READING),
     "PCM bytes": (unreadable_pcm, "segment 1 at offset 0", ("export", "verify", "convert")),
     "secret": (of_another_secret, "segment 1 at offset 0", ("export", "verify", "convert")),
-    "name": (of_a_bad_name, "has a range, but is no batch", ALL_BUT_RM),
+    "name": (of_a_bad_name, "has a range, but is not a batch", ALL_BUT_RM),
     "get 403": (refused("download", "forbidden"), "HTTP 403", ("export", "verify", "convert")),
     "vanished": (refused("download", "vanished"), "deleted meanwhile", ("export", "verify", "convert")),
     "delete 403": (refused("delete", "forbidden"), "HTTP 403", ("convert", "rm")),

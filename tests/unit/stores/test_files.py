@@ -216,7 +216,7 @@ async def test_what_is_no_file_in_a_blobs_place_is_an_error_that_says_so(
 ) -> None:
     await files.create("a/other", b"data", {})
     make(root / "a" / "b")
-    with pytest.raises(StoreError, match=r"a/b is no file .* move it away") as refusal:
+    with pytest.raises(StoreError, match=r"a/b is not a file .* move it away") as refusal:
         await files.create("a/b", b"data", {})
     assert refusal.value.cause == "name"
 

@@ -33,7 +33,7 @@ class DownloadReport:
     `left_out` of gaps that were not. `shifted` is the most seconds by which audio was moved because of an overlap.
     `trimmed` is the seconds of audio that were cut because of overlaps. `blobs` counts the blobs in the recording.
     `repeated` are blobs that were left out because their audio is in another blob too. `missing` are the timestamps for
-    which nothing is stored. `unknown` are the conversation's objects that are no blobs. `encoded` counts blobs of PCM
+    which nothing is stored. `unknown` are the conversation's objects that are not blobs. `encoded` counts blobs of PCM
     that became Opus for an Ogg file.
     """
 

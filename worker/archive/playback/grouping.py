@@ -39,7 +39,7 @@ class AudioFiles:
 
     An alternative takes the place of such a blob. Without an alternative the blob is in a file with its known length,
     or with 0 seconds. `repeated` are the blobs that are in no file because another one holds their audio, `unknown` the
-    objects that are in no file because they are no blobs.
+    objects that are in no file because they are not blobs.
     """
 
     files: tuple[AudioFile, ...]

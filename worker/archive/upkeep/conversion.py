@@ -272,7 +272,7 @@ class Converter:
         if not there and not by_another:
             reason = (
                 f"it has been deleted meanwhile: if by another conversion, {info.name} has taken its place; "
-                f"if somebody deleted the audio, delete {info.name} too"
+                f"if the audio was deleted, delete {info.name} too"
             )
             return Conversion(blob, info.name, ConversionOutcome.KEPT, reason)
         try:

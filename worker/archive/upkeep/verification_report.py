@@ -66,7 +66,7 @@ def _parsed(line: str, path: Path) -> BlobVerdict:
 
 
 def _foreign(path: Path) -> ReportError:
-    return ReportError(f"{path} is no report of a verification; give another name")
+    return ReportError(f"{path} is not a report of a verification; give another name")
 
 
 def _end_torn_line(path: Path) -> None:

@@ -91,7 +91,7 @@ def _settings() -> Settings:
 def _directory() -> Path:
     directory = _settings().spool_dir
     if directory is None or not directory.is_dir():
-        raise SettingsError(f"SPOOL_DIR: {directory} is no directory")
+        raise SettingsError(f"SPOOL_DIR: {directory} is not a directory")
     return directory
 
 

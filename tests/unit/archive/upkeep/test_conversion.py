@@ -381,7 +381,7 @@ async def test_damaged_record_of_a_deletion_stops_only_the_blobs_that_it_may_con
     outcomes = [each async for each in archive.convert(ENCODING, dry_run=False)]
 
     assert [each.outcome for each in outcomes] == [ConversionOutcome.KEPT, ConversionOutcome.CONVERTED]
-    assert "is no record of a deletion" in outcomes[0].reason
+    assert "is not a record of a deletion" in outcomes[0].reason
 
 
 async def test_outage_ends_the_conversion(gcs: Store, gcs_server: GcsServer) -> None:

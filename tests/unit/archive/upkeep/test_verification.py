@@ -152,7 +152,7 @@ def test_a_report_that_a_killed_run_left_is_taken_up(tmp_path: Path) -> None:
 def test_another_file_is_not_taken_for_a_report(tmp_path: Path, content: str) -> None:
     (tmp_path / "notes").write_text(content)
 
-    with pytest.raises(WorkerError, match="is no report of a verification"):
+    with pytest.raises(WorkerError, match="is not a report of a verification"):
         verification_report.intact(tmp_path / "notes")
 
 
