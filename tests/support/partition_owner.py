@@ -67,10 +67,11 @@ class PartitionOwner:
         upload: str = UPLOAD,
         server: str | None = None,
         told: str = EVENT.object,
+        digest: str | None = None,
     ) -> DoneOutcome:
-        """The done step of a batch; its event tells of the object `told`."""
+        """The done step of a batch; its event tells of the object `told`, whose chunks have this digest."""
         expected = self.identity.server if server is None else server
-        event = replace(EVENT, object=told)
+        event = replace(EVENT, object=told, chunks_digest=digest)
         step = DoneStep(0, seal, ids or seal.all_ids, upload, identities, event, expected)
         outcome, self.server = await self.entries.done(step)
         return outcome

@@ -50,7 +50,7 @@ class Orphans:
         """Ask once about each orphan. Raises `StreamError`."""
         for orphan in list(self._waiting):
             stored = orphan.stored
-            fate = await self._entries.abandon(orphan.partition, orphan.seal, stored.name, stored.upload)
+            fate = await self._fate(orphan)
             if fate is OrphanFate.WAITING:
                 continue
             if fate is OrphanFate.UNCOUNTED:
@@ -60,6 +60,18 @@ class Orphans:
             self._waiting.remove(orphan)
             self._metrics.abandoned.labels(fate).inc()
             self._digest.note(log.warning, "delivery.abandoned", fate, object=stored.name, fate=fate)
+
+    async def _fate(self, orphan: Orphan) -> OrphanFate:
+        """What became of an orphan; an event may name the same object by another name than its maker knows."""
+        stored, others = orphan.stored, list[str]()
+        while True:
+            fate, told = await self._entries.abandon(orphan, others)
+            if fate is not OrphanFate.COUNTED or told == stored.name:
+                return fate
+            ours = await self._sink.made(stored.upload, told)
+            if ours is not False:
+                return OrphanFate.COUNTED if ours else OrphanFate.UNKNOWN
+            others.append(told)
 
     async def leave(self, grace: float) -> None:
         """Ask for the last time; an orphan that still waits stays, and the next owner of its entries looks for it."""

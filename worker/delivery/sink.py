@@ -74,6 +74,9 @@ class BlobSink(Protocol):
     async def erase(self, stored: StoredBlob) -> None:
         """Remove a blob that was stored some time ago; it may have another name by now."""
 
+    async def made(self, upload: str, name: str) -> bool | None:
+        """Whether an upload has made the object of this name; None if there is none."""
+
 
 class StoreSink:
     """Puts blobs into the store, and repeats that until the store accepts them."""
@@ -96,6 +99,11 @@ class StoreSink:
     async def erase(self, stored: StoredBlob) -> None:
         """See `BlobSink`."""
         await self._store.repeat(partial(erase_upload, name=stored.name, upload=stored.upload), endless=True)
+
+    async def made(self, upload: str, name: str) -> bool | None:
+        """See `BlobSink`."""
+        found = await self._store.repeat(lambda store: store.stat(name), endless=True)
+        return None if found is None else found.metadata.get("upload") == upload
 
 
 @dataclass(slots=True)

@@ -123,7 +123,7 @@ class OrphanFate(StrEnum):
     WAITING = "waiting"  # its entries are still in the stream: a worker that reads them may find it and count it
     COUNTED = "counted"  # an event names it: it stays
     UNCOUNTED = "uncounted"  # nothing can count it: it is removed
-    UNKNOWN = "unknown"  # older events are gone, and one of them may have named it: it stays
+    UNKNOWN = "unknown"  # an event that is gone, or an object that is gone by now, may have been it: it stays
 
 
 SETTLED_FATES = tuple(fate for fate in OrphanFate if fate is not OrphanFate.WAITING)

@@ -62,6 +62,10 @@ class SpoolSink:
             self._withdrawn.add(stored.upload)
         await self._direct.erase(stored)
 
+    async def made(self, upload: str, name: str) -> bool | None:
+        """See `BlobSink`. An event may name a blob that is still in the spool: then there is no object yet."""
+        return await self._direct.made(upload, name)
+
     async def _spooled(self, encoded: EncodedBatch, _: Pending) -> StoredBlob:
         with self._metrics.stage.labels("spool").time():
             await self._spool.put(

@@ -18,6 +18,7 @@ from worker.model.done_event import DoneEvent
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
 from worker.model.recent_chunks import MAX_BYTES
 from worker.model.seal import Seal
+from worker.model.stored_blob import Orphan
 from worker.stream.client import Call, Client, stream_error, texts
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
@@ -356,16 +357,19 @@ class Entries:
         outcome, _, server = reply.decode().partition(" ")
         return DoneReply(DoneOutcome(outcome), server)
 
-    async def abandon(self, partition: int, seal: Seal, name: str, upload: str) -> OrphanFate:
-        """Give up an object whose seal is gone; after the fate "uncounted" no done step can count it."""
-        keys = [
-            self._keys.stream(partition),
-            self._keys.done(partition),
-            self._keys.withdrawn(partition, upload),
-        ]
-        args: list[str | int] = [name, int(WITHDRAWN_TTL * 1000), *seal.entries]
-        fate: bytes = await self._client.run(Call("abandon", keys, args))
-        return OrphanFate(fate.decode())
+    async def abandon(self, orphan: Orphan, others: Sequence[str] = ()) -> tuple[OrphanFate, str]:
+        """Give up an object whose seal is gone; after the fate "uncounted" no done step can count it.
+
+        If it is counted, also returns the object that the event names: it has the same chunks. Objects in `others` are
+        known to be of other uploads.
+        """
+        number, seal, stored = orphan.partition, orphan.seal, orphan.stored
+        keys = [self._keys.stream(number), self._keys.done(number), self._keys.withdrawn(number, stored.upload)]
+        chunks = [seal.conversation_id, stored.metadata.chunks_digest or ""]
+        ttl = int(WITHDRAWN_TTL * 1000)
+        args: list[str | int] = [stored.name, ttl, *chunks, len(others), *others, *seal.entries]
+        fate, told = texts(await self._client.run(Call("abandon", keys, args)))
+        return OrphanFate(fate), told
 
     async def count_unread_losses(self, lease: Lease) -> int:
         """How many more entries have left the stream since the last call, before an owner had read them."""

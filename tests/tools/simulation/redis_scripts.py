@@ -18,19 +18,30 @@ ENTRY_BYTES = 200
 def abandon(data: Database, keys: list[str], args: Args) -> Reply:
     stream, events, withdrawn = keys
     told = data.stream(events)
-    first = parsed_id(args[2])
-    since = [event[b"object"] for entry, event in told.entries.items() if entry[0] >= first[0]]
-    if args[0] in since:
-        return b"counted"
-    if any(parsed_id(entry) in data.stream(stream).entries for entry in args[2:]):
-        return b"waiting"
-    if args[0] in [event[b"object"] for event in told.entries.values()]:
-        return b"counted"
+    start = 5 + int(args[4])
+    name, conversation, digest, others, entries = args[0], args[2], args[3], args[5:start], args[start:]
+    first_ms = parsed_id(entries[0])[0]
+    naming = {
+        entry: event[b"object"]
+        for entry, event in sorted(told.entries.items())
+        if (
+            event[b"object"] == name
+            or (event.get(b"conversation_id"), event.get(b"chunks_digest")) == (conversation, digest)
+        )
+        and event[b"object"] not in others
+    }
+    for entry, found in naming.items():
+        if entry[0] >= first_ms:
+            return [b"counted", found]
+    if any(parsed_id(entry) in data.stream(stream).entries for entry in entries):
+        return [b"waiting", b""]
+    if naming:
+        return [b"counted", next(iter(naming.values()))]
     never_cut = events in data.streams and told.added > 0 and told.added == len(told.entries)
-    if not never_cut and not (told.entries and min(told.entries)[0] < first[0]):
-        return b"unknown"
+    if not never_cut and not (told.entries and min(told.entries)[0] < first_ms):
+        return [b"unknown", b""]
     data.set(withdrawn, b"1", int(args[1]))
-    return b"uncounted"
+    return [b"uncounted", b""]
 
 
 def accept(data: Database, keys: list[str], args: Args) -> Reply:

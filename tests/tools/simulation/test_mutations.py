@@ -145,6 +145,11 @@ def test_owners_that_die_again_and_again_are_no_trouble(seed: int) -> None:
     assert play(with_many_failovers(seed), prepare=forgetful) == []
 
 
+def test_object_that_an_event_names_by_its_second_name_stays() -> None:
+    """A paused worker has made it beside an object of others, another owner has found it, and then it wakes up."""
+    assert play(World.of(1796014150)) == []
+
+
 def test_recognising_audio_by_a_range_of_ids_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sink, "judge", judge_by_range)
     assert is_caught(with_forgeries)

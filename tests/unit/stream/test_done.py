@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from codec.metadata import BlobMetadata
 from tests.support.partition_owner import EVENT, UPLOAD, PartitionOwner, Raw, pending, sealed
 from worker.model.ids import Conversation
 from worker.model.recent_chunks import MAX_BYTES
+from worker.model.seal import Seal
+from worker.model.stored_blob import Orphan, StoredBlob
 
 
 async def test_done_removes_exactly_its_entries_and_leaves_one_event(owner: PartitionOwner, raw: Raw) -> None:
@@ -95,14 +98,19 @@ async def test_done_on_another_server_waits_until_deletions_were_looked_for(owne
     assert await owner.done(seal, server=owner.server) == "done"
 
 
+def orphan(seal: Seal, name: str = EVENT.object, digest: str | None = None) -> Orphan:
+    """An object whose maker has lost the seal."""
+    return Orphan(0, seal, StoredBlob(name, 7, BlobMetadata(chunks_digest=digest), seal.entries, UPLOAD))
+
+
 async def test_object_waits_for_its_entries_to_leave_before_it_is_given_up(owner: PartitionOwner) -> None:
     zombie = sealed(await owner.accepted(2))
     for entry in zombie.entries:
-        assert await owner.entries.abandon(0, zombie, EVENT.object, UPLOAD) == "waiting"
+        assert await owner.entries.abandon(orphan(zombie)) == ("waiting", "")
         seal = sealed([entry])
         await owner.entries.seal(owner.lease, [seal])
         assert await owner.done(seal, told=f"chunks/u/c/{entry}") == "done"
-    assert await owner.entries.abandon(0, zombie, EVENT.object, UPLOAD) == "uncounted"
+    assert await owner.entries.abandon(orphan(zombie)) == ("uncounted", "")
 
 
 async def test_object_that_its_maker_has_given_up_does_not_count(owner: PartitionOwner, raw: Raw) -> None:
@@ -117,8 +125,19 @@ async def test_object_that_an_event_tells_of_is_not_given_up(owner: PartitionOwn
     seal = sealed(await owner.accepted(2))
     await owner.entries.seal(owner.lease, [seal])
     await owner.done(seal)
-    assert await owner.entries.abandon(0, seal, EVENT.object, UPLOAD) == "counted"
-    assert await owner.entries.abandon(0, seal, "chunks/u/c/2000.000.opus.enc", "fedcba9876543210") == "uncounted"
+    assert await owner.entries.abandon(orphan(seal)) == ("counted", EVENT.object)
+    assert await owner.entries.abandon(orphan(seal, "chunks/u/c/2000.000.opus.enc")) == ("uncounted", "")
+
+
+async def test_object_is_counted_by_an_event_that_tells_its_chunks_under_another_name(owner: PartitionOwner) -> None:
+    """Its maker may not know the name: it was the next one of a name that was taken, or the object was converted."""
+    seal = sealed(await owner.accepted(2))
+    given_up = orphan(seal, "chunks/u/c/2000.000.opus.enc", "the chunks")
+    await owner.entries.seal(owner.lease, [seal])
+    await owner.done(seal, digest="the chunks")
+    assert await owner.entries.abandon(given_up) == ("counted", EVENT.object)
+    assert await owner.entries.abandon(given_up, [EVENT.object]) == ("uncounted", "")
+    assert await owner.done(seal) == "gone"
 
 
 async def test_object_stays_if_older_events_are_gone(owner: PartitionOwner, raw: Raw) -> None:
@@ -127,9 +146,9 @@ async def test_object_stays_if_older_events_are_gone(owner: PartitionOwner, raw:
     await owner.done(seal)
     await raw.xadd(owner.keys.done(0), {"object": "another"})
     await raw.xtrim(owner.keys.done(0), maxlen=1, approximate=False)
-    assert await owner.entries.abandon(0, seal, EVENT.object, UPLOAD) == "unknown"
+    assert await owner.entries.abandon(orphan(seal)) == ("unknown", "")
     await raw.delete(owner.keys.done(0))
-    assert await owner.entries.abandon(0, seal, EVENT.object, UPLOAD) == "unknown"
+    assert await owner.entries.abandon(orphan(seal)) == ("unknown", "")
 
 
 async def test_seen_keeps_the_latest_and_expires(owner: PartitionOwner, raw: Raw) -> None:
