@@ -140,9 +140,9 @@ class Chunk:
         fields: dict[str, bytes | str] = {
             "uid": self.uid,
             "conversation_id": self.conversation_id,
-            "timestamp": f"{abs(self.timestamp):.6f}",
+            "timestamp": f"{abs(float(self.timestamp)):.6f}",
             "pcm": self.pcm,
-            "sample_rate": str(self.sample_rate),
+            "sample_rate": str(int(self.sample_rate)),
             "protection": self.protection,
         }
         return fields | _number_fields(self.seq, self.session) | dict(self.extensions)
@@ -313,8 +313,12 @@ def _extension(name: str, value: bytes | str) -> bytes:
 def _check_timestamp(timestamp: float) -> None:
     if not is_number(timestamp):
         raise BadEntry(f"timestamp is {type(timestamp).__name__}, not a number of Unix seconds")
-    if not (timestamp >= 0 and round(timestamp, 3) < MAX_TIMESTAMP):
-        larger = timestamp >= MAX_TIMESTAMP and _larger_unit(f"{timestamp:.0f}")
+    try:
+        seconds = float(timestamp)
+    except OverflowError:
+        raise BadEntry("timestamp is too large for Unix seconds") from None
+    if not (seconds >= 0 and round(seconds, 3) < MAX_TIMESTAMP):
+        larger = seconds >= MAX_TIMESTAMP and _larger_unit(f"{seconds:.0f}")
         raise BadEntry(larger or f"timestamp {escaped(timestamp)} is not Unix seconds")
 
 
@@ -341,7 +345,7 @@ def _check_ids(uid: str, conversation_id: str) -> None:
 
 
 def _check_number(seq: int | None, session: bytes | None) -> None:
-    if seq is not None and not (isinstance(seq, int) and 0 <= seq <= MAX_SEQ):
+    if seq is not None and not (isinstance(seq, int) and is_number(seq) and 0 <= seq <= MAX_SEQ):
         raise BadEntry(f"seq {escaped(seq)} is not a counter from 0 to {MAX_SEQ}")
     if session is not None and not isinstance(session, bytes):
         raise BadEntry(f"session is {type(session).__name__}, not bytes")
