@@ -331,6 +331,11 @@ def test_zeros_behind_the_audio_hide_none(tmp_path: Path, kind: str) -> None:
     assert seconds(read_bytes(tmp_path, audio_file(kind, 3) + bytes(100_000))) == pytest.approx(3, abs=FRAME_SECONDS)
 
 
+@pytest.mark.parametrize("kind", ["flac", "flac of unknown length", "ogg opus", "ogg vorbis"])
+def test_tag_of_another_program_at_the_end_is_no_flaw(tmp_path: Path, kind: str) -> None:
+    assert read_bytes(tmp_path, audio_file(kind, 3) + b"TAG" + b"x" * 125)[2].flaws == []
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not KINDS[kind].codec.startswith("pcm")])
 @pytest.mark.parametrize("place", [0.5, 0.7])
 def test_zeros_in_the_place_of_audio_are_told(tmp_path: Path, kind: str, place: float) -> None:

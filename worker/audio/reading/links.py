@@ -136,7 +136,8 @@ class OggLink:
         self._in_streams = False
         self._broken = False
         self._gap = False  # bytes that are no page
-        self._between = 0  # those among them that are not 0
+        self._is_tag = False
+        self._between = 0  # those among them that are neither 0 nor a tag
 
     @property
     def complaint(self) -> str | None:
@@ -180,8 +181,10 @@ class OggLink:
         passed = place if place > 0 else max(len(ahead) - len(ogg.CAPTURE) + 1, min(1, len(ahead)))
         if self._ended and not self._between and sniffed(ahead) not in (None, "ogg"):
             return
+        self._is_tag = self._is_tag if self._gap else ahead.startswith(mpeg.HARMLESS)
         self._left, self._gap = passed, True
-        self._between += len(ahead[:passed].strip(b"\0"))
+        if not self._is_tag:
+            self._between += len(ahead[:passed].strip(b"\0"))
 
 
 _CLAIMS = {"mp3": mpeg.claimed_seconds, "w64": w64_seconds}
