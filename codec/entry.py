@@ -140,9 +140,9 @@ class Chunk:
         fields: dict[str, bytes | str] = {
             "uid": self.uid,
             "conversation_id": self.conversation_id,
-            "timestamp": f"{abs(self.timestamp):.6f}",
+            "timestamp": f"{abs(float(self.timestamp)):.6f}",
             "pcm": self.pcm,
-            "sample_rate": str(self.sample_rate),
+            "sample_rate": str(int(self.sample_rate)),
             "protection": self.protection,
         }
         return fields | _number_fields(self.seq, self.session) | dict(self.extensions)
@@ -220,7 +220,7 @@ def partition_of_bytes(conversation_id: bytes, partitions: int) -> int:
 def _parse_end(fields: Mapping[bytes, bytes]) -> End:
     _check_field_names(fields, required=END_FIELDS, optional=OPTIONAL_END_FIELDS)
     if fields[b"end"] != b"1":
-        raise BadEntry(f"end {_shown(fields[b'end'])} is not 1")
+        raise BadEntry(f"end {shown(fields[b'end'])} is not 1")
     return End(
         uid=_text(fields, b"uid"),
         conversation_id=_text(fields, b"conversation_id"),
@@ -257,7 +257,7 @@ def _check_field_names(
     for name in fields:
         if name not in required and name not in optional and not _is_extension(name):
             raise BadEntry(
-                f"field {_shown(name)} does not belong in this kind of entry; own fields begin with {OWN_FIELDS}"
+                f"field {shown(name)} does not belong in this kind of entry; own fields begin with {OWN_FIELDS}"
             )
 
 
@@ -266,7 +266,7 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _shown(value: bytes) -> str:
+def shown(value: bytes) -> str:
     """An untrusted value for a message: itself if it is a short text, else its size, because it may be audio."""
     try:
         text = value.decode()
@@ -297,9 +297,9 @@ def _checked_extensions(extensions: Extensions) -> Mapping[str, bytes]:
 
 def _extension(name: str, value: bytes | str) -> bytes:
     if not isinstance(name, str) or not (name in TRACE_FIELDS or _OWN_FIELD.fullmatch(name)):
-        shown = _shown(name.encode(errors="replace")) if isinstance(name, str) else escaped(name)
+        text = shown(name.encode(errors="replace")) if isinstance(name, str) else escaped(name)
         raise BadEntry(
-            f"field {shown} is not traceparent, tracestate or {OWN_FIELDS} and 1 to 62 printable ASCII characters"
+            f"field {text} is not traceparent, tracestate or {OWN_FIELDS} and 1 to 62 printable ASCII characters"
         )
     try:
         raw = value.encode() if isinstance(value, str) else value
@@ -313,8 +313,12 @@ def _extension(name: str, value: bytes | str) -> bytes:
 def _check_timestamp(timestamp: float) -> None:
     if not is_number(timestamp):
         raise BadEntry(f"timestamp is {type(timestamp).__name__}, not a number of Unix seconds")
-    if not (timestamp >= 0 and round(timestamp, 3) < MAX_TIMESTAMP):
-        larger = timestamp >= MAX_TIMESTAMP and _larger_unit(f"{timestamp:.0f}")
+    try:
+        seconds = float(timestamp)
+    except OverflowError:
+        raise BadEntry("timestamp is too large for Unix seconds") from None
+    if not (seconds >= 0 and round(seconds, 3) < MAX_TIMESTAMP):
+        larger = seconds >= MAX_TIMESTAMP and _larger_unit(f"{seconds:.0f}")
         raise BadEntry(larger or f"timestamp {escaped(timestamp)} is not Unix seconds")
 
 
@@ -341,7 +345,7 @@ def _check_ids(uid: str, conversation_id: str) -> None:
 
 
 def _check_number(seq: int | None, session: bytes | None) -> None:
-    if seq is not None and not (isinstance(seq, int) and 0 <= seq <= MAX_SEQ):
+    if seq is not None and not (isinstance(seq, int) and is_number(seq) and 0 <= seq <= MAX_SEQ):
         raise BadEntry(f"seq {escaped(seq)} is not a counter from 0 to {MAX_SEQ}")
     if session is not None and not isinstance(session, bytes):
         raise BadEntry(f"session is {type(session).__name__}, not bytes")
@@ -373,13 +377,13 @@ def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
     try:
         return fields[name].decode()
     except UnicodeDecodeError:
-        raise BadEntry(f"{name.decode()} {_shown(fields[name])} is not UTF-8") from None
+        raise BadEntry(f"{name.decode()} {shown(fields[name])} is not UTF-8") from None
 
 
 def _timestamp(value: bytes) -> float:
     if not _TIMESTAMP.fullmatch(value):
         larger = _larger_unit(value.decode(errors="replace"))
-        raise BadEntry(larger or f"timestamp {_shown(value)} is not Unix seconds as decimal text")
+        raise BadEntry(larger or f"timestamp {shown(value)} is not Unix seconds as decimal text")
     return float(value)
 
 
@@ -387,7 +391,7 @@ def _sample_rate(value: bytes | None) -> int:
     if value is None:
         return DEFAULT_SAMPLE_RATE
     if value not in _SAMPLE_RATES:
-        raise BadEntry(_unsupported_rate(_shown(value)))
+        raise BadEntry(_unsupported_rate(shown(value)))
     return _SAMPLE_RATES[value]
 
 
@@ -395,7 +399,7 @@ def _protection(value: bytes | None) -> Protection:
     if value is None:
         return DEFAULT_PROTECTION
     if value not in _PROTECTIONS:
-        raise BadEntry(_unknown_protection(_shown(value)))
+        raise BadEntry(_unknown_protection(shown(value)))
     return _PROTECTIONS[value]
 
 
@@ -403,5 +407,5 @@ def _seq(value: bytes | None) -> int | None:
     if value is None:
         return None
     if not _SEQ.fullmatch(value):
-        raise BadEntry(f"seq {_shown(value)} is not a counter from 0 to {MAX_SEQ}")
+        raise BadEntry(f"seq {shown(value)} is not a counter from 0 to {MAX_SEQ}")
     return int(value)

@@ -55,6 +55,17 @@ def read_page_header(data: bytes) -> PageHeader | None:
     return PageHeader(data[5], HEADER.size + segments + sum(lacing))
 
 
+def is_whole(page: bytes) -> bool:
+    """Whether the bytes are a page whose CRC is right."""
+    header = read_page_header(page)
+    if header is None or len(page) < header.size:
+        return False
+    said = int.from_bytes(page[CRC_OFFSET : CRC_OFFSET + 4], "little")
+    cleared = bytearray(page[: header.size])
+    struct.pack_into("<I", cleared, CRC_OFFSET, 0)
+    return crc(cleared) == said
+
+
 def lacing_values(packet: bytes) -> bytes:
     """The lengths of a packet's segments: 255 for each full one, then the rest, also if that is 0."""
     full, rest = divmod(len(packet), 255)

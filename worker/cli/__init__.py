@@ -10,6 +10,7 @@ from worker import __version__
 from worker.cli import demo, output, push
 from worker.cli.operating import dead_letters, run, spool, status, streams
 from worker.cli.recordings import audit, convert, copy, export, files, ls, rm, verify
+from worker.cli.text import printable
 from worker.errors import SettingsError, WorkerError
 
 INTERRUPTED = 130
@@ -86,5 +87,5 @@ def _run() -> None:
 
 def _complain(message: str, code: int) -> int:
     for line in message.splitlines():
-        typer.echo(f"audio-batch-worker: {line}", err=True)
+        typer.echo(f"audio-batch-worker: {printable(line)}", err=True)
     return code

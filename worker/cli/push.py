@@ -122,7 +122,7 @@ def push(
     if as_json:
         printing.print_json(asdict(pushed))
     else:
-        typer.echo(_sentence(pushed))
+        printing.say(_sentence(pushed))
     _say_flaws(source, pushed)
     printing.finish(complete=pushed.complete)
 
@@ -173,7 +173,7 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
 
 
 def _say_stopped(source: PushedFile, chunks: int, total: int) -> None:
-    of_total = f" of {total}" if total >= chunks else ""
+    of_total = f" of {total}" if total and total >= chunks else ""
     printing.say(
         f"stopped: {min(chunks, total or chunks)}{of_total} chunks of {source.name} are in Redis; with --start"
         f" {source.start} the same command completes them",

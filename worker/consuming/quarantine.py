@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
-from codec.entry import parse
+from codec.entry import parse, shown
 from codec.errors import BadEntry
 from worker.batching.batcher import Batcher
 from worker.batching.encoder import BatchEncoder
@@ -57,6 +57,9 @@ class Quarantine:
         """Read an entry; None if it can't be read and will go to the dead letters."""
         if entry.oversize:
             self._invalid[entry.id] = f"the entry has {entry.oversize} bytes, more than any chunk"
+            return None
+        if entry.repeated is not None:
+            self._invalid[entry.id] = f"field {shown(entry.repeated)} is there more than once"
             return None
         try:
             return ParsedEntry(entry.id, parse(entry.fields))

@@ -55,11 +55,15 @@ SEALED = "sealed"
 
 
 class Entry(NamedTuple):
-    """A stream entry as it was pushed; if it is too large to be read, `oversize` is its number of bytes."""
+    """A stream entry as it was pushed; if it is too large to be read, `oversize` is its number of bytes.
+
+    `repeated` is the name of a field that it has more than once: `fields` has only the last value then.
+    """
 
     id: EntryId
     fields: dict[bytes, bytes]
     oversize: int = 0
+    repeated: bytes | None = None
 
 
 def size_of(entry: Entry) -> int:
@@ -244,6 +248,7 @@ class Entries:
         """One command for each group, all in one round trip."""
 
         def queue(pipe: Pipeline) -> None:
+            pipe.response_callbacks = {}  # the library's would hide repeated fields
             for group in groups:
                 pipe.xread({self._keys.stream(r.partition): r.cursor for r in group}, count=group[0].count)
 
@@ -262,8 +267,7 @@ class Entries:
         if isinstance(found, StreamError) or not found:
             return found
         entry, size, flat = found
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return [Entry(entry.decode(), fields, 0 if fields else size)]
+        return [_entry(entry, flat) if flat else Entry(entry.decode(), {}, size)]
 
     async def accept(self, pages: Sequence[tuple[Lease, Sequence[EntryId]]]) -> list[set[EntryId] | StreamError]:
         """Make entries pending with this consumer; returns per page the ids that still exist, or the error."""
@@ -458,4 +462,11 @@ def _by_stream(reply: Any) -> dict[str, list[Entry]] | StreamError:
     """The entries by stream key; streams without new entries are left out."""
     if isinstance(reply, Exception):
         return stream_error(reply)
-    return {key.decode(): [Entry(entry.decode(), fields) for entry, fields in entries] for key, entries in reply or []}
+    return {key.decode(): [_entry(entry, flat) for entry, flat in entries] for key, entries in reply or []}
+
+
+def _entry(entry: bytes, flat: Sequence[bytes]) -> Entry:
+    names = flat[::2]
+    fields = dict(zip(names, flat[1::2], strict=True))
+    repeated = None if len(fields) == len(names) else next(name for name in fields if names.count(name) > 1)
+    return Entry(entry.decode(), fields, repeated=repeated)

@@ -62,6 +62,21 @@ async def test_bad_entries_are_buried_as_they_are_with_their_reasons(harness: Ha
     assert_stored_once(neighbour, harness.blobs())
 
 
+@pytest.mark.parametrize("name", [b"pcm", b"uid", b"conversation_id", b"timestamp", b"seq", b"x-mine", b"other"])
+async def test_entry_with_a_field_twice_is_buried_with_both_values(harness: Harness, name: bytes) -> None:
+    harness.partitions = 1
+    neighbour = Talk("c")
+    await harness.push(neighbour.say(0.1))
+    fields = [part for field in GOOD.items() for part in field] + [name, b"1", name, b"2"]
+    await harness.redis.execute_command("XADD", harness.keys.stream(0), "*", *fields)
+    await harness.drain()
+    raw = await harness.redis.eval("return redis.call('XRANGE', KEYS[1], '-', '+')", 1, harness.keys.dead(0))
+    ((_, letter),) = raw
+    assert letter[: len(fields)] == fields
+    assert f"field '{name.decode()}' is there more than once".encode() in letter
+    assert_stored_once(neighbour, harness.blobs())
+
+
 async def test_empty_pcm_is_buried(harness: Harness) -> None:
     harness.partitions = 1
     await harness.redis.xadd(harness.keys.stream(0), dict(GOOD | {b"pcm": b""}))

@@ -312,3 +312,53 @@ def test_many_flaws_are_counted_and_only_the_first_told(tmp_path: Path) -> None:
     lines = list(read_bytes(tmp_path, bytes(data))[2].lines())
     assert len(lines) == 11
     assert lines[-1].startswith("and ")
+
+
+FOLLOWERS = ("mp3", "mp3 without Xing", "flac", "ogg opus", "wav", "webm", "m4a", "aac")
+
+
+@pytest.mark.parametrize("follower", FOLLOWERS)
+@pytest.mark.parametrize(
+    "kind", ["flac", "flac of unknown length", "ogg opus", "ogg vorbis", "matroska", "webm", "m4a"]
+)
+def test_file_of_another_format_behind_it_comes_or_is_told(tmp_path: Path, kind: str, follower: str) -> None:
+    result = read_bytes(tmp_path, audio_file(kind, 3) + audio_file(follower, 3, offset=5))
+    assert seconds(result) > 5.8 or any("follow" in str(flaw) for flaw in result[2].flaws)
+
+
+@pytest.mark.parametrize("kind", ["flac", "ogg opus", "m4a", "mp3 without Xing"])
+def test_zeros_behind_the_audio_hide_none(tmp_path: Path, kind: str) -> None:
+    assert seconds(read_bytes(tmp_path, audio_file(kind, 3) + bytes(100_000))) == pytest.approx(3, abs=FRAME_SECONDS)
+
+
+@pytest.mark.parametrize("kind", ["flac", "flac of unknown length", "ogg opus", "ogg vorbis"])
+def test_tag_of_another_program_at_the_end_is_no_flaw(tmp_path: Path, kind: str) -> None:
+    assert read_bytes(tmp_path, audio_file(kind, 3) + b"TAG" + b"x" * 125)[2].flaws == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if not KINDS[kind].codec.startswith("pcm")])
+@pytest.mark.parametrize("place", [0.5, 0.7])
+def test_zeros_in_the_place_of_audio_are_told(tmp_path: Path, kind: str, place: float) -> None:
+    data = bytearray(audio_file(kind, 3))
+    hole = slice(int(len(data) * place), int(len(data) * (place + 0.25)))
+    data[hole] = bytes(hole.stop - hole.start)
+    assert read_bytes(tmp_path, bytes(data))[2].flaws
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24])
+def test_padding_of_odd_audio_is_neither_audio_nor_a_flaw(tmp_path: Path, bits: int) -> None:
+    frame = bits // 8
+    audio = bytes(8001 * frame) if frame % 2 else bytes(16000)
+    facts = struct.pack("<HHIIHH", 1, 1, 8000, 8000 * frame, frame, bits)
+    chunks = b"WAVEfmt " + struct.pack("<I", 16) + facts + b"data" + struct.pack("<I", len(audio)) + audio
+    padded = chunks + bytes(len(audio) % 2)
+    samples, _, report = read_bytes(tmp_path, b"RIFF" + struct.pack("<I", len(padded)) + padded)
+    assert report.flaws == []
+    assert len(samples) == len(audio) // frame
+
+
+def test_odd_chunk_without_its_padding_keeps_nobody_from_the_audio(tmp_path: Path) -> None:
+    header, tags = wav_header(16000, 64000), b"LIST" + struct.pack("<I", 7) + b"INFOabc"
+    samples, _, report = read_bytes(tmp_path, header[:36] + tags + header[36:] + speech(2))
+    assert np.array_equal(samples, speech_array(2))
+    assert report.flaws == []

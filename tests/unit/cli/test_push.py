@@ -406,3 +406,26 @@ def test_a_person_at_a_terminal_sees_the_progress(
     assert b"pushing chunks" in shown
     assert all(step in shown for step in steps)
     assert b"/?" not in shown
+
+
+@pytest.mark.slow
+def test_standard_input_that_is_closed_is_one_sentence(settings: Callable[..., Settings]) -> None:
+    variables = {**os.environ, **environment(settings())}
+    arguments = ("sh", "-c", 'exec "$@" <&-', "sh", sys.executable, "-m", "worker", "push", "-", *WHOSE)
+    done = subprocess.run(arguments, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "audio-batch-worker: standard input can't be read: it is closed\n"
+
+
+@pytest.mark.slow
+def test_name_of_a_file_does_not_control_the_terminal(
+    settings: Callable[..., Settings], tmp_path: Path, recording: Path
+) -> None:
+    strange = recording.rename(tmp_path / "a\x1b[31m.wav")
+    assert "a\\x1b[31m.wav: pushed 12.00 s" in command(settings(), "push", str(strange), *WHOSE).stdout
+    strange.write_bytes(b"nothing")
+    arguments = (sys.executable, "-m", "worker", "push", str(strange), *WHOSE)
+    variables = {**os.environ, **environment(settings())}
+    done = subprocess.run(arguments, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "a\\x1b[31m.wav has no known audio format" in done.stderr

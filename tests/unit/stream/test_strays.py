@@ -61,6 +61,7 @@ async def everything(raw: Raw) -> dict[str, list[dict[bytes, bytes]]]:
     [
         *("pcm:59", "pcm:{64}", "pcm:{99}", "pcm:{059}", "pcm{5}", "pcm:-1", "pcm:{3}:", "pcm:extra", "pcm"),
         *("pmc:{3}", "pmc:3", "PCM:{3}", "a:b:{3}", "pcm:eu:{3}", "pcm:{3}:lease", "pcm:{3}:seen:u/c}", "pcm:workers"),
+        *("{3}", ":{3}", '"pcm:{3}"', "'pcm:3'", "pcm:{3}\n", " {3}"),
     ],
 )
 async def test_audio_that_no_worker_reads_is_found(strays: Strays, raw: Raw, key: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import tempfile
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 BOX = struct.Struct(">I4s")
 LONG_BOX = struct.Struct(">I4sQ")
+BOX_NAME = re.compile(rb"[\xa9 -~]{4}")
 
 
 class BoxLink:
@@ -24,9 +26,9 @@ class BoxLink:
 
     format = "mov"
     claimed: float | None = None
-    complaint: str | None = None
 
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+    def __init__(self, file: BinaryIO, start: int, end: int, complaint: str | None = None) -> None:
+        self.complaint = complaint
         self._file = file
         self._start = start
         self._end = end
@@ -66,14 +68,26 @@ def box_links(file: BinaryIO, start: int) -> Iterator[BoxLink]:
     """The files of one `ftyp` box each that are in a file. Raises `OSError`."""
     starts = list(_starts(file, start))
     end = file.seek(0, os.SEEK_END)
+    rest = (
+        "bytes follow it that are no part of it, and were not taken"
+        if _is_foreign(_head_at(file, starts[-1]))
+        else None
+    )
+    *starts, boxes_end = starts
     for first, last in zip(starts, [*starts[1:], end], strict=True):
-        yield BoxLink(file, first, last)
+        yield BoxLink(file, first, last, rest if last == end and boxes_end > first else None)
+
+
+def _is_foreign(head: bytes) -> bool:
+    """Whether bytes where a box should begin are something else, and not only zeros."""
+    return bool(head.strip(b"\0")) and not BOX_NAME.fullmatch(head[4 : BOX.size])
 
 
 def _starts(file: BinaryIO, position: int) -> Iterator[int]:
+    """Where each file begins, and at last where the last known box ends."""
     yield position
     other = False
-    while len(head := _head_at(file, position)) >= BOX.size:
+    while len(head := _head_at(file, position)) >= BOX.size and not _is_foreign(head):
         size, name = BOX.unpack_from(head)
         if name == b"ftyp" and other:
             yield position
@@ -82,8 +96,9 @@ def _starts(file: BinaryIO, position: int) -> Iterator[int]:
         if size == 1 and len(head) == LONG_BOX.size:
             size = LONG_BOX.unpack(head)[2]
         if size < BOX.size:  # the last box goes to the end, or this is not a box
-            return
+            break
         position += size
+    yield position
 
 
 def _head_at(file: BinaryIO, position: int) -> bytes:

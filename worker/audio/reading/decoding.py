@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import av
 import numpy as np
 
-from worker.audio.reading import mpeg
+from worker.audio.reading import flac, mpeg
 from worker.audio.reading.flac import FlacNumbers
 from worker.audio.reading.flaws import Flaw
 from worker.audio.reading.links import MarkedLink
@@ -45,6 +45,9 @@ OPTIONS = {"ignore_length": "1"}
 
 LONGEST_TAGS = 1 << 16
 """Bytes behind the audio that may be tags."""
+
+LONGEST_END = 1 << 10
+"""Bytes that a live recording without a video may have behind its last packet."""
 
 HINTS = {"mov": "; its index (moov) is missing or damaged, as in a recording that was not finished"}
 
@@ -92,11 +95,13 @@ class LinkDecoder:
         if not self.rate or not self.channels:
             raise Undecodable("its header is damaged")
         self.claimed = link.claimed or self._claimed()
+        self._is_alone = len(self._container.streams) == 1
         self._end: float | None = None
         self._came = 0.0
         self._decoded_bytes = 0
         self._failed_bytes = 0
         self._longest_frame = 0.0
+        self._last_frame = b""  # of a FLAC, as FFmpeg cuts it
         self._audio_end = 0
 
     def blocks(self, note: Callable[[Flaw], None], base: float) -> Iterator[Block]:
@@ -130,6 +135,7 @@ class LinkDecoder:
                 self._audio_end = max(self._audio_end, (packet.pos or 0) + packet.size)
                 if numbers is not None:
                     _number(packet, numbers)
+                    self._last_frame = bytes(packet) or self._last_frame
                 yield from self._decoded(packet)
         except av.FFmpegError as error:
             flaw(f"it can't be read any further: {_reason(error)}")
@@ -223,9 +229,11 @@ class LinkDecoder:
         if not isinstance(link, MarkedLink):
             return
         surplus = link.passed - link.whole - 1 if link.whole else 0
+        if link.format == "matroska" and not link.whole and self._is_alone:
+            surplus = link.passed - self._audio_end - LONGEST_END
         if link.format == "caf":
             surplus = link.passed - self._audio_end - LONGEST_TAGS
-        if surplus > 0:
+        if surplus > 0 or (self._last_frame and flac.has_surplus(self._last_frame)):
             flaw("bytes follow the audio that its header tells of, and were not taken")
 
 

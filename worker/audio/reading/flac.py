@@ -1,9 +1,17 @@
-"""Where a FLAC frame belongs: its header tells, and FFmpeg only counts the frames that it finds."""
+"""What FLAC frames tell beyond what FFmpeg reads: where each belongs, and whether other bytes follow the last one.
+
+FFmpeg only counts the frames that it finds, and takes all bytes to the end of a file for a part of the last frame.
+"""
 
 from __future__ import annotations
 
+from worker.audio.reading.mpeg import HARMLESS, tag_bytes
+
 STREAMINFO_BYTES = 34
 HEADER_BYTES = 16
+CRC_POLYNOMIAL = 0x8005
+CRC_OF_BYTE: list[int] = []
+"""The CRC-16 of each byte, made when it is first needed."""
 
 
 class FlacNumbers:
@@ -40,3 +48,29 @@ def _tail(number: int, rest: bytes) -> int | None:
             return None
         number = number << 6 | byte & 0x3F
     return number
+
+
+def has_surplus(last: bytes) -> bool:
+    """Whether the last frame, as FFmpeg cuts it, has other bytes behind its end than zeros and tags."""
+    tags = {place for tag in HARMLESS if (place := last.find(tag)) > 0}
+    id3 = last.find(b"ID3")
+    if id3 > 0 and not last[id3 + tag_bytes(last[id3:]) :].strip(b"\0"):
+        tags.add(id3)
+    return all(_crc(last[:end]) for end in (len(last), *tags))
+
+
+def _crc(frame: bytes) -> int:
+    """0 if the frame ends with the CRC-16 of all bytes before."""
+    if not CRC_OF_BYTE:
+        CRC_OF_BYTE.extend(map(_crc_of_byte, range(256)))
+    value = 0
+    for byte in frame:
+        value = value << 8 & 0xFFFF ^ CRC_OF_BYTE[value >> 8 ^ byte]
+    return value
+
+
+def _crc_of_byte(byte: int) -> int:
+    value = byte << 8
+    for _ in range(8):
+        value = value << 1 & 0xFFFF ^ (CRC_POLYNOMIAL if value & 0x8000 else 0)
+    return value

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from worker.audio import ogg
-from worker.audio.reading import mpeg
+from worker.audio.reading import matroska, mpeg
 from worker.audio.reading.riff import RIFF_START, W64_START, RiffLink, w64_seconds
 from worker.audio.reading.source import BLOCK_BYTES
 
@@ -117,6 +117,8 @@ def _whole_bytes(name: str, head: bytes) -> int | None:
     """The bytes of a whole link, if its header tells them."""
     if name == "aiff":
         return 8 + int.from_bytes(head[4:8], "big")
+    if name == "matroska":
+        return matroska.whole_bytes(head)
     return int.from_bytes(head[16:24], "little") if name == "w64" else None
 
 
@@ -132,12 +134,18 @@ class OggLink:
         self._whole = True
         self._ended = False
         self._in_streams = False
+        self._broken = False
+        self._gap = False  # bytes that are no page
+        self._is_tag = False
+        self._between = 0  # those among them that are neither 0 nor a tag
 
     @property
     def complaint(self) -> str | None:
-        """Whether the last page says that it is the last one."""
+        """Whether the last pages are whole, the last one says that it is that, and only zeros are behind it."""
+        if self._ended and self._whole and not self._broken:
+            return "bytes follow its last page, and were not taken" if self._between else None
         if self._ended and self._whole:
-            return None
+            return "its last pages are damaged: audio is missing there"
         return "it has no end mark: the recording was cut off, or its recorder did not finish it"
 
     def read(self, size: int) -> bytes:
@@ -153,16 +161,30 @@ class OggLink:
     def _next_page(self) -> None:
         page = ogg.read_page_header(self._source.peek(ogg.HEADER.size + ogg.MOST_SEGMENTS))
         if page is None:
-            ahead = self._source.peek(BLOCK_BYTES)
-            place = ahead.find(ogg.CAPTURE, 1)
-            self._left = place if place > 0 else max(len(ahead) - len(ogg.CAPTURE) + 1, min(1, len(ahead)))
+            self._pass_over()
             return
         first = bool(page.flags & ogg.FIRST)
         if first and self._in_streams:
             return
         self._in_streams = not first
         self._ended = bool(page.flags & ogg.LAST)
-        self._left = page.size
+        if not ogg.is_whole(self._source.peek(page.size)) or self._gap:
+            self._broken = True
+        elif not self._ended:  # the times of this page tell what is missing before it; those of the last page do not
+            self._broken = False
+        self._left, self._between, self._gap = page.size, 0, False
+
+    def _pass_over(self) -> None:
+        """Go to what may be the next page; behind the last one, a file of another format is the next link."""
+        ahead = self._source.peek(BLOCK_BYTES)
+        place = ahead.find(ogg.CAPTURE, 1)
+        passed = place if place > 0 else max(len(ahead) - len(ogg.CAPTURE) + 1, min(1, len(ahead)))
+        if self._ended and not self._between and sniffed(ahead) not in (None, "ogg"):
+            return
+        self._is_tag = self._is_tag if self._gap else ahead.startswith(mpeg.HARMLESS)
+        self._left, self._gap = passed, True
+        if not self._is_tag:
+            self._between += len(ahead[:passed].strip(b"\0"))
 
 
 _CLAIMS = {"mp3": mpeg.claimed_seconds, "w64": w64_seconds}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
+from errno import EBADF
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
@@ -122,6 +123,8 @@ def reading(name: str) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[FileIO]:
     # Unbuffered: a reader that waits for a pipe in another thread would hold the lock of a buffer that is closed.
+    if str(path) == STANDARD_INPUT and sys.stdin is None:  # closed by who started us: another file may have its number
+        raise OSError(EBADF, "it is closed")
     target, close = (sys.stdin.fileno(), False) if str(path) == STANDARD_INPUT else (path, True)
     with open(target, "rb", buffering=0, closefd=close) as file:
         yield file

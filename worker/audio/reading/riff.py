@@ -13,6 +13,7 @@ RIFF_START = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE", re.DOTALL)
 RIFF_BYTES = 12
 CHUNK = struct.Struct("<4sI")
 CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ -]{4}")
+HEAD_CHUNKS = (b"fmt ", b"data")
 FORMAT_BYTES = 16
 LONGEST_CHUNK = 16 * 1024 * 1024
 """Bytes of one chunk beside the audio: beyond that its size is wrong."""
@@ -106,6 +107,8 @@ class RiffLink:
                 return
             self._source.skip(size + size % 2)
         rest = self._source.peek(RIFF_BYTES)
+        if len(rest) == 1 and self.claimed_bytes is not None and self.claimed_bytes % 2:
+            self._source.skip(1)
         if len(rest) > 1 and not RIFF_START.match(rest):
             self._left = None
 
@@ -137,10 +140,17 @@ class RiffLink:
                 return
             if size > LONGEST_CHUNK:
                 return
-            chunk = self._source.take(CHUNK.size + size + size % 2)
+            chunk = self._source.take(CHUNK.size + size)
+            if size % 2 and self._is_padded():
+                chunk += self._source.take(1)
             self._note(name, chunk[CHUNK.size :])
             if name in {b"fmt ", b"fact", b"ds64"}:  # damage in the others must not keep FFmpeg from the audio
                 self._head += chunk
+
+    def _is_padded(self) -> bool:
+        """Whether an odd chunk of the head has its padding, which some writers leave out."""
+        ahead = self._source.peek(1 + CHUNK.size)
+        return not CHUNK_NAME.match(ahead) or bool(CHUNK_NAME.match(ahead[1:]) and ahead[1:5] in HEAD_CHUNKS)
 
     def _note(self, name: bytes, content: bytes) -> None:
         if name == b"fmt " and len(content) >= FORMAT_BYTES:

@@ -33,7 +33,9 @@ MAX_FIELDS = 1000
 """A script can't pass thousands of fields to XADD; entries of ours have a dozen."""
 
 _PARTS_WITH_STREAMS = ("done", "dead")
-_NUMBERED = re.compile(r"(?P<prefix>.+?):?\{[0-9]{1,9}\}|(?P<other>.+):[0-9]{1,9}", re.DOTALL)
+_NUMBERED = re.compile(r"(?P<prefix>.*?):?\{[0-9]{1,9}\}|(?P<other>.+):[0-9]{1,9}", re.DOTALL)
+_QUOTES = "\"'` \t\r\n"
+"""What shells and settings files leave around a name by mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ class Strays:
             return False
         if parts is not None and parts["part"] is None and parts["prefix"] == self._keys.prefix:
             return int(parts["partition"]) >= self._partitions
-        return self._is_under_prefix(key) or _NUMBERED.fullmatch(key) is not None
+        bare = key.strip(_QUOTES)
+        return self._is_under_prefix(bare) or _NUMBERED.fullmatch(bare) is not None
 
     def _is_under_prefix(self, key: str) -> bool:
         return key == self._keys.prefix or key.startswith(f"{self._keys.prefix}:")
@@ -186,9 +189,11 @@ class Strays:
         if workers:
             return None
         if declared:
-            why = f"no worker has STREAM_PREFIX {prefix}, though {other.config} declares it"
+            why = f"no worker has STREAM_PREFIX {prefix or 'empty'}, though {other.config} declares it"
             return Stray(key, entries, oldest, why, claimed=True)
-        return Stray(key, entries, oldest, f"the workers' STREAM_PREFIX is {self._keys.prefix}, not {prefix}")
+        return Stray(
+            key, entries, oldest, f"the workers' STREAM_PREFIX is {self._keys.prefix}, not {prefix or 'empty'}"
+        )
 
     def _reason(self, key: str) -> str:
         parts = STREAM_KEY.fullmatch(key)
@@ -220,7 +225,7 @@ def _decoded(name: bytes) -> str | None:
 def _prefix_of(key: str) -> str | None:
     """The prefix of a name that ends in the number of a partition, in any spelling; None for other names."""
     parts = STREAM_KEY.fullmatch(key)
-    found = _NUMBERED.fullmatch(key)
+    found = _NUMBERED.fullmatch(key.strip(_QUOTES))
     if found is None or (parts is not None and parts["part"] is not None):
         return None
-    return found["prefix"] or found["other"]
+    return found["other"] if found["prefix"] is None else found["prefix"]
