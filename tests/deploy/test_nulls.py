@@ -147,3 +147,12 @@ def test_helm_itself_is_the_one_that_takes_defaults_away() -> None:
     text = run_helm("template", "abw", str(CHART), "--kube-version", "1.33.0", "--set", "resources.limits=null")
 
     assert "limits:" not in text.partition("kind: Deployment")[2].partition("kind: Pod\n")[0]
+
+
+@pytest.mark.parametrize("url", ["http://host:port", "host\nname"])
+def test_a_value_that_a_template_takes_apart_is_refused_in_a_sentence(url: str) -> None:
+    with pytest.raises(
+        Refused, match=r"config\.storageEmulatorHost: must be http://host:port without a path"
+    ) as refused:
+        render({"config": {"storageEmulatorHost": url}})
+    assert "urlParse" not in str(refused.value)

@@ -15,7 +15,7 @@ import typer
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Chunk, End, Protection, partition_of
 from worker.cli import options, printing
-from worker.errors import AudioFileError
+from worker.errors import AudioFileError, NotSent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -169,6 +169,12 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
     except (asyncio.CancelledError, AudioFileError):  # Ctrl-C, or a disk that fails
         _say_stopped(source, producer.stats().sent_entries, total)
         raise
+    except NotSent as error:
+        if not isinstance(error.__context__, asyncio.CancelledError):
+            raise
+        printing.say(str(error), err=True)  # Ctrl-C, while Redis was full or away
+        _say_stopped(source, producer.stats().sent_entries, total)
+        raise asyncio.CancelledError from error
     return size, chunks
 
 

@@ -26,6 +26,8 @@ LATE_AGES = 2
 
 CLOCK_TOLERANCE_MS = 60_000
 
+_LOOK = "their logs have the words of what refuses, RUNBOOKS.md what to do"
+
 NAMED = 10
 """Stray streams that are named one by one."""
 
@@ -108,9 +110,8 @@ def _workers(overview: Overview) -> Iterator[Concern]:
         return
     waiting = sum(1 for view in overview.unowned if view.entries)
     if not overview.workers:
-        yield Concern(
-            "danger" if overview.entries else "warning", "no worker is alive: start one; audio waits in Redis"
-        )
+        waits = "audio waits in Redis" if overview.entries else "what is pushed will wait in Redis"
+        yield Concern("danger" if overview.entries else "warning", f"no worker is alive: start one; {waits}")
     elif waiting:
         yield Concern(
             "warning",
@@ -120,9 +121,10 @@ def _workers(overview: Overview) -> Iterator[Concern]:
     troubled = [worker for worker in overview.workers if worker.trouble]
     if troubled:
         everyone = len(troubled) == len(overview.workers)
-        yield Concern("danger" if everyone else "warning", _said(overview.workers, troubled[0].trouble, len(troubled)))
+        said = _said(overview.workers, troubled[0].trouble, len(troubled))
+        yield Concern("danger" if everyone else "warning", f"{said}; {_LOOK}")
     if noticed := [worker for worker in overview.workers if worker.notice and worker not in troubled]:
-        yield Concern("warning", _said(overview.workers, noticed[0].notice, len(noticed)))
+        yield Concern("warning", f"{_said(overview.workers, noticed[0].notice, len(noticed))}; {_LOOK}")
 
 
 def _said(workers: tuple[WorkerView, ...], what: str, by: int) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
@@ -210,10 +210,9 @@ class Client:
 
     async def pipeline(self, queue: Callable[[Pipeline], None]) -> list[Any]:
         """Run any commands in one round trip, not in a transaction; errors of single commands come back as values."""
-        with self._translated():
-            async with self.redis.pipeline(transaction=False) as pipe:
-                queue(pipe)
-                return await pipe.execute(raise_on_error=False)
+        async with self._translated(), self.redis.pipeline(transaction=False) as pipe:
+            queue(pipe)
+            return await pipe.execute(raise_on_error=False)
 
     async def command(self, call: Callable[[Redis], Awaitable[Any]], key: str = "") -> Any:
         """Run one plain command, with its error translated.
@@ -221,7 +220,7 @@ class Client:
         With the `key` that it is about, a key of a wrong type is named in the error.
         """
         try:
-            with self._translated():
+            async with self._translated():
                 return await call(self.redis)
         except StreamError as error:
             if key and _is_wrong_type(error.__cause__) and (sentence := await self.wrong_types([key])):
@@ -247,10 +246,10 @@ class Client:
         found = [(key, kind.decode()) for key, kind in zip(keys, types, strict=True) if isinstance(kind, bytes)]
         return "; ".join(wrong_type(key, kind) for key, kind in found if kind not in ("none", expected_type(key)))
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
         """Turn every error of the Redis library, and of the network below it, into `StreamError`."""
-        with _cancellable():
+        async with _cancellable():
             try:
                 yield
             except (RedisError, OSError, TimeoutError) as error:
@@ -258,14 +257,17 @@ class Client:
                 raise stream_error(error) from error
 
 
-@contextmanager
-def _cancellable() -> Iterator[None]:
+@asynccontextmanager
+async def _cancellable() -> AsyncIterator[None]:
     """Cancel the task again if asyncio.wait_for, which the library uses, has swallowed a cancellation in the block.
 
     Python 3.11 does so when the awaited result has just arrived: https://github.com/python/cpython/issues/86296
+    A cancellation that came while the task was at work, and waited for nothing, is raised before the block.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
+    if before:
+        await asyncio.sleep(0)
     try:
         yield
     finally:

@@ -339,6 +339,24 @@ def test_twenty_thousand_letters_are_a_line_per_kind_of_reason(many: Settings) -
     assert grouped["reasons"][0]["example"]["reason"]
 
 
+def test_a_reason_copied_from_the_groups_chooses_all_letters_of_the_group(settings: MakeSettings) -> None:
+    made = settings()
+    dead_lettered(
+        made,
+        *((chunk("c", number), f"sample_rate '{number}' is not supported; give 8000", 0) for number in range(3)),
+        (chunk("c", 3), "pcm is empty", 0),
+    )
+    shown = command(made, "dead-letters", "ls").stdout
+    copied = next(line for line in shown.splitlines() if "sample_rate" in line).partition("sample_rate")
+    grouped = json.loads(command(made, "dead-letters", "ls", "--by-reason", "--json").stdout)["reasons"]
+
+    for reason in ("".join(copied[1:]).strip(), grouped[0]["kind"]):
+        listed = json.loads(command(made, "dead-letters", "ls", "--json", "--reason", reason).stdout)
+        assert [letter["chunk"]["seq"] for letter in listed] == [0, 1, 2]
+    one = json.loads(command(made, "dead-letters", "ls", "--json", "--reason", "'1' is not supported").stdout)
+    assert [letter["chunk"]["seq"] for letter in one] == [1]
+
+
 @pytest.mark.slow
 def test_memory_stays_flat_however_many_letters_there_are(many: Settings) -> None:
     """A tenth of the letters takes as much as all; holding them would take 10 MB."""

@@ -345,11 +345,15 @@ async def test_ctrl_c_tells_what_did_not_get_into_redis(
     settings: Callable[..., Settings], recording: Path, own_redis: Callable[..., RedisServer]
 ) -> None:
     server = own_redis(maxmemory="1mb")
-    async with Process(environment(settings(redis_url=server.url)), "push", str(recording), *WHOSE) as process:
+    arguments = ("push", str(recording), *WHOSE, "--start", "7")
+    async with Process(environment(settings(redis_url=server.url)), *arguments) as process:
         await process.said("waiting; Redis")
         process.signal(signal.SIGINT)
-        assert await process.ended() == 1
-        assert "entries are not known to be in Redis: Redis: OutOfMemoryError" in process.lines[-1]
+        assert await process.ended() == 130
+    assert "entries are not known to be in Redis: Redis: OutOfMemoryError" in process.lines[-2]
+    assert process.lines[-1] == (
+        f"stopped: 0 of 3 chunks of {recording} are in Redis; with --start 7.0 the same command completes them"
+    )
 
 
 @pytest.mark.slow

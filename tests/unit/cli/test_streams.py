@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,6 +12,7 @@ import redis
 from codec.entry import Chunk
 from tests.support.command import command
 from tests.support.redis_server import RedisServer
+from tests.tools.readme import CHART
 from worker.settings import Settings
 
 ODD = {"no": "chunk"}
@@ -77,6 +79,28 @@ def test_what_stays_is_named_with_its_reason(here: Settings, raw: redis.Redis) -
     assert f"pcm:5 {entry} stays: it is neither a chunk nor an end" in result.stderr
     assert "1 stream, entries moved: 1, left: 1" in result.stdout
     assert raw.xlen("pcm:5") == 1
+
+
+def test_a_stream_that_redis_refuses_is_named_and_the_others_move(
+    here: Settings, raw: redis.Redis, server: RedisServer
+) -> None:
+    rules = dict(
+        re.findall(r"^ACL SETUSER (\w+) on >PASSWORD (.+)$", (CHART / "SECURITY.md").read_text(), re.MULTILINE)
+    )
+    groups = re.findall(r"\([^)]*\)|\S+", rules["operator"])
+    raw.execute_command("ACL", "SETUSER", "few", "on", ">word", *groups)  # type: ignore[no-untyped-call]
+    for key in ("oth:{3}", "pcm:5", "pcm:{8}"):  # the one that this user may not change is the oldest
+        push(raw, key, 3)
+    few = here.model_copy(update={"redis_url": server.url.replace("//", "//few:word@")})
+
+    moved = command(few, "streams", "move", "--all")
+
+    assert moved.exit_code == 3
+    assert "oth:{3} can't be moved: Redis: NoPermissionError" in moved.stderr
+    assert "3 streams, entries moved: 6, left: 0, streams that Redis refuses: 1" in moved.stdout
+    assert (raw.xlen("oth:{3}"), raw.exists("pcm:5", "pcm:{8}")) == (3, 0)
+    again = json.loads(command(few, "streams", "move", "--all", "--json").stdout)["streams"]
+    assert [(one["stream"], one["moved"], "NoPermission" in one["refused"]) for one in again] == [("oth:{3}", 0, True)]
 
 
 def test_a_stream_of_a_declared_prefix_moves_only_by_name(here: Settings, raw: redis.Redis) -> None:

@@ -174,6 +174,45 @@ async def test_wrong_password_is_a_wrong_setting(own_redis: Callable[..., RedisS
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("commands", [0, 1, 2, 3])
+async def test_a_cancellation_that_comes_between_commands_ends_the_task(client: Client, commands: int) -> None:
+    """As Ctrl-C does while a command of the command line computes, prints or writes a file."""
+    finished = 0
+
+    def ping(pipe: Pipeline) -> None:
+        pipe.ping()
+
+    async def interrupted() -> None:
+        nonlocal finished
+        for number in range(commands + 3):
+            if number == commands:
+                task = asyncio.current_task()
+                assert task is not None
+                task.cancel()
+            await client.pipeline(ping)
+            finished += 1
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(interrupted())
+    assert finished == commands
+
+
+async def test_a_cancelled_task_still_tidies_up(client: Client) -> None:
+    async def cancelled() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            answers.append(await client.command(lambda redis: redis.ping()))
+
+    answers: list[bool] = []
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(cancelled())
+    assert answers == [True]
+
+
 async def test_a_cancelled_task_ends_whatever_its_command_is_doing(client: Client) -> None:
     """Python 3.11 swallows a cancellation that comes just when the library has sent its command."""
 

@@ -48,7 +48,9 @@ class Filter:
     """The dead letters that a command is about, as its options say; None lets all pass."""
 
     partition: Annotated[int | None, typer.Option(help="Only those of one partition.")] = None
-    reason: Annotated[str | None, typer.Option(help="Only those whose reason contains this text.")] = None
+    reason: Annotated[
+        str | None, typer.Option(help="Only those whose reason contains this text; … stands for a value, as in ls.")
+    ] = None
     ids: Annotated[
         list[str] | None,
         typer.Option("--id", help="Only this one, as ls shows it; may be repeated."),
@@ -62,7 +64,7 @@ class Filter:
     def passes(self, letter: DeadLetter) -> bool:
         """Whether it is one of them."""
         return (
-            (self.reason is None or self.reason in letter.reason)
+            (self.reason is None or self.reason in letter.reason or self.reason in letters_view.kind_of(letter.reason))
             and (not self.ids or letter.id in self.ids or letter.name in self.ids)
             and (self.uid is None or letter.uid == self.uid)
             and (self.conversation is None or letter.conversation_id == self.conversation)

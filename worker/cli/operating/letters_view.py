@@ -35,16 +35,21 @@ def kind_of(reason: str) -> str:
 
 @dataclass(slots=True)
 class Group:
-    """Letters of one kind of reason; `example` is the first of them, times are Redis' in ms."""
+    """Letters of one kind of reason; `example` is the first of them, times are Redis' in ms.
+
+    `alike` says that all have the reason of the example, values included.
+    """
 
     example: DeadLetter
     first_ms: int
     last_ms: int
     count: int = 0
     bytes: int = 0
+    alike: bool = True
 
     def add(self, letter: DeadLetter) -> None:
         """Count a letter."""
+        self.alike = self.alike and letter.reason == self.example.reason
         self.first_ms, self.last_ms = min(self.first_ms, letter.moved_ms), max(self.last_ms, letter.moved_ms)
         self.count += 1
         self.bytes += letter.bytes
@@ -155,8 +160,8 @@ def _print_rows(letters: Sequence[DeadLetter], now_ms: int, *, as_json: bool) ->
 
 def _group_table(found: LetterSummary, now_ms: int) -> Table:
     headings = ("letters", "first", "last", "size")
-    table = printing.plain_table(*headings, "example", "conversation", "its reason", right=headings)
-    for _, group in found.ordered():
+    table = printing.plain_table(*headings, "example", "conversation", "reason", right=headings)
+    for kind, group in found.ordered():
         numbers = (
             f"{group.count:,}",
             _age(group.first_ms, now_ms),
@@ -164,7 +169,8 @@ def _group_table(found: LetterSummary, now_ms: int) -> Table:
             shown_bytes(group.bytes),
         )
         letter = group.example
-        table.add_row(*numbers, foreign(letter.name), foreign(_whose(letter)), foreign(letter.reason))
+        reason = letter.reason if group.alike else kind  # --reason takes either: what is shown chooses the group
+        table.add_row(*numbers, foreign(letter.name), foreign(_whose(letter)), foreign(reason))
     return table
 
 

@@ -42,11 +42,20 @@ Found = tuple["list[Stray]", int]
 
 @dataclass(slots=True)
 class MoveSummary:
-    """What became of the entries of one stray stream: where how many went, and which were left."""
+    """What became of the entries of one stray stream: where how many went, and which were left.
+
+    `refused` is Redis' reason if it refuses to read the stream, for example to this user.
+    """
 
     stream: str
     moved: Counter[str] = field(default_factory=Counter)
     left: list[Moved] = field(default_factory=list)
+    refused: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left."""
+        return not (self.left or self.refused)
 
     @property
     def total(self) -> int:
@@ -93,7 +102,8 @@ def move_streams(
 
     Each entry is moved in one atomic step and keeps its fields, so the command may be stopped and repeated at any time.
     A stream that is empty then is removed. What is not moved stays where it is, and is named: entries that are neither
-    chunks nor ends, and those of deleted conversations and users. Exits with 3 then.
+    chunks nor ends, and those of deleted conversations and users. A stream that Redis refuses to give to this user is
+    named too, and the others are moved. Exits with 3 then.
     """
     if not names and not everything:
         raise typer.BadParameter("say which: names of streams, or --all")
@@ -102,7 +112,7 @@ def move_streams(
         printing.print_json({"dry_run": dry_run, "streams": [_facts(summary) for summary in summaries]})
     else:
         _print(summaries, dry_run=dry_run)
-    printing.finish(complete=not any(summary.left for summary in summaries))
+    printing.finish(complete=all(summary.complete for summary in summaries))
 
 
 def _with_redis(work: Callable[[Strays], Awaitable[T]]) -> T:
@@ -128,6 +138,8 @@ async def _found(strays: Strays) -> Found:
 
 
 async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveSummary]:
+    from worker.model.causes import StreamCause
+
     found = await strays.find()
     chosen = [stray for stray in found if stray.key in names or not (names or stray.claimed)]
     if unknown := names - {stray.key for stray in found}:
@@ -143,6 +155,9 @@ async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveS
                     done += len(page)
                     progress(done, max(done, total))
             except StreamError as error:
+                if error.cause is StreamCause.REFUSED:
+                    summary.refused = str(error)
+                    continue
                 moved = sum(summary.total for summary in summaries)
                 raise StreamError(f"moved {moved} of {total}, then {error}; repeat it", error.cause) from error
     return summaries
@@ -150,11 +165,15 @@ async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveS
 
 def _facts(summary: MoveSummary) -> dict[str, Any]:
     left = [{"entry": moved.entry, "outcome": moved.outcome, "reason": _reason(moved)} for moved in summary.left]
-    return {"stream": summary.stream, "moved": summary.total, "targets": dict(summary.moved), "left": left}
+    return {"stream": summary.stream, "moved": summary.total, "targets": dict(summary.moved), "left": left} | (
+        {"refused": summary.refused} if summary.refused else {}
+    )
 
 
 def _print(summaries: Sequence[MoveSummary], *, dry_run: bool) -> None:
     for summary in summaries:
+        if summary.refused:
+            printing.say(f"{summary.stream} can't be moved: {summary.refused}", err=True)
         for moved in summary.left[:NAMED]:
             printing.say(f"{summary.stream} {moved.entry} stays: {_reason(moved)}", err=True)
         if (more := len(summary.left) - NAMED) > 0:
@@ -163,10 +182,13 @@ def _print(summaries: Sequence[MoveSummary], *, dry_run: bool) -> None:
     for summary in summaries:
         targets = ", ".join(f"{target} {count:,}" for target, count in sorted(summary.moved.items()))
         where = f" to {targets}" if targets else ""
-        printing.say(f"{summary.stream}: {did} {summary.total:,}{where}; left {len(summary.left):,}")
+        rest = "the rest" if summary.refused else f"{len(summary.left):,}"
+        printing.say(f"{summary.stream}: {did} {summary.total:,}{where}; left {rest}")
     total = sum(summary.total for summary in summaries)
     left = sum(len(summary.left) for summary in summaries)
-    typer.echo(f"{counted(len(summaries), 'stream')}, entries {did}: {total:,}, left: {left:,}")
+    refused = sum(1 for summary in summaries if summary.refused)
+    also = f", streams that Redis refuses: {refused}" if refused else ""
+    typer.echo(f"{counted(len(summaries), 'stream')}, entries {did}: {total:,}, left: {left:,}{also}")
 
 
 def _reason(moved: Moved) -> str:
