@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha1
+from itertools import chain
 from typing import Any
 
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
@@ -188,11 +189,11 @@ class ModelRedis:
         found = {key: self._after(key, parsed_id(cursor), count) for key, cursor in streams.items()}
         return [[key.encode(), entries] for key, entries in found.items() if entries]
 
-    def _after(self, key: str, cursor: Id, count: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    def _after(self, key: str, cursor: Id, count: int) -> list[tuple[bytes, list[bytes]]]:
         stream = self.data.streams.get(key)
         entries = {} if stream is None else stream.entries
         found = [entry for entry in entries if entry > cursor][:count]
-        return [(text_id(entry).encode(), dict(entries[entry])) for entry in found]
+        return [(text_id(entry).encode(), list(chain.from_iterable(entries[entry].items()))) for entry in found]
 
     def _mget(self, *keys: str) -> list[bytes | None]:
         return [self.data.get(key) for key in keys]
