@@ -17,8 +17,9 @@ from worker.model.causes import RewindCause, StreamCause
 from worker.model.ids import EntryId
 from worker.runtime.context import Context
 from worker.runtime.tasks import end
-from worker.stream.entries import Entries, Entry, ReadRequest
+from worker.stream.entries import Entries, ReadRequest
 from worker.stream.leases import Lease
+from worker.stream.replies import Entry
 
 READ_PAGES = 16
 """Most full pages per round trip; this bounds the memory that one reply takes."""

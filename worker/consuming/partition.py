@@ -32,8 +32,9 @@ from worker.model.ids import START, Conversation, EntryId, entry_ms
 from worker.model.states import BatchState
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.context import Context
-from worker.stream.entries import Entries, Entry, ReadRequest, size_of
+from worker.stream.entries import Entries, ReadRequest
 from worker.stream.leases import Lease
+from worker.stream.replies import Entry, size_of
 
 EXPECTED_REWINDS = frozenset({RewindCause.HANDOVER, RewindCause.RECOVERED})
 """Causes that are normal: every roll-out hands over all partitions."""

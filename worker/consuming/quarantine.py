@@ -15,8 +15,9 @@ from worker.batching.resumed_batch import ParsedEntry, grouped
 from worker.model.causes import DeadLetterKind
 from worker.model.ids import Conversation, EntryId, entry_order
 from worker.runtime.context import Context
-from worker.stream.entries import Entries, Entry
+from worker.stream.entries import Entries
 from worker.stream.leases import Lease
+from worker.stream.replies import Entry
 
 QUARANTINE_AFTER = 3
 """Owners in a row that died while they processed a conversation, before its entries go to the dead letters."""

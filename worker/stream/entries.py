@@ -6,22 +6,22 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from redis.asyncio.client import Pipeline
 
-from codec.entry import MAX_CHUNK_BYTES, Chunk, parse
-from codec.errors import BadEntry
+from codec.entry import MAX_CHUNK_BYTES, Chunk
 from worker.errors import StreamError
-from worker.model.causes import DoneOutcome, OrphanFate, RewindCause, StreamCause
+from worker.model.causes import DoneOutcome, OrphanFate, RewindCause
 from worker.model.done_event import DoneEvent
-from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order, last_of_ms
+from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order
 from worker.model.recent_chunks import MAX_BYTES
 from worker.model.seal import Seal
 from worker.model.stored_blob import Orphan
-from worker.stream.client import Call, Client, stream_error, texts
+from worker.stream.client import Call, Client, texts
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
+from worker.stream.replies import Entry, chunk_of, entries_by_stream, entry_of, parse_seal, tombstone_position
 from worker.stream.reply_limit import at_most
 
 CLAIM_PAGE = 500
@@ -52,23 +52,6 @@ cost. But the reply to one command must arrive within the connection's timeout."
 
 SEALED = "sealed"
 """The reply of seal.lua when the seal is set."""
-
-
-class Entry(NamedTuple):
-    """A stream entry as it was pushed; if it is too large to be read, `oversize` is its number of bytes.
-
-    `repeated` is the name of a field that it has more than once: `fields` has only the last value then.
-    """
-
-    id: EntryId
-    fields: dict[bytes, bytes]
-    oversize: int = 0
-    repeated: bytes | None = None
-
-
-def size_of(entry: Entry) -> int:
-    """Bytes of an entry's values."""
-    return entry.oversize + sum(map(len, entry.fields.values()))
 
 
 _Page: TypeAlias = list[Entry] | StreamError
@@ -186,7 +169,7 @@ class Entries:
         """Batches that are sealed and not done, the oldest first."""
         key = self._keys.ready(partition)
         sealed = await self._client.command(lambda redis: redis.hgetall(key), key)
-        seals = [_seal(field, value) for field, value in sealed.items()]
+        seals = [parse_seal(field, value) for field, value in sealed.items()]
         return sorted(seals, key=lambda seal: entry_order(seal.id))
 
     async def tombstones(self, partition: int) -> dict[str, EntryId]:
@@ -227,7 +210,7 @@ class Entries:
             lambda start: Call("between", keys, [*conversation, last, start, CHUNKS_PAGE]), first
         )
         async for (entries,) in pages:
-            found += [chunk for _, flat in entries if (chunk := _chunk(flat)) is not None]
+            found += [chunk for _, flat in entries if (chunk := chunk_of(flat)) is not None]
         return found
 
     async def read(self, requests: Sequence[ReadRequest]) -> list[_Page]:
@@ -254,7 +237,7 @@ class Entries:
 
         pages: dict[ReadRequest, _Page] = {}
         for group, reply in zip(groups, await self._client.pipeline(queue), strict=True):
-            found = _by_stream(reply)
+            found = entries_by_stream(reply)
             for request in group:
                 key = self._keys.stream(request.partition)
                 pages[request] = found if isinstance(found, StreamError) else found.get(key, [])
@@ -267,7 +250,7 @@ class Entries:
         if isinstance(found, StreamError) or not found:
             return found
         entry, size, flat = found
-        return [_entry(entry, flat) if flat else Entry(entry.decode(), {}, size)]
+        return [entry_of(entry, flat) if flat else Entry(entry.decode(), {}, size)]
 
     async def accept(self, pages: Sequence[tuple[Lease, Sequence[EntryId]]]) -> list[set[EntryId] | StreamError]:
         """Make entries pending with this consumer; returns per page the ids that still exist, or the error."""
@@ -414,40 +397,6 @@ class Entries:
         return Call("suspect", keys, [lease.token, str(conversation), begin])
 
 
-def tombstone_position(key: str, value: bytes) -> EntryId:
-    """The last entry that a deletion covers. Older versions wrote a time, which covers its whole millisecond.
-
-    Raises:
-        StreamError: the hash `key` holds something else.
-    """
-    try:
-        text = value.decode()
-        position = text if "-" in text else last_of_ms(int(text))
-        entry_order(position)
-    except ValueError as error:
-        raise StreamError(f"{key} holds no position of a stream: {error}", cause=StreamCause.REFUSED) from error
-    return position
-
-
-def _chunk(flat: Sequence[bytes]) -> Chunk | None:
-    try:
-        content = parse(dict(zip(flat[::2], flat[1::2], strict=True)))
-    except BadEntry:
-        return None
-    return content if isinstance(content, Chunk) else None
-
-
-def _seal(field: bytes, value: bytes) -> Seal:
-    try:
-        seal = Seal.from_json(value)
-        for entry in (seal.id, *seal.all_ids):  # fails unless there are some and all are ids
-            entry_order(entry)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        # Perhaps a newer version wrote it: leave the partition to that version, and do not stop other partitions.
-        raise StreamError(f"the seal {field!r} can't be read: {error}", cause=StreamCause.REFUSED) from error
-    return seal
-
-
 def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
     """Groups of requests that one command can make: one count for all its streams, and each stream once."""
     alike: dict[tuple[int, int], list[ReadRequest]] = {}
@@ -456,17 +405,3 @@ def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
         alike.setdefault((request.count, times[request.partition]), []).append(request)
         times[request.partition] += 1
     return list(alike.values())
-
-
-def _by_stream(reply: Any) -> dict[str, list[Entry]] | StreamError:
-    """The entries by stream key; streams without new entries are left out."""
-    if isinstance(reply, Exception):
-        return stream_error(reply)
-    return {key.decode(): [_entry(entry, flat) for entry, flat in entries] for key, entries in reply or []}
-
-
-def _entry(entry: bytes, flat: Sequence[bytes]) -> Entry:
-    names = flat[::2]
-    fields = dict(zip(names, flat[1::2], strict=True))
-    repeated = None if len(fields) == len(names) else next(name for name in fields if names.count(name) > 1)
-    return Entry(entry.decode(), fields, repeated=repeated)

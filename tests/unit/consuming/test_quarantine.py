@@ -17,8 +17,9 @@ from worker.model.ids import Conversation
 from worker.model.seal import Seal
 from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX, Metrics
-from worker.stream.entries import Entries, Entry
+from worker.stream.entries import Entries
 from worker.stream.leases import Lease
+from worker.stream.replies import Entry
 
 
 class RecordedEntries:

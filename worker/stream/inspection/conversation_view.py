@@ -12,8 +12,9 @@ from codec.sessions import session_name
 from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client
-from worker.stream.entries import MAX_ENTRY_BYTES, tombstone_position
+from worker.stream.entries import MAX_ENTRY_BYTES
 from worker.stream.keys import Keys
+from worker.stream.replies import tombstone_position
 
 PAGE = 25
 """Entries per script call: 25 chunks of 160 kB cost Redis a few milliseconds."""
