@@ -129,6 +129,27 @@ class OrphanFate(StrEnum):
 SETTLED_FATES = tuple(fate for fate in OrphanFate if fate is not OrphanFate.WAITING)
 
 
+class ReplayOutcome(StrEnum):
+    """How the replay of a dead letter ended."""
+
+    REPLAYED = "replayed"  # it is an entry again
+    GONE = "gone"  # it was pushed again or dropped before
+    DELETED = "deleted"  # its conversation or user was deleted since: it must not come back
+    FOREIGN = "foreign"  # a worker did not write it
+    REFUSED = "refused"  # Redis refuses the step
+
+
+class MoveOutcome(StrEnum):
+    """What became of an entry of a stray stream."""
+
+    MOVED = "moved"  # it is in the stream of its partition, and not in the stray one
+    GONE = "gone"  # it was moved or removed before
+    OWNED = "owned"  # a worker works on the stream
+    DELETED = "deleted"  # its conversation or user was deleted, perhaps after it was pushed
+    FOREIGN = "foreign"  # it is neither a chunk nor an end
+    REFUSED = "refused"  # Redis refuses the step
+
+
 class SpoolOutcome(StrEnum):
     """What became of a spooled blob."""
 

@@ -21,10 +21,11 @@ from tests.support.dead_letters import DeadLetterStreams, Fields, dead_letter_st
 from tests.support.redis_server import RedisServer
 from worker.cli.operating import letters_view
 from worker.errors import AudioFileError, StreamError
+from worker.model.causes import ReplayOutcome
 from worker.model.ids import Conversation
 from worker.settings import Settings
 from worker.stream.inspection.conversation_view import PAGE, ChunkFacts
-from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
+from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters
 from worker.stream.keys import Keys
 
 MakeSettings = Callable[..., Settings]

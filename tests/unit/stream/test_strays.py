@@ -12,8 +12,9 @@ from tests.support.partition_owner import Raw
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from worker.errors import StreamError
+from worker.model.causes import MoveOutcome
 from worker.stream.client import Client, connect
-from worker.stream.inspection.strays import PAGE, SCAN_STEP, MoveOutcome, Stray, Strays
+from worker.stream.inspection.strays import PAGE, SCAN_STEP, Stray, Strays
 from worker.stream.keys import GROUP, Keys
 
 KEYS = Keys("pcm")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,20 +14,23 @@ import typer
 
 from worker.cli import confirming, options, printing
 from worker.cli.operating import letters_view
+from worker.cli.redis_access import with_redis
 from worker.cli.text import counted, printable
+from worker.errors import StreamError
+from worker.model.causes import ReplayOutcome, StreamCause
 
 if TYPE_CHECKING:
     from worker.model.ids import EntryId
-    from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters, ReplayOutcome
+    from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters
     from worker.stream.inspection.overview import Inspector
 
 T = TypeVar("T")
 
 UNMOVED = {
-    "gone": "it is not there any more",
-    "deleted": "its conversation or user was deleted since; drop it",
-    "foreign": "no worker wrote it",
-    "refused": "Redis refuses to push it",
+    ReplayOutcome.GONE: "it is not there any more",
+    ReplayOutcome.DELETED: "its conversation or user was deleted since; drop it",
+    ReplayOutcome.FOREIGN: "no worker wrote it",
+    ReplayOutcome.REFUSED: "Redis refuses to push it",
 }
 """Why a letter was not pushed again, by outcome."""
 
@@ -123,7 +125,7 @@ def list_letters(
             letters_view.print_groups(await letters_view.summary(chosen.letters()), now_ms, as_json=as_json)
         return chosen
 
-    seen = _with_redis(work)
+    seen = _with_letters(work)
     if limit is None:
         seen.tell_missing()
 
@@ -152,7 +154,7 @@ def export_letters(
                 files.write(letter, fields)
         return chosen
 
-    seen = _with_redis(work)
+    seen = _with_letters(work)
     if as_json:
         printing.print_json({"exported": files.written, "directory": str(directory)})
     else:
@@ -164,14 +166,12 @@ def export_letters(
 @filtered
 def replay_letters(wanted: Filter, everything: All = False, as_json: options.Json = False) -> None:
     """Push them again, exactly as they were, the oldest first."""
-    from worker.stream.inspection.dead_letters import ReplayOutcome
-
     _require(wanted, everything=everything)
     counts: Counter[ReplayOutcome] = Counter()
-    seen = _with_redis(lambda tools: _replay(Seen(tools, wanted), counts, as_json=as_json))
+    seen = _with_letters(lambda tools: _replay(Seen(tools, wanted), counts, as_json=as_json))
     replayed = sum(number for outcome, number in counts.items() if outcome not in UNMOVED)
     for outcome, reason in UNMOVED.items():
-        if (more := counts[ReplayOutcome(outcome)] - NAMED) > 0:
+        if (more := counts[outcome] - NAMED) > 0:
             typer.echo(f"{more:,} more stay: {reason}", err=True)
     if not as_json:
         typer.echo(f"replayed {replayed} of {counts.total()}")
@@ -197,7 +197,7 @@ def drop_letters(
             confirming.confirm(f"Remove {counted(found.count, 'dead letter')} for good?", yes=yes)
         return chosen, await _drop(chosen)
 
-    seen, dropped = _with_redis(work)
+    seen, dropped = _with_letters(work)
     if as_json:
         printing.print_json({"dropped": dropped})
     else:
@@ -237,9 +237,6 @@ class Seen:
 
     async def _readable(self, partition: int) -> AsyncIterator[DeadLetter]:
         """The chosen letters of one partition; if its keys are broken, that is told once, and the others go on."""
-        from worker.errors import StreamError
-        from worker.model.causes import StreamCause
-
         try:
             async for letter in self._passing(partition):
                 yield letter
@@ -273,29 +270,16 @@ def _require(wanted: Filter, *, everything: bool) -> None:
         raise typer.BadParameter("say which: --id, --partition, --reason, --uid, --conversation, or --all")
 
 
-def _with_redis(work: Callable[[Tools], Awaitable[T]]) -> T:
-    from worker import settings
-    from worker.stream.client import Client, connect
+def _with_letters(work: Callable[[Tools], Awaitable[T]]) -> T:
     from worker.stream.inspection.dead_letters import DeadLetters
     from worker.stream.inspection.overview import Inspector
-    from worker.stream.keys import Keys
 
-    loaded = settings.load()
-    keys = Keys(loaded.stream_prefix)
-
-    async def working() -> T:
-        async with Client(connect(loaded.redis_url)) as client:
-            inspector = Inspector(client, keys)
-            partitions = await inspector.partitions(loaded.partitions)
-            return await work(Tools(inspector, DeadLetters(client, keys), partitions))
-
-    return asyncio.run(working())
+    return with_redis(
+        lambda client, keys, partitions: work(Tools(Inspector(client, keys), DeadLetters(client, keys), partitions))
+    )
 
 
 async def _replay(chosen: Seen, counts: Counter[ReplayOutcome], *, as_json: bool) -> Seen:
-    from worker.errors import StreamError
-    from worker.model.causes import StreamCause
-    from worker.stream.inspection.dead_letters import ReplayOutcome
 
     with letters_view.json_list(shown=as_json) as show:
         async for letter in chosen.letters():

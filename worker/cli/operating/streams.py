@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from worker.cli import options, printing
+from worker.cli.redis_access import with_redis
 from worker.cli.text import counted, foreign, shown_seconds
 from worker.errors import StreamError
+from worker.model.causes import MoveOutcome, StreamCause
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WHY_LEFT = {
-    "gone": "it was moved or removed meanwhile",
-    "owned": "a worker owns this stream, or has sealed a batch of it: stop that worker first",
-    "deleted": "its conversation or user was deleted, perhaps after it was pushed: remove it with redis-cli XDEL",
-    "foreign": "it is neither a chunk nor an end: look at it, then remove it with redis-cli XDEL",
+    MoveOutcome.GONE: "it was moved or removed meanwhile",
+    MoveOutcome.OWNED: "a worker owns this stream, or has sealed a batch of it: stop that worker first",
+    MoveOutcome.DELETED: "its conversation or user was deleted, maybe after the push: remove it with redis-cli XDEL",
+    MoveOutcome.FOREIGN: "it is neither a chunk nor an end: look at it, then remove it with redis-cli XDEL",
 }
 """Why an entry was not moved, by outcome."""
 
@@ -65,9 +66,9 @@ class MoveSummary:
     def add(self, page: Sequence[Moved]) -> None:
         """Count a page of entries."""
         for moved in page:
-            if moved.outcome == "moved":
+            if moved.outcome is MoveOutcome.MOVED:
                 self.moved[moved.target] += 1
-            elif moved.outcome != "gone":
+            elif moved.outcome is not MoveOutcome.GONE:
                 self.left.append(moved)
 
 
@@ -79,11 +80,11 @@ def register(app: typer.Typer) -> None:
 @commands.command("ls")
 def list_streams(as_json: options.Json = False) -> None:
     """List the streams with audio that no worker reads, and why. Exits with 3 if there are any."""
-    strays, now_ms = _with_redis(_found)
+    strays, now_ms = _with_strays(_found)
     if as_json:
         printing.print_json([asdict(stray) for stray in strays])
     elif strays:
-        printing.table_console().print(_table(strays, now_ms))
+        printing.print_table(_table(strays, now_ms))
     else:
         typer.echo("workers read every stream that has audio")
     printing.finish(complete=not strays)
@@ -107,7 +108,7 @@ def move_streams(
     """
     if not names and not everything:
         raise typer.BadParameter("say which: names of streams, or --all")
-    summaries = _with_redis(lambda strays: _move(strays, set(names or ()), dry_run=dry_run))
+    summaries = _with_strays(lambda strays: _move(strays, set(names or ()), dry_run=dry_run))
     if as_json:
         printing.print_json({"dry_run": dry_run, "streams": [_facts(summary) for summary in summaries]})
     else:
@@ -115,22 +116,10 @@ def move_streams(
     printing.finish(complete=all(summary.complete for summary in summaries))
 
 
-def _with_redis(work: Callable[[Strays], Awaitable[T]]) -> T:
-    from worker import settings
-    from worker.stream.client import Client, connect
-    from worker.stream.inspection.overview import Inspector
+def _with_strays(work: Callable[[Strays], Awaitable[T]]) -> T:
     from worker.stream.inspection.strays import Strays
-    from worker.stream.keys import Keys
 
-    loaded = settings.load()
-    keys = Keys(loaded.stream_prefix)
-
-    async def working() -> T:
-        async with Client(connect(loaded.redis_url)) as client:
-            partitions = await Inspector(client, keys).partitions(loaded.partitions)
-            return await work(Strays(client, keys, partitions))
-
-    return asyncio.run(working())
+    return with_redis(lambda client, keys, partitions: work(Strays(client, keys, partitions)))
 
 
 async def _found(strays: Strays) -> Found:
@@ -138,8 +127,6 @@ async def _found(strays: Strays) -> Found:
 
 
 async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveSummary]:
-    from worker.model.causes import StreamCause
-
     found = await strays.find()
     chosen = [stray for stray in found if stray.key in names or not (names or stray.claimed)]
     if unknown := names - {stray.key for stray in found}:

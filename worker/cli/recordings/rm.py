@@ -134,7 +134,7 @@ def _print(deletion: Deletion, *, dry_run: bool) -> None:
     if deletion.unconfirmed_replicas:
         typer.echo(_unconfirmed(deletion), err=True)
     did = "would be deleted" if dry_run else "deleted"
-    typer.echo(f"{len(deletion.names)} objects, {deletion.bytes:,} bytes {did}", err=True)
+    typer.echo(f"{counted(len(deletion.names), 'object')}, {deletion.bytes:,} bytes {did}", err=True)
 
 
 def _unconfirmed(deletion: Deletion) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from redis.asyncio.client import Pipeline
 
+from worker.model.causes import ReplayOutcome
 from worker.model.ids import EntryId, entry_ms, entry_order
 from worker.stream.client import Call, Client, script, stream_error
 from worker.stream.inspection.conversation_view import PAGE, ChunkFacts
@@ -43,16 +43,6 @@ class DeadLetter:
     def name(self) -> str:
         """A name that is unique under the prefix."""
         return f"{self.partition}/{self.id}"
-
-
-class ReplayOutcome(StrEnum):
-    """How the replay of a dead letter ended."""
-
-    REPLAYED = "replayed"  # it is an entry again
-    GONE = "gone"  # it was pushed again or dropped before
-    DELETED = "deleted"  # its conversation or user was deleted since: it must not come back
-    FOREIGN = "foreign"  # a worker did not write it
-    REFUSED = "refused"  # Redis refuses the step
 
 
 class DeadLetters:

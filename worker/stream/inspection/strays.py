@@ -10,7 +10,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -18,7 +17,7 @@ from redis.asyncio import Redis
 
 from codec.entry import MAX_ID_BYTES, partition_of_bytes
 from worker.errors import StreamError
-from worker.model.causes import StreamCause
+from worker.model.causes import MoveOutcome, StreamCause
 from worker.model.ids import EntryId, entry_order
 from worker.stream.client import Call, Client, script
 from worker.stream.keys import STREAM_KEY, Keys
@@ -50,17 +49,6 @@ class Stray:
     oldest: EntryId
     reason: str
     claimed: bool = False
-
-
-class MoveOutcome(StrEnum):
-    """What became of an entry of a stray stream."""
-
-    MOVED = "moved"  # it is in the stream of its partition, and not in the stray one
-    GONE = "gone"  # it was moved or removed before
-    OWNED = "owned"  # a worker works on the stream
-    DELETED = "deleted"  # its conversation or user was deleted, perhaps after it was pushed
-    FOREIGN = "foreign"  # it is neither a chunk nor an end
-    REFUSED = "refused"  # Redis refuses the step
 
 
 @dataclass(frozen=True, slots=True)
