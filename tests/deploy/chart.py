@@ -140,6 +140,15 @@ def notes(directory: Path, values: Mapping[str, Any], *, upgrade: bool = False, 
     return str(yaml.safe_load(_template(chart, None, yaml.safe_dump(dict(values)), flags))["text"])
 
 
+def nested(path: str, value: object) -> dict[str, Any]:
+    """Values in which only that of a path with dots is set."""
+    values: Any = value
+    for key in reversed(path.split(".")):
+        values = {key: values}
+    found: dict[str, Any] = values
+    return found
+
+
 def walk(value: object, path: str = "") -> Iterator[tuple[str, object]]:
     """Every value inside maps, with its dotted path."""
     if isinstance(value, dict):

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, Refused, render, run_helm, walk
+from tests.deploy.chart import CHART, Refused, nested, render, run_helm, walk
 from tests.deploy.test_render import CUSTOM, OLDEST_AND_NEWEST
 
 pytestmark = pytest.mark.helm
@@ -36,14 +36,6 @@ REFUSED = {
     "priorityClass.name": "the class to make needs a name",
 }
 """What other values ask for in the scenario."""
-
-
-def nested(path: str, value: object) -> dict[str, Any]:
-    values: Any = value
-    for key in reversed(path.split(".")):
-        values = {key: values}
-    found: dict[str, Any] = values
-    return found
 
 
 def default(path: str) -> object:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, Refused, render
+from tests.deploy.chart import CHART, Refused, nested, render
 
 pytestmark = pytest.mark.helm
 
@@ -140,14 +139,6 @@ def test_files_outside_a_volume_are_refused(mount: str) -> None:
 @pytest.mark.parametrize("case", FITTING)
 def test_values_at_the_border_are_accepted(case: str) -> None:
     assert render(yaml.safe_load(FITTING[case])).one("Deployment")
-
-
-def nested(key: str, value: object) -> dict[str, Any]:
-    values: Any = value
-    for part in reversed(key.split(".")):
-        values = {part: values}
-    found: dict[str, Any] = values
-    return found
 
 
 @pytest.mark.parametrize("key", ALONE)

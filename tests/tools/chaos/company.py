@@ -317,7 +317,7 @@ def _complaints(fleet: Fleet) -> list[str]:
 
 def _figures(there: World, others: Fleet, sessions: Movers, trouble: Company) -> list[str]:
     fleets = (there.fleet, others)
-    conflicts = Counter(str(event["verdict"]) for fleet in fleets for event in fleet.said("store.conflict"))
+    conflicts = there.fleet.names_taken() + others.names_taken()
     pushed = sum(session.pushed for session in sessions.all)
     refused = sum(int(str(event["times"])) for fleet in fleets for event in fleet.said("store.refused"))
     return [

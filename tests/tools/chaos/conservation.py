@@ -7,7 +7,6 @@ import contextlib
 import json
 import math
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -207,7 +206,7 @@ async def _bucket_process() -> AsyncIterator[GcsClient]:
 
 def _figures(there: World) -> list[str]:
     watch, talks = there.fleet.watch, there.pusher.talks
-    conflicts = Counter(str(event["verdict"]) for event in there.fleet.said("store.conflict"))
+    conflicts = there.fleet.names_taken()
     chunks = sum(talk.pushed for talk in talks)
     return [
         f"{chunks} chunks in {len(talks)} conversations",

@@ -142,6 +142,11 @@ class Fleet:
         """What all workers logged under that name."""
         return [fields for member in self.members for fields in member.process.events(event)]
 
+    def names_taken(self) -> Counter[str]:
+        """What uploads found under their names: the batch itself, a part of it, or something else."""
+        found = Counter(str(event["verdict"]) for event in self.said("store.conflict"))
+        return found + Counter(same=len(self.said("store.recognised")))
+
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         while True:

@@ -352,7 +352,7 @@ def _out_of_order(session: Session, own: Sequence[Blob]) -> list[str]:
 def _figures(there: World, sessions: Sessions, trouble: Forgetting) -> list[str]:
     pushed = sum(session.pushed for session in sessions.all)
     lost = sum(len(session.lost) for session in sessions.all)
-    conflicts = Counter(str(event["verdict"]) for event in there.fleet.said("store.conflict"))
+    conflicts = there.fleet.names_taken()
     looked_up = sum(int(str(event["conversations"])) for event in there.fleet.said("conversations.looked_up"))
     return [
         f"{pushed} chunks in {len(sessions.all)} conversations with {sum(s.lives for s in sessions.all)} lives",

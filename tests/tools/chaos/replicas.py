@@ -270,7 +270,7 @@ def reported_losses(there: World) -> int:
 
 
 def _figures(there: World, sessions: Sessions, trouble: Failing) -> list[str]:
-    conflicts = Counter(str(event["verdict"]) for event in there.fleet.said("store.conflict"))
+    conflicts = there.fleet.names_taken()
     exempt = sum(len(session.lost) for session in sessions.all)
     pushed = sum(session.pushed for session in sessions.all)
     looked_up = sum(int(str(event["conversations"])) for event in there.fleet.said("conversations.looked_up"))
