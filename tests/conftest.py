@@ -12,6 +12,7 @@ import structlog
 
 from tests.support.harness import Harness, owned_before
 from tests.support.proxy import Proxy
+from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 from tests.support.secret import TEST_SECRET
 from tests.support.timing import SHORT_TURNS
@@ -111,6 +112,21 @@ def own_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     yield start
     for server in servers:
         server.kill()
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Callable[..., RedisCluster]]:
+    """Start a private Redis Cluster: `own_cluster(3, replicas=1)`."""
+    clusters: list[RedisCluster] = []
+
+    def start(primaries: int = 1, replicas: int = 0, **options: str) -> RedisCluster:
+        clusters.append(RedisCluster(tmp_path / f"cluster-{len(clusters)}", primaries, replicas, **options))
+        clusters[-1].start()
+        return clusters[-1]
+
+    yield start
+    for cluster in clusters:
+        cluster.stop()
 
 
 @pytest.fixture

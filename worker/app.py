@@ -19,7 +19,7 @@ from worker.assembly import build_recovery, build_sink, monitored, open_spooling
 from worker.batching.batcher import Batcher
 from worker.batching.encoder import EncoderPool
 from worker.batching.memory import MemoryBudget
-from worker.consuming.consumer import Consumer
+from worker.consuming.consumer import Consumer, pause
 from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.delivery.delivery import Delivery
@@ -39,10 +39,11 @@ from worker.runtime.tasks import end, unless_stopped
 from worker.runtime.timing import Timing
 from worker.settings import Settings, misspelt
 from worker.stores.monitored import MonitoredStore, StoreHealth
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.entries import Entries
 from worker.stream.inspection.strays import Strays
 from worker.stream.leases import Lease, Leases, Member
+from worker.stream.servers.connecting import connect
 
 ENCODER_NICENESS = 10
 """On one core the event loop's p99 delay is 3 ms with this niceness and 5 to 15 ms without."""
@@ -175,20 +176,23 @@ class Worker:
         await shut_down(self._consumer, self._ownership, flush=flush, grace=grace)
 
     async def _consume(self, stop: asyncio.Event, *, drain: bool) -> None:
-        while not stop.is_set():
-            if await self._consumer.turn():
-                continue
-            if drain and await self._drained():
-                return
-            await _pause(stop, self._timing.reading.poll)
+        """Read until `stop` is set; with `drain`, set it as soon as nothing is left."""
+        async with asyncio.TaskGroup() as group:
+            watch = group.create_task(self._stop_when_drained(stop), name="drain") if drain else None
+            await self._consumer.run(stop, drains=drain)
+            if watch is not None:
+                await end([watch])
+
+    async def _stop_when_drained(self, stop: asyncio.Event) -> None:
+        while not stop.is_set() and not await self._drained():
+            await pause(stop, self._timing.reading.poll)
+        stop.set()
 
     async def _drained(self) -> bool:
-        """Close open batches once all entries are read; returns whether nothing is left in any partition."""
+        """Whether nothing is left in any partition."""
         if not self._consumer.caught_up():
             return False
         try:
-            self._consumer.close_all()
-            await self._consumer.settle()
             if not await self._consumer.stored(self._timing.reading.poll):
                 return False
             backlog = await self._entries.backlog(range(self._rules.partitions))
@@ -234,11 +238,3 @@ def _yield_to_the_loop() -> None:
     """Let this thread have a core only while the event loop does not need it."""
     with suppress(OSError):  # only Linux has a niceness per thread
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), ENCODER_NICENESS)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait until it is time for the next turn, or to stop."""
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return

@@ -23,8 +23,8 @@ from worker.model.jitter import GAP_TOLERANCE
 from worker.runtime.cpu import cpu_limit
 from worker.stores import checked_emulator, checked_store_url, open_store
 from worker.stores.base import Store
-from worker.stream import address
 from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
+from worker.stream.servers import address
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

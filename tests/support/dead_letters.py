@@ -7,11 +7,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from worker.settings import Settings
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.entries import Entries
 from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters
 from worker.stream.keys import Keys
 from worker.stream.leases import Lease, Leases
+from worker.stream.servers.connecting import connect
 
 Fields = Sequence[bytes | str]
 """Names and values in turn, as a stream keeps them: names may repeat."""
@@ -36,7 +37,7 @@ class DeadLetterStreams:
         self._settings = settings
 
     async def push(self, fields: Fields, partition: int = 0) -> str:
-        redis: Any = self.client.redis  # the library does not type this method
+        redis: Any = self.client.nodes[0].redis  # the library does not type this method
         entry: bytes = await redis.execute_command("XADD", self.keys.stream(partition), "*", *fields)
         return entry.decode()
 
@@ -51,7 +52,7 @@ class DeadLetterStreams:
 
     async def ids(self, partition: int = 0) -> list[str]:
         """Ids of a stream's entries."""
-        redis: Any = self.client.redis
+        redis: Any = self.client.nodes[0].redis
         found: list[tuple[bytes, object]] = await redis.execute_command("XRANGE", self.keys.stream(partition), "-", "+")
         return [entry.decode() for entry, _ in found]
 
@@ -68,7 +69,7 @@ class DeadLetterStreams:
 
     async def raw(self, key: str) -> list[list[bytes]]:
         """Names and values of all entries of a stream; the library would fold fields of one name into one."""
-        entries: list[list[bytes]] = await self.client.redis.eval(RAW, 1, key)
+        entries: list[list[bytes]] = await self.client.nodes[0].redis.eval(RAW, 1, key)
         return entries
 
 

@@ -26,10 +26,11 @@ from worker.runtime.metrics import PREFIX, Metrics
 from worker.runtime.timing import Timing
 from worker.settings import Settings
 from worker.stores import open_store
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.entries import Entries
 from worker.stream.keys import Keys
 from worker.stream.leases import Leases
+from worker.stream.servers.connecting import connect
 from worker.stream.tombstones import open_tombstones
 
 PATIENCE = 8.0
@@ -87,7 +88,7 @@ class Harness:
     def __init__(
         self,
         make: Callable[..., Settings],
-        client: redis.asyncio.Redis,
+        client: redis.asyncio.Redis | redis.asyncio.RedisCluster,
         server: GcsServer,
         timing: Timing = SHORT_TURNS,
     ) -> None:

@@ -52,7 +52,7 @@ class PartitionOwner:
     async def open(cls, client: Client, keys: Keys, worker: str) -> Self:
         """Take partition 0, whoever had it."""
         leases = Leases(client, keys, PARTITIONS, TTL)
-        await client.redis.delete(keys.lease(0))
+        await client.nodes[0].redis.delete(keys.lease(0))
         (lease,), _ = await leases.acquire([0], worker)
         entries = Entries(client, keys, worker)
         found = await entries.take_over(lease)
@@ -78,7 +78,7 @@ class PartitionOwner:
 
     async def push(self, count: int, *, pcm: bytes = b"\0\0") -> list[str]:
         """Append so many chunks."""
-        async with self.client.redis.pipeline(transaction=False) as pipe:
+        async with self.client.nodes[0].redis.pipeline(transaction=False) as pipe:
             for number in range(count):
                 chunk = Chunk("u", "c", 1000.0 + number, pcm, seq=number)
                 pipe.xadd(self.keys.stream(0), dict(chunk.fields()))  # type: ignore[arg-type]

@@ -23,13 +23,13 @@ DEFAULTS = {"save": "", "appendonly": "no", "maxmemory-policy": "noeviction"}
 class RedisServer:
     """One server whose data live in `directory`; port and data survive `kill`, `stop` and the next `start`.
 
-    `options` are redis.conf directives, with underscores for dashes: `maxmemory="8mb"`, `appendonly="yes"`. With
-    `cluster_enabled="yes"` it becomes the one node of a Redis Cluster, which answers for all slots.
+    `options` are redis.conf directives, with underscores for dashes: `maxmemory="8mb"`, `appendonly="yes"`.
     """
 
     def __init__(self, directory: Path, **options: str) -> None:
         self.directory = directory
         self.port = free_port()
+        self.bus_port = free_port()
         self.options = DEFAULTS | {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -60,8 +60,10 @@ class RedisServer:
             if self._ended(POLL_SECONDS) or time.monotonic() > deadline:
                 self.kill()
                 raise RuntimeError(f"redis-server did not start: {self.log[-2000:]}")
-        if "cluster-enabled" in self.options:
-            self._answer_for_all_slots()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
 
     def stop(self) -> None:
         """End it the polite way, as a Kubernetes rollout does."""
@@ -85,7 +87,7 @@ class RedisServer:
     def _command(self) -> list[str]:
         place = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory), "logfile": "redis.log"}
         if "cluster-enabled" in self.options:
-            place["cluster-port"] = str(free_port())
+            place["cluster-port"] = str(self.bus_port)
         return [
             "redis-server",
             *(part for name, value in (place | self.options).items() for part in (f"--{name}", value)),
@@ -98,14 +100,6 @@ class RedisServer:
                 return bool(client.info("server")["process_id"] == self._running.pid)
         except redis.RedisError:
             return False
-
-    def _answer_for_all_slots(self) -> None:
-        with self.client() as client:
-            known = client.execute_command("CLUSTER INFO")
-            if known["cluster_slots_assigned"] == "0":
-                client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
-            while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-                time.sleep(POLL_SECONDS)
 
     def _ended(self, timeout: float) -> bool:
         try:

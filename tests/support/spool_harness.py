@@ -16,9 +16,10 @@ from worker.runtime.metrics import PREFIX, Metrics
 from worker.spool.names import SpoolOwner
 from worker.spool.record import Record
 from worker.spool.volume import Volume
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.entries import Entries
 from worker.stream.keys import Keys
+from worker.stream.servers.connecting import connect
 from worker.stream.tombstones import Tombstones
 
 SEAL = seal_of("1000-0", "2000-0")
@@ -55,7 +56,7 @@ class SpoolHarness:
         """Delete what was pushed until now, to streams that are there."""
         keys = Keys(self.settings.stream_prefix)
         for partition in range(self.settings.partitions):
-            await self.client.redis.xadd(keys.stream(partition), {"a": "1"})
+            await self.client.nodes[0].redis.xadd(keys.stream(partition), {"a": "1"})
         await Tombstones(self.client, Keys(self.settings.stream_prefix), self.settings.partitions).record_deletion(
             uid, conversation_id
         )

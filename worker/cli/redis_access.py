@@ -21,9 +21,10 @@ def with_redis(work: Callable[[Client, Keys, int], Awaitable[T]]) -> T:
         StreamError: Redis does not answer or refuses.
     """
     from worker import settings
-    from worker.stream.client import Client, connect
+    from worker.stream.client import Client
     from worker.stream.inspection.overview import Inspector
     from worker.stream.keys import Keys
+    from worker.stream.servers.connecting import connect
 
     loaded = settings.load()
     keys = Keys(loaded.stream_prefix)

@@ -10,7 +10,7 @@ import structlog
 
 from worker.coordination.assignment import assign
 from worker.errors import StreamError
-from worker.model.causes import LastOwner, StreamCause
+from worker.model.causes import ONE_PARTITION, LastOwner, StreamCause
 from worker.runtime.context import Context
 from worker.stream.client import Client
 from worker.stream.leases import Lease, Leases, Member
@@ -59,6 +59,8 @@ class Ownership:
         self._ticking = asyncio.Lock()
         self._generations: dict[int, int] = {}
         self._refused: set[str] = set()
+        self._listed = [member]
+        self._listed_at = client.clock()
         self.difference = ""
         self.unlisted = ""
         self.leads = False
@@ -72,20 +74,27 @@ class Ownership:
             try:
                 await self.tick()
             except StreamError as error:
-                self._metrics.redis_errors.labels(error.cause).inc()
-                log.warning("ownership.redis_failed", error=str(error))
+                await self._failed(error)
                 self._count_owned()
-                if error.cause is StreamCause.READONLY:
-                    await self._client.reconnect()
             await asyncio.sleep(self._tick_seconds)
 
     async def tick(self) -> None:
-        """One round: renew leases, send a heartbeat, see which workers live, and move towards an even division."""
+        """One round: renew leases, send a heartbeat, see which workers live, and move towards an even division.
+
+        A server that does not answer costs only its own partitions.
+        """
         async with self._ticking:
             await self._renew()
             if not self._leaving:
                 await self._divide()
         self.last_success = self._client.clock()
+
+    async def _failed(self, error: StreamError) -> None:
+        self._metrics.redis_errors.labels(error.cause).inc()
+        log.warning("ownership.redis_failed", error=str(error))
+        if error.cause is StreamCause.READONLY:
+            for node in self._client.nodes:
+                await node.reconnect()
 
     async def leave(self) -> None:
         """Stop taking partitions: from now on leases are only renewed until they are released."""
@@ -114,8 +123,11 @@ class Ownership:
     async def _renew(self) -> None:
         self._forget_lost()
         renewed_by = self._client.clock() - self._ttl / RENEWALS_PER_TTL
-        await self._leases.renew([lease for lease in self.leases.values() if lease.renewed <= renewed_by])
+        due = [lease for lease in self.leases.values() if lease.renewed <= renewed_by]
+        failures = await self._leases.renew(due)
         self._forget_lost()
+        for error in failures[:1]:
+            await self._failed(error)
 
     def _forget_lost(self) -> None:
         lost = [partition for partition, lease in self.leases.items() if lease.lost]
@@ -148,31 +160,44 @@ class Ownership:
         self._metrics.workers.set(len(members))
         self._metrics.unowned.set(sum(owner is None for owner in owners))
         self._count_owned()
-        self._report(refused)
+        await self._report(refused)
 
     def _count_owned(self) -> None:
         """Count usable leases only: without Redis they expire, but Redis can't report it."""
         now = self._client.clock()
         self._metrics.partitions_owned.set(sum(lease.usable(now) for lease in self.leases.values()))
 
-    def _report(self, refused: Sequence[StreamError]) -> None:
-        """Log once what keeps a partition without an owner. Raises errors that do not concern a single partition."""
+    async def _report(self, failures: Sequence[StreamError]) -> None:
+        """Log once what keeps a partition without an owner, and that a server does not answer."""
+        refused = [error for error in failures if error.cause in ONE_PARTITION]
         for error in refused:
-            if error.cause is not StreamCause.REFUSED:
-                raise error
             self._metrics.redis_errors.labels(error.cause).inc()
             if str(error) not in self._refused:
                 self._digest.note(log.warning, "partition.refused", error=str(error))
         self._refused = set(map(str, refused))
+        for error in [error for error in failures if error not in refused][:1]:
+            await self._failed(error)
 
     async def _introduce(self) -> list[Member]:
-        """Send a heartbeat; returns all live workers. A first heartbeat gives Redis' time, which dates our start."""
+        """Send a heartbeat; returns all live workers.
+
+        While the server with their list does not answer, these are those that were listed last, and after a while only
+        this worker: then it takes what is free, as all others do.
+        """
+        await self._client.observe_nodes()
         if not self._member.started:
-            await self._leases.heartbeat(self._member)
             self._member = replace(self._member, started=self._client.now_ms())
-        members = await self._leases.heartbeat(self._report_of(self._member))
+        try:
+            self._listed = await self._leases.heartbeat(self._report_of(self._member))
+            self._listed_at = self._client.clock()
+        except StreamError as error:
+            if error.cause in (StreamCause.READONLY, StreamCause.REFUSED):
+                raise
+            await self._failed(error)
+            if self._client.clock() > self._listed_at + self._ttl:
+                self._listed = [self._member]
         self._compare()
-        return members
+        return self._listed
 
     def _compare(self) -> None:
         """Log an error when others have other settings, or can't be listed; audio of our settings is still stored."""

@@ -25,9 +25,10 @@ from worker.errors import DemoFailed
 from worker.producer import Producer
 from worker.settings import Settings
 from worker.stores import open_store
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.inspection.overview import Inspector
 from worker.stream.keys import Keys
+from worker.stream.servers.connecting import connect
 
 UID = "demo"
 SECRET = "this secret of the demo is no secret"  # noqa: S105 -- it is printed for those who want to look further

@@ -14,6 +14,12 @@ class StreamCause(StrEnum):
     LARGE = "large"  # its reply is over the limit, and reading it was stopped
     LEASE = "lease"  # the lease is not ours any more
     CONFIG = "config"  # other programs have other settings
+    MOVING = "moving"  # the slot of the partition moves to another node of the cluster
+    CLUSTER = "cluster"  # the cluster does not serve the slot of the partition
+
+
+ONE_PARTITION = frozenset({StreamCause.REFUSED, StreamCause.MOVING, StreamCause.CLUSTER})
+"""Causes that concern single partitions: others on the same server are well."""
 
 
 class StoreCause(StrEnum):
@@ -61,6 +67,7 @@ class RewindCause(StrEnum):
     HANDOVER = "handover"  # another worker should have it
     REDIS_CHANGED = "redis_changed"  # another server answers, or one that may have lost writes
     REFUSED = "refused"  # Redis refuses a request for this partition
+    MOVED = "moved"  # another node of the cluster has the partition
     FAILED = "failed"  # a delivery failed with an unexpected error
     PART = "part"  # the stored object does not hold all of a sealed batch
     SUSPECT = "suspect"  # Redis failed while suspects were held

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from worker.spool import Summary
 from worker.stream.inspection.overview import Overview, WorkerView
+from worker.stream.servers.checks import ServerState
 
 MEMORY_WARNING = 0.8
 MEMORY_DANGER = 0.95
@@ -49,7 +50,13 @@ def concerns(overview: Overview, batch_max_age: float, spool: Summary | None = N
 
 
 def _safety(overview: Overview) -> Iterator[Concern]:
-    server = overview.server
+    for server in overview.servers:
+        which = "Redis" if len(overview.servers) == 1 else f"Redis node {server.name}"
+        for concern in _server(overview, server):
+            yield replace(concern, text=concern.text.replace("Redis", which, 1))
+
+
+def _server(overview: Overview, server: ServerState) -> Iterator[Concern]:
     if server.policy.startswith("allkeys"):
         yield Concern("danger", f"Redis may evict audio: its maxmemory-policy is {server.policy}; set noeviction")
     elif server.policy != "noeviction":
@@ -71,11 +78,11 @@ def _safety(overview: Overview) -> Iterator[Concern]:
             "a crash of Redis loses what is not stored: appendonly is off, and it has no replica; set appendonly yes",
         )
     if server.memory_limit:
-        yield from _memory(overview, server.memory / server.memory_limit)
+        left = overview.full_in_s if server is overview.server else None
+        yield from _memory(server.memory / server.memory_limit, left)
 
 
-def _memory(overview: Overview, used: float) -> Iterator[Concern]:
-    left = overview.full_in_s
+def _memory(used: float, left: float | None) -> Iterator[Concern]:
     when = "" if left is None else f"; as its memory grows now, it is full in {max(1, round(left / 60)):,} min"
     remedy = "give it memory, or see what fills it below; never trim a stream"
     if used >= MEMORY_DANGER:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 from worker.consuming.consumer import Consumer
 from worker.errors import LeaseLost, StreamError
@@ -14,7 +15,7 @@ from worker.operations.trend import MemoryTrend
 from worker.runtime.context import Context
 from worker.stores.monitored import StoreHealth
 from worker.stream.entries import Backlog, Entries
-from worker.stream.server import ServerState, server_state
+from worker.stream.servers.checks import UNKNOWN, ServerState, server_states
 
 
 class Monitor:
@@ -32,6 +33,7 @@ class Monitor:
         self._metrics = context.metrics
         self._timing = context.timing.gauges
         self._accounted: dict[int, float] = {}
+        self._fullest = ""
 
     async def measure_delay(self) -> None:
         """Measure the delay of the event loop until cancelled."""
@@ -59,8 +61,8 @@ class Monitor:
         counts = sum((partition.states() for partition in here), Counter[BatchState]())
         for state in HELD_STATES:
             self._metrics.batch_states.labels(state).set(counts[state])
-        now_ms, now = self._client.now_ms(), self._client.clock()
-        ages = [partition.oldest_age(now_ms, now) for partition in partitions]
+        now = self._client.clock()
+        ages = [partition.oldest_age(self._entries.node_of(partition.number).now_ms(), now) for partition in partitions]
         self._metrics.oldest_unstored.set(max(ages, default=0.0))
         self._metrics.store_failing.set(self._store.failing_for(self._client.clock()))
 
@@ -71,21 +73,34 @@ class Monitor:
         self._metrics.backlog_bytes.set(sum(backlog.bytes.values()))
         self._metrics.dead_held.set(sum(backlog.dead.values()))
         self._metrics.dead_bytes.set(sum(backlog.dead_bytes.values()))
-        server = await server_state(self._client)
-        self._show(server)
-        self._trend.add(self._client.clock(), server.memory)
+        states = await server_states(self._client)
+        self._show([state for state in states if isinstance(state, ServerState)], len(states))
         await self._count_losses(backlog)
 
-    def _show(self, server: ServerState) -> None:
+    def _show(self, servers: Sequence[ServerState], known: int) -> None:
+        """Show the server that will be full first, and the worst of what all servers say."""
         metrics = self._metrics
-        metrics.redis_memory.set(server.memory)
-        metrics.redis_memory_limit.set(server.memory_limit)
-        metrics.redis_replicas.set(server.replicas)
+        metrics.redis_nodes.labels("up").set(len(servers))
+        metrics.redis_nodes.labels("down").set(known - len(servers))
+        if not servers:
+            return
+        fullest = min(servers, key=lambda server: (server.room, -server.memory))
+        metrics.redis_memory.set(fullest.memory)
+        metrics.redis_memory_limit.set(fullest.memory_limit)
+        metrics.redis_replicas.set(min(server.replicas for server in servers))
+        worst = max((server.saving for server in servers), key=[*RedisPersistence].index)
         for state in RedisPersistence:
-            metrics.redis_persistence.labels(state).set(state is server.persistence)
+            metrics.redis_persistence.labels(state).set(state is worst)
         metrics.redis_policy.clear()  # one that was changed is not shown beside the new one
-        if server.policy is not None:
-            metrics.redis_policy.labels(server.policy).set(1)
+        for policy in {server.policy for server in servers} - {UNKNOWN}:
+            metrics.redis_policy.labels(policy).set(1)
+        self._watch_growth(fullest)
+
+    def _watch_growth(self, fullest: ServerState) -> None:
+        if fullest.name != self._fullest:
+            self._trend.restart()
+        self._fullest = fullest.name
+        self._trend.add(self._client.clock(), fullest.memory)
 
     async def _count_losses(self, backlog: Backlog) -> None:
         """Count entries that were removed before any owner had read them."""

@@ -48,10 +48,7 @@ async def _seal_everything(consumer: Consumer, deadline: float) -> None:
     while closing := [partition for partition in consumer.taken_over() if partition.unsealed]:
         if asyncio.get_running_loop().time() > deadline:  # the library may have swallowed the time-out
             raise TimeoutError
-        try:
-            await consumer.settle()
-        except StreamError as error:
-            await consumer.rest(error)
+        if not await consumer.settle():
             continue
         held_back = [partition for partition in closing if partition.unsealed]
         before_them = [delivery for partition in held_back for delivery in partition.deliveries]

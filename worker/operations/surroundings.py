@@ -17,7 +17,7 @@ from worker.settings import Settings
 from worker.stores.monitored import MonitoredStore
 from worker.stream.client import Client
 from worker.stream.config import record_or_check, record_or_check_store
-from worker.stream.server import check_server
+from worker.stream.servers.checks import check_servers
 
 log = structlog.get_logger()
 
@@ -30,9 +30,9 @@ async def check_redis(settings: Settings, client: Client, context: Context) -> N
     """
 
     async def check() -> None:
-        version = await check_server(client)
+        versions = await check_servers(client)
         await record_or_check(client, settings.redis.keys, settings.partitions)
-        log.info("redis.connected", version=version)
+        log.info("redis.connected", version=", ".join(versions), nodes=len(client.nodes))
 
     await _until_redis_answers(check, context)
 

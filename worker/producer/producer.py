@@ -31,8 +31,9 @@ from worker.producer.buffer import Buffer
 from worker.producer.numbering import MAX_BASE_BYTES, Numbering
 from worker.producer.sender import Sender, Trouble
 from worker.runtime.tasks import end
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
+from worker.stream.servers.connecting import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

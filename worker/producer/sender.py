@@ -13,8 +13,8 @@ from redis import exceptions
 from codec.entry import Chunk
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
-from worker.stream.client import stream_error
 from worker.stream.config import record_or_check
+from worker.stream.servers.failures import stream_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

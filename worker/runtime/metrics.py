@@ -129,7 +129,12 @@ class Metrics:
         self.redis_persistence = self._gauge(
             "redis_persistence", "1 for the state of Redis' append-only file: on, off or failing", "state"
         )
-        self.redis_replicas = self._gauge("redis_replicas", "Replicas that Redis has")
+        self.redis_replicas = self._gauge(
+            "redis_replicas", "Replicas that Redis has; of a cluster, those of the node with the fewest"
+        )
+        self.redis_nodes = self._gauge(
+            "redis_nodes", "Redis servers with slots: those that answer (up) or not (down)", "state"
+        )
 
     def _add_spool(self) -> None:
         self.spool_bytes = self._gauge("spool_bytes", "Bytes of blobs in the spool")

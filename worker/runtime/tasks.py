@@ -9,7 +9,7 @@ from typing import Any
 ASK_AGAIN_SECONDS = 0.5
 
 
-async def end(tasks: Collection[asyncio.Task[None]]) -> None:
+async def end(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait until they have ended.
 
     Tasks that still run are cancelled again. A library may swallow a cancellation that comes while it gives a

@@ -1,153 +1,99 @@
-"""The connection to Redis: no silent retries, scripts by name, the library's errors translated into ours."""
+"""Requests to Redis: scripts by name, each command to the node that has its key, the library's errors translated."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache
-from hashlib import sha1
-from importlib.resources import files
-from typing import Any, Self, TypeVar, cast
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, NamedTuple, Self, TypeVar, cast
 
-from redis import DriverInfo
-from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.asyncio.connection import (
-    AbstractConnection,
-    Connection,
-    ConnectionPool,
-    SSLConnection,
-    UnixDomainSocketConnection,
-)
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError
 
-from worker import __version__
-from worker.errors import LeaseLost, StreamError
+from worker.errors import StreamError
 from worker.model.causes import StreamCause
-from worker.stream.address import check_files, parse
 from worker.stream.keys import expected_type
-from worker.stream.reply_limit import BoundedParser, ReplyTooLarge
+from worker.stream.scripting import Call
+from worker.stream.servers.connecting import Place
+from worker.stream.servers.failures import is_wrong_type, stream_error, wrong_type
+from worker.stream.servers.node import Callbacks, Command, Node
+from worker.stream.servers.topology import Servers, Topology
 
 T = TypeVar("T")
 
-READ_SIZE = 256 * 1024
-"""Bytes per socket read: 10-20 % less client CPU than the library's 32 KiB when entries are 160 kB."""
+MAX_REDIRECTIONS = 5
+"""A slot moves once. More redirections than these mean that nodes of a cluster disagree."""
 
-_CONNECTIONS: Mapping[str, type[AbstractConnection]] = {
-    "redis": Connection,
-    "rediss": SSLConnection,
-    "unix": UnixDomainSocketConnection,
-}
-
-FENCED = ("preamble", "fence")
-BEGINNINGS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "store", "abandon"), ("preamble",)),
-    **dict.fromkeys(("tombstone", "restore", "standing"), ("preamble", "order")),
-    **dict.fromkeys(("done", "seen"), ("preamble", "order", "memory")),
-    **dict.fromkeys(("accept", "identify", "seal", "account"), (*FENCED, "order")),
-    "claim": (*FENCED, "paging"),
-    "between": ("reading", "paging"),
-    "forget": ("preamble", "letter", "paging"),
-    **dict.fromkeys(("look", "next", "sizes", "stray", "newest"), ("reading",)),
-    "letters": ("reading", "letter", "paging"),
-    "contents": ("reading", "letter"),
-    "stray_page": ("reading", "paging"),
-    "stray_move": (),
-    "replay": ("pushing", "order", "letter"),
-}
-"""Parts that are prepended to a script. All scripts that are not listed get `FENCED`, which checks the partition's
-lease."""
+FIRST_KEY = {"EVALSHA": 3, "EVAL": 3, "EVAL_RO": 3}
+"""Where a command's first key stands, unless it comes right after the command."""
 
 
-@cache
-def script(name: str) -> str:
-    """Source of a script as Redis gets it."""
-    folder = files(__package__) / "scripts"
-    parts = [*BEGINNINGS.get(name, FENCED), name]
-    return "\n".join((folder / f"{part}.lua").read_text() for part in parts)
+class _Target(NamedTuple):
+    """Where a command is sent, and whether that node is still receiving the slot."""
 
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One script call inside a round trip."""
-
-    script: str
-    keys: Sequence[str]
-    args: Sequence[str | bytes | int | float]
-
-
-def connect(url: str, *, timeout: float = 5.0) -> Redis:
-    """A client whose commands raise an error after `timeout` seconds at the latest, and are never repeated.
-
-    The library repeats commands by default. A repeated command that had succeeded would take effect twice, unnoticed.
-
-    Raises:
-        SettingsError: REDIS_URL can't be understood, or names a file that can't be used.
-    """
-    address = parse(url)
-    check_files(address)
-    pool = ConnectionPool(
-        connection_class=_CONNECTIONS[address.scheme],
-        protocol=2,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=timeout,
-        socket_connect_timeout=timeout,
-        socket_read_size=READ_SIZE,
-        parser_class=BoundedParser,
-        driver_info=DriverInfo().add_upstream_driver("audio-batch-worker", __version__),
-        **address.arguments(),
-    )
-    return Redis.from_pool(pool)
+    node: Node
+    asking: bool = False
 
 
 class Client:
-    """Runs scripts and pipelines, and follows Redis' clock; `async with` closes it."""
+    """Runs scripts and commands; `async with` closes it.
 
-    def __init__(self, redis: Redis, clock: Callable[[], float] = time.monotonic) -> None:
-        self.redis = redis
+    One server is a cluster with one node. A failure of a node comes back as a `StreamError` in the places of its
+    commands; other nodes' replies are complete.
+    """
+
+    def __init__(self, servers: Servers, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self._offset_ms = 0.0
-        self._run_id: str | None = None
-        self.must_recheck_server = True
-        """Whether a request failed or another server answered since the last check of the server, or none was made
-        yet."""
-        self.slots_apart = False
-        """Whether a command may only name keys of one slot, because the server is a node of a Redis Cluster."""
+        self._topology = Topology(servers, clock)
 
-    async def server_id(self) -> str:
-        """Id of the server process and its data's history: a server with another id may have forgotten our writes.
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes that have slots, as far as they are known."""
+        return self._topology.nodes
 
-        A primary that was a replica for a while is the same process, but it has another history.
+    def node_of(self, key: str) -> Node:
+        """The node that has a key, as far as it is known."""
+        return self._topology.node_of(key)
+
+    async def find_nodes(self) -> list[Node]:
+        """Ask for the nodes unless they are known. Raises `StreamError`."""
+        await self._topology.refresh()
+        return self._topology.nodes
+
+    async def observe_nodes(self) -> None:
+        """Learn every server's time, and whether it is still the same process with the same data.
+
+        Raises:
+            StreamError: none answers.
         """
-        process = await self.command(lambda redis: redis.info("server"))
-        history = await self.command(lambda redis: redis.info("replication"))
-        run_id = f"{process['run_id']}:{history.get('master_replid', '')}"
-        self.note_run_id(run_id)
-        self._run_id = run_id
-        return run_id
+        nodes = await self.find_nodes()
+        replies = await asyncio.gather(*(node.observe() for node in nodes), return_exceptions=True)
+        failures = [reply for reply in replies if isinstance(reply, StreamError)]
+        if unforeseen := [reply for reply in replies if reply is not None and reply not in failures]:
+            raise unforeseen[0]
+        if failures:
+            self._topology.doubt()
+        if len(failures) == len(nodes):
+            raise failures[0]
 
-    def note_run_id(self, run_id: str) -> None:
-        """Note which server process answers now.
+    def now_ms(self, key: str = "") -> int:
+        """The time in ms since 1970 of the node that has a key."""
+        return self._topology.node_of(key).now_ms()
 
-        A failover between two requests stays unnoticed otherwise: the library silently replaces a closed idle
-        connection.
-        """
-        if self._run_id not in (None, run_id):
-            self.must_recheck_server = True
+    async def redis_ms(self) -> int:
+        """Ask a node for its time in ms since 1970. Raises `StreamError`."""
+        seconds, micros = await (await self.find_nodes())[0].command(lambda pipe: pipe.time())
+        return int(seconds) * 1000 + int(micros) // 1000
 
     async def reconnect(self) -> None:
-        """Drop all idle connections: the same name may lead to another primary by now."""
-        await self.redis.connection_pool.disconnect(inuse_connections=False)
+        """Drop all idle connections: the same names may lead to other primaries by now."""
+        for node in self._topology.nodes:
+            await node.reconnect()
 
     async def close(self) -> None:
         """Close all connections."""
-        await self.redis.aclose()
+        await self._topology.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,23 +104,10 @@ class Client:
     def together(self, items: Sequence[T], most: int) -> list[Sequence[T]]:
         """Divide partitions, or requests for them, into groups that one command may name: a matter of speed only.
 
-        A group has at most `most` items, and only one where the slots of partitions may be on different servers.
+        A group has at most `most` items, and only one where partitions are slots of a cluster.
         """
-        step = 1 if self.slots_apart else most
+        step = 1 if self._topology.is_cluster else most
         return [items[first : first + step] for first in range(0, len(items), step)]
-
-    async def redis_ms(self) -> int:
-        """Ask Redis for its time in ms since 1970. Raises `StreamError`."""
-        seconds, micros = await self.command(lambda redis: redis.time())
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    def sync_clock(self, redis_ms: int) -> None:
-        """Learn Redis' time from a reply that has just arrived."""
-        self._offset_ms = redis_ms - self.clock() * 1000
-
-    def now_ms(self) -> int:
-        """Redis' time in ms since 1970: the pods' own clocks do not matter."""
-        return int(self.clock() * 1000 + self._offset_ms)
 
     async def run(self, call: Call) -> Any:
         """Run one script. Raises `StreamError`, `LeaseLost`."""
@@ -200,130 +133,111 @@ class Client:
 
     async def gather(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts in one round trip; failures come back as `StreamError` values in their places."""
-        replies = await self.pipeline(lambda pipe: _queue(pipe, calls))
+        replies = await self.pipeline(lambda pipe: _queue(Call.queue_cached, calls, pipe))
         missing = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
-            repeated = await self.pipeline(lambda pipe: _queue_whole(pipe, [calls[i] for i in missing]))
+            repeated = await self.pipeline(lambda pipe: _queue(Call.queue_whole, [calls[i] for i in missing], pipe))
             for i, reply in zip(missing, repeated, strict=True):
                 replies[i] = reply
-        return [await self._translated_reply(reply, call) for reply, call in zip(replies, calls, strict=True)]
+        return [await self._translated(reply, call) for reply, call in zip(replies, calls, strict=True)]
 
-    async def pipeline(self, queue: Callable[[Pipeline], None]) -> list[Any]:
-        """Run any commands in one round trip, not in a transaction; errors of single commands come back as values."""
-        async with self._translated(), self.redis.pipeline(transaction=False) as pipe:
-            queue(pipe)
-            return await pipe.execute(raise_on_error=False)
+    async def command(self, queue: Callable[[Pipeline], object], key: str) -> Any:
+        """Run one plain command that is about `key`; a key of a wrong type is named in the error.
 
-    async def command(self, call: Callable[[Redis], Awaitable[Any]], key: str = "") -> Any:
-        """Run one plain command, with its error translated.
-
-        With the `key` that it is about, a key of a wrong type is named in the error.
+        Raises:
+            StreamError: Redis does not answer, or refuses.
         """
-        try:
-            async with self._translated():
-                return await call(self.redis)
-        except StreamError as error:
-            if key and _is_wrong_type(error.__cause__) and (sentence := await self.wrong_types([key])):
-                raise StreamError(sentence, cause=StreamCause.REFUSED) from error
-            raise
+        (reply,) = await self.pipeline(queue)
+        if is_wrong_type(reply) and (sentence := await self.wrong_types([key])):
+            raise StreamError(sentence, cause=StreamCause.REFUSED) from reply
+        if isinstance(reply, Exception):
+            raise stream_error(reply) from (reply.__cause__ if isinstance(reply, StreamError) else reply)
+        return reply
 
-    async def _translated_reply(self, reply: Any, call: Call) -> Any:
-        if _is_wrong_type(reply) and (sentence := await self.wrong_types(call.keys)):
+    async def pipeline(self, queue: Callable[[Pipeline], object]) -> list[Any]:
+        """Run any commands that name a key, in one round trip for each node, not in a transaction.
+
+        Errors of commands and failures of nodes come back as values.
+
+        Raises:
+            StreamError: no server can be reached, so that their number is not known.
+        """
+        await self._topology.refresh()
+        recorded = self._topology.nodes[0].redis.pipeline(transaction=False)
+        queue(recorded)
+        commands = cast("list[Command]", recorded.command_stack)
+        waiting = {i: _Target(self._topology.node_of(_key_of(command))) for i, command in enumerate(commands)}
+        replies: list[Any] = [None] * len(commands)
+        for _ in range(1 + MAX_REDIRECTIONS):
+            await self._send(waiting, commands, cast("Callbacks", recorded.response_callbacks), replies)
+            waiting = {i: target for i in waiting if (target := self._redirection(replies[i], waiting[i].node))}
+            if not waiting:
+                break
+        return replies
+
+    async def _send(
+        self,
+        targets: dict[int, _Target],
+        commands: Sequence[Command],
+        callbacks: Callbacks,
+        replies: list[Any],
+    ) -> None:
+        """Send commands to their targets, and put their replies into their places."""
+        groups: dict[_Target, list[int]] = defaultdict(list)
+        for i, target in targets.items():
+            groups[target].append(i)
+
+        async def send(target: _Target, places: Sequence[int]) -> None:
+            try:
+                found = await target.node.execute([commands[i] for i in places], callbacks, asking=target.asking)
+            except StreamError as error:
+                self._topology.doubt()
+                found = [error] * len(places)
+            for i, reply in zip(places, found, strict=True):
+                replies[i] = reply
+
+        await _together([send(target, places) for target, places in groups.items()])
+
+    def _redirection(self, reply: Any, asked: Node) -> _Target | None:
+        """Where a command must be sent again, because the node that was asked has not run it."""
+        if isinstance(reply, MovedError):
+            return _Target(self._topology.redirected(reply.slot_id, asked, Place(reply.host, reply.port)))
+        if isinstance(reply, AskError):
+            return _Target(self._topology.asks(asked, Place(reply.host, reply.port)), asking=True)
+        if isinstance(reply, ClusterDownError):
+            self._topology.doubt()
+        return None
+
+    async def _translated(self, reply: Any, call: Call) -> Any:
+        if is_wrong_type(reply) and (sentence := await self.wrong_types(call.keys)):
             return StreamError(sentence, cause=StreamCause.REFUSED)
-        return translate(reply, call)
+        return call.translate(reply)
 
     async def wrong_types(self, keys: Sequence[str]) -> str:
         """Say which of these keys hold what does not belong there; empty if none does, or Redis does not tell."""
-
-        def queue(pipe: Pipeline) -> None:
-            for key in keys:
-                pipe.type(key)
-
         try:
-            types = await self.pipeline(queue)
+            types = await self.pipeline(lambda pipe: [pipe.type(key) for key in keys])
         except StreamError:
             return ""
         found = [(key, kind.decode()) for key, kind in zip(keys, types, strict=True) if isinstance(kind, bytes)]
         return "; ".join(wrong_type(key, kind) for key, kind in found if kind not in ("none", expected_type(key)))
 
-    @asynccontextmanager
-    async def _translated(self) -> AsyncIterator[None]:
-        """Turn every error of the Redis library, and of the network below it, into `StreamError`."""
-        async with _cancellable():
-            try:
-                yield
-            except (RedisError, OSError, TimeoutError) as error:
-                self.must_recheck_server = True
-                raise stream_error(error) from error
 
-
-@asynccontextmanager
-async def _cancellable() -> AsyncIterator[None]:
-    """Cancel the task again if asyncio.wait_for, which the library uses, has swallowed a cancellation in the block.
-
-    Python 3.11 does so when the awaited result has just arrived: https://github.com/python/cpython/issues/86296
-    A cancellation that came while the task was at work, and waited for nothing, is raised before the block.
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    if before:
-        await asyncio.sleep(0)
-    try:
-        yield
-    finally:
-        if task and task.cancelling() > before and not isinstance(sys.exception(), asyncio.CancelledError):
-            raise asyncio.CancelledError
-
-
-def _queue(pipe: Pipeline, calls: Sequence[Call]) -> None:
+def _queue(way: Callable[[Call, Pipeline], None], calls: Sequence[Call], pipe: Pipeline) -> None:
     for call in calls:
-        pipe.evalsha(_sha(call.script), len(call.keys), *call.keys, *call.args)
+        way(call, pipe)
 
 
-def _queue_whole(pipe: Pipeline, calls: Sequence[Call]) -> None:
-    # EVAL also caches the script in Redis. After SCRIPT LOAD another SCRIPT FLUSH could come before EVALSHA.
-    for call in calls:
-        pipe.eval(script(call.script), len(call.keys), *call.keys, *call.args)
+def _key_of(command: Command) -> str | bytes:
+    """The first key of a command; all its keys are in one slot."""
+    words = command[0]
+    key: str | bytes = words[words.index(b"STREAMS") + 1 if words[0] == "XREAD" else FIRST_KEY.get(words[0], 1)]
+    return key
 
 
-@cache
-def _sha(name: str) -> str:
-    return sha1(script(name).encode(), usedforsecurity=False).hexdigest()
-
-
-def stream_error(error: Exception) -> StreamError:
-    """One sentence on the error of Redis or the network; the text is cut, because it may repeat untrusted input."""
-    text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
-    if isinstance(error, ReplyTooLarge):
-        return StreamError(text, cause=StreamCause.LARGE)
-    if isinstance(error, ReadOnlyError):
-        return StreamError(text, cause=StreamCause.READONLY)
-    is_refusal = isinstance(error, ResponseError)
-    return StreamError(text, cause=StreamCause.REFUSED if is_refusal else StreamCause.CONNECTION)
-
-
-def wrong_type(key: str, found: str) -> str:
-    """One sentence on a key that holds another type than the workers keep there, and what to do."""
-    escape = f"redis-cli RENAME '{key}' 'wrong:{key}'"
-    if found == "stream":
-        escape = f"`audio-batch-worker streams move '{key}'` saves the audio in it; else {escape}"
-    return f"Redis: {key} is a {found}, where a {expected_type(key)} belongs: another program wrote it; {escape}"
-
-
-def _is_wrong_type(reply: object) -> bool:
-    return isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply)
-
-
-def translate(reply: Any, call: Call) -> Any:
-    """A script's reply, or the error it stands for."""
-    if not isinstance(reply, Exception):
-        return reply
-    if isinstance(reply, ResponseError) and "LEASELOST" in str(reply):
-        return LeaseLost(call.keys[0])
-    error = stream_error(reply)
-    return StreamError(f"{error} ({call.script} at {call.keys[0]})", cause=error.cause)
-
-
-def texts(replies: Any) -> list[str]:
-    """A list of byte strings as text."""
-    return [reply.decode() for reply in cast("list[bytes]", replies)]
+async def _together(sendings: Sequence[Awaitable[None]]) -> None:
+    """Wait for all; a single one needs no task of its own."""
+    if len(sendings) == 1:
+        await sendings[0]
+    else:
+        await asyncio.gather(*sendings)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from worker.errors import SettingsError, StreamError
 from worker.model.causes import StreamCause
-from worker.stream.client import Call, texts
 from worker.stream.keys import CONTRACT_VERSION
+from worker.stream.scripting import Call, texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ async def record_or_check(client: Client, keys: Keys, partitions: int) -> None:
         StreamError: Redis is unreachable or refuses.
     """
     fields = ["partitions", "contract"]
-    recorded = await client.command(lambda redis: redis.hmget(keys.config, fields), keys.config)
+    recorded = await client.command(lambda pipe: pipe.hmget(keys.config, fields), keys.config)
     if None in recorded:
         recorded = await _record(client, keys, partitions)
     if difference := difference_in(recorded, keys, partitions):

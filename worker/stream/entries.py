@@ -12,17 +12,19 @@ from redis.asyncio.client import Pipeline
 
 from codec.entry import MAX_CHUNK_BYTES, Chunk
 from worker.errors import StreamError
-from worker.model.causes import DoneOutcome, OrphanFate, RewindCause
+from worker.model.causes import ONE_PARTITION, DoneOutcome, OrphanFate, RewindCause
 from worker.model.done_event import DoneEvent
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order
 from worker.model.recent_chunks import MAX_BYTES
 from worker.model.seal import Seal
 from worker.model.stored_blob import Orphan
-from worker.stream.client import Call, Client, texts
+from worker.stream.client import Client
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
 from worker.stream.replies import Entry, chunk_of, entries_by_stream, entry_of, parse_seal, tombstone_position
-from worker.stream.reply_limit import at_most
+from worker.stream.scripting import Call, texts
+from worker.stream.servers.node import Node
+from worker.stream.servers.reply_limit import at_most
 
 CLAIM_PAGE = 500
 """Pending entries taken over per script call: about a millisecond of Redis' time."""
@@ -149,6 +151,10 @@ class Entries:
         """The connection to Redis, with its clocks."""
         return self._client
 
+    def node_of(self, partition: int) -> Node:
+        """The server that has a partition, as far as it is known."""
+        return self._client.node_of(self._keys.stream(partition))
+
     async def take_over(self, lease: Lease) -> Takeover:
         """Claim the pending entries of all consumers in id order, and collect what former owners left."""
         vanished: list[EntryId] = []
@@ -168,21 +174,21 @@ class Entries:
     async def seals(self, partition: int) -> list[Seal]:
         """Batches that are sealed and not done, the oldest first."""
         key = self._keys.ready(partition)
-        sealed = await self._client.command(lambda redis: redis.hgetall(key), key)
+        sealed = await self._client.command(lambda pipe: pipe.hgetall(key), key)
         seals = [parse_seal(field, value) for field, value in sealed.items()]
         return sorted(seals, key=lambda seal: entry_order(seal.id))
 
     async def tombstones(self, partition: int) -> dict[str, EntryId]:
         """Deleted users and conversations → the last entry of the stream at the deletion."""
         key = self._keys.deleted(partition)
-        found = await self._client.command(lambda redis: redis.hgetall(key), key)
+        found = await self._client.command(lambda pipe: pipe.hgetall(key), key)
         return {field.decode(errors="replace"): tombstone_position(key, last) for field, last in found.items()}
 
     async def deletions(self, partition: int, conversations: Iterable[Conversation]) -> dict[str, EntryId]:
         """The tombstones of some conversations and their users."""
         names = sorted({name for conversation in conversations for name in conversation.tombstones})
         key = self._keys.deleted(partition)
-        found = await self._client.command(lambda redis: redis.hmget(key, *names), key)
+        found = await self._client.command(lambda pipe: pipe.hmget(key, *names), key)
         return {
             name: tombstone_position(key, last) for name, last in zip(names, found, strict=True) if last is not None
         }
@@ -238,6 +244,8 @@ class Entries:
         pages: dict[ReadRequest, _Page] = {}
         for group, reply in zip(groups, await self._client.pipeline(queue), strict=True):
             found = entries_by_stream(reply)
+            if isinstance(found, StreamError) and found.cause not in ONE_PARTITION:
+                raise found
             for request in group:
                 key = self._keys.stream(request.partition)
                 pages[request] = found if isinstance(found, StreamError) else found.get(key, [])

@@ -10,14 +10,14 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain
-
-from redis.asyncio.client import Pipeline
 
 from worker.errors import LeaseLost, StreamError
-from worker.stream.client import Call, Client, stream_error
+from worker.model.causes import StreamCause
+from worker.stream.client import Client
 from worker.stream.config import difference_in, record_settings
 from worker.stream.keys import Keys
+from worker.stream.scripting import Call
+from worker.stream.servers.failures import stream_error
 
 USABLE_SHARE = 2 / 3
 """Share of the TTL after which an owner stops on its own, counted from before its last successful renewal was sent."""
@@ -79,13 +79,14 @@ class Leases:
         self.ttl = ttl
         self.difference = ""
         self.broken = ""
+        self._owners: list[str | None] = [None] * partitions
 
     @property
     def _ttl_ms(self) -> int:
         return int(self.ttl * 1000)
 
     async def heartbeat(self, member: Member) -> list[Member]:
-        """Send a heartbeat; returns all live workers, also this one, and sets the client's clock to Redis' time.
+        """Send a heartbeat; returns all live workers, also this one.
 
         The same round trip records the shared settings again, in case Redis has lost them since our start. If the list
         of workers is broken, this worker counts as the only one: leases still divide the partitions, first come first
@@ -93,15 +94,13 @@ class Leases:
         """
         call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, _description(member)])
         beat, recorded = await self._client.gather([call, record_settings(self._keys, self.partitions)])
+        if not isinstance(recorded, StreamError):
+            self.difference = difference_in(recorded, self._keys, self.partitions)
+        elif recorded.cause is StreamCause.REFUSED:
+            self.difference = str(recorded)
         if isinstance(beat, Exception):
             raise beat
-        now_ms, live, run_id, *broken = beat
-        if isinstance(recorded, Exception):
-            self.difference = str(recorded)
-        else:
-            self.difference = difference_in(recorded, self._keys, self.partitions)
-        self._client.sync_clock(now_ms)
-        self._client.note_run_id(run_id.decode())
+        live, *broken = beat
         self.broken = await self._client.wrong_types([self._keys.workers]) or str(broken[0]) if broken else ""
         if broken:
             return [member]
@@ -109,21 +108,23 @@ class Leases:
 
     async def leave(self, worker: str) -> None:
         """Remove this worker from the list, so that others divide its share at once."""
-        await self._client.command(lambda redis: redis.hdel(self._keys.workers, worker))
+        await self._client.command(lambda pipe: pipe.hdel(self._keys.workers, worker), self._keys.workers)
 
     async def owners(self) -> list[str | None]:
-        """Worker id per partition; None where no worker holds the lease."""
+        """Worker id per partition; None where no worker holds the lease.
+
+        Partitions of a server that does not answer have the owner that they had last.
+        """
         keys = [self._keys.lease(partition) for partition in range(self.partitions)]
-
-        def queue(pipe: Pipeline) -> None:
-            for some in self._client.together(keys, len(keys)):
-                pipe.mget(some)
-
+        groups = self._client.together(keys, len(keys))
+        replies = await self._client.pipeline(lambda pipe: [pipe.mget(some) for some in groups])
         owners: list[str | None] = []
-        for tokens in await self._client.pipeline(queue):
-            if isinstance(tokens, Exception):
-                raise stream_error(tokens)
-            owners += map(owner_of, tokens)
+        for some, tokens in zip(groups, replies, strict=True):
+            known = self._owners[len(owners) : len(owners) + len(some)]
+            owners += known if isinstance(tokens, Exception) else map(owner_of, tokens)
+        if all(isinstance(tokens, Exception) for tokens in replies):
+            raise stream_error(replies[0])
+        self._owners = owners
         return owners
 
     async def acquire(self, partitions: Sequence[int], worker: str) -> tuple[list[Lease], list[StreamError]]:
@@ -146,23 +147,32 @@ class Leases:
                 taken.append(Lease(partition, reply[0].decode(), self.ttl, sent, clean=reply[1] == b"1"))
         return taken, refused
 
-    async def renew(self, leases: Sequence[Lease]) -> list[Lease]:
-        """Renew our leases; returns the lost ones, which are marked as lost."""
+    async def renew(self, leases: Sequence[Lease]) -> list[StreamError]:
+        """Renew our leases, and mark the lost ones; returns the failures of servers: their leases are neither.
+
+        Raises:
+            StreamError: no server answers.
+        """
         sent = self._client.clock()
+        groups = self._client.together(leases, len(leases) or 1)
         calls = [
             Call(
                 "renew",
                 [self._keys.lease(lease.partition) for lease in some],
                 [self._ttl_ms, *(lease.token for lease in some)],
             )
-            for some in self._client.together(leases, len(leases) or 1)
+            for some in groups
         ]
-        for lease, kept in zip(leases, chain.from_iterable(await self._client.run_all(calls)), strict=True):
-            if kept:
-                lease.renewed = sent
-            else:
-                lease.lost = True
-        return [lease for lease in leases if lease.lost]
+        failures: list[StreamError] = []
+        for some, reply in zip(groups, await self._client.gather(calls), strict=True):
+            if isinstance(reply, StreamError):
+                failures.append(reply)
+                continue
+            for lease, kept in zip(some, reply, strict=True):
+                lease.renewed, lease.lost = (sent, False) if kept else (lease.renewed, True)
+        if groups and len(failures) == len(groups):
+            raise failures[0]
+        return failures
 
     async def release(self, lease: Lease) -> None:
         """Give a partition back cleanly; nothing happens if it is lost already."""

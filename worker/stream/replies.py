@@ -11,7 +11,7 @@ from worker.errors import StreamError
 from worker.model.causes import StreamCause
 from worker.model.ids import EntryId, entry_order, last_of_ms
 from worker.model.seal import Seal
-from worker.stream.client import stream_error
+from worker.stream.servers.failures import stream_error
 
 
 class Entry(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,9 +12,13 @@ from redis.asyncio.client import Pipeline
 
 from codec.entry import check_id, partition_of
 from worker.model.ids import EntryId
-from worker.stream.client import Call, Client, connect, script, stream_error, texts
+from worker.stream.client import Client
 from worker.stream.config import record_or_check
 from worker.stream.keys import GROUP, Keys
+from worker.stream.scripting import Call, texts
+from worker.stream.servers.connecting import connect
+from worker.stream.servers.failures import stream_error
+from worker.stream.servers.node import Node
 
 RETENTION = 30 * 24 * 3600.0
 """Seconds that a tombstone stays at least: longer than a blob may wait in a spool, or an upload may hang."""
@@ -87,11 +92,8 @@ class Tombstones:
         positions = [texts(reply) for reply in await self._client.run_all(calls)]
         letters = [await self._forget(partition, uid, conversation_id or "") for partition in partitions]
         written = [call for call, (_, stream) in zip(calls, positions, strict=True) if stream]
-        replicas = await self._replicas() if written else 0
-        confirmed = await self._confirmations(written[-1], replicas) if replicas else 0
-        return RecordedDeletion(
-            len(partitions), sum(letters), _by_stream(positions), replicas, max(0, replicas - confirmed)
-        )
+        replicas, unconfirmed = await self._confirm(written)
+        return RecordedDeletion(len(partitions), sum(letters), _by_stream(positions), replicas, unconfirmed)
 
     def _tombstone(self, partition: int, name: str) -> Call:
         keys = [self._keys.stream(partition), self._keys.ready(partition), self._keys.deleted(partition)]
@@ -102,25 +104,33 @@ class Tombstones:
         pages = self._client.pages(lambda start: Call("forget", dead, [uid, conversation_id, start, PAGE]))
         return sum([removed async for (removed,) in pages])
 
-    async def _replicas(self) -> int:
-        facts = await self._client.command(lambda redis: redis.info("replication"))
-        return int(facts.get("connected_slaves", 0))
+    async def _confirm(self, written: Sequence[Call]) -> tuple[int, int]:
+        """How many replicas the nodes have that recorded these deletions, and how many of these did not confirm them.
 
-    async def _confirmations(self, repeated: Call, replicas: int) -> int:
-        """How many replicas have everything that was written so far.
-
-        WAIT covers the last write of its own connection, so one deletion is recorded again right before it: a replica
-        that has this write has all writes before it.
+        One deletion per node is enough: a replica that has the last write has all writes before it.
         """
+        last = {self._client.node_of(call.keys[0]): call for call in written}
+        counts = await asyncio.gather(*(self._confirmations(node, call) for node, call in last.items()))
+        return sum(replicas for replicas, _ in counts), sum(unconfirmed for _, unconfirmed in counts)
+
+    async def _confirmations(self, node: Node, repeated: Call) -> tuple[int, int]:
+        """How many replicas a node has, and how many of these lack what was written so far.
+
+        WAIT covers the last write of its own connection, so one deletion is recorded again right before it.
+        """
+        facts = await node.command(lambda pipe: pipe.info("replication"))
+        replicas = int(facts.get("connected_slaves", 0))
+        if not replicas:
+            return 0, 0
 
         def queue(pipe: Pipeline) -> None:
-            pipe.eval(script(repeated.script), len(repeated.keys), *repeated.keys, *repeated.args)
+            repeated.queue_whole(pipe)
             pipe.wait(replicas, int(self._replication * 1000))
 
-        for reply in (replies := await self._client.pipeline(queue)):
+        for reply in (replies := await node.pipeline(queue)):
             if isinstance(reply, Exception):
-                raise stream_error(reply)
-        return int(replies[-1])
+                raise stream_error(reply) from reply
+        return replicas, max(0, replicas - int(replies[-1]))
 
 
 def _by_stream(positions: Sequence[Sequence[str]]) -> dict[str, EntryId]:

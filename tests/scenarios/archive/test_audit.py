@@ -17,10 +17,12 @@ from tests.support.harness import Harness
 from worker.model.ids import Conversation
 from worker.settings import Settings
 from worker.stores import open_store
-from worker.stream.client import Call, Client, connect
+from worker.stream.client import Client
 from worker.stream.inspection import conversation_view as facts_of_entries
 from worker.stream.inspection.conversation_view import ConversationView
-from worker.stream.reply_limit import at_most
+from worker.stream.scripting import Call
+from worker.stream.servers.connecting import connect
+from worker.stream.servers.reply_limit import at_most
 
 MakeSettings = Callable[..., Settings]
 

@@ -18,9 +18,10 @@ from worker.model.causes import DoneOutcome
 from worker.model.done_event import DoneEvent
 from worker.model.seal import Seal
 from worker.stores import open_store
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.entries import DoneStep, Entries
 from worker.stream.keys import Keys
+from worker.stream.servers.connecting import connect
 from worker.stream.tombstones import RETENTION, Tombstones
 
 pytestmark = pytest.mark.usefixtures("no_waiting_between_tries")

@@ -15,6 +15,7 @@ from tests.support.redis_server import RedisServer
 from worker.stream import entries
 from worker.stream.client import Client
 from worker.stream.inspection.dead_letters import DeadLetters
+from worker.stream.servers.connecting import connect
 
 MIB = 1024 * 1024
 ABSURD = 4 * MIB
@@ -62,8 +63,9 @@ async def push_absurd(harness: Harness, conversation_id: str, count: int) -> Non
 
 async def reasons(harness: Harness) -> list[str]:
     """Of all dead letters."""
-    letters = DeadLetters(Client(harness.redis), harness.keys)
-    return [letter.reason for number in range(harness.partitions) async for letter in letters.list(number)]
+    async with Client(connect(harness.settings().redis_url)) as client:
+        letters = DeadLetters(client, harness.keys)
+        return [letter.reason for number in range(harness.partitions) async for letter in letters.list(number)]
 
 
 @pytest.mark.usefixtures("small")

@@ -18,8 +18,8 @@ from tests.support.seals import SEAL
 from worker.errors import SettingsError
 from worker.producer import Producer
 from worker.runtime.timing import ReadingTiming, Timing
-from worker.stream.client import _sha, script
 from worker.stream.keys import GROUP
+from worker.stream.scripting import digest, script
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 
@@ -229,7 +229,7 @@ async def test_reply_is_lost_with_its_connection(proxied: Harness, proxy: Proxy,
     """What was asked for may have happened or not; either way it ends well."""
     talk = Talk("c")
     await proxied.say(talk, 5)
-    happened = proxy.drop_reply((asked if asked == "XREAD" else _sha(asked)).encode())
+    happened = proxy.drop_reply((asked if asked == "XREAD" else digest(asked)).encode())
     async with proxied.worker(**SHORT) as running:
         await eventually(proxied.events)
         await eventually(lambda: running.count("chunks_total") >= 10)
@@ -328,7 +328,7 @@ async def test_replies_lost_while_entries_of_a_dead_owner_are_on_trial_do_not_co
     await proxied.redis.script_load(script("suspect"))
     async with proxied.worker(**SHORT) as running:
         for _ in range(4):
-            await proxy.drop_reply(_sha("suspect").encode()).wait()
+            await proxy.drop_reply(digest("suspect").encode()).wait()
         await eventually(lambda: running.count("chunks_total") >= 2)
     await proxied.drain(**SHORT)
     assert await proxied.dead() == []

@@ -1,19 +1,33 @@
-"""A worker's connection to the model of Redis: what `worker.stream.client` uses of redis-py, with faults."""
+"""A worker's connection to the model of Redis: what `worker.stream.servers` uses of redis-py, with faults."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, cast
 
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.tools.simulation.faults import Edge, Fate
 from tests.tools.simulation.node import Node
-from tests.tools.simulation.redis_model import Argument, ModelRedis, Reply
+from tests.tools.simulation.redis_model import ModelRedis
+from worker.stream.servers.connecting import Place
 
 Command = tuple[Any, ...]
+
+
+class OneServer:
+    """In the place of `worker.stream.servers.connecting.Connector`: all names lead to the same primary."""
+
+    seeds = (Place("redis", 6379),)
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    def open(self, _place: Place) -> Redis:
+        """A client of that primary."""
+        return cast("Redis", self._link)
 
 
 class RedisLink:
@@ -34,25 +48,9 @@ class RedisLink:
     async def aclose(self) -> None:
         """See `disconnect`."""
 
-    def pipeline(self, *, transaction: bool) -> Pipeline:
+    def pipeline(self, *, transaction: bool) -> LinkPipeline:
         assert not transaction
-        return Pipeline(self)
-
-    def info(self, *sections: str) -> Awaitable[Any]:
-        return self._one("info", *sections)
-
-    def hgetall(self, key: str) -> Awaitable[Any]:
-        return self._one("hgetall", key)
-
-    def hmget(self, key: str, *fields: str) -> Awaitable[Any]:
-        return self._one("hmget", key, *fields)
-
-    def hdel(self, key: str, field: str) -> Awaitable[Any]:
-        return self._one("hdel", key, field)
-
-    def scan(self, cursor: int, *, count: int, _type: str) -> Awaitable[Any]:
-        assert (cursor, _type) == (0, "stream")
-        return self._one("scan", count)
+        return LinkPipeline(self)
 
     async def trip(self, commands: list[Command]) -> list[Any]:
         """Send commands in one go; other workers' commands may come between them, and a failover may end it."""
@@ -70,41 +68,18 @@ class RedisLink:
             raise RedisConnectionError("Connection closed by server.")
         return replies
 
-    async def _one(self, *command: Argument) -> Reply:
-        reply = (await self.trip([command]))[0]
-        if isinstance(reply, ResponseError):
-            raise reply
-        return reply
 
-
-class Pipeline:
-    """In the place of `redis.asyncio.client.Pipeline`."""
+class LinkPipeline(Pipeline):
+    """The library's pipeline, whose commands go to the model; the model's replies need no more parsing."""
 
     def __init__(self, link: RedisLink) -> None:
+        super().__init__(cast("ConnectionPool", link), {}, transaction=False, shard_hint=None)
         self._link = link
-        self._commands: list[Command] = []
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._commands.clear()
-
-    def xread(self, streams: Mapping[str, str], count: int) -> None:
-        self._commands.append(("xread", streams, count))
-
-    def mget(self, keys: Sequence[str]) -> None:
-        self._commands.append(("mget", *keys))
-
-    def evalsha(self, digest: str, count: int, *keys_and_args: Argument) -> None:
-        self._commands.append(("evalsha", digest, count, *keys_and_args))
-
-    def eval(self, source: str, count: int, *keys_and_args: Argument) -> None:
-        self._commands.append(("eval", source, count, *keys_and_args))
-
-    async def execute(self, *, raise_on_error: bool) -> list[Any]:
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
         assert not raise_on_error
-        return await self._link.trip(self._commands) if self._commands else []
+        commands = [words for words, _ in self.command_stack]
+        return await self._link.trip(commands) if commands else []
 
 
 def _connection_error(fate: str) -> Exception:

@@ -16,7 +16,7 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from worker.stream.client import script
+from worker.stream.scripting import script
 
 RANDOM_PART = re.compile(r"\b([0-9a-f]{16}){1,2}\b")
 EPOCH_MS = 1_700_000_000_000
@@ -160,7 +160,7 @@ class ModelRedis:
         """Run one command; an error reply is returned as a value, as in a pipeline."""
         self.data.now_ms = self._now_ms()
         try:
-            return getattr(self, f"_{name}")(*args)
+            return getattr(self, f"_{name.lower()}")(*args)
         except ResponseError as error:
             return error
 
@@ -170,6 +170,7 @@ class ModelRedis:
     def describe(self, command: Sequence[Any]) -> str:
         """A command as a line of a trace shows it."""
         name, *args = command
+        name = name.lower()
         if name in ("eval", "evalsha"):
             source, count, *args = args
             name = self._scripts[source if name == "evalsha" else _digest(source)]
@@ -185,8 +186,15 @@ class ModelRedis:
         process = {"run_id": self.data.run_id, "master_replid": self.data.replication_id}
         return {**process, "redis_version": "7.0.15", "used_memory": 0, "maxmemory": 0}
 
-    def _xread(self, streams: Mapping[str, str], count: int) -> Reply:
-        found = {key: self._after(key, parsed_id(cursor), count) for key, cursor in streams.items()}
+    def _time(self) -> tuple[int, int]:
+        return self.data.now_ms // 1000, self.data.now_ms % 1000 * 1000
+
+    def _cluster(self, _slots: str) -> Reply:
+        raise ResponseError("This instance has cluster support disabled")
+
+    def _xread(self, _count: bytes, count: str, _streams: bytes, *rest: str) -> Reply:
+        keys, cursors = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        found = {key: self._after(key, parsed_id(at), int(count)) for key, at in zip(keys, cursors, strict=True)}
         return [[key.encode(), entries] for key, entries in found.items() if entries]
 
     def _after(self, key: str, cursor: Id, count: int) -> list[tuple[bytes, list[bytes]]]:
@@ -209,7 +217,7 @@ class ModelRedis:
             return self._refuse()
         return int(self.data.hash(key).pop(name, None) is not None)
 
-    def _scan(self, _count: int) -> tuple[int, list[bytes]]:
+    def _scan(self, *_: Argument) -> tuple[int, list[bytes]]:
         return 0, [key.encode() for key in self.data.streams]
 
     def _script_load(self, source: str) -> str:

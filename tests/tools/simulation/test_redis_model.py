@@ -13,8 +13,8 @@ from redis.exceptions import ResponseError
 from tests.support.redis_server import RedisServer
 from tests.tools.simulation.redis_model import EPOCH_MS, ModelRedis, Reply, text_id
 from tests.tools.simulation.redis_scripts import SCRIPTS
-from worker.stream.client import script
 from worker.stream.keys import GROUP, Keys
+from worker.stream.scripting import script
 
 STEPS = 60
 LEASE_MS = 60_000

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, ParamSpec, TypeVar, cast
 
-from redis.asyncio import Redis
-
 from codec.entry import partition_of
 from tests.tools.simulation import node as nodes
 from tests.tools.simulation.faults import Edge, Rates, scaled
@@ -19,7 +17,7 @@ from tests.tools.simulation.forger import Forger
 from tests.tools.simulation.loop import VirtualLoop
 from tests.tools.simulation.node import Node
 from tests.tools.simulation.pushers import Habits, Pushed, Pusher, forget
-from tests.tools.simulation.redis_link import RedisLink
+from tests.tools.simulation.redis_link import OneServer, RedisLink
 from tests.tools.simulation.redis_model import Database, Group, ModelRedis, Script
 from tests.tools.simulation.redis_scripts import SCRIPTS
 from tests.tools.simulation.store_model import Bucket, ModelStore
@@ -226,7 +224,7 @@ class Run:
 
     async def _work(self, node: Node) -> None:
         settings = self._settings(node, shutdown=self.world.shutdown)
-        client = Client(cast("Redis", RedisLink(node, self.redis, self.redis_edge)), self.loop.time)
+        client = Client(OneServer(RedisLink(node, self.redis, self.redis_edge)), self.loop.time)
         store = ModelStore(node, self.bucket, self.store_edge)
         pool = cast("ThreadPoolExecutor", LateExecutor(self.random))
         context = Context(self.metrics, clock=self.loop.time)

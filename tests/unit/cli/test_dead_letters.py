@@ -95,7 +95,7 @@ async def test_full_redis_refuses_a_replay_and_keeps_the_letter(
     async with dead_letter_streams(settings(redis_url=server.url)) as streams:
         await streams.dead_letter(fields)
         (letter,) = await streams.found()
-        await streams.client.redis.config_set("maxmemory", "1mb")
+        await streams.client.nodes[0].redis.config_set("maxmemory", "1mb")
 
         with pytest.raises(StreamError, match="maxmemory"):
             await streams.letters.replay(letter)
@@ -131,7 +131,7 @@ async def test_replayed_poison_can_be_quarantined_again(streams: DeadLetterStrea
 async def test_deleted_audio_does_not_come_back(streams: DeadLetterStreams, tombstone: str) -> None:
     entry = await streams.dead_letter(chunk())
     (letter,) = await streams.found()
-    await streams.client.redis.hset(streams.keys.deleted(0), tombstone, entry.partition("-")[0])
+    await streams.client.nodes[0].redis.hset(streams.keys.deleted(0), tombstone, entry.partition("-")[0])
 
     assert await streams.letters.replay(letter) is ReplayOutcome.DELETED
 
@@ -140,7 +140,7 @@ async def test_deleted_audio_does_not_come_back(streams: DeadLetterStreams, tomb
 
 
 async def test_letter_that_no_worker_wrote_is_shown_and_not_pushed(streams: DeadLetterStreams) -> None:
-    await streams.client.redis.xadd(streams.keys.dead(0), {"uid": "u", "note": "by hand"})
+    await streams.client.nodes[0].redis.xadd(streams.keys.dead(0), {"uid": "u", "note": "by hand"})
     (letter,) = await streams.found()
 
     assert (letter.reason, letter.uid) == ("", "u")
@@ -409,7 +409,8 @@ def test_letter_that_comes_back_during_a_replay_is_not_met_again(
     async def refused_again(self: DeadLetters, letter: DeadLetter) -> ReplayOutcome:
         outcome = await replay(self, letter)
         fields = {"uid": "u", "reason": "bad", "entry": "1-0", "at": "1"}
-        await self._client.command(lambda redis: redis.xadd(self._keys.dead(0), fields))  # type: ignore[arg-type]
+        dead = self._keys.dead(0)
+        await self._client.command(lambda pipe: pipe.xadd(dead, fields), dead)  # type: ignore[arg-type]
         return outcome
 
     monkeypatch.setattr(DeadLetters, "replay", refused_again)

@@ -31,9 +31,10 @@ from worker.operations.diagnosis import Concern, concerns
 from worker.settings import Settings
 from worker.spool import Summary
 from worker.stream.entries import Entries
-from worker.stream.inspection.overview import Inspector, Overview, PartitionView, ServerView, WorkerView
+from worker.stream.inspection.overview import Inspector, Overview, PartitionView, WorkerView
 from worker.stream.inspection.strays import Stray
 from worker.stream.leases import Leases, Member
+from worker.stream.servers.checks import ServerState
 
 MakeSettings = Callable[..., Settings]
 
@@ -95,7 +96,7 @@ async def test_untouched_partition_is_empty_and_unowned(streams: DeadLetterStrea
 
 async def test_blobs_are_counted_beyond_the_length_of_the_event_stream(streams: DeadLetterStreams) -> None:
     for number in range(3):
-        await streams.client.redis.xadd(
+        await streams.client.nodes[0].redis.xadd(
             streams.keys.done(3), {"object": "x"}, id=f"{1000 + number}-0", maxlen=2, approximate=False
         )
 
@@ -107,8 +108,8 @@ async def test_blobs_are_counted_beyond_the_length_of_the_event_stream(streams: 
 async def test_only_workers_with_a_fresh_heartbeat_are_alive(streams: DeadLetterStreams) -> None:
     leases = Leases(streams.client, streams.keys, 8, ttl=30)
     await leases.heartbeat(Member("anna", "r2", 17))
-    await streams.client.redis.hset(streams.keys.workers, "dead", '1000 {"revision": "r1"}')
-    await streams.client.redis.hset(streams.keys.workers, "odd", "what")
+    await streams.client.nodes[0].redis.hset(streams.keys.workers, "dead", '1000 {"revision": "r1"}')
+    await streams.client.nodes[0].redis.hset(streams.keys.workers, "odd", "what")
 
     (worker,) = (await look(streams)).workers or ()
 
@@ -120,8 +121,8 @@ async def test_looking_changes_nothing(streams: DeadLetterStreams) -> None:
     await busy_partition(streams)
 
     async def everything() -> dict[bytes, bytes | None]:
-        keys = [key async for key in streams.client.redis.scan_iter(f"{streams.keys.prefix}:*")]
-        return {key: await streams.client.redis.dump(key) for key in keys}
+        keys = [key async for key in streams.client.nodes[0].redis.scan_iter(f"{streams.keys.prefix}:*")]
+        return {key: await streams.client.nodes[0].redis.dump(key) for key in keys}
 
     before = await everything()
 
@@ -132,7 +133,7 @@ async def test_looking_changes_nothing(streams: DeadLetterStreams) -> None:
 
 async def test_seal_of_another_version_does_not_hide_the_rest(streams: DeadLetterStreams) -> None:
     await busy_partition(streams)
-    await streams.client.redis.hset(streams.keys.ready(0), "9-9", "[not a seal]")
+    await streams.client.nodes[0].redis.hset(streams.keys.ready(0), "9-9", "[not a seal]")
 
     view = (await look(streams)).partitions[0]
 
@@ -142,7 +143,7 @@ async def test_seal_of_another_version_does_not_hide_the_rest(streams: DeadLette
 async def test_full_redis_can_be_looked_at(own_redis: Callable[..., RedisServer], settings: MakeSettings) -> None:
     async with dead_letter_streams(settings(redis_url=own_redis().url)) as streams:
         await streams.push(fields())
-        await streams.client.redis.config_set("maxmemory", "1mb")
+        await streams.client.nodes[0].redis.config_set("maxmemory", "1mb")
 
         overview = await look(streams)
 
@@ -152,7 +153,7 @@ async def test_full_redis_can_be_looked_at(own_redis: Callable[..., RedisServer]
 
 async def test_key_of_a_wrong_type_is_named_and_hides_only_its_own_partition(streams: DeadLetterStreams) -> None:
     await busy_partition(streams)
-    await streams.client.redis.set(streams.keys.stream(3), "no stream")
+    await streams.client.nodes[0].redis.set(streams.keys.stream(3), "no stream")
 
     overview = await look(streams)
 
@@ -167,7 +168,7 @@ async def test_recorded_number_of_partitions_wins_over_the_setting(streams: Dead
     inspector = Inspector(streams.client, streams.keys)
     assert await inspector.partitions(64) == 64
 
-    await streams.client.redis.hset(streams.keys.config, "partitions", 8)
+    await streams.client.nodes[0].redis.hset(streams.keys.config, "partitions", 8)
 
     assert await inspector.partitions(64) == 8
 
@@ -176,7 +177,7 @@ NOW = 10_000_000
 IDLE = PartitionView(0, "anna", 9000, 1, 0, 0, None, 0, 0, 0, 0, 7, 5)
 WAITING = replace(IDLE, entries=3, oldest=f"{NOW - 5000}-0")
 LATE = replace(IDLE, entries=3, oldest=f"{NOW - 121_000}-0", sealed_batches=2)
-SERVER = ServerView("7.0.15", "master", 10, 100, "noeviction", RedisPersistence.ON, 0)
+SERVER = ServerState("127.0.0.1:6379", "7.0.15", "master", 10, 100, "noeviction", RedisPersistence.ON, 0)
 ANNA = WorkerView("anna", "r1", 0, 9000)
 REFUSED = WorkerView("berta", "r1", 0, 9000, trouble="the store refuses (permission) for 31 s")
 UNSURE = WorkerView("carla", "r1", 0, 9000, notice="the store refuses (network) for 3 s, and is asked again")
@@ -184,7 +185,7 @@ ROOMY = replace(SERVER, memory=600, memory_limit=1000)
 GROWING = WorkerView("doris", "r1", 0, 9000, growth=1, measured=300)
 SLOW = replace(LATE, oldest=f"{NOW - 95_000}-0")
 STRAY = Stray("pcm:5", 1200, "1-1", "no braces")
-HEALTHY = Overview(NOW, SERVER, (ANNA,), (IDLE, WAITING))
+HEALTHY = Overview(NOW, (SERVER,), (ANNA,), (IDLE, WAITING))
 
 
 def test_nothing_is_said_of_a_healthy_system() -> None:
@@ -194,13 +195,17 @@ def test_nothing_is_said_of_a_healthy_system() -> None:
 @pytest.mark.parametrize(
     ("overview", "severity", "told"),
     [
-        (replace(HEALTHY, server=replace(SERVER, policy="allkeys-lru")), "danger", "allkeys-lru"),
-        (replace(HEALTHY, server=replace(SERVER, policy="volatile-ttl")), "warning", "volatile-ttl; set noeviction"),
-        (replace(HEALTHY, server=replace(SERVER, role="slave")), "warning", "primary"),
-        (replace(HEALTHY, server=replace(SERVER, saving=RedisPersistence.FAILING)), "danger", "disk"),
-        (replace(HEALTHY, server=replace(SERVER, saving=RedisPersistence.OFF)), "warning", "appendonly is off"),
-        (replace(HEALTHY, server=replace(SERVER, memory=80)), "warning", "80% of maxmemory"),
-        (replace(HEALTHY, server=replace(SERVER, memory=96)), "danger", "full (96% of maxmemory)"),
+        (replace(HEALTHY, servers=(replace(SERVER, policy="allkeys-lru"),)), "danger", "allkeys-lru"),
+        (
+            replace(HEALTHY, servers=(replace(SERVER, policy="volatile-ttl"),)),
+            "warning",
+            "volatile-ttl; set noeviction",
+        ),
+        (replace(HEALTHY, servers=(replace(SERVER, role="slave"),)), "warning", "primary"),
+        (replace(HEALTHY, servers=(replace(SERVER, saving=RedisPersistence.FAILING),)), "danger", "disk"),
+        (replace(HEALTHY, servers=(replace(SERVER, saving=RedisPersistence.OFF),)), "warning", "appendonly is off"),
+        (replace(HEALTHY, servers=(replace(SERVER, memory=80),)), "warning", "80% of maxmemory"),
+        (replace(HEALTHY, servers=(replace(SERVER, memory=96),)), "danger", "full (96% of maxmemory)"),
         (replace(HEALTHY, workers=()), "danger", "no worker is alive: start one; audio waits in Redis"),
         (replace(HEALTHY, workers=(REFUSED,)), "danger", "1 of 1 workers say: the store refuses"),
         (replace(HEALTHY, workers=(REFUSED,)), "danger", "for 31 s; their logs have the words of what refuses"),
@@ -212,8 +217,8 @@ def test_nothing_is_said_of_a_healthy_system() -> None:
         (replace(HEALTHY, partitions=(SLOW,)), "warning", "waited 95 s and is not stored; sealed batches: 2"),
         (replace(HEALTHY, strays=(STRAY,)), "danger", "no worker reads the stream pcm:5 (1,200 entries): no braces"),
         (replace(HEALTHY, strays=(STRAY,)), "danger", "audio-batch-worker streams move 'pcm:5'"),
-        (replace(HEALTHY, server=ROOMY, workers=(GROWING,)), "warning", "is full in 7 min"),
-        (replace(HEALTHY, server=replace(SERVER, memory=96), workers=(GROWING,)), "danger", "is full in 1 min"),
+        (replace(HEALTHY, servers=(ROOMY,), workers=(GROWING,)), "warning", "is full in 7 min"),
+        (replace(HEALTHY, servers=(replace(SERVER, memory=96),), workers=(GROWING,)), "danger", "is full in 1 min"),
         (replace(HEALTHY, partitions=(replace(WAITING, owner=None),)), "warning", "without an owner: 1"),
         (replace(HEALTHY, partitions=(LATE,)), "danger", "waited 121 s and is not stored; sealed batches: 2"),
         (replace(HEALTHY, partitions=(replace(IDLE, dead=4),)), "warning", "could not be processed: 4"),
@@ -229,11 +234,11 @@ def test_every_trouble_is_told_with_its_weight(overview: Overview, severity: str
 @pytest.mark.parametrize(
     "overview",
     [
-        replace(HEALTHY, server=replace(SERVER, saving=RedisPersistence.OFF, replicas=1)),
-        replace(HEALTHY, server=replace(SERVER, memory_limit=0)),
+        replace(HEALTHY, servers=(replace(SERVER, saving=RedisPersistence.OFF, replicas=1),)),
+        replace(HEALTHY, servers=(replace(SERVER, memory_limit=0),)),
         replace(HEALTHY, partitions=(replace(IDLE, owner=None), WAITING)),
         replace(HEALTHY, workers=(GROWING,)),
-        replace(HEALTHY, server=replace(SERVER, memory=60), workers=(replace(GROWING, growth=-5),)),
+        replace(HEALTHY, servers=(replace(SERVER, memory=60),), workers=(replace(GROWING, growth=-5),)),
     ],
     ids=[
         "replicas keep the data",
@@ -264,7 +269,7 @@ def test_blobs_that_pile_up_in_the_spool_are_told(age: int, told: bool) -> None:
 @pytest.mark.parametrize(
     ("overview", "told"),
     [
-        (replace(HEALTHY, server=replace(SERVER, memory_limit=0)), "can't be told: it has no maxmemory"),
+        (replace(HEALTHY, servers=(replace(SERVER, memory_limit=0),)), "can't be told: it has no maxmemory"),
         (HEALTHY, "can't be told: no worker has measured its memory for a minute yet"),
         (replace(HEALTHY, workers=(replace(GROWING, growth=0),)), "has not grown over the last 5 min 00 s"),
         (
@@ -302,7 +307,7 @@ def test_a_narrow_screen_shows_names_whole_and_crops_the_rest() -> None:
 
 def test_the_worst_comes_first() -> None:
     unsaved = replace(SERVER, saving=RedisPersistence.OFF)
-    troubled = replace(HEALTHY, server=unsaved, partitions=(replace(LATE, dead=1),))
+    troubled = replace(HEALTHY, servers=(unsaved,), partitions=(replace(LATE, dead=1),))
 
     assert [concern.severity for concern in concerns(troubled, MAX_AGE)] == ["danger", "warning", "warning"]
 

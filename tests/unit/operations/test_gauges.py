@@ -10,7 +10,7 @@ from tests.support.harness import Running
 from tests.support.redis_server import RedisServer
 from worker.model.states import RedisPersistence
 from worker.settings import Settings
-from worker.stream.server import persistence_of
+from worker.stream.servers.checks import persistence_of
 
 
 @pytest.fixture

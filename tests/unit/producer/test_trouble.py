@@ -14,7 +14,7 @@ from tests.support.producing import PARTITIONS, PCM, Troubles, producing, push, 
 from worker.errors import NotSent, StreamError
 from worker.producer import Limits, Trouble
 from worker.producer.sender import cause_of
-from worker.stream.client import stream_error
+from worker.stream.servers.failures import stream_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

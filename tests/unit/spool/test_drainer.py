@@ -373,7 +373,7 @@ async def test_blobs_reach_a_store_of_files_too(harness: Harness, directory: Pat
 
 
 async def test_ages_and_sizes_are_told(spool_harness: SpoolHarness, directory: Path) -> None:
-    spool_harness.client.sync_clock(61_000)
+    spool_harness.client.nodes[0].sync_clock(61_000)
     spool_harness.add(spool_harness.record(seal_of("1000-0")))
     assert await spool_harness.drainer.left() == 1
     assert spool_harness.count("spool_blobs", state="spooled") == 1

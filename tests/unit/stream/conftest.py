@@ -8,9 +8,10 @@ import pytest
 import redis.asyncio
 
 from tests.support.partition_owner import PARTITIONS, TTL, PartitionOwner, Raw
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.keys import Keys
 from worker.stream.leases import Leases
+from worker.stream.servers.connecting import connect
 
 
 @pytest.fixture

@@ -18,13 +18,16 @@ from tests.support.certificates import self_signed
 from tests.support.redis_server import RedisServer, free_port
 from worker.errors import SettingsError, StreamError
 from worker.runtime import logs
-from worker.stream.address import OPTIONS, parse
-from worker.stream.client import Client, connect
-from worker.stream.server import check_server
+from worker.stream.client import Client
+from worker.stream.servers.address import OPTIONS, parse
+from worker.stream.servers.checks import check_servers
+from worker.stream.servers.connecting import Place, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+HERE = Place("host", 6379)
 
 KINDS = (
     library.AbstractConnection,
@@ -109,7 +112,7 @@ def test_option_that_is_given_twice_is_refused() -> None:
     ],
 )
 def test_address_of_redis_may_leave_out_what_has_a_default(url: str, database: int) -> None:
-    assert connect(url).connection_pool.connection_kwargs.get("db", 0) == database
+    assert connect(url).pool(HERE).connection_kwargs.get("db", 0) == database
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ def test_url_that_is_not_understood_is_a_wrong_setting(url: str) -> None:
 
 
 def test_worker_keeps_the_values_that_it_relies_on() -> None:
-    pool = connect("rediss://host?client_name=me", timeout=3.0).connection_pool
+    pool = connect("rediss://host?client_name=me", timeout=3.0).pool(HERE)
     arguments = pool.connection_kwargs
     assert (arguments["protocol"], arguments["socket_timeout"], arguments["socket_connect_timeout"]) == (2, 3.0, 3.0)
     assert "decode_responses" not in arguments
@@ -177,7 +180,7 @@ def test_password_is_taken_exactly_or_refused_and_never_shown(scheme: str, user:
             accepted += 1
             assert (address.user or "", address.host, address.port) == (user, "host", 7000)
             assert address.password == password or "%" in password
-            shown = f"{address} {address!r} {connect(url)!r} {connect(url).connection_pool!r}"
+            shown = f"{address} {address!r} {connect(url)!r} {connect(url).pool(Place('host'))!r}"
         assert seen_in(shown) == [], password
         assert parse(f"{scheme}://{user}:{quote(password, safe='')}@host:7000/0").password == password
     assert accepted > 20
@@ -203,7 +206,7 @@ async def test_server_takes_the_percent_encoded_password_and_no_log_shows_it(
             url = server.url.replace("redis://", f"redis://u{number}:{quote(given, safe='')}@")
             async with Client(connect(url)) as client:
                 try:
-                    await check_server(client)
+                    await check_servers(client)
                     taken = True
                 except SettingsError as error:
                     taken = False
@@ -252,6 +255,6 @@ async def test_options_of_tls_do_what_they_say(
     async with Client(connect(f"rediss://localhost:{port}?{options.format(own=own)}")) as client:
         if refused:
             with pytest.raises(StreamError, match=refused):
-                await client.command(lambda redis: redis.ping())
+                await client.command(lambda pipe: pipe.get("none"), "none")
         else:
-            assert await client.command(lambda redis: redis.ping())
+            assert await client.command(lambda pipe: pipe.exists("none"), "none") == 0

@@ -15,11 +15,14 @@ from tests.support.partition_owner import Raw
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from worker.errors import LeaseLost, SettingsError, StreamError
-from worker.stream.client import Call, Client, connect, script, stream_error
+from worker.stream.client import Client
 from worker.stream.config import record_or_check
 from worker.stream.keys import Keys
-from worker.stream.reply_limit import at_most
-from worker.stream.server import check_server, server_state
+from worker.stream.scripting import Call, script
+from worker.stream.servers.checks import ServerState, check_servers, server_states
+from worker.stream.servers.connecting import connect
+from worker.stream.servers.failures import stream_error
+from worker.stream.servers.reply_limit import at_most
 
 OWNERS = {"accept", "dead_letter", "claim", "discard", "release", "seal", "sweep", "suspect", "unseal"}
 
@@ -90,18 +93,18 @@ async def test_silent_server_is_given_up_in_time(proxy: Proxy, keys: Keys) -> No
     with pytest.raises(StreamError) as caught:
         await client.run(Call("config", [keys.config], [8, "1"]))
     assert caught.value.cause == "connection"
-    assert client.must_recheck_server
+    assert client.nodes[0].must_recheck
     await client.close()
 
 
 async def test_lost_reply_is_an_error_and_the_command_is_not_repeated(proxy: Proxy, keys: Keys, raw: Raw) -> None:
     client = Client(connect(proxy.url))
-    await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
+    await client.command(lambda pipe: pipe.incr(f"{keys.prefix}:n"), f"{keys.prefix}:n")
     proxy.drop_reply(b"INCR")
     with pytest.raises(StreamError):
-        await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
+        await client.command(lambda pipe: pipe.incr(f"{keys.prefix}:n"), f"{keys.prefix}:n")
     assert await raw.get(f"{keys.prefix}:n") == b"2"
-    await client.command(lambda redis: redis.incr(f"{keys.prefix}:n"))
+    await client.command(lambda pipe: pipe.incr(f"{keys.prefix}:n"), f"{keys.prefix}:n")
     assert await raw.get(f"{keys.prefix}:n") == b"3"
     await client.close()
 
@@ -109,18 +112,19 @@ async def test_lost_reply_is_an_error_and_the_command_is_not_repeated(proxy: Pro
 async def test_another_server_process_is_another_incarnation(own_redis: Callable[..., RedisServer]) -> None:
     server = own_redis()
     client = Client(connect(server.url))
-    first = await client.server_id()
-    assert await client.server_id() == first
+    (node,) = client.nodes
+    first = await node.server_id()
+    assert await node.server_id() == first
     server.restart()
-    await client.reconnect()
-    assert await client.server_id() != first
+    await node.reconnect()
+    assert await node.server_id() != first
     await client.close()
 
 
 async def test_clock_is_that_of_redis(redis_url: str) -> None:
     now = 100.0
     client = Client(connect(redis_url), clock=lambda: now)
-    client.sync_clock(5_000_000)
+    client.nodes[0].sync_clock(5_000_000)
     now = 101.5
     assert client.now_ms() == 5_001_500
     await client.close()
@@ -144,7 +148,7 @@ async def test_other_contract_version_is_refused(client: Client, keys: Keys, raw
 async def test_server_that_evicts_streams_is_refused(own_redis: Callable[..., RedisServer], policy: str) -> None:
     client = Client(connect(own_redis(maxmemory_policy=policy).url))
     with pytest.raises(SettingsError, match=f"REDIS_URL: Redis evicts pending audio with maxmemory-policy {policy}"):
-        await check_server(client)
+        await check_servers(client)
     await client.close()
 
 
@@ -154,9 +158,11 @@ async def test_server_that_keeps_streams_is_accepted(
 ) -> None:
     client = Client(connect(own_redis(maxmemory_policy=policy, maxmemory="50mb").url))
     with capture_logs() as events:
-        assert re.fullmatch(r"\d+\.\d+\.\d+", await check_server(client))
+        (version,) = await check_servers(client)
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version)
     assert [event["event"] for event in events] == warnings
-    state = await server_state(client)
+    (state,) = await server_states(client)
+    assert isinstance(state, ServerState)
     assert 0 < state.memory < state.memory_limit == 50 * 1024 * 1024
     assert state.policy == policy
     await client.close()
@@ -169,7 +175,7 @@ async def test_wrong_password_is_a_wrong_setting(own_redis: Callable[..., RedisS
     for url in (server.url, server.url.replace("redis://", "redis://:wrong@")):
         client = Client(connect(url))
         with pytest.raises(SettingsError, match="REDIS_URL: Redis refuses the user or password"):
-            await check_server(client)
+            await check_servers(client)
         await client.close()
 
 
@@ -205,12 +211,12 @@ async def test_a_cancelled_task_still_tidies_up(client: Client) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            answers.append(await client.command(lambda redis: redis.ping()))
+            answers.append(await client.command(lambda pipe: pipe.exists("none"), "none"))
 
-    answers: list[bool] = []
+    answers: list[int] = []
     with pytest.raises(asyncio.CancelledError):
         await asyncio.create_task(cancelled())
-    assert answers == [True]
+    assert answers == [0]
 
 
 async def test_a_cancelled_task_ends_whatever_its_command_is_doing(client: Client) -> None:
@@ -218,7 +224,7 @@ async def test_a_cancelled_task_ends_whatever_its_command_is_doing(client: Clien
 
     async def busy() -> None:
         while True:
-            await client.command(lambda redis: redis.ping())
+            await client.command(lambda pipe: pipe.get("none"), "none")
 
     for turns in range(200):
         task = asyncio.create_task(busy())

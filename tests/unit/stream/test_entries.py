@@ -10,8 +10,9 @@ from tests.support.partition_owner import PartitionOwner, Raw, pending, sealed
 from tests.support.redis_server import RedisServer
 from worker.errors import LeaseLost
 from worker.model.ids import Conversation
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.keys import GROUP, Keys
+from worker.stream.servers.connecting import connect
 
 FENCED: dict[str, Callable[[PartitionOwner, list[str]], Awaitable[object]]] = {
     "take over": lambda owner, _: owner.entries.take_over(owner.lease),
@@ -64,7 +65,7 @@ async def test_every_step_works_in_a_full_redis(own_redis: Callable[..., RedisSe
     client = Client(connect(server.url))
     owner = await PartitionOwner.open(client, Keys("pcm"), "one")
     ids = await owner.push(6, pcm=bytes(100_000))
-    await client.redis.config_set("maxmemory", "1mb")
+    await client.nodes[0].redis.config_set("maxmemory", "1mb")
     with pytest.raises(Exception, match="maxmemory"):
         await owner.push(1)
     owner = await PartitionOwner.open(client, Keys("pcm"), "two")

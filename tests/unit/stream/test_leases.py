@@ -43,6 +43,7 @@ async def test_without_a_list_of_workers_each_counts_as_the_only_one(
 
     assert await leases.heartbeat(Member("one", "a")) == [Member("one", "a")]
     assert f"{keys.workers} is a stream, where a hash belongs" in leases.broken
+    await client.observe_nodes()
     assert client.now_ms() // 1000 >= seconds  # Redis' time is known all the same
 
     await raw.delete(keys.workers)
@@ -58,7 +59,8 @@ async def test_broken_keys_cost_only_their_own_partitions(leases: Leases, keys: 
     assert f"{keys.epoch(1)} is a string, where a hash belongs" in str(refused)
     await raw.delete(keys.lease(2))
     await raw.rpush(keys.lease(2), "no lease")
-    assert [lease.partition for lease in await leases.renew(taken)] == [2]
+    await leases.renew(taken)
+    assert [lease.partition for lease in taken if lease.lost] == [2]
     assert await leases.owners() == ["one", None, None, "one"]
 
 
@@ -90,7 +92,7 @@ async def test_lease_expires_without_renewal(client: Client, keys: Keys) -> None
         return (await short.owners())[0] is None
 
     await eventually(expired)
-    assert await short.renew([lease]) == [lease]
+    await short.renew([lease])
     assert lease.lost
     (successor,), _ = await short.acquire([0], "two")
     assert not successor.clean
@@ -109,7 +111,7 @@ async def test_renewal_tells_lost_leases_from_held_ones(leases: Leases, keys: Ke
     (first, second), _ = await leases.acquire([0, 1], "one")
     await raw.delete(keys.lease(0))
     await leases.acquire([0], "two")
-    assert await leases.renew([first, second]) == [first]
+    await leases.renew([first, second])
     assert (first.lost, second.lost) == (True, False)
 
 

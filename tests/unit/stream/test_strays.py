@@ -10,12 +10,14 @@ import pytest
 from codec.entry import Chunk, End, partition_of
 from tests.support.partition_owner import Raw
 from tests.support.proxy import Proxy
+from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 from worker.errors import StreamError
 from worker.model.causes import MoveOutcome
-from worker.stream.client import Client, connect
+from worker.stream.client import Client
 from worker.stream.inspection.strays import PAGE, SCAN_STEP, Stray, Strays
 from worker.stream.keys import GROUP, Keys
+from worker.stream.servers.connecting import connect
 
 KEYS = Keys("pcm")
 PARTITIONS = 64
@@ -44,7 +46,7 @@ def strays(client: Client) -> Strays:
 
 @pytest.fixture
 def raw(client: Client) -> Raw:
-    return client.redis
+    return client.nodes[0].redis
 
 
 async def moved(strays: Strays, stray: Stray, *, dry_run: bool = False) -> Counter[str]:
@@ -242,9 +244,9 @@ async def test_a_redis_that_stray_audio_has_filled_is_freed_by_the_move(strays: 
     assert await moved(strays, stray) == {MoveOutcome.MOVED: 3}
 
 
-async def test_entries_move_across_the_slots_of_one_node(own_redis: Callable[..., RedisServer]) -> None:
-    async with Client(connect(own_redis(cluster_enabled="yes").url)) as client:
-        raw: Raw = client.redis
+async def test_entries_move_across_the_slots_of_one_node(own_cluster: Callable[..., RedisCluster]) -> None:
+    async with Client(connect(own_cluster().url)) as client:
+        raw: Raw = client.nodes[0].redis
         for number in range(5):
             await raw.xadd("pcm:59", chunk(f"c{number}", number))
         strays = Strays(client, KEYS, PARTITIONS)

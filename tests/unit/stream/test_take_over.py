@@ -44,7 +44,7 @@ async def test_death_of_an_owner_is_counted_and_a_clean_release_is_not(owner: Pa
 
 async def test_survivors_of_a_death_are_told_apart(owner: PartitionOwner) -> None:
     ids = await owner.accepted(2)
-    await owner.client.redis.delete(owner.keys.lease(0))
+    await owner.client.nodes[0].redis.delete(owner.keys.lease(0))
     (lease,), _ = await owner.leases.acquire([0], "two")
     await owner.push(1)
     assert (await owner.entries.take_over(lease)).survivors == set(ids)

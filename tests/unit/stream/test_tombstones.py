@@ -11,8 +11,10 @@ import pytest
 from codec.entry import partition_of
 from tests.support.partition_owner import PARTITIONS, Raw
 from tests.support.redis_server import RedisServer
-from worker.stream.client import BEGINNINGS, Client, connect
+from worker.stream.client import Client
 from worker.stream.keys import GROUP, Keys
+from worker.stream.scripting import BEGINNINGS
+from worker.stream.servers.connecting import connect
 from worker.stream.tombstones import Tombstones
 
 FUTURE = "9999999999999-0"
@@ -167,9 +169,9 @@ async def replicated(own_redis: Callable[..., RedisServer]) -> AsyncIterator[tup
     with replica.client() as follower:
         follower.replicaof("127.0.0.1", primary.port)
     async with Client(connect(primary.url)) as client:
-        await client.redis.xadd(Keys("pcm").stream(0), {"a": "b"})
-        while not await client.redis.wait(1, 1000):
-            await client.redis.xadd(Keys("pcm").stream(0), {"a": "b"})
+        await client.nodes[0].redis.xadd(Keys("pcm").stream(0), {"a": "b"})
+        while not await client.nodes[0].redis.wait(1, 1000):
+            await client.nodes[0].redis.xadd(Keys("pcm").stream(0), {"a": "b"})
         yield client, replica
 
 

@@ -106,9 +106,10 @@ def _read(look: Callable[[Path], Iterable[SpoolItem]]) -> list[SpoolItem]:
 async def _drain(settings: Settings) -> tuple[dict[SpoolOutcome, int], int]:
     from worker.assembly import Spooling, monitored
     from worker.runtime.context import Context
-    from worker.stream.client import Client, connect
+    from worker.stream.client import Client
     from worker.stream.config import record_or_check, record_or_check_store
     from worker.stream.entries import Entries
+    from worker.stream.servers.connecting import connect
 
     settings.require_store()
     keys = settings.redis.keys

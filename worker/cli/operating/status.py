@@ -92,7 +92,8 @@ def _concerns(overview: Overview, settings: Settings) -> list[Concern]:
 
 
 async def _look_once(settings: Settings) -> Overview:
-    from worker.stream.client import Client, connect
+    from worker.stream.client import Client
+    from worker.stream.servers.connecting import connect
 
     async with Client(connect(settings.redis_url)) as client:
         return await _Looks(client, settings).look()
@@ -135,7 +136,8 @@ class _Looks:
 
 async def _watch(settings: Settings, interval: float, show: Show) -> None:
     from worker.errors import StreamError
-    from worker.stream.client import Client, connect
+    from worker.stream.client import Client
+    from worker.stream.servers.connecting import connect
 
     async with Client(connect(settings.redis_url)) as client:
         looks = _Looks(client, settings)
@@ -205,6 +207,7 @@ def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
         "totals": totals,
         "libopus": _libopus(),
         "spool": asdict(spooled) if (spooled := _spooled(settings)) else None,
+        "server": asdict(overview.server),
         **asdict(overview),
         "partitions": [asdict(view) | {"states": view.states} for view in overview.partitions],
     }

@@ -17,6 +17,7 @@ from worker.operations.diagnosis import Concern
 from worker.spool import Summary
 from worker.spool.names import WAITING
 from worker.stream.inspection.overview import STATES_IN_REDIS, Overview, PartitionView, WorkerView
+from worker.stream.servers.checks import ServerState
 
 STYLES = {"danger": "bold red", "warning": "yellow"}
 NOTHING = "[dim]-[/]"
@@ -67,8 +68,7 @@ class Cropped:
 
 
 def _totals(overview: Overview, libopus: str, spool: Summary | None) -> RenderableType:
-    server, partitions = overview.server, overview.partitions
-    limit = f" of {shown_bytes(server.memory_limit)}" if server.memory_limit else ", no limit"
+    partitions = overview.partitions
     stored = [view.last_stored_ms for view in partitions if view.last_stored_ms is not None]
     owned = len(partitions) - len(overview.unowned)
     grid = Table.grid(padding=(0, 2))
@@ -80,14 +80,20 @@ def _totals(overview: Overview, libopus: str, spool: Summary | None) -> Renderab
         grid.add_row("in the spool", _spooled(spool, overview.now_ms))
     grid.add_row("dead letters", f"{sum(view.dead for view in partitions):,}")
     grid.add_row("partitions", f"owned {owned}, without an owner {len(overview.unowned)}")
-    grid.add_row(
-        "Redis",
-        f"{server.version}, {shown_bytes(server.memory)}{limit}, {server.policy}, appendonly {server.saving}",
-    )
+    for server in overview.servers:
+        grid.add_row("Redis" if len(overview.servers) == 1 else f"Redis {server.name}", _server(server))
     grid.add_row("Redis lasts", _lasts(overview))
     grid.add_row("encoder", f"{libopus} (here)")
     grid.columns[0].style = "dim"
     return grid
+
+
+def _server(server: ServerState) -> str:
+    limit = f" of {shown_bytes(server.memory_limit)}" if server.memory_limit else ", no limit"
+    replicas = f", replicas {server.replicas}" if server.replicas else ""
+    return (
+        f"{server.version}, {shown_bytes(server.memory)}{limit}, {server.policy}, appendonly {server.saving}{replicas}"
+    )
 
 
 def _lasts(overview: Overview) -> str:

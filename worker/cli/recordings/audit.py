@@ -94,10 +94,11 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     from codec.entry import partition_of
     from worker.archive.audit import audit_conversation, collect
     from worker.model.ids import Conversation
-    from worker.stream.client import Client, connect
+    from worker.stream.client import Client
     from worker.stream.inspection.conversation_view import ConversationView
     from worker.stream.inspection.overview import Inspector
     from worker.stream.keys import Keys
+    from worker.stream.servers.connecting import connect
 
     store = archives.configured_store(settings)
     keys = Keys(settings.stream_prefix)

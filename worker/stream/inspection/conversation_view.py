@@ -11,10 +11,11 @@ from codec.errors import BadEntry
 from codec.sessions import session_name
 from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId, entry_ms, entry_order
-from worker.stream.client import Call, Client
+from worker.stream.client import Client
 from worker.stream.entries import MAX_ENTRY_BYTES
 from worker.stream.keys import Keys
 from worker.stream.replies import tombstone_position
+from worker.stream.scripting import Call
 
 PAGE = 25
 """Entries per script call: 25 chunks of 160 kB cost Redis a few milliseconds."""
@@ -100,14 +101,14 @@ class ConversationView:
     async def deletion(self) -> EntryId | None:
         """The last entry that deletions of the conversation or of its user cover; None if there was none."""
         key, names = self.keys.deleted(self.partition), list(self.conversation.tombstones)
-        found = await self.client.command(lambda redis: redis.hmget(key, names), key)
+        found = await self.client.command(lambda pipe: pipe.hmget(key, names), key)
         positions = [tombstone_position(key, position) for position in found if position is not None]
         return max(positions, key=entry_order, default=None)
 
     async def announcements(self, after: EntryId) -> list[DoneEvent]:
         """The done events about audio after the entry `after`."""
         key = self.keys.done(self.partition)
-        found = await self.client.command(lambda redis: redis.xrange(key), key)
+        found = await self.client.command(lambda pipe: pipe.xrange(key), key)
         events = [(entry.decode(), DoneEvent.from_fields(told)) for entry, told in found]
         return [
             event

@@ -10,9 +10,11 @@ from redis.asyncio.client import Pipeline
 
 from worker.model.causes import ReplayOutcome
 from worker.model.ids import EntryId, entry_ms, entry_order
-from worker.stream.client import Call, Client, script, stream_error
+from worker.stream.client import Client
 from worker.stream.inspection.conversation_view import PAGE, ChunkFacts
 from worker.stream.keys import Keys
+from worker.stream.scripting import Call, script
+from worker.stream.servers.failures import stream_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ class DeadLetters:
             outcomes.append(b"replayed" if rest else outcome)
 
         dead = self._keys.dead(letter.partition)
-        await self._client.command(lambda redis: redis.transaction(push, dead), dead)
+        await self._client.node_of(dead).transaction(push, dead)
         return outcomes[-1]
 
     def _replay(self, letter: DeadLetter) -> Call:

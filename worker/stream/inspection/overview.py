@@ -12,12 +12,13 @@ from codec.errors import escaped
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
 from worker.model.ids import EntryId, entry_ms, entry_order
-from worker.model.states import BatchState, RedisPersistence
-from worker.stream.client import Call, Client
+from worker.model.states import BatchState
+from worker.stream.client import Client
 from worker.stream.inspection.strays import Stray, Strays
 from worker.stream.keys import GROUP, MAX_PARTITIONS, Keys
 from worker.stream.leases import member_of, owner_of
-from worker.stream.server import persistence_of
+from worker.stream.scripting import Call
+from worker.stream.servers.checks import ServerState, server_states
 
 T = TypeVar("T")
 
@@ -84,19 +85,6 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerView:
-    """The Redis server; `memory_limit` is 0 without a limit, `saving` is the state of its append-only file."""
-
-    version: str
-    role: str
-    memory: int
-    memory_limit: int
-    policy: str
-    saving: RedisPersistence
-    replicas: int
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """Everything at Redis' time `now_ms`; `refusals` say what Redis could not show, and why.
 
@@ -104,11 +92,16 @@ class Overview:
     """
 
     now_ms: int
-    server: ServerView
+    servers: tuple[ServerState, ...]
     workers: tuple[WorkerView, ...] | None
     partitions: tuple[PartitionView, ...]
     refusals: tuple[str, ...] = ()
     strays: tuple[Stray, ...] = ()
+
+    @property
+    def server(self) -> ServerState:
+        """The server that will be full first."""
+        return min(self.servers, key=lambda server: server.room)
 
     @property
     def entries(self) -> int:
@@ -171,7 +164,7 @@ class Inspector:
     async def partitions(self, configured: int) -> int:
         """PARTITIONS as Redis records it, else as configured: a person who looks need not know it."""
         key = self._keys.config
-        recorded = await self._client.command(lambda redis: redis.hget(key, "partitions"), key)
+        recorded = await self._client.command(lambda pipe: pipe.hget(key, "partitions"), key)
         if recorded is None:
             return configured
         if not _NUMBER.fullmatch(recorded) or not 0 < int(recorded) <= MAX_PARTITIONS:
@@ -190,11 +183,20 @@ class Inspector:
         """
         refusals: list[str] = []
         now_ms = await self.now_ms()
-        server = _server(await self._client.command(lambda redis: redis.info()))
+        servers = await self._servers(refusals)
         partitions = await _unless_refused(self.partitions(configured), refusals)
         workers = await _unless_refused(self._workers(now_ms), refusals)
         views = await self._views(configured if partitions is None else partitions, refusals)
-        return Overview(now_ms, server, workers, tuple(views), tuple(refusals))
+        return Overview(now_ms, servers, workers, tuple(views), tuple(dict.fromkeys(refusals)))
+
+    async def _servers(self, refusals: list[str]) -> tuple[ServerState, ...]:
+        """All servers that answer. Raises `StreamError` if none does."""
+        states = await server_states(self._client)
+        failures = [state for state in states if isinstance(state, StreamError)]
+        if len(failures) == len(states):
+            raise failures[0]
+        refusals += map(str, failures)
+        return tuple(state for state in states if isinstance(state, ServerState))
 
     async def strays(self, configured: int) -> list[Stray]:
         """All stray streams."""
@@ -215,7 +217,7 @@ class Inspector:
 
     async def _workers(self, now_ms: int) -> tuple[WorkerView, ...]:
         key = self._keys.workers
-        described = await self._client.command(lambda redis: redis.hgetall(key), key)
+        described = await self._client.command(lambda pipe: pipe.hgetall(key), key)
         views = [_worker(name, value, now_ms) for name, value in described.items()]
         return tuple(sorted((view for view in views if view.silent_in_ms > 0), key=lambda view: view.name))
 
@@ -270,15 +272,3 @@ def _worker(name: bytes, value: bytes, now_ms: int) -> WorkerView:
     left = int(expiry) - now_ms if _NUMBER.fullmatch(expiry.encode()) else 0
     told = member.trouble, member.notice, member.growth, member.measured
     return WorkerView(member.worker, member.revision, member.started, left, *told)
-
-
-def _server(facts: dict[str, Any]) -> ServerView:
-    return ServerView(
-        version=str(facts["redis_version"]),
-        role=str(facts.get("role", "unknown")),
-        memory=int(facts["used_memory"]),
-        memory_limit=int(facts.get("maxmemory", 0)),
-        policy=str(facts.get("maxmemory_policy", "unknown")),
-        saving=persistence_of(facts),
-        replicas=int(facts.get("connected_slaves", 0)),
-    )

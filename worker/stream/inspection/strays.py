@@ -1,7 +1,7 @@
 """Stray streams: streams with audio that belong to no partition, so that no worker reads them.
 
-A pusher makes them that leaves the braces out, has another number of partitions, or another prefix. All of this works
-on one node: on a cluster of several nodes, each node is to be searched through a client of its own.
+A pusher makes them that leaves the braces out, has another number of partitions, or another prefix. They may be on
+any node of a cluster.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from codec.entry import MAX_ID_BYTES, partition_of_bytes
 from worker.errors import StreamError
 from worker.model.causes import MoveOutcome, StreamCause
 from worker.model.ids import EntryId, entry_order
-from worker.stream.client import Call, Client, script
+from worker.stream.client import Client
+from worker.stream.inspection.carrying import carry
 from worker.stream.keys import STREAM_KEY, Keys
+from worker.stream.scripting import Call, script
+from worker.stream.servers.node import Node
 
 SCAN_STEP = 500
 """Keys per SCAN: Redis answers others after a few hundred microseconds."""
@@ -90,19 +93,25 @@ class Strays:
     async def move(self, stray: Stray, *, dry_run: bool = False) -> AsyncIterator[list[Moved]]:
         """Move all entries of ours to the streams of their partitions, in their order; yields page by page.
 
-        Each entry is moved in one atomic step, so that this may be killed and repeated at any time.
+        Each entry is moved in one atomic step, or copied first if its partition is on another node of a cluster. So
+        this may be killed and repeated at any time: workers recognise a second copy by the identity of its chunk.
         """
         pages = self._client.pages(lambda start: Call("stray_page", [stray.key], [start, PAGE]))
         async for (entries,) in pages:
             targets = {entry.decode(): self._target(conversation, fields) for entry, conversation, fields in entries}
             known = {entry: target for entry, target in targets.items() if target is not None}
-            calls = [self._call(stray, entry, target, dry_run=dry_run) for entry, target in known.items()]
-            replies = dict(zip(known, await self._client.gather(calls) if calls else (), strict=True))
+            replies = {e: await self._step(stray, e, target, dry_run=dry_run) for e, target in known.items()}
             yield [await self._moved(entry, target, replies.get(entry)) for entry, target in targets.items()]
 
-    def _call(self, stray: Stray, entry: EntryId, target: int, *, dry_run: bool) -> Call:
+    async def _step(self, stray: Stray, entry: EntryId, target: int, *, dry_run: bool) -> Any:
+        """Move one entry, or look whether it can be moved; an error comes back as a value."""
         args: list[str | int] = [entry, self._keys.stream(target), self._keys.deleted(target), int(dry_run)]
-        return Call("stray_move", [stray.key], args)
+        if self._client.node_of(stray.key) is self._client.node_of(self._keys.stream(target)):
+            return (await self._client.gather([Call("stray_move", [stray.key], args)]))[0]
+        try:
+            return await carry(self._client, stray.key, entry, self._keys, target, dry_run=dry_run)
+        except StreamError as error:
+            return error
 
     async def _moved(self, entry: EntryId, target: int | None, reply: Any) -> Moved:
         if target is None:
@@ -122,17 +131,13 @@ class Strays:
 
     async def _suspects(self, pause: float) -> AsyncIterator[str]:
         """Streams whose names are like ours and not those of our partitions, each once."""
-        cursor, known = 0, set[str]()
-        while True:
-            cursor, found = await self._client.command(partial(_scan, cursor=cursor))
-            for name in found:
+        known: set[str] = set()
+        for node in await self._client.find_nodes():
+            async for name in _streams(node, pause):
                 key = _decoded(name)
                 if key is not None and key not in known and self._is_suspect(key):
                     known.add(key)
                     yield key
-            if not cursor:
-                return
-            await asyncio.sleep(pause)
 
     def _is_suspect(self, key: str) -> bool:
         parts = STREAM_KEY.fullmatch(key)
@@ -168,8 +173,8 @@ class Strays:
     async def _of_other_prefix(self, key: str, prefix: str, entries: int, oldest: EntryId) -> Stray | None:
         other = Keys(prefix)
         try:
-            declared = await self._client.command(lambda redis: redis.hexists(other.config, "partitions"))
-            workers = await self._client.command(lambda redis: redis.hlen(other.workers))
+            declared = await self._client.command(lambda pipe: pipe.hexists(other.config, "partitions"), other.config)
+            workers = await self._client.command(lambda pipe: pipe.hlen(other.workers), other.workers)
         except StreamError as error:
             if error.cause is StreamCause.REFUSED:
                 return None
@@ -191,16 +196,23 @@ class Strays:
 
     async def _look(self, key: str) -> Any:
         """Look at a stream by EVAL_RO: it needs no right to write."""
-        command = partial(_execute, arguments=("EVAL_RO", script("stray"), 1, key))
-        return await self._client.command(command)
+        return await self._client.command(lambda pipe: pipe.eval_ro(script("stray"), 1, key), key)
 
 
-async def _scan(redis: Redis, *, cursor: int) -> Any:
-    return await redis.scan(cursor, count=SCAN_STEP, _type="stream")
+async def _streams(node: Node, pause: float) -> AsyncIterator[bytes]:
+    """The names of all streams of a server; some may come twice."""
+    cursor = 0
+    while True:
+        cursor, found = await node.command(partial(_scan, cursor))
+        for name in found:
+            yield name
+        if not cursor:
+            return
+        await asyncio.sleep(pause)
 
 
-async def _execute(redis: Redis, *, arguments: tuple[str | int, ...]) -> Any:
-    return await redis.execute_command(*arguments)  # type: ignore[no-untyped-call]
+def _scan(cursor: int, pipe: Pipeline) -> None:
+    pipe.scan(cursor, count=SCAN_STEP, _type="stream")
 
 
 def _decoded(name: bytes) -> str | None:

@@ -1,11 +1,10 @@
 -- KEYS workers | ARGV worker, ttl in ms, description
--- Returns Redis' time in ms, all live workers with their descriptions, and the reply of `server_id`; forgets workers
--- without a recent heartbeat. If the key holds another type, no worker is returned, and the error follows: the time is
--- needed all the same.
+-- Returns all live workers with their descriptions; forgets workers without a recent heartbeat. If the key holds
+-- another type, no worker is returned, and the error follows.
 local now = now_ms()
 local set = redis.pcall('HSET', KEYS[1], ARGV[1], string.format('%.0f %s', now + ARGV[2], ARGV[3]))
 if type(set) == 'table' and set.err then
-  return {now, {}, server_id(), set.err}
+  return {{}, set.err}
 end
 local live = {}
 local known = redis.call('HGETALL', KEYS[1])
@@ -18,4 +17,4 @@ for i = 1, #known, 2 do
     redis.call('HDEL', KEYS[1], known[i])
   end
 end
-return {now, live, server_id()}
+return {live}

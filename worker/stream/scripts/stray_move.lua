@@ -7,9 +7,7 @@
 --   owned    a worker owns the stream, or a batch of it is sealed
 --   deleted  its conversation or user was deleted, perhaps after it was pushed
 -- The two streams may be of different slots; so only the first key is declared, and the flag allows the others. This
--- needs one node with both slots. Beyond one node, Redis refuses the step and nothing is moved. There the entry would
--- have to be copied first and deleted then: if the command dies in between, the worker recognises the copy by the
--- identity of the chunk (session, seq, timestamp, length, content), as it does when a push is repeated.
+-- needs one node with both slots; beyond one node see `worker.stream.inspection.carrying`.
 if redis.call('EXISTS', KEYS[1] .. ':lease') == 1 or redis.call('EXISTS', KEYS[1] .. ':ready') == 1 then
   return 'owned'
 end

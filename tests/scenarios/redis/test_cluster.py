@@ -1,0 +1,91 @@
+"""A Redis Cluster of several nodes: slots move, nodes die and hang, and every sample is stored once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+
+import pytest
+import redis.asyncio.cluster
+
+from tests.support.command import command
+from tests.support.gcs.server import GcsServer
+from tests.support.harness import EXACT, Harness, eventually, owned_before
+from tests.support.oracle import Talk, assert_stored_once
+from tests.support.process import Process, environment
+from tests.support.redis_cluster import RedisCluster
+from tests.support.timing import SHORT_RESTS
+from worker.settings import Settings
+
+PARTITIONS = 16
+
+
+@pytest.fixture
+async def cluster(own_cluster: Callable[..., RedisCluster]) -> RedisCluster:
+    return own_cluster(3)
+
+
+@pytest.fixture
+async def harness(
+    cluster: RedisCluster, settings: Callable[..., Settings], gcs_server: GcsServer
+) -> AsyncIterator[Harness]:
+    async with redis.asyncio.cluster.RedisCluster.from_url(cluster.url) as client:
+        harness = Harness(partial(settings, redis_url=cluster.url), client, gcs_server, SHORT_RESTS)
+        harness.partitions = PARTITIONS
+        yield await owned_before(harness)
+
+
+def talks(count: int = 12) -> list[Talk]:
+    return [Talk(f"c{number}") for number in range(count)]
+
+
+async def test_workers_share_the_partitions_of_all_nodes(harness: Harness) -> None:
+    spoken = talks()
+    for talk in spoken:
+        await harness.say(talk, 3)
+    variables = environment(harness.settings())
+    async with Process(variables, "run", "--drain") as one, Process(variables, "run", "--drain") as two:
+        assert [await one.ended(), await two.ended()] == [0, 0]
+    for failure in ("ownership.redis_failed", "consumer.redis_failed", "partition.refused"):
+        assert [*one.events(failure), *two.events(failure)] == []
+    await harness.assert_empty()
+    for talk in spoken:
+        assert_stored_once(talk, harness.blobs())
+
+
+async def test_slots_move_while_audio_flows(harness: Harness, cluster: RedisCluster) -> None:
+    spoken = talks()
+    async with harness.worker(**EXACT) as running:
+        for turn in range(6):
+            for talk in spoken:
+                await harness.say(talk, 1)
+            for number in range(turn, PARTITIONS, 6):
+                key = harness.keys.stream(number)
+                others = [server for server in cluster.servers if server is not cluster.owner(key)]
+                await asyncio.to_thread(cluster.move, key, others[number % 2])
+        await eventually(lambda: running.count("rewinds_total", cause="moved") > 0)
+    await harness.assert_empty()
+    for talk in spoken:
+        assert_stored_once(talk, harness.blobs())
+
+
+COMMANDS = (
+    ("status",),
+    ("audit", "--uid", "user", "--conversation", "c0"),
+    ("dead-letters", "ls"),
+    ("dead-letters", "replay", "--all"),
+    ("streams", "ls"),
+    ("rm", "--uid", "user", "--yes"),
+)
+
+
+async def test_commands_answer(harness: Harness) -> None:
+    for talk in talks(4):
+        await harness.say(talk, 3)
+    await harness.redis.xadd(harness.keys.stream(3), {"no": "chunk"})
+    async with Process(environment(harness.settings()), "run", "--drain") as worker:
+        assert await worker.ended() == 0
+    for words in COMMANDS:
+        result = await asyncio.to_thread(command, harness.settings(), *words)
+        assert result.exit_code == 0, (words, result.output)

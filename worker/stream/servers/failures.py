@@ -1,0 +1,41 @@
+"""Errors of Redis, of its library and of the network, as `StreamError`: one sentence and a constant cause."""
+
+from __future__ import annotations
+
+from redis.exceptions import ClusterDownError, ReadOnlyError, ResponseError, TryAgainError
+
+from worker.errors import StreamError
+from worker.model.causes import StreamCause
+from worker.stream.keys import expected_type
+from worker.stream.servers.reply_limit import ReplyTooLarge
+
+CAUSES: tuple[tuple[type[Exception], StreamCause], ...] = (
+    (ReplyTooLarge, StreamCause.LARGE),
+    (ReadOnlyError, StreamCause.READONLY),
+    (ClusterDownError, StreamCause.CLUSTER),
+    (TryAgainError, StreamCause.MOVING),  # a MovedError and an AskError are of this kind in the library
+    (ResponseError, StreamCause.REFUSED),
+)
+"""The first match counts. All other errors mean that the connection is useless."""
+
+
+def stream_error(error: Exception) -> StreamError:
+    """One sentence on the error of Redis or the network; the text is cut, because it may repeat untrusted input."""
+    if isinstance(error, StreamError):
+        return error
+    text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
+    cause = next((cause for kind, cause in CAUSES if isinstance(error, kind)), StreamCause.CONNECTION)
+    return StreamError(text, cause=cause)
+
+
+def is_wrong_type(reply: object) -> bool:
+    """Whether a command met a key of another type."""
+    return isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply)
+
+
+def wrong_type(key: str, found: str) -> str:
+    """One sentence on a key that holds another type than the workers keep there, and what to do."""
+    escape = f"redis-cli RENAME '{key}' 'wrong:{key}'"
+    if found == "stream":
+        escape = f"`audio-batch-worker streams move '{key}'` saves the audio in it; else {escape}"
+    return f"Redis: {key} is a {found}, where a {expected_type(key)} belongs: another program wrote it; {escape}"

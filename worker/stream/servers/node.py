@@ -1,0 +1,144 @@
+"""One Redis server: its connections, its clock, and which process with which data answers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
+from redis.exceptions import RedisError
+
+from worker.stream.servers.failures import stream_error
+
+Command: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+"""A command as the library's pipelines record it: its words and the options of its reply."""
+
+Callbacks: TypeAlias = dict[Any, Any]
+"""The library's functions that turn replies into values, by command."""
+
+ASKING: Command = (("ASKING",), {})
+"""Lets the next command of a connection use a slot that the server is receiving."""
+
+
+class Node:
+    """One server. It answers for all keys, or for some slots of a cluster.
+
+    `must_recheck` tells whether a request failed or another server answered since the last check, or none was made yet.
+    `failing_since` is the monotonic time of the first failure since its last answer, None if it answers.
+    """
+
+    def __init__(self, name: str, redis: Redis, clock: Callable[[], float]) -> None:
+        self.name = name
+        self.redis = redis
+        self.must_recheck = True
+        self.failing_since: float | None = None
+        self._clock = clock
+        self._offset_ms = 0.0
+        self._server_id: str | None = None
+
+    async def execute(self, commands: Sequence[Command], callbacks: Callbacks, *, asking: bool = False) -> list[Any]:
+        """Run commands in one round trip, not in a transaction; refusals come back as values.
+
+        Raises:
+            StreamError: the server can't be reached.
+        """
+        async with self._translated(), self.redis.pipeline(transaction=False) as pipe:
+            pipe.response_callbacks = callbacks
+            pipe.command_stack = [part for command in commands for part in (ASKING, command)] if asking else [*commands]
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies[1::2] if asking else replies
+
+    async def pipeline(self, queue: Callable[[Pipeline], object]) -> list[Any]:
+        """Run any commands of this server in one round trip. Raises as `execute`."""
+        async with self._translated(), self.redis.pipeline(transaction=False) as pipe:
+            queue(pipe)
+            return await pipe.execute(raise_on_error=False)
+
+    async def command(self, queue: Callable[[Pipeline], object]) -> Any:
+        """Run one command of this server. Raises `StreamError`, also if the server refuses."""
+        (reply,) = await self.pipeline(queue)
+        if isinstance(reply, Exception):
+            raise stream_error(reply) from reply
+        return reply
+
+    async def transaction(self, work: Callable[[Pipeline], Awaitable[None]], key: str) -> None:
+        """Run a transaction that starts again when `key` changes. Raises `StreamError`."""
+        async with self._translated():
+            await self.redis.transaction(work, key)
+
+    async def server_id(self) -> str:
+        """Id of the server process and its data's history: a server with another id may have forgotten our writes.
+
+        A primary that was a replica for a while is the same process, but it has another history.
+        """
+        self._server_id = await self._asked()
+        return self._server_id
+
+    async def observe(self) -> None:
+        """Learn the server's time, and note if another process answers than at the last `server_id`.
+
+        A failover between two requests stays unnoticed otherwise: the library silently replaces a closed idle
+        connection. Raises `StreamError`.
+        """
+        server_id = await self._asked()
+        if self._server_id not in (None, server_id):
+            self.must_recheck = True
+
+    async def _asked(self) -> str:
+        replies = await self.pipeline(lambda pipe: (pipe.time(), pipe.info("server"), pipe.info("replication")))
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise stream_error(reply) from reply
+        (seconds, micros), process, history = replies
+        self.sync_clock(int(seconds) * 1000 + int(micros) // 1000)
+        return f"{process['run_id']}:{history.get('master_replid', '')}"
+
+    def sync_clock(self, redis_ms: int) -> None:
+        """Learn the server's time from a reply that has just arrived."""
+        self._offset_ms = redis_ms - self._clock() * 1000
+
+    def now_ms(self) -> int:
+        """The server's time in ms since 1970: the pods' own clocks do not matter."""
+        return int(self._clock() * 1000 + self._offset_ms)
+
+    async def reconnect(self) -> None:
+        """Drop all idle connections: the same name may lead to another primary by now."""
+        await self.redis.connection_pool.disconnect(inuse_connections=False)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.redis.aclose()
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        """Turn every error of the Redis library, and of the network below it, into `StreamError`."""
+        async with _cancellable():
+            try:
+                yield
+            except (RedisError, OSError, TimeoutError) as error:
+                self.must_recheck = True
+                self.failing_since = self._clock() if self.failing_since is None else self.failing_since
+                raise stream_error(error) from error
+            self.failing_since = None
+
+
+@asynccontextmanager
+async def _cancellable() -> AsyncIterator[None]:
+    """Cancel the task again if asyncio.wait_for, which the library uses, has swallowed a cancellation in the block.
+
+    Python 3.11 does so when the awaited result has just arrived: https://github.com/python/cpython/issues/86296
+    A cancellation that came while the task was at work, and waited for nothing, is raised before the block.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    if before:
+        await asyncio.sleep(0)
+    try:
+        yield
+    finally:
+        if task and task.cancelling() > before and not isinstance(sys.exception(), asyncio.CancelledError):
+            raise asyncio.CancelledError

@@ -1,0 +1,194 @@
+"""Which server has which key: one server has all of them, or each node of a Redis Cluster has some slots.
+
+The library's own cluster client is not used. It breaks off requests of other tasks when slots move, fails at a slot
+that is being moved, repeats commands that may have run, and can't bound the size of replies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Protocol
+
+import structlog
+from redis.asyncio import Redis
+from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+
+from worker.errors import StreamError
+from worker.model.causes import StreamCause
+from worker.runtime.tasks import end
+from worker.stream.servers.connecting import Place
+from worker.stream.servers.node import Command, Node
+
+SLOTS: Command = (("CLUSTER", "SLOTS"), {})
+ASKED_AT_ONCE = 3
+"""Nodes that are asked for the slots together, so that one that hangs delays nobody."""
+
+LEAST_REST = 0.5
+"""Seconds between two questions for the slots; a redirection needs none."""
+
+log = structlog.get_logger()
+
+
+class Servers(Protocol):
+    """Opens clients of servers, see `Connector`."""
+
+    @property
+    def seeds(self) -> Sequence[Place]:
+        """The places to begin with."""
+
+    def open(self, place: Place) -> Redis:
+        """A client of one server."""
+
+
+class Topology:
+    """The nodes and their slots, as they were told last.
+
+    A redirection corrects single slots at once. A failed request, or a redirection, lets the next request ask again.
+    """
+
+    def __init__(self, servers: Servers, clock: Callable[[], float]) -> None:
+        self._servers = servers
+        self._clock = clock
+        self._nodes: dict[Place, Node] = {}
+        self._owners: list[Node | None] = []
+        self._is_known = False
+        self._is_outdated = False
+        self._asked_at = 0.0
+        self._asking = asyncio.Lock()
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether a command may only name keys of one slot."""
+        return bool(self._owners)
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes that have slots, each once; a single server is the only node."""
+        if not self._owners:
+            return [self._at(self._servers.seeds[0])]
+        return list(dict.fromkeys(node for node in self._owners if node is not None))
+
+    def node_of(self, key: str | bytes) -> Node:
+        """The node that has a key; if no node has its slot, any node, which will say so."""
+        if not self._owners:
+            return self._at(self._servers.seeds[0])
+        return self._owners[slot_of(key)] or self.nodes[0]
+
+    async def refresh(self) -> None:
+        """Ask for the slots, if they are not known or may have changed.
+
+        Raises:
+            StreamError: they are not known, and no server can be reached.
+        """
+        if not self._is_due():
+            return
+        async with self._asking:
+            if self._is_due():
+                await self._ask()
+
+    def doubt(self) -> None:
+        """Let the next request ask for the slots: a node of a cluster may have failed."""
+        self._is_outdated = True
+
+    def redirected(self, slot: int, asked: Node, place: Place) -> Node:
+        """Note that `asked` has named another node for a slot; returns this node."""
+        self.doubt()
+        node = self._at(self._completed(place, asked))
+        if not self._owners:  # the first answer came from a user who may not ask for the slots
+            self._owners = [asked] * REDIS_CLUSTER_HASH_SLOTS
+        self._owners[slot] = node
+        return node
+
+    def asks(self, asked: Node, place: Place) -> Node:
+        """The node that takes a slot over from `asked`, for one command."""
+        return self._at(self._completed(place, asked))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for node in self._nodes.values():
+            await node.close()
+
+    def _is_due(self) -> bool:
+        return not self._is_known or (self._is_outdated and self._clock() >= self._asked_at + LEAST_REST)
+
+    async def _ask(self) -> None:
+        self._asked_at = self._clock()
+        candidates = iter(self._candidates())
+        failure: StreamError | None = None
+        while some := list(islice(candidates, ASKED_AT_ONCE)):
+            reply = await _first_answer(some)
+            if not isinstance(reply, StreamError):
+                self._learn(*reply)
+                return
+            failure = failure or reply
+        if not self._is_known and failure is not None:
+            raise failure
+
+    def _candidates(self) -> Iterable[Node]:
+        """All nodes that may know the slots: those that answered last come first."""
+        known = [*self.nodes, *(self._at(seed) for seed in self._servers.seeds)]
+        return sorted(dict.fromkeys(known), key=lambda node: node.must_recheck)
+
+    def _learn(self, answering: Node, reply: Any) -> None:
+        self._is_known, self._is_outdated = True, False
+        if isinstance(reply, Exception):  # a single server: it has no slots, or it may not be asked
+            return
+        owners: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
+        for first, last, primary, *_ in reply:
+            node = self._at(self._completed(_place(primary), answering))
+            owners[first : last + 1] = [node] * (last + 1 - first)
+        before, self._owners = self.nodes if self._owners else [], owners
+        if (now := self.nodes) != before:
+            log.info("redis.nodes", nodes=[node.name for node in now])
+
+    def _completed(self, place: Place, told_by: Node) -> Place:
+        """A node that does not know its own name means the host that was asked."""
+        if place.host:
+            return place
+        host = next(known.host for known, node in self._nodes.items() if node is told_by)
+        return Place(host, place.port)
+
+    def _at(self, place: Place) -> Node:
+        if place not in self._nodes:
+            self._nodes[place] = Node(str(place), self._servers.open(place), self._clock)
+        return self._nodes[place]
+
+
+@lru_cache(maxsize=65536)
+def slot_of(key: str | bytes) -> int:
+    """The slot of a key, by its hash tag."""
+    return key_slot(key if isinstance(key, bytes) else key.encode())
+
+
+def _place(facts: Sequence[Any]) -> Place:
+    host, port = facts[0], facts[1]
+    name = host.decode() if host else ""
+    return Place("" if name == "?" else name, int(port))
+
+
+async def _first_answer(nodes: Sequence[Node]) -> tuple[Node, Any] | StreamError:
+    """The first answer of several nodes, and the node it is from; the first failure if all fail."""
+
+    async def ask(node: Node) -> tuple[Node, Any] | StreamError:
+        try:
+            (reply,) = await node.execute([SLOTS], {})
+        except StreamError as error:
+            return error
+        return node, reply
+
+    if len(nodes) == 1:
+        return await ask(nodes[0])
+    tasks = [asyncio.create_task(ask(node)) for node in nodes]
+    failure: StreamError | None = None
+    try:
+        for answer in asyncio.as_completed(tasks):
+            reply = await answer
+            if not isinstance(reply, StreamError):
+                return reply
+            failure = failure or reply
+    finally:
+        await end(tasks)
+    return failure or StreamError("Redis: no node is known", cause=StreamCause.CONNECTION)
