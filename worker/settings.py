@@ -23,7 +23,7 @@ from worker.model.jitter import GAP_TOLERANCE
 from worker.runtime.cpu import cpu_limit
 from worker.stores import checked_emulator, checked_store_url, open_store
 from worker.stores.base import Store
-from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
+from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS, PREFIX, Keys
 from worker.stream.servers import address
 
 if TYPE_CHECKING:
@@ -46,11 +46,14 @@ URL_USER = re.compile(r"(://)[^/?#]*@")
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how workers share them."""
+    """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how workers share them.
+
+    `partitions` is None if PARTITIONS is not set.
+    """
 
     url: str = field(repr=False)
     prefix: str
-    partitions: int
+    partitions: int | None
     lease_ttl: float
 
     @property
@@ -152,9 +155,12 @@ class Settings(BaseSettings):
     partitions: Annotated[
         int,
         Field(
-            ge=1, le=MAX_PARTITIONS, description="Number of streams; pushers and workers must agree, Redis records it."
+            ge=1,
+            le=MAX_PARTITIONS,
+            description="Number of streams; pushers and workers must agree. Redis records it, and the command"
+            " partitions changes it. Workers and commands without it take the recorded one.",
         ),
-    ] = 64
+    ] = DEFAULT_PARTITIONS
     stream_prefix: Annotated[str, Field(pattern=f"^{PREFIX.pattern}$", description="Start of every Redis key.")] = "pcm"
 
     batch_max_seconds: Annotated[
@@ -286,7 +292,12 @@ class Settings(BaseSettings):
     @property
     def redis(self) -> RedisSettings:
         """For connections, keys and leases."""
-        return RedisSettings(self.redis_url, self.stream_prefix, self.partitions, self.lease_ttl)
+        return RedisSettings(self.redis_url, self.stream_prefix, self.stated_partitions, self.lease_ttl)
+
+    @property
+    def stated_partitions(self) -> int | None:
+        """PARTITIONS; None if it is not set, so that the recorded number counts."""
+        return self.partitions if "partitions" in self.model_fields_set else None
 
     @property
     def store(self) -> StoreSettings:
@@ -297,7 +308,7 @@ class Settings(BaseSettings):
     def batches(self) -> BatchRules:
         """For the batcher."""
         limits = BatchLimits(self.batch_max_seconds, self.batch_max_age, self.batch_max_bytes, self.gap_tolerance)
-        return BatchRules(limits, self.blob_codec, self.blob_naming, self.partitions)
+        return BatchRules(limits, self.blob_codec, self.blob_naming)
 
     @property
     def encoding(self) -> EncodingSettings:
