@@ -99,7 +99,7 @@ def test_a_cluster_older_than_the_objects_used_is_refused() -> None:
 
 
 def _objects(schema: Manifest, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    if "properties" in schema:
+    if schema.get("additionalProperties") is False:  # what goes to Kubernetes as it is may have any key
         yield path or "(top)", schema
     for key, inner in schema.get("properties", {}).items():
         yield from _objects(inner, f"{path}.{key}" if path else key)
