@@ -39,7 +39,7 @@ TEXT_OR_NUMBER = {
     "resources.limits.memory",
     "tmpSize",
 }
-ITEMS = {
+ITEMS: dict[str, set[type]] = {
     "encryption.oldSecrets": {str},
     "spool.claim.accessModes": {str},
     "prometheusRule.disabled": {str},
