@@ -5,7 +5,7 @@ nested ifs.
 */}}
 {{- define "audio-batch-worker.checks" -}}
 {{- include "audio-batch-worker.wellFormed" . }}
-{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "parent" "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" "labels" "volumes" "network" "identity" "objects")) }}
+{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "parent" "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" "labels" "volumes" "network" "identity" "objects" "batches")) }}
 {{- end }}
 
 {{- /*
@@ -143,6 +143,17 @@ templates there. `helm lint` passes over `required`, so that `fail` follows.
 {{- if gt (int64 .keda.fallbackReplicas) (int64 .maxReplicas) }}
 - 'autoscaling.keda.fallbackReplicas: {{ int64 .keda.fallbackReplicas }} is more than autoscaling.maxReplicas ({{ int64 .maxReplicas }})'
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Readers join blobs whose starts are at most 90 s apart. One that is null is the worker's default. */}}
+{{- define "audio-batch-worker.checks.batches" -}}
+{{- with .Values.config }}
+{{- $seconds := kindIs "invalid" .batchMaxSeconds | ternary 60 .batchMaxSeconds }}
+{{- $tolerance := kindIs "invalid" .gapTolerance | ternary 2 .gapTolerance }}
+{{- if gt (addf $seconds $tolerance | float64) 90.0 }}
+- 'config.batchMaxSeconds: {{ $seconds }} and config.gapTolerance ({{ $tolerance }}) are more than 90 s together; blobs of audio without a gap could start so far apart that readers split it, so give at most {{ subf 90 $tolerance | max 0 }}'
 {{- end }}
 {{- end }}
 {{- end }}
