@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         Field(
             gt=0,
             le=JOINED_STARTS,
-            description="Seconds of audio that close a batch; over 90 together with GAP_TOLERANCE, readers split audio.",
+            description="Seconds of audio that close a batch; over 90 with GAP_TOLERANCE, readers split audio.",
         ),
     ] = 60.0
     batch_max_age: Annotated[

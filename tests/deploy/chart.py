@@ -54,7 +54,8 @@ def find_tool(name: str) -> str | None:
     """Path of a program in the virtual environment or on PATH; HELM=/path in the environment names another helm."""
     if name == "helm" and (named := os.environ.get("HELM")):
         return named
-    return shutil.which(name, path=os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)]))
+    places = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)])
+    return shutil.which(name, path=places) or shutil.which(f"prometheus-{name}", path=places)  # as Debian calls some
 
 
 def run_helm(*arguments: str, values: str = "", helm: str = "helm") -> str:

@@ -14,6 +14,7 @@ HOW_TO_GET = {
     "helm4": "needs the network for .ci/setup; or put helm 4 on PATH under this name",
     "promtool": "comes with Debian's package prometheus",
     "prometheus": "is Debian's package of that name",
+    "alertmanager": "is Debian's package prometheus-alertmanager",
     "jq": "is Debian's package of that name",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()
