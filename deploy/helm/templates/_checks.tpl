@@ -153,7 +153,7 @@ templates there. `helm lint` passes over `required`, so that `fail` follows.
 {{- $seconds := kindIs "invalid" .batchMaxSeconds | ternary 60 .batchMaxSeconds }}
 {{- $tolerance := kindIs "invalid" .gapTolerance | ternary 2 .gapTolerance }}
 {{- if gt (addf $seconds $tolerance | float64) 90.0 }}
-- 'config.batchMaxSeconds: {{ $seconds }} and config.gapTolerance ({{ $tolerance }}) are more than 90 s together; blobs of audio without a gap could start so far apart that readers split it, so give at most {{ subf 90 $tolerance | max 0 }}'
+- 'config.batchMaxSeconds: {{ $seconds }} and config.gapTolerance ({{ $tolerance }}) are more than 90 s together; blobs of audio without a gap could start so far apart that readers split it; make one of them smaller'
 {{- end }}
 {{- end }}
 {{- end }}
