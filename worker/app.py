@@ -25,6 +25,7 @@ from worker.coordination.ownership import Ownership
 from worker.delivery.delivery import Delivery
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
+from worker.model.jitter import JOINED_STARTS
 from worker.operations.gauges import Monitor
 from worker.operations.health import WorkerHealth
 from worker.operations.http import HttpServer
@@ -237,6 +238,13 @@ def _log_start(settings: Settings, metrics: Metrics, port: int) -> None:
     )
     for variable, meant in misspelt(os.environ).items():
         log.warning("settings.misspelt", variable=variable, meant=meant)
+    if settings.splits_files:
+        log.warning(
+            "settings.files_split",
+            batch_max_seconds=settings.batch_max_seconds,
+            gap_tolerance=settings.gap_tolerance,
+            at_most_together=JOINED_STARTS,
+        )
 
 
 def _yield_to_the_loop() -> None:

@@ -19,7 +19,7 @@ from codec.errors import escaped
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
-from worker.model.jitter import GAP_TOLERANCE
+from worker.model.jitter import GAP_TOLERANCE, JOINED_STARTS
 from worker.runtime.cpu import cpu_limit
 from worker.stores import checked_emulator, checked_store_url, open_store
 from worker.stores.base import Store
@@ -164,7 +164,12 @@ class Settings(BaseSettings):
     stream_prefix: Annotated[str, Field(pattern=f"^{PREFIX.pattern}$", description="Start of every Redis key.")] = "pcm"
 
     batch_max_seconds: Annotated[
-        float, Field(gt=0, le=90, description="Seconds of audio that close a batch; readers split files over 90 s.")
+        float,
+        Field(
+            gt=0,
+            le=JOINED_STARTS,
+            description="Seconds of audio that close a batch; over 90 with GAP_TOLERANCE, readers split audio.",
+        ),
     ] = 60.0
     batch_max_age: Annotated[
         float, Field(gt=0, le=DAY, description="Seconds since a batch's first entry, on Redis' clock, that close it.")
@@ -309,6 +314,11 @@ class Settings(BaseSettings):
         """For the batcher."""
         limits = BatchLimits(self.batch_max_seconds, self.batch_max_age, self.batch_max_bytes, self.gap_tolerance)
         return BatchRules(limits, self.blob_codec, self.blob_naming)
+
+    @property
+    def splits_files(self) -> bool:
+        """Whether readers would split audio without a gap: a blob may start so much later than the one before."""
+        return self.batch_max_seconds + self.gap_tolerance > JOINED_STARTS
 
     @property
     def encoding(self) -> EncodingSettings:

@@ -201,6 +201,25 @@ def test_several_wrong_settings_are_told_together(monkeypatch: pytest.MonkeyPatc
     assert {line.split(" ")[0] for line in str(caught.value).splitlines()} == set(wrong)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "tolerance", "split"),
+    [
+        ("60", "2", False),
+        ("85", "2", False),
+        ("88", "2", False),
+        ("88.1", "2", True),
+        ("90", "0", False),
+        ("60", "31", True),
+    ],
+)
+def test_readers_split_blobs_that_may_start_more_than_90_s_apart(
+    monkeypatch: pytest.MonkeyPatch, seconds: str, tolerance: str, *, split: bool
+) -> None:
+    monkeypatch.setenv("BATCH_MAX_SECONDS", seconds)
+    monkeypatch.setenv("GAP_TOLERANCE", tolerance)
+    assert load().splits_files == split
+
+
 def test_several_missing_settings_are_told_together() -> None:
     with pytest.raises(SettingsError) as caught:
         load().require_storage()
