@@ -296,20 +296,17 @@ def test_notes_name_the_secrets_and_how_to_see_that_it_works(tmp_path: Path) -> 
     assert "redis/REDIS_URL, abw-audio-batch-worker/ENCRYPTION_SECRET" in text
     assert "helm -n audio test abw" in text
     assert "audio-batch-worker status" in text
-    assert "partitions can't be changed" not in text
 
 
-def test_notes_of_an_upgrade_say_how_partitions_change(tmp_path: Path) -> None:
-    text = notes(tmp_path, {}, upgrade=True, running="64")
-
-    assert "can't be changed on running streams" in text
-    assert "WARNING" not in text
+def test_notes_of_an_upgrade_that_leaves_partitions_to_redis_warn_of_nothing(tmp_path: Path) -> None:
+    assert "WARNING" not in notes(tmp_path, {}, upgrade=True, running="64")
 
 
 def test_notes_warn_when_an_upgrade_changes_partitions(tmp_path: Path) -> None:
     text = notes(tmp_path, {"config": {"partitions": 128}}, upgrade=True, running="64")
 
     assert "WARNING: this changes config.partitions from 64 to 128" in text
+    assert "audio-batch-worker partitions 128" in text
 
 
 def test_notes_warn_of_secrets_in_the_values(tmp_path: Path) -> None:

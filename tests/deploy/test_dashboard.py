@@ -29,6 +29,7 @@ NOT_SHOWN = {
     "audio_batch_deleted_entries_total",  # somebody asked for it
     "audio_batch_recoveries_total",  # a failover of Redis is seen elsewhere
     "audio_batch_redis_eviction_policy",  # alerted on
+    "audio_batch_redis_nodes",  # alerted on
     "audio_batch_redis_persistence",
     "audio_batch_redis_replicas",
     "audio_batch_silence_seconds_total",  # the gaps are shown

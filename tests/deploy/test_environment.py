@@ -17,7 +17,7 @@ pytestmark = pytest.mark.helm
 
 FIELDS = {name.upper() for name in Settings.model_fields}
 FROM_OUTSIDE = {"everything": {"TZ"}}
-LEFT_TO_THE_WORKER = {"WORKER_ID"}
+LEFT_TO_THE_WORKER = {"PARTITIONS", "WORKER_ID"}
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 

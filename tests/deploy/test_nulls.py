@@ -20,7 +20,7 @@ PATHS = [path for path, _ in walk(VALUES)]
 HANDED_ON = ("resources", "podSecurityContext", "securityContext", "topologySpreadConstraints", "dashboard.labels")
 """What goes to Kubernetes as it is: without it, Kubernetes' own default holds."""
 
-CALCULATED = ("partitions", "batchMaxAge", "leaseTtl", "httpPort", "shutdown", "shutdownGrace")
+CALCULATED = ("batchMaxAge", "leaseTtl", "httpPort", "shutdown", "shutdownGrace")
 """Settings that the chart itself needs; the others are the worker's alone."""
 
 EMPTY_IS_THE_CLUSTERS = "spool.claim.storageClass"

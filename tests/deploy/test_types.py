@@ -22,6 +22,7 @@ BESIDE_NULL = {
     "config.opusBitrate": int,
     "config.encodeThreads": int,
     "config.storageEmulatorHost": str,
+    "config.partitions": int,
     "replicas": int,
     "terminationGracePeriodSeconds": int,
 }

@@ -175,6 +175,14 @@ The alerts, each with `page` (a person gets up) or `ticket` severity, and with t
   summary: No worker reaches Redis; pushers have to keep audio
   description: >-
     Nothing is read or stored, and pushers keep audio only as long as their buffers last. Redis' words are in the workers' logs: {{ $logs }} | grep consumer.redis_failed
+- alert: AudioBatchRedisNodeDown
+  expr: >-
+    max {{ $by }} (audio_batch_redis_nodes{ {{- $own -}} ,state="down"}) > 0
+  for: 1m
+  severity: page
+  summary: A node of the Redis Cluster does not answer; its partitions wait
+  description: >-
+    Nothing of its partitions is read or stored, and pushers have to keep their audio. The other nodes go on. See which node it is, and what it says: {{ $abw }} status
 - alert: AudioBatchRedisErrors
   expr: >-
     sum {{ $by }} (rate(audio_batch_redis_errors_total{ {{- $own -}} }[5m])) > 0.2

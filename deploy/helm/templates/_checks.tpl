@@ -110,7 +110,7 @@ templates there. `helm lint` passes over `required`, so that `fail` follows.
 {{- end }}
 
 {{- define "audio-batch-worker.checks.scaling" -}}
-{{- $partitions := int64 .Values.config.partitions }}
+{{- $partitions := int64 (default 256 .Values.config.partitions) }}
 {{- with .Values.autoscaling }}
 {{- if eq .kind "none" }}
 {{- if gt (int64 (include "audio-batch-worker.replicas" $)) $partitions }}
