@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from worker.archive import Problem, Repeat, UnknownObject
+    from worker.archive import Blob, Problem, Repeat, UnknownObject
 
 _bars: list[Progress] = []
 """The bar that is shown in a terminal."""
@@ -185,6 +185,14 @@ def describe_unknown(objects: Iterable[UnknownObject]) -> None:
     """Name on standard error the objects that are not blobs."""
     for other in objects:
         say(f"no blob: {other.name}: {other.reason}", err=True)
+
+
+def describe_missing_secrets(blobs: Iterable[Blob], secrets: Sequence[str]) -> None:
+    """Say on standard error which secrets blobs name that are not among the given ones."""
+    from worker.archive.blobs.key_ids import missing_secrets
+
+    for sentence in missing_secrets(blobs, secrets):
+        say(sentence, err=True)
 
 
 def unknown_facts(other: UnknownObject) -> dict[str, object]:

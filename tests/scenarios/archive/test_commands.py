@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 import typer
+from pydantic import SecretStr
 from typer.testing import Result
 
+from codec.crypto import key_id
 from tests.support.command import command
 from tests.support.gcs.server import GcsServer
 from tests.support.ogg_reader import read_ogg_opus
 from tests.support.redis_server import RedisServer
+from tests.support.secret import TEST_SECRET
 from tests.support.speech import speech
-from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder
+from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder, key_of
 from worker.archive import AudioFormat
 from worker.audio.reading.reader import open_audio
 from worker.cli import options
@@ -57,6 +60,24 @@ async def test_ls_shows_a_table_and_other_objects(talk: ConversationFolder, envi
     assert f"{T0:.3f}.opus.enc" in result.stdout
     assert "3 blobs, 30.0 s, 689,083 bytes; 1 more with the same audio as one of them" in result.stdout
     assert "no blob" in result.stderr
+
+
+@pytest.mark.parametrize("asked", ["ls --uid user", "files --uid user --conversation talk"])
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_secret_that_blobs_name_and_nobody_gave_is_told_once(
+    local_folder: ConversationFolder, environment: Settings, asked: str, as_json: bool
+) -> None:
+    for start in (T0, T0 + 1):
+        await local_folder.put(".opus.enc", start, speech(1), described=True, more=key_of(OLD_SECRET))
+    await local_folder.put(".opus.enc", T0 + 2, speech(1), described=True, more=key_of(TEST_SECRET))
+
+    wrong = await run(environment, *asked.split(), *(["--json"] if as_json else []))
+    right = await run(environment.model_copy(update={"encryption_secrets_old": SecretStr(OLD_SECRET)}), *asked.split())
+
+    told = [line for line in wrong.stderr.splitlines() if "ENCRYPTION_SECRETS_OLD" in line]
+    assert len(told) == 1
+    assert f"2 blobs are encrypted with the secret {key_id(OLD_SECRET)}" in told[0]
+    assert (wrong.exit_code, right.exit_code, right.stderr) == (0, 0, "")
 
 
 async def test_ls_as_json_has_every_fact(talk: ConversationFolder, environment: Settings) -> None:
