@@ -28,6 +28,9 @@ _bars: list[Progress] = []
 INCOMPLETE = 3
 """Exit code of a command that did its work except for some blobs, which it names."""
 
+FEW = 5
+"""Objects that are no blobs and are named one by one: another program may have put thousands there."""
+
 WIDEST = 10_000
 """Characters of a line in a table, more than any escaped name: names that people copy are never cut or folded."""
 
@@ -181,10 +184,31 @@ def describe_repeats(repeats: Iterable[Repeat]) -> None:
         say(f"left out {repeat.name}: it overlaps {repeat.inside} and sounds alike", err=True)
 
 
-def describe_unknown(objects: Iterable[UnknownObject]) -> None:
-    """Name on standard error the objects that are not blobs."""
+class FirstFew:
+    """Names on standard error the first few of the objects that are not blobs, and counts the others."""
+
+    def __init__(self, prefix: str = "no blob: ") -> None:
+        self._prefix = prefix
+        self._count = 0
+
+    def tell(self, other: UnknownObject) -> None:
+        """Take note of an object."""
+        self._count += 1
+        if self._count <= FEW:
+            say(f"{self._prefix}{other.name}: {other.reason}", err=True)
+
+    def tell_rest(self) -> None:
+        """Say how many were not named."""
+        if self._count > FEW:
+            say(f"and {self._count - FEW:,} more of {self._count:,} objects that are no blobs", err=True)
+
+
+def describe_unknown(objects: Iterable[UnknownObject], prefix: str = "no blob: ") -> None:
+    """Name on standard error the first few of the objects that are not blobs, and say how many there are."""
+    few = FirstFew(prefix)
     for other in objects:
-        say(f"no blob: {other.name}: {other.reason}", err=True)
+        few.tell(other)
+    few.tell_rest()
 
 
 def describe_missing_secrets(blobs: Iterable[Blob], secrets: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,32 @@ async def test_ls_shows_a_table_and_other_objects(talk: ConversationFolder, envi
     assert f"{T0:.3f}.opus.enc" in result.stdout
     assert "3 blobs, 30.0 s, 689,083 bytes; 1 more with the same audio as one of them" in result.stdout
     assert "no blob" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "ls --uid user",
+        "verify",
+        "convert --all",
+        "files --uid user --conversation talk",
+        "export --uid user --conversation talk -o {out}",
+        "copy --uid user --from talk --to other",
+        "audit --uid user --conversation talk",
+    ],
+)
+async def test_thousand_objects_that_are_no_blobs_are_counted_and_only_the_first_named(
+    talk: ConversationFolder, environment: Settings, redis_server: RedisServer, tmp_path: Path, asked: str
+) -> None:
+    for number in range(1000):
+        await talk.put_bytes(f"notes{number:04}.txt", b"x")
+
+    settings = environment.model_copy(update={"redis_url": redis_server.url})
+    result = await run(settings, *asked.format(out=tmp_path / "out.wav").split())
+
+    lines = result.stderr.splitlines()
+    assert sum("notes0" in line for line in lines) == 5
+    assert "and 995 more of 1,000 objects that are no blobs" in lines
 
 
 @pytest.mark.parametrize("asked", ["ls --uid user", "files --uid user --conversation talk"])
@@ -503,17 +530,18 @@ async def test_rm_says_that_replicas_may_not_know(
 async def test_verify_tells_what_is_broken_and_takes_up_its_report(
     talk: ConversationFolder, environment: Settings, tmp_path: Path
 ) -> None:
-    await talk.put_bytes(f"{T0 + 99:.3f}.opus", b"12345")
+    await talk.put(".bin", T0 + 99, speech(1))
+    await talk.put_bytes(f"{T0 + 200:.3f}.opus", b"12345")
     report = str(tmp_path / "report.jsonl")
 
     first = await run(environment, "verify", "--report", report)
     second = await run(environment, "verify", "--uid", "user", "--report", report, "--json")
 
     assert first.exit_code == second.exit_code == 3
-    assert "4 objects are intact" in first.stdout
-    assert "gap of 69.0 s" in first.stdout
+    assert "5 objects are intact" in first.stdout
+    assert re.findall("gap of [0-9.]+ s", first.stdout) == ["gap of 69.0 s"]
     assert "Opus data too short" in first.stderr
-    assert (json.loads(second.stdout)["known"], len(json.loads(second.stdout)["damaged"])) == (4, 1)
+    assert (json.loads(second.stdout)["known"], len(json.loads(second.stdout)["damaged"])) == (5, 1)
 
 
 async def test_convert_needs_a_yes(talk: ConversationFolder, environment: Settings) -> None:
