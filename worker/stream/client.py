@@ -25,7 +25,7 @@ from redis.asyncio.connection import (
 )
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from worker import __version__
 from worker.errors import LeaseLost, StreamError
@@ -291,9 +291,18 @@ def _sha(name: str) -> str:
     return sha1(script(name).encode(), usedforsecurity=False).hexdigest()
 
 
+USERS = (
+    "a pusher needs the Redis user pusher, a worker the user worker, and all other commands the user operator, each as"
+    " in deploy/helm/SECURITY.md (Users of Redis)"
+)
+"""What to do if Redis forbids a command."""
+
+
 def stream_error(error: Exception) -> StreamError:
     """One sentence on the error of Redis or the network; the text is cut, because it may repeat untrusted input."""
     text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
+    if isinstance(error, NoPermissionError):
+        text = f"{text}; {USERS}"
     if isinstance(error, ReplyTooLarge):
         return StreamError(text, cause=StreamCause.LARGE)
     if isinstance(error, ReadOnlyError):

@@ -12,7 +12,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 
 from worker.errors import SettingsError, StreamError
 from worker.model.states import RedisPersistence
-from worker.stream.client import Client
+from worker.stream.client import USERS, Client
 
 OLDEST_VERSION = (7, 0)
 """The first with script flags (allow-oom), and with an XCLAIM that drops pending ids whose entry is gone."""
@@ -33,7 +33,8 @@ async def check_server(client: Client) -> str:
         facts = await client.command(lambda redis: redis.info())
     except StreamError as error:
         if isinstance(error.__cause__, (AuthenticationError, AuthorizationError, NoPermissionError)):
-            raise SettingsError(f"REDIS_URL: Redis refuses the user or password: {error.__cause__}") from None
+            advice = f"; {USERS}" if isinstance(error.__cause__, NoPermissionError) else ""
+            raise SettingsError(f"REDIS_URL: Redis refuses the user or password: {error.__cause__}{advice}") from None
         if isinstance(error.__cause__, ResponseError) and _NO_SUCH_DATABASE.search(str(error.__cause__)):
             raise SettingsError(
                 f"REDIS_URL: Redis refuses the database: {error.__cause__}; give another number after the port, or none"
