@@ -229,7 +229,7 @@ async def test_user_that_may_not_run_a_command_is_told_which_user_it_needs(
 
 async def test_worker_with_a_pushers_user_is_told_which_user_it_needs(server: RedisServer) -> None:
     async with Client(connect(as_user(server, "pusher"))) as client:
-        with pytest.raises(SettingsError, match="refuses the user or password: .* a worker the user worker"):
+        with pytest.raises(SettingsError, match=r"refuses the user or password: .* a worker the user worker"):
             await check_server(client)
 
 
