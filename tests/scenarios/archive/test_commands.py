@@ -26,7 +26,7 @@ from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder, key_o
 from worker.archive import AudioFormat
 from worker.audio.reading.reader import open_audio
 from worker.cli import options
-from worker.errors import AudioFileError
+from worker.errors import AudioFileError, SettingsError
 from worker.settings import Settings
 from worker.stores.base import Store
 from worker.stream.keys import Keys
@@ -567,16 +567,20 @@ async def test_convert_needs_a_yes(talk: ConversationFolder, environment: Settin
         "copy --uid user --from talk --to other",
         "files --uid user --conversation talk",
         "export --uid user --conversation talk -o never.wav",
+        "audit --uid user --conversation talk",
+        "ls",
     ],
 )
-async def test_store_url_that_names_no_directory_is_told(environment: Settings, tmp_path: Path, arguments: str) -> None:
+async def test_store_url_that_names_no_directory_is_refused(
+    environment: Settings, tmp_path: Path, arguments: str
+) -> None:
     directory = tmp_path / "mistyped"
 
     result = await run(environment.model_copy(update={"store_url": directory.as_uri()}), *arguments.split())
 
-    told = " ".join(result.stderr.split())
-    assert f"STORE_URL: there is no directory {directory}; it is taken for an empty store" in told
-    assert not directory.exists()
+    assert f"STORE_URL: there is no directory {directory}: it is mistyped" in f"{result.stderr} {result.exception}"
+    assert isinstance(result.exception, SettingsError) or result.exit_code == 2
+    assert (result.stdout, directory.exists()) == ("", False)
 
 
 async def test_a_missing_store_url_is_named(environment: Settings) -> None:
