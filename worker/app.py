@@ -207,7 +207,7 @@ class Worker:
 
     def _begin(self, lease: Lease) -> Partition:
         context = self._context
-        batcher = Batcher(lease.partition, self._rules, self._encoders, context.metrics, context.clock)
+        batcher = Batcher(lease.partition, self._rules, self._encoders, context)
         recoveries = Recoveries(lease.partition, self._recovery)
         return Partition(lease, batcher, self._entries, self._delivery, recoveries, context)
 

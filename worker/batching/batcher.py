@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import structlog
+
 from codec.entry import Chunk, End, partition_of
+from codec.sessions import session_name
 from worker.batching.batch import Batch, BatchRules, seal_of
 from worker.batching.closed_batch import ClosedBatch
 from worker.batching.decisions import Decisions
@@ -20,13 +23,16 @@ from worker.model.recent_chunks import RecentChunks
 from worker.model.seal import Seal
 from worker.model.states import Trigger
 from worker.model.stored_blob import StoredBlob
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 NO_STREAM = StreamIdentity("")
 
 IDLE_SECONDS = 120.0
 """Seconds without a chunk after which only Redis keeps a conversation's history."""
+
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -50,14 +56,13 @@ class Batcher:
     `decisions` tells what to do with the routed entries.
     """
 
-    def __init__(
-        self, partition: int, rules: BatchRules, encoders: EncoderPool, metrics: Metrics, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, partition: int, rules: BatchRules, encoders: EncoderPool, context: Context) -> None:
         self._partition = partition
         self._rules = rules
         self._encoders = encoders
-        self._metrics = metrics
-        self.clock = clock
+        self._metrics = context.metrics
+        self._digest = context.digest
+        self.clock = context.clock
         self._histories: dict[Conversation, RecentChunks] = {}
         self._tombstones: Mapping[str, EntryId] = {}
         self._identity = NO_STREAM
@@ -283,9 +288,22 @@ class Batcher:
         held = self.open.get(item.conversation)
         if held is None or not isinstance(item.content, End):
             self._decided.discarded.append(item.id)
+            self._tell_missing(item, missing)
             return
         held.batch.end(item.id, item.content)
         self._close(item.conversation, Trigger.END)
+
+    def _tell_missing(self, end: ParsedEntry, missing: int) -> None:
+        """Log what an end says of chunks that never came, which no blob can note: no batch is open."""
+        if missing:
+            self._digest.note(
+                log.warning,
+                "end.chunks_missing",
+                conversation=str(end.conversation),
+                session=session_name(end.content.session),
+                pushed=end.content.seq,
+                sums={"missing": missing},
+            )
 
     def _close(self, conversation: Conversation, trigger: Trigger) -> None:
         held = self.open.pop(conversation)
