@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from codec import crypto, opus
+from codec.arguments import NOTHING, check_types
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_SAMPLE_RATE, SAMPLE_RATES
 from codec.errors import BadBlob, DecryptionFailed
 from codec.metadata import BlobMetadata
 from codec.names import parse_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from codec.names import BlobName
 
@@ -36,7 +38,12 @@ class Audio:
 
 
 def seal_content(content: bytes, key: bytes | None) -> bytes:
-    """The bytes to store for a content (an Opus container or PCM): one encrypted segment, or without a key itself."""
+    """The bytes to store for a content (an Opus container or PCM): one encrypted segment, or without a key itself.
+
+    Raises:
+        WrongType: an argument is not bytes.
+    """
+    check_types(bytes, content=content)
     return content if key is None else crypto.encrypt(key, content)
 
 
@@ -47,7 +54,9 @@ def open_content(data: bytes, name: str, *, secrets: Sequence[str]) -> bytes:
         BadName: it is not the name of a blob.
         BadSecret: the secrets are not a list of secrets.
         DecryptionFailed: none of the secrets opens all of it.
+        WrongType: `data` is not bytes.
     """
+    check_types(bytes, data=data)
     return _open(data, parse_name(name), secrets)
 
 
@@ -62,12 +71,16 @@ def decode(data: bytes, name: str, metadata: Mapping[str, str] | None, *, secret
         BadSecret: the secrets are not a list of secrets.
         BadBlob: its bytes are corrupt or truncated; `DecryptionFailed` if none of the secrets opens all of it.
         LibopusMissing: it is Opus, and libopus can't be loaded.
+        WrongType: `data` is not bytes, or `metadata` is neither a mapping nor None.
     """
+    check_types(Mapping, NOTHING, metadata=metadata)
     return decode_content(open_content(data, name, secrets=secrets), name, metadata)
 
 
 def decode_content(content: bytes, name: str, metadata: Mapping[str, str] | None) -> Audio:
     """The audio of a content that `open_content` gave. Raises as `decode`."""
+    check_types(bytes, content=content)
+    check_types(Mapping, NOTHING, metadata=metadata)
     facts = BlobMetadata.from_mapping(metadata or {})
     if parse_name(name).kind.codec(facts.codec) == "pcm":
         whole = content[: len(content) // BYTES_PER_SAMPLE * BYTES_PER_SAMPLE]
@@ -79,11 +92,12 @@ def decode_content(content: bytes, name: str, metadata: Mapping[str, str] | None
 
 
 def _open(data: bytes, blob: BlobName, secrets: Sequence[str]) -> bytes:
+    given = crypto.checked_secrets(secrets)
     if not blob.kind.encrypted:
         return data
-    if not crypto.checked_secrets(secrets):
+    if not given:
         raise DecryptionFailed(f"{blob} is encrypted, and no secret is given")
-    for secret in secrets:
+    for secret in given:
         try:
             return crypto.decrypt(crypto.derive_key(secret, blob.uid), data)
         except DecryptionFailed as error:

@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from codec.arguments import check_types
 from codec.entry import BYTES_PER_SAMPLE
 from codec.errors import BadBlob
 
@@ -47,7 +48,9 @@ def read_header(container: bytes) -> Header:
 
     Raises:
         BadBlob: it has fewer than 8 bytes.
+        WrongType: it is not bytes.
     """
+    check_types(bytes, container=container)
     if len(container) < HEADER.size:
         raise BadBlob(f"Opus data too short: {len(container)} bytes (need at least {HEADER.size} for header)")
     return Header(*HEADER.unpack_from(container))

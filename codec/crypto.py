@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from codec.arguments import check_types
 from codec.errors import BadSecret, DecryptionFailed, NotASecret
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def derive_key(secret: str, uid: str) -> bytes:
 
     Raises:
         BadSecret: as `check_secret`.
+        WrongType: the uid is not text.
     """
     check_secret(secret)
+    check_types(str, uid=uid)
     return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=uid.encode(), info=KEY_INFO).derive(secret.encode())
 
 
@@ -87,7 +90,8 @@ def key_id(secret: str) -> str:
 
 
 def encrypt(key: bytes, plaintext: bytes) -> bytes:
-    """One segment that holds the plaintext, under a fresh random nonce."""
+    """One segment that holds the plaintext, under a fresh random nonce. Raises `WrongType`."""
+    check_types(bytes, key=key, plaintext=plaintext)
     nonce = os.urandom(NONCE_BYTES)
     sealed = AESGCM(key).encrypt(nonce, plaintext, None)
     return SEGMENT_LENGTH.pack(len(nonce) + len(sealed)) + nonce + sealed
@@ -98,7 +102,9 @@ def decrypt(key: bytes, blob: bytes) -> bytes:
 
     Raises:
         DecryptionFailed: any segment is truncated, forged or under another key; nothing is returned then.
+        WrongType: an argument is not bytes.
     """
+    check_types(bytes, key=key, blob=blob)
     if not blob:
         raise DecryptionFailed("the encrypted blob is empty")
     cipher = AESGCM(key)

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple, TypeGuard, get_args
 
 import google_crc32c
 
+from codec.arguments import check_types
 from codec.errors import BadEntry, escaped
 
 Protection = Literal["standard", "enhanced", "e2ee"]
@@ -175,13 +176,15 @@ class End:
 
 
 def parse(fields: Mapping[bytes, bytes]) -> Chunk | End:
-    """Turn an entry's raw fields into a chunk or an end.
+    """Turn an entry's raw fields, bytes to bytes, into a chunk or an end.
 
     An odd byte at the end of the PCM is left out, and the chunk is marked as `trimmed`.
 
     Raises:
         BadEntry: it is neither; the reason is short for any fields.
+        WrongType: it is not a mapping.
     """
+    check_types(Mapping, fields=fields)
     if b"end" in fields:
         return _parse_end(fields)
     return _parse_chunk(fields)
@@ -208,7 +211,16 @@ def check_id(value: str, what: str) -> None:
 
 
 def partition_of(conversation_id: str, partitions: int) -> int:
-    """Number of the partition that holds a conversation's entries, from 0."""
+    """Number of the partition that holds a conversation's entries, from 0.
+
+    Raises:
+        WrongType: the id is not text, or `partitions` is not a whole number.
+        BadEntry: there is no partition.
+    """
+    check_types(str, conversation_id=conversation_id)
+    check_types(int, partitions=partitions)
+    if partitions < 1:
+        raise BadEntry(f"partitions is {partitions}; it must be at least 1")
     return partition_of_bytes(conversation_id.encode(), partitions)
 
 

@@ -9,6 +9,7 @@ WorkerError                  all errors that audio-batch-worker raises on purpos
 │   ├── EncodingFailed       libopus refused settings or audio
 │   └── BadBlob              a blob's bytes are corrupt, truncated or not what its name says
 │       └── DecryptionFailed its encryption does not open: wrong key, or changed bytes
+├── WrongType                (a TypeError) an argument of a call has a type that it can't have
 └── LibopusMissing           (an ImportError) no libopus can be loaded
 """
 
@@ -64,6 +65,10 @@ class BadBlob(CodecError):
 
 class DecryptionFailed(BadBlob):
     """A blob that none of the given keys opens completely; none of its content was returned."""
+
+
+class WrongType(WorkerError, TypeError):
+    """An argument of a call has a type that it can't have; the message names the argument."""
 
 
 class LibopusMissing(WorkerError, ImportError):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from codec.arguments import check_types
 from codec.entry import MAX_TIMESTAMP
 from codec.names import format_timestamp
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MIN_SAMPLE_RATE = 8_000
 MAX_SAMPLE_RATE = 192_000
@@ -75,7 +74,12 @@ class BlobMetadata:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str]) -> BlobMetadata:
-        """Read an object's metadata; other keys are ignored, and a value that makes no sense counts as missing."""
+        """Read an object's metadata; other keys are ignored, and a value that makes no sense counts as missing.
+
+        Raises:
+            WrongType: it is not a mapping.
+        """
+        check_types(Mapping, mapping=mapping)
         mapping = {key: value for key, value in mapping.items() if isinstance(value, str)}  # others may have written it
         theirs = {ours: mapping[key] for ours, key in PRODUCTION_KEYS.items() if key in mapping}
         mapping = theirs | mapping

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Real
 from typing import Literal
 
+from codec.arguments import NOTHING, check_types
 from codec.entry import MAX_TIMESTAMP, check_id, is_number
 from codec.errors import BadEntry, BadName, escaped
 
@@ -82,6 +84,13 @@ def prefix(uid: str, conversation_id: str | None = None) -> str:
     return "/".join([FOLDER, *ids, ""])
 
 
+def conversation_prefix(uid: str, conversation_id: str) -> str:
+    """As `prefix`, of one conversation only: without its id, all conversations of the user would be meant."""
+    if conversation_id is None:
+        raise BadName("conversation_id is NoneType, not text")
+    return prefix(uid, conversation_id)
+
+
 def format_timestamp(seconds: float) -> str:
     """A stem's spelling of a time: 3 decimals, correctly rounded from the binary double.
 
@@ -109,13 +118,20 @@ def object_name(
     written as the start, because the reader in production never reads a reversed range.
 
     Raises:
-        BadName: an id or a time can't be part of a name.
+        BadName: an id or a time can't be part of a name, or the codec or naming is unknown.
+        WrongType: another argument has a wrong type.
     """
+    check_types(bool, encrypted=encrypted)
+    check_types(str, codec=codec, naming=naming)
+    if (codec, naming, encrypted) not in _KINDS:
+        given = f"codec {escaped(codec)} and naming {escaped(naming)}"
+        raise BadName(f"{given} are unknown: give opus or pcm, and start or range")
     kind = _KINDS[codec, naming, encrypted]
     stem = format_timestamp(start)
+    check_types(Real, NOTHING, end=end)
     if kind.batch and end is not None:
         stem = f"{stem}-{format_timestamp(max(start, end))}"
-    return f"{prefix(uid, conversation_id)}{stem}{kind.extension}"
+    return f"{conversation_prefix(uid, conversation_id)}{stem}{kind.extension}"
 
 
 def parse_name(name: str) -> BlobName:

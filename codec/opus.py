@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Self
 
+from codec.arguments import NOTHING, check_types
 from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, read_header, rendition_bytes
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
@@ -71,9 +72,13 @@ class Encoder:
     Raises:
         EncodingFailed: libopus does not accept the sample rate or a setting.
         LibopusMissing: libopus can't be loaded.
+        WrongType: a setting is not a whole number.
     """
 
     def __init__(self, sample_rate: int, *, complexity: int, bitrate: int | None = None, dtx: bool = False) -> None:
+        check_types(int, sample_rate=sample_rate, complexity=complexity)
+        check_types(int, NOTHING, bitrate=bitrate)
+        check_types(bool, dtx=dtx)
         self._library = library()
         self._sample_rate = sample_rate
         self._frame_samples = sample_rate // FRAMES_PER_SECOND
@@ -248,7 +253,11 @@ def decode(
         BadBlob: the container is truncated, a packet is not Opus, the rate is not one of `SAMPLE_RATES`, or it holds
             more than an hour of audio.
         LibopusMissing: libopus can't be loaded.
+        WrongType: an argument is not what it should be.
     """
+    check_types(bytes, container=container)
+    check_types(int, sample_rate=sample_rate, pre_skip=pre_skip)
+    check_types(int, NOTHING, samples=samples)
     stop = _stop(container, sample_rate, pre_skip, samples)
     limit = MAX_DECODED_SECONDS * sample_rate * BYTES_PER_SAMPLE
     packets, parts, size = repacketized(container), [], 0

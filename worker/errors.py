@@ -2,6 +2,7 @@
 
 WorkerError           the root, defined in codec/errors.py, because the codec imports nothing of the worker
 ├── CodecError        values or bytes that don't fit; codec/errors.py shows its branch
+├── WrongType         an argument of a call has a wrong type: correct the call
 ├── LibopusMissing    libopus can't be loaded: install it
 ├── SettingsError     a person must change a setting; the process ends with exit code 2
 ├── AudioFileError    a person must give another file

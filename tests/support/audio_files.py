@@ -21,7 +21,7 @@ DAMAGE_BYTES = 1500
 
 @dataclass(frozen=True)
 class Kind:
-    """A format as one program writes it.
+    """A format as one program writes it: FFmpeg, or libsndfile where the container is in capitals.
 
     `claims` says that its header tells its length. `resumes` says that audio after a damage can be found again.
     """
@@ -43,7 +43,7 @@ KINDS = {
     "mp3": Kind("mp3", "libmp3lame"),
     "mp3 without Xing": Kind("mp3", "libmp3lame", options=NO_TAGS, claims=False),
     "ogg opus": Kind("ogg", "libopus", 48000),
-    "ogg vorbis": Kind("soundfile", "VORBIS"),
+    "ogg vorbis": Kind("OGG", "VORBIS"),
     "flac": Kind("flac", "flac"),
     "flac of unknown length": Kind("flac", "flac", claims=False, seekable=False),
     "wav": Kind("wav", "pcm_s16le"),
@@ -52,6 +52,8 @@ KINDS = {
     "aiff": Kind("aiff", "pcm_s16be"),
     "au": Kind("au", "pcm_s16be"),
     "caf": Kind("caf", "pcm_s16le"),
+    "caf by libsndfile": Kind("CAF", "PCM_16"),
+    "caf with ALAC": Kind("CAF", "ALAC_16"),
     "webm": Kind("webm", "libopus", 48000),
     "webm of a live recording": Kind("webm", "libopus", 48000, {"live": "1"}, claims=False, seekable=False),
     "matroska": Kind("matroska", "flac"),
@@ -59,7 +61,7 @@ KINDS = {
     "fragmented mp4": Kind("mp4", "aac", options=FRAGMENTS, resumes=False),
     "aac": Kind("adts", "aac", claims=False),
 }
-EXACT = ("pcm", "flac")
+EXACT = ("pcm", "flac", "PCM", "ALAC")
 """Codecs that give back every sample."""
 
 
@@ -72,9 +74,9 @@ def audio_file(kind: str, seconds: float, *, offset: float = 0.0) -> bytes:
 def _made(kind: str, seconds: float, offset: float) -> bytes:
     chosen = KINDS[kind]
     samples = speech_array(seconds, chosen.rate, offset=offset)
-    if chosen.container == "soundfile":
+    if chosen.container.isupper():
         file = io.BytesIO()
-        soundfile.write(file, samples, chosen.rate, format="OGG", subtype=chosen.codec)
+        soundfile.write(file, samples, chosen.rate, format=chosen.container, subtype=chosen.codec)
         return file.getvalue()
     return encoded(samples, chosen)
 

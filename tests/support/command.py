@@ -30,4 +30,6 @@ def command(settings: Settings, *arguments: str, answer: str | None = None) -> R
     """Run one command in the environment that `settings` describe; `answer` is what a person types."""
     environment = {name.upper(): str(getattr(settings, name) or "") for name in PASSED_ON}
     environment |= {"ENCRYPTION_SECRET": settings.secret, "COLUMNS": COLUMNS}
+    if old := settings.encryption_secrets_old.get_secret_value():
+        environment["ENCRYPTION_SECRETS_OLD"] = old
     return CliRunner().invoke(app, arguments, input=answer, env=environment)

@@ -7,7 +7,7 @@ download = await archive.download(uid, conversation_id)
 report = await archive.save(download, Path("out.wav"))
 """
 
-from codec.errors import BadName, BadSecret, LibopusMissing, NotASecret
+from codec.errors import BadName, BadSecret, LibopusMissing, NotASecret, WrongType
 from worker.archive.archive import Archive
 from worker.archive.blobs.listing import Blob, Listing, UnknownObject
 from worker.archive.blobs.reading import Problem
@@ -72,5 +72,6 @@ __all__ = [
     "UnknownObject",
     "WorkerError",
     "WrongSecrets",
+    "WrongType",
     "open_store",
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Real
+from os import PathLike
 from pathlib import Path
 
+from codec.arguments import FUNCTION, NOTHING, check_types
 from codec.crypto import checked_secrets
-from codec.names import FOLDER, Codec, prefix
+from codec.names import FOLDER, Codec, conversation_prefix, prefix
 from worker.archive.blobs.alternatives import group_alternatives
 from worker.archive.blobs.listing import Blob, Listing, list_blobs, list_users, walk
 from worker.archive.blobs.progress import Progress, unseen
@@ -33,7 +36,7 @@ class Archive:
     """Recordings in a store.
 
     Every method raises `BadName` for ids that can't be part of a name, `BadSelection` for a conversation without its
-    uid, and `StoreError` when the store does not answer.
+    uid, `WrongType` for other arguments of a wrong type, and `StoreError` when the store does not answer.
 
     Args:
         store: the store of the blobs; the caller closes it.
@@ -46,6 +49,7 @@ class Archive:
 
     def __init__(self, store: Store, secrets: Sequence[str] = ()) -> None:
         given = checked_secrets(secrets)
+        check_types(Store, store=store)
         self._store = store
         self._reader = Reader(store, given)
 
@@ -78,6 +82,11 @@ class Archive:
         Raises:
             NothingStored: no blob is selected.
         """
+        conversation_prefix(uid, conversation_id)
+        check_types(Selection, selection=selection)
+        check_types(MergeRules, rules=rules)
+        check_types(int, NOTHING, sample_rate=sample_rate)
+        check_types(FUNCTION, progress=progress)
         listing = await self.list(uid, conversation_id)
         found = group_alternatives(listing.blobs)
         lengths = measured(self._reader, undecided(found, selection))
@@ -99,6 +108,9 @@ class Archive:
             NothingStored: no audio lies in the selected time.
             NothingReadable: blobs are there, but none could be read; `WrongSecrets` if the secrets open none of them.
         """
+        check_types(Download, download=download)
+        check_types(str, PathLike, path=path)
+        check_types(AudioFormat, NOTHING, form=form)
         return await save(download, Path(path), form)
 
     async def audio_files(
@@ -115,6 +127,9 @@ class Archive:
         Their durations are those that `download` gives with rules of the same `gap_tolerance` (seconds). Only blobs
         that overlap, or whose length is not known otherwise, are read.
         """
+        conversation_prefix(uid, conversation_id)
+        check_types(Real, gap=gap, gap_tolerance=gap_tolerance)
+        check_types(FUNCTION, progress=progress)
         listing = await self.list(uid, conversation_id)
         sources = group_alternatives(listing.blobs)
         found = await audio_files(self._reader, sources, gap, progress, gap_tolerance=gap_tolerance)
@@ -130,6 +145,11 @@ class Archive:
         progress: Progress = unseen,
     ) -> CopyReport:
         """Merge conversations of a user into another one, by copies inside the store; see `Copier`."""
+        check_types(Iterable, conversations=conversations)
+        for conversation_id in (target, *conversations):
+            conversation_prefix(uid, conversation_id)
+        check_types(bool, dry_run=dry_run)
+        check_types(FUNCTION, progress=progress)
         return await Copier(self._store, progress).copy(uid, conversations, target, dry_run=dry_run)
 
     async def delete(
@@ -143,6 +163,9 @@ class Archive:
         progress: Progress = unseen,
     ) -> Deletion:
         """Delete a conversation or a user, and verify it; see `Deleter`."""
+        check_types(Tombstones, NOTHING, tombstones=tombstones)
+        check_types(bool, dry_run=dry_run, recorded=recorded)
+        check_types(FUNCTION, progress=progress)
         deleter = Deleter(self._store, dry_run=dry_run, recorded=recorded, progress=progress)
         return await deleter.delete_all(uid, conversation_id, tombstones=tombstones)
 
@@ -156,6 +179,11 @@ class Archive:
         recorded: bool = True,
     ) -> Deletion:
         """Delete the blobs that start at given timestamps (Unix seconds), and verify it; see `Deleter`."""
+        conversation_prefix(uid, conversation_id)
+        check_types(Iterable, timestamps=timestamps)
+        for timestamp in timestamps:
+            check_types(Real, timestamp=timestamp)
+        check_types(bool, dry_run=dry_run, recorded=recorded)
         deleter = Deleter(self._store, dry_run=dry_run, recorded=recorded)
         return await deleter.delete_chunks(uid, conversation_id, timestamps)
 
@@ -163,6 +191,7 @@ class Archive:
         self, uid: str | None = None, conversation_id: str | None = None, *, codec: Codec | None = None
     ) -> int:
         """Count the objects of a conversation, of a user or of the whole store; with `codec`, only blobs of that."""
+        check_types(str, NOTHING, codec=codec)
         found = 0
         async for item in walk(self._store, _start(uid, conversation_id)):
             found += codec is None or (isinstance(item, Blob) and item.codec == codec)
@@ -176,6 +205,7 @@ class Archive:
         known: Mapping[Fingerprint, BlobVerdict] = NOTHING_KNOWN,
     ) -> AsyncGenerator[BlobVerdict, None]:
         """Read back all blobs of a conversation, of a user or of the whole store; see `verification.verify_blobs`."""
+        check_types(Mapping, known=known)
         return verify_blobs(self._store, self._reader, _start(uid, conversation_id), known=known)
 
     def convert(
@@ -188,6 +218,9 @@ class Archive:
         on_unknown: OnUnknown = unheard,
     ) -> AsyncGenerator[Conversion, None]:
         """Turn PCM into Opus, of a conversation, of a user or of the whole store; see `conversion.Converter`."""
+        check_types(Encoding, encoding=encoding)
+        check_types(bool, dry_run=dry_run)
+        check_types(FUNCTION, on_unknown=on_unknown)
         converter = Converter(self._store, self._reader, encoding, on_unknown)
         return converter.convert(_start(uid, conversation_id), dry_run=dry_run)
 

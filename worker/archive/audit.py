@@ -19,6 +19,7 @@ from codec.seqs import Span, count, doubled, format_spans, merged, without
 from codec.sessions import Numbers, from_text
 from codec.sessions import count as numbers_in
 from worker.archive.blobs.alternatives import AudioAlternatives, group_alternatives
+from worker.archive.blobs.key_ids import missing_secret, missing_secrets
 from worker.archive.blobs.listing import Blob, UnknownObject, list_blobs
 from worker.archive.blobs.provenance import COPIED
 from worker.archive.upkeep.continuity import Discontinuity, Interval, discontinuities_in
@@ -72,9 +73,13 @@ class Evidence:
         crc32c = manifest.crc32c if info.crc32c is None else info.crc32c  # not every listing gives it
         return manifest if manifest.fits(info.size, crc32c) else None
 
+    def lacks_the_secret(self, blob: Blob) -> bool:
+        """Whether a blob names a secret that is not among the given ones: then it can neither prove nor disprove."""
+        return bool(self.secrets) and missing_secret(blob, self.secrets) is not None
+
     def _content(self, blob: Blob) -> tuple[str | None, str | None]:
         """Stream and digest of a blob's chunks; done events have the same two."""
-        if not self.secrets:
+        if not self.secrets or self.lacks_the_secret(blob):
             return blob.facts.stream, blob.facts.chunks_digest
         manifest = self.manifest(blob)
         return (None, None) if manifest is None else (manifest.stream, manifest.digest)
@@ -151,7 +156,14 @@ class AuditReport:
         if self.numbered and self.unnumbered:
             yield f"not provable: of {len(evidence.blobs)} blobs, {len(self.unnumbered)} don't tell which seq they hold"
         if self.undecided:
-            yield f"not provable: {_chunks(len(self.undecided))} in Redis may be in blobs that list no identities"
+            yield f"not provable: {_chunks(len(self.undecided))} in Redis may be in blobs that {self._silence}"
+        yield from (f"not provable: {reason}" for reason in missing_secrets(evidence.blobs, evidence.secrets))
+
+    @property
+    def _silence(self) -> str:
+        """Why blobs don't prove which chunks they hold."""
+        unreadable = any(map(self.evidence.lacks_the_secret, self.evidence.blobs))
+        return "another secret authenticates" if unreadable else "list no identities"
 
 
 def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: int | None = None) -> AuditReport:
@@ -226,12 +238,18 @@ def _only_in_redis(evidence: Evidence) -> Iterator[HeldChunk]:
 
 
 def _undecided(evidence: Evidence, waiting: Sequence[HeldChunk]) -> Iterator[HeldChunk]:
-    """Waiting chunks that may be in a blob without listed identities: it has their number, or not all its numbers."""
+    """Waiting chunks that may be in a blob without listed identities: it has their number, or not all its numbers.
+
+    A blob that another secret authenticates proves nothing, but it may hold what it claims to.
+    """
+    foreign = filter(evidence.lacks_the_secret, evidence.blobs)
+    manifests = [manifest for blob in foreign if (manifest := claimed(blob.info.metadata)) is not None]
+    unproven = {identity for manifest in manifests for identity in manifest.listed()}
     unlisted = _unlisted(evidence)
     counted = _joined(from_text(blob.facts.seqs) or {} for blob in unlisted)
     silent = any(numbers_in(from_text(blob.facts.seqs) or {}) < (blob.facts.chunks or 1) for blob in unlisted)
     for chunk in waiting:
-        if silent or _has(counted, chunk.facts):
+        if silent or chunk.identity in unproven or _has(counted, chunk.facts):
             yield chunk
 
 

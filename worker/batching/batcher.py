@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import structlog
+
 from codec.entry import Chunk, End
+from codec.sessions import session_name
 from worker.batching.batch import Batch, BatchRules, seal_of
 from worker.batching.closed_batch import ClosedBatch
 from worker.batching.decisions import Decisions
@@ -27,6 +30,9 @@ NO_STREAM = StreamIdentity("")
 
 IDLE_SECONDS = 120.0
 """Seconds without a chunk after which only Redis keeps a conversation's history."""
+
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -64,6 +70,7 @@ class Batcher:
         self._encoders = encoders
         self._belongs = belongs
         self._metrics = context.metrics
+        self._digest = context.digest
         self.clock = context.clock
         self._histories: dict[Conversation, RecentChunks] = {}
         self._tombstones: Mapping[str, EntryId] = {}
@@ -290,9 +297,22 @@ class Batcher:
         held = self.open.get(item.conversation)
         if held is None or not isinstance(item.content, End):
             self._decided.discarded.append(item.id)
+            self._tell_missing(item, missing)
             return
         held.batch.end(item.id, item.content)
         self._close(item.conversation, Trigger.END)
+
+    def _tell_missing(self, end: ParsedEntry, missing: int) -> None:
+        """Log what an end says of chunks that never came, which no blob can note: no batch is open."""
+        if missing:
+            self._digest.note(
+                log.warning,
+                "end.chunks_missing",
+                conversation=str(end.conversation),
+                session=session_name(end.content.session),
+                pushed=end.content.seq,
+                sums={"missing": missing},
+            )
 
     def _close(self, conversation: Conversation, trigger: Trigger) -> None:
         held = self.open.pop(conversation)

@@ -45,12 +45,20 @@ async def open_archive() -> AsyncIterator[tuple[Archive, Settings]]:
 
 
 def configured_store(loaded: Settings) -> Store:
-    """The store that STORE_URL names. Raises `SettingsError`."""
+    """The store that STORE_URL names.
+
+    Raises:
+        SettingsError: it is not set, or names a directory that does not exist: what is not there can't be told from
+            what is in a directory of another name.
+    """
     from worker.stores import missing_directory
 
     loaded.require_store()
     if directory := missing_directory(loaded.store_url):
-        say(f"STORE_URL: there is no directory {directory}; it is taken for an empty store", err=True)
+        raise SettingsError(
+            f"STORE_URL: there is no directory {directory}: it is mistyped, its volume is not mounted, or no worker has"
+            " started there yet"
+        )
     return loaded.store.open()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from worker.archive import Problem, Repeat, UnknownObject
+    from worker.archive import Blob, Problem, Repeat, UnknownObject
 
 _bars: list[Progress] = []
 """The bar that is shown in a terminal."""
 
 INCOMPLETE = 3
 """Exit code of a command that did its work except for some blobs, which it names."""
+
+FEW = 5
+"""Objects that are no blobs and are named one by one: another program may have put thousands there."""
 
 WIDEST = 10_000
 """Characters of a line in a table, more than any escaped name: names that people copy are never cut or folded."""
@@ -181,10 +184,39 @@ def describe_repeats(repeats: Iterable[Repeat]) -> None:
         say(f"left out {repeat.name}: it overlaps {repeat.inside} and sounds alike", err=True)
 
 
-def describe_unknown(objects: Iterable[UnknownObject]) -> None:
-    """Name on standard error the objects that are not blobs."""
+class FirstFew:
+    """Names on standard error the first few of the objects that are not blobs, and counts the others."""
+
+    def __init__(self, prefix: str = "no blob: ") -> None:
+        self._prefix = prefix
+        self._count = 0
+
+    def tell(self, other: UnknownObject) -> None:
+        """Take note of an object."""
+        self._count += 1
+        if self._count <= FEW:
+            say(f"{self._prefix}{other.name}: {other.reason}", err=True)
+
+    def tell_rest(self) -> None:
+        """Say how many were not named."""
+        if self._count > FEW:
+            say(f"and {self._count - FEW:,} more of {self._count:,} objects that are no blobs", err=True)
+
+
+def describe_unknown(objects: Iterable[UnknownObject], prefix: str = "no blob: ") -> None:
+    """Name on standard error the first few of the objects that are not blobs, and say how many there are."""
+    few = FirstFew(prefix)
     for other in objects:
-        say(f"no blob: {other.name}: {other.reason}", err=True)
+        few.tell(other)
+    few.tell_rest()
+
+
+def describe_missing_secrets(blobs: Iterable[Blob], secrets: Sequence[str]) -> None:
+    """Say on standard error which secrets blobs name that are not among the given ones."""
+    from worker.archive.blobs.key_ids import missing_secrets
+
+    for sentence in missing_secrets(blobs, secrets):
+        say(sentence, err=True)
 
 
 def unknown_facts(other: UnknownObject) -> dict[str, object]:

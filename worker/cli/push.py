@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 import time
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 1.0
 """Seconds that the command waits for Redis after Ctrl-C; at the end of a file it waits without limit."""
+
+
+SHOW_EVERY = 0.1
+"""Seconds between two looks at how far Redis is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +182,9 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
     )
     try:
         with printing.progress("pushing chunks", total) as progress:
-            async with producer:
+            async with producer, _showing(producer, progress, total):
                 await producer.check()
-                size, chunks = await _push_audio(producer, source, audio, lambda done: progress(done, total))
+                size, chunks = await _push_audio(producer, source, audio)
                 if source.end:
                     await producer.put(End(source.uid, source.conversation, source.first_seq + chunks))
                 await producer.flush()
@@ -196,6 +200,27 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
     return size, chunks
 
 
+@asynccontextmanager
+async def _showing(producer: Producer, bar: printing.Bar, total: int) -> AsyncIterator[None]:
+    """Show how many chunks Redis has accepted: those that wait in the producer are not pushed yet."""
+
+    def show() -> None:
+        sent = producer.stats().sent_entries
+        bar(min(sent, total or sent), total)  # the end of the conversation is an entry too
+
+    async def go_on() -> None:
+        while True:
+            show()
+            await asyncio.sleep(SHOW_EVERY)
+
+    showing = asyncio.create_task(go_on(), name="progress")
+    try:
+        yield
+        show()
+    finally:
+        showing.cancel()
+
+
 def _say_stopped(source: PushedFile, chunks: int, total: int) -> None:
     of_total = f" of {total}" if total and total >= chunks else ""
     printing.say(
@@ -205,9 +230,7 @@ def _say_stopped(source: PushedFile, chunks: int, total: int) -> None:
     )
 
 
-async def _push_audio(
-    producer: Producer, source: PushedFile, audio: AudioReader, progress: Callable[[int], None]
-) -> tuple[int, int]:
+async def _push_audio(producer: Producer, source: PushedFile, audio: AudioReader) -> tuple[int, int]:
     """Push the audio; returns the bytes of PCM and the chunks.
 
     The chunks have no session. The user gives their numbers, and continues them with --first-seq from command to
@@ -224,7 +247,6 @@ async def _push_audio(
         seq = source.first_seq + done
         await producer.put(Chunk(source.uid, source.conversation, timestamp, pcm, rate, source.protection, seq))
         done += 1
-        progress(done)
     return size, done
 
 

@@ -14,6 +14,7 @@ from worker.batching.encoder import BatchEncoder
 from worker.batching.resumed_batch import ParsedEntry, grouped
 from worker.model.causes import DeadLetterKind
 from worker.model.ids import Conversation, EntryId, entry_order
+from worker.model.reasons import kind_of
 from worker.runtime.context import Context
 from worker.stream.entries import Entries
 from worker.stream.leases import Lease
@@ -138,6 +139,7 @@ class Quarantine:
             kind,
             kind=kind,
             first_partition=self._lease.partition,
+            example=next(iter(reasons.values())),
             sums={"entries": moved},
-            tallies={"reasons": Counter(reasons.values())},
+            tallies={"reasons": Counter(map(kind_of, reasons.values()))},
         )

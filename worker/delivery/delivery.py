@@ -21,7 +21,7 @@ from worker import __version__
 from worker.batching.closed_batch import ClosedBatch
 from worker.delivery.orphans import Orphans
 from worker.delivery.sink import BlobSink, EncodedBatch, Pending
-from worker.errors import StreamError
+from worker.errors import StoreError, StreamError
 from worker.model.causes import DoneOutcome
 from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId
@@ -83,14 +83,14 @@ class Delivery:
         encoded = await self._encoded(closed)
         stored, outcome = await self._placed(closed, encoded, pending)
         while outcome is DoneOutcome.WITHDRAWN:  # the object's maker removes it: it lost its seal before we came
-            await self._sink.withdraw(stored)
+            await self._withdrawn(stored)
             stored, outcome = await self._placed(closed, encoded, pending)
         if outcome is DoneOutcome.GONE and stored.created:
             orphan = Orphan(closed.partition, closed.seal, stored)
             self.orphans.add(orphan)
             stored = replace(stored, covered=(), orphan=orphan)
         elif outcome is DoneOutcome.DELETED:
-            await self._sink.withdraw(stored)
+            await self._removed(closed, stored)
         self._report(closed, stored, outcome)
         exact = outcome is not DoneOutcome.GONE and set(stored.covered) <= set(closed.seal.all_ids)
         return replace(stored, complete=stored.complete and exact)
@@ -110,10 +110,25 @@ class Delivery:
         """
         with self.timed("done"):
             outcome, _ = await self._repeated(partial(self._finish, _done_step(closed, found)))
-        if outcome in (DoneOutcome.WITHDRAWN, DoneOutcome.DELETED):
-            await self._sink.withdraw(found)
+        if outcome is DoneOutcome.WITHDRAWN:
+            await self._withdrawn(found)
+        elif outcome is DoneOutcome.DELETED:
+            await self._removed(closed, found)
         self._report(closed, found, DoneOutcome.ADOPTED if outcome is DoneOutcome.DONE else outcome)
         return replace(found, complete=outcome in (DoneOutcome.DONE, DoneOutcome.DELETED))
+
+    async def _withdrawn(self, stored: StoredBlob) -> None:
+        """Remove an object that must go before the batch can be stored; its maker tries the same."""
+        async for attempt in self._timing.erase_retry.attempts(lambda error: isinstance(error, StoreError)):
+            with attempt:
+                await self._sink.withdraw(stored)
+
+    async def _removed(self, closed: ClosedBatch, stored: StoredBlob) -> None:
+        """Remove audio that was deleted on demand; if the store forbids that now, later."""
+        try:
+            await self._sink.withdraw(stored)
+        except StoreError:
+            self.orphans.add(Orphan(closed.partition, closed.seal, stored, deleted=True))
 
     async def _placed(
         self, closed: ClosedBatch, encoded: EncodedBatch, pending: Pending

@@ -2,7 +2,8 @@
 
 After a failover, a stored batch may have no seal in Redis. While its entries are in the stream, an owner that reads
 them again may find the object and count it. So the maker of the object asks Redis until the entries have left. Only
-then it removes the object, if it is uncounted.
+then it removes the object, if it is uncounted. A store that keeps the object, as under a hold, is asked more and more
+rarely; before each time Redis is asked again.
 """
 
 from __future__ import annotations
@@ -10,18 +11,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import structlog
 
 from worker.delivery.loss_account import LossAccount
 from worker.delivery.sink import BlobSink
-from worker.errors import StreamError
+from worker.errors import StoreError, StreamError
 from worker.model.causes import OrphanFate
 from worker.model.stored_blob import Orphan
 from worker.runtime.context import Context
 from worker.stream.entries import Entries
 
 log = structlog.get_logger()
+
+
+class Kept(NamedTuple):
+    """An object that the store keeps: how often it has refused to remove it, and when to ask again (monotonic s)."""
+
+    failures: int
+    until: float
 
 
 class Orphans:
@@ -33,7 +42,9 @@ class Orphans:
         self._metrics = context.metrics
         self._digest = context.digest
         self._timing = context.timing.delivery
+        self._clock = context.clock
         self._waiting: list[Orphan] = []
+        self._kept: dict[str, Kept] = {}
 
     def add(self, orphan: Orphan) -> None:
         """Look after an object from now on."""
@@ -50,16 +61,31 @@ class Orphans:
         """Ask once about each orphan. Raises `StreamError`."""
         for orphan in list(self._waiting):
             stored = orphan.stored
-            fate = await self._fate(orphan)
-            if fate is OrphanFate.WAITING:
+            if (kept := self._kept.get(stored.upload)) and self._clock() < kept.until:
+                continue
+            fate = OrphanFate.UNCOUNTED if orphan.deleted else await self._fate(orphan)
+            if fate is OrphanFate.WAITING or (fate is OrphanFate.UNCOUNTED and not await self._erased(orphan)):
                 continue
             if fate is OrphanFate.UNCOUNTED:
-                await self._sink.erase(stored)
                 LossAccount(orphan.partition, self._metrics).count(orphan.missing)
             orphan.fate = fate
             self._waiting.remove(orphan)
+            self._kept.pop(stored.upload, None)
             self._metrics.abandoned.labels(fate).inc()
             self._digest.note(log.warning, "delivery.abandoned", fate, object=stored.name, fate=fate)
+
+    async def _erased(self, orphan: Orphan) -> bool:
+        """Remove an object; False if the store keeps it, which is logged once."""
+        stored = orphan.stored
+        try:
+            await self._sink.erase(stored)
+        except StoreError as error:
+            failures = self._kept[stored.upload].failures + 1 if stored.upload in self._kept else 1
+            if failures == 1:
+                log.warning("delivery.kept_by_store", object=stored.name, cause=error.cause, error=str(error))
+            self._kept[stored.upload] = Kept(failures, self._clock() + self._timing.erase_retry.after(failures))
+            return False
+        return True
 
     async def _fate(self, orphan: Orphan) -> OrphanFate:
         """What became of an orphan; an event may name the same object by another name than its maker knows."""

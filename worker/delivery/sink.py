@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -33,6 +33,9 @@ NAMES_TRIED = 8
 
 UNANSWERED = (StoreCause.NETWORK, StoreCause.TIMEOUT, StoreCause.UNEXPECTED)
 """Causes of failures after which the store may have done the request."""
+
+FORBIDDEN = (StoreCause.HELD, StoreCause.PERMISSION)
+"""Causes why an object may have to stay for days or for good."""
 
 log = structlog.get_logger()
 
@@ -69,10 +72,14 @@ class BlobSink(Protocol):
         """Store a blob exactly once; it is durable on return."""
 
     async def withdraw(self, stored: StoredBlob) -> None:
-        """Remove a blob that was just stored: its audio was deleted on demand, or another object holds it."""
+        """Remove a blob that was just stored: its audio was deleted on demand, or another object holds it.
+
+        Raises:
+            StoreError: the store forbids that for this object; all other failures are repeated.
+        """
 
     async def erase(self, stored: StoredBlob) -> None:
-        """Remove a blob that was stored some time ago; it may have another name by now."""
+        """Remove a blob that was stored some time ago; it may have another name by now. Raises as `withdraw`."""
 
     async def made(self, upload: str, name: str) -> bool | None:
         """Whether an upload has made the object of this name; None if there is none."""
@@ -94,16 +101,31 @@ class StoreSink:
 
     async def withdraw(self, stored: StoredBlob) -> None:
         """See `BlobSink`."""
-        await self._store.repeat(partial(remove_upload, name=stored.name, upload=stored.upload), endless=True)
+        await self._unless_forbidden(partial(remove_upload, name=stored.name, upload=stored.upload))
 
     async def erase(self, stored: StoredBlob) -> None:
         """See `BlobSink`."""
-        await self._store.repeat(partial(erase_upload, name=stored.name, upload=stored.upload), endless=True)
+        await self._unless_forbidden(partial(erase_upload, name=stored.name, upload=stored.upload))
 
     async def made(self, upload: str, name: str) -> bool | None:
         """See `BlobSink`."""
         found = await self._store.repeat(lambda store: store.stat(name), endless=True)
         return None if found is None else found.metadata.get("upload") == upload
+
+    async def _unless_forbidden(self, removal: Callable[[MonitoredStore], Awaitable[None]]) -> None:
+        """Repeat a removal until the store has done it or forbids it. Raises `StoreError` then."""
+
+        async def tried(store: MonitoredStore) -> StoreError | None:
+            try:
+                await removal(store)
+            except StoreError as error:
+                if error.cause not in FORBIDDEN:
+                    raise
+                return error
+            return None
+
+        if (refusal := await self._store.repeat(tried, endless=True)) is not None:
+            raise refusal
 
 
 @dataclass(slots=True)

@@ -37,7 +37,8 @@ class StoredBlob:
 class Orphan:
     """An object whose seal was gone when its upload ended.
 
-    `missing` are its entries that Redis has lost: they are only in this object.
+    `missing` are its entries that Redis has lost: they are only in this object. `deleted` says that its audio was
+    deleted on demand, so that it must go whatever Redis says.
     """
 
     partition: int
@@ -45,3 +46,4 @@ class Orphan:
     stored: StoredBlob
     fate: OrphanFate = OrphanFate.WAITING
     missing: set[EntryId] = field(default_factory=set)
+    deleted: bool = False

@@ -3,7 +3,7 @@
 Nothing here reads the streams.
 """
 
-from codec.errors import BadEntry
+from codec.errors import BadEntry, WrongType
 from worker.errors import BufferFull, NotSent, PushRefused, SettingsError, StreamError, WorkerError
 from worker.producer.producer import Limits, Producer, Stats
 from worker.producer.sender import Cause, Trouble
@@ -21,4 +21,5 @@ __all__ = [
     "StreamError",
     "Trouble",
     "WorkerError",
+    "WrongType",
 ]

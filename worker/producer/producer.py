@@ -7,13 +7,16 @@ import contextlib
 import dataclasses
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 import structlog
-from redis.backoff import EqualJitterBackoff
+from redis.backoff import AbstractBackoff, EqualJitterBackoff
 
+from codec.arguments import FUNCTION, NOTHING, check_types
 from codec.entry import (
     DEFAULT_PROTECTION,
     DEFAULT_SAMPLE_RATE,
@@ -23,6 +26,7 @@ from codec.entry import (
     End,
     Extensions,
     Protection,
+    check_id,
     partition_of,
 )
 from codec.errors import BadEntry, escaped
@@ -36,10 +40,6 @@ from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS, PREFIX, Keys
 from worker.stream.servers.connecting import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from redis.backoff import AbstractBackoff
-
     from worker.producer.buffer import Entry
 
 MIB = 1024 * 1024
@@ -57,11 +57,19 @@ class Limits:
     `buffer_bytes` holds 33 minutes of one session at 16 kHz, or 10 seconds of 200. `close_within` is the seconds
     that closing waits for Redis (None: without limit); they must be less than the pod's grace period. `reply_timeout`
     is the seconds after which a silent connection counts as lost.
+
+    Raises:
+        WrongType: a value is not a number.
     """
 
     buffer_bytes: int = 64 * MIB
     close_within: float | None = 20.0
     reply_timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_types(int, buffer_bytes=self.buffer_bytes)
+        check_types(Real, NOTHING, close_within=self.close_within)
+        check_types(Real, reply_timeout=self.reply_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,7 @@ class Producer:
     Raises:
         SettingsError: on entering, if Redis records another number of partitions or contract version; at once, if an
             argument is wrong. An unreachable Redis raises nothing: pushes are buffered.
+        WrongType: `limits`, `on_trouble` or `backoff` is something else.
     """
 
     def __init__(
@@ -116,7 +125,10 @@ class Producer:
         backoff: AbstractBackoff | None = None,
         session: bytes | str | None = None,
     ) -> None:
-        if not isinstance(partitions, int) or not 1 <= partitions <= MAX_PARTITIONS:
+        check_types(Limits, limits=limits)
+        check_types(FUNCTION, on_trouble=on_trouble)
+        check_types(AbstractBackoff, NOTHING, backoff=backoff)
+        if not isinstance(partitions, int) or isinstance(partitions, bool) or not 1 <= partitions <= MAX_PARTITIONS:
             raise SettingsError(f"PARTITIONS is {escaped(partitions)}; it must be from 1 to {MAX_PARTITIONS}")
         if not isinstance(prefix, str) or not PREFIX.fullmatch(prefix):
             raise SettingsError(f"STREAM_PREFIX is {escaped(prefix)}; give 1 to 64 letters, digits and _ . : -")
@@ -179,6 +191,7 @@ class Producer:
         Raises:
             BadEntry: a worker would refuse the chunk; half a sample at the end belongs to the next chunk.
             PushRefused: the chunk was not taken, because the buffer is full (`BufferFull`) or the producer closed.
+            WrongType: `within` is neither a number nor None.
         """
         chunk = Chunk(uid, conversation_id, timestamp, _raw(pcm), sample_rate, protection, extensions=extensions)
         await self.put(chunk, within=within)
@@ -202,6 +215,7 @@ class Producer:
 
         Raises as `push`.
         """
+        check_types(Real, NOTHING, within=within)
         if not isinstance(entry, Chunk | End):
             raise BadEntry(f"{type(entry).__name__} is neither a Chunk nor an End")
         partition = partition_of(entry.conversation_id, self._partitions)
@@ -216,12 +230,17 @@ class Producer:
     def next_seq(self, conversation_id: str) -> int:
         """The `seq` that the conversation's next chunk gets.
 
-        An hour after its last chunk it starts at 0 again, in a new session.
+        An hour after its last chunk it starts at 0 again, in a new session. Raises `BadEntry` for an impossible id.
         """
+        check_id(conversation_id, "conversation_id")
         return self._numbering.following(conversation_id).seq
 
     def session_of(self, conversation_id: str) -> bytes:
-        """The session of the conversation's next chunk: the producer's, with a suffix if others were forgotten."""
+        """The session of the conversation's next chunk: the producer's, with a suffix if others were forgotten.
+
+        Raises `BadEntry` for an impossible id.
+        """
+        check_id(conversation_id, "conversation_id")
         return self._numbering.following(conversation_id).session
 
     def resume(self, conversation_id: str, seq: int, session: bytes | str | None = None) -> None:
@@ -231,10 +250,11 @@ class Producer:
         producer. Without these saved, do not resume: the new session is complete by itself.
 
         Raises:
-            BadEntry: a chunk can't have this `seq`.
+            BadEntry: a chunk can't have this `seq` or conversation id.
             SettingsError: a chunk can't have this session.
         """
-        if not isinstance(seq, int) or not 0 <= seq <= MAX_SEQ:
+        check_id(conversation_id, "conversation_id")
+        if not isinstance(seq, int) or isinstance(seq, bool) or not 0 <= seq <= MAX_SEQ:
             raise BadEntry(f"seq {escaped(seq)} is not a counter from 0 to {MAX_SEQ}")
         known = self.session_of(conversation_id) if session is None else _checked_session(session, MAX_SESSION_BYTES)
         self._numbering.resume(conversation_id, known, seq)
@@ -258,8 +278,9 @@ class Producer:
     async def flush(self, *, within: float | None = None) -> tuple[Entry, ...]:
         """Wait until all entries taken before are in Redis, at most `within` seconds; return all that are not then.
 
-        The returned entries stay in the buffer and are still sent.
+        The returned entries stay in the buffer and are still sent. Raises `WrongType`.
         """
+        check_types(Real, NOTHING, within=within)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await self._buffer.drained()

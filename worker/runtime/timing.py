@@ -77,6 +77,9 @@ class DeliveryTiming:
     """Between two requests to Redis about orphans. The answer changes when the entries are stored, at most a batch's
     length later."""
 
+    erase_retry: Backoff = Backoff(2.0, 600.0)
+    """Before an object is removed again that the store keeps, as under a hold. That may last for days."""
+
     recovery_rest: float = 2.0
     """Before Redis or the spool is asked again about a conversation, after it did not answer."""
 

@@ -64,7 +64,7 @@ def checked_emulator(host: str) -> str:
     Raises:
         SettingsError: it is not `http://host:port`.
     """
-    if not EMULATOR.fullmatch(host):
+    if not isinstance(host, str) or not EMULATOR.fullmatch(host):
         raise SettingsError("STORAGE_EMULATOR_HOST must be http://host:port")
     return host
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -25,6 +25,7 @@ class BlobInfo:
     flaw: str = ""
 
 
+@runtime_checkable
 class Store(Protocol):
     """A flat namespace of immutable objects. Repeating any call is safe.
 

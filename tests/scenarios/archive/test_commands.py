@@ -5,24 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import wave
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import typer
+from pydantic import SecretStr
 from typer.testing import Result
 
+from codec.crypto import key_id
 from tests.support.command import command
 from tests.support.gcs.server import GcsServer
 from tests.support.ogg_reader import read_ogg_opus
 from tests.support.redis_server import RedisServer
+from tests.support.secret import TEST_SECRET
 from tests.support.speech import speech
-from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder
+from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder, key_of
 from worker.archive import AudioFormat
 from worker.audio.reading.reader import open_audio
 from worker.cli import options
-from worker.errors import AudioFileError
+from worker.errors import AudioFileError, SettingsError
 from worker.settings import Settings
 from worker.stores.base import Store
 from worker.stream.keys import Keys
@@ -57,6 +61,50 @@ async def test_ls_shows_a_table_and_other_objects(talk: ConversationFolder, envi
     assert f"{T0:.3f}.opus.enc" in result.stdout
     assert "3 blobs, 30.0 s, 689,083 bytes; 1 more with the same audio as one of them" in result.stdout
     assert "no blob" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "ls --uid user",
+        "verify",
+        "convert --all",
+        "files --uid user --conversation talk",
+        "export --uid user --conversation talk -o {out}",
+        "copy --uid user --from talk --to other",
+        "audit --uid user --conversation talk",
+    ],
+)
+async def test_thousand_objects_that_are_no_blobs_are_counted_and_only_the_first_named(
+    talk: ConversationFolder, environment: Settings, redis_server: RedisServer, tmp_path: Path, asked: str
+) -> None:
+    for number in range(1000):
+        await talk.put_bytes(f"notes{number:04}.txt", b"x")
+
+    settings = environment.model_copy(update={"redis_url": redis_server.url})
+    result = await run(settings, *asked.format(out=tmp_path / "out.wav").split())
+
+    lines = result.stderr.splitlines()
+    assert sum("notes0" in line for line in lines) == 5
+    assert "and 995 more of 1,000 objects that are no blobs" in lines
+
+
+@pytest.mark.parametrize("asked", ["ls --uid user", "files --uid user --conversation talk"])
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_secret_that_blobs_name_and_nobody_gave_is_told_once(
+    local_folder: ConversationFolder, environment: Settings, asked: str, as_json: bool
+) -> None:
+    for start in (T0, T0 + 1):
+        await local_folder.put(".opus.enc", start, speech(1), described=True, more=key_of(OLD_SECRET))
+    await local_folder.put(".opus.enc", T0 + 2, speech(1), described=True, more=key_of(TEST_SECRET))
+
+    wrong = await run(environment, *asked.split(), *(["--json"] if as_json else []))
+    right = await run(environment.model_copy(update={"encryption_secrets_old": SecretStr(OLD_SECRET)}), *asked.split())
+
+    told = [line for line in wrong.stderr.splitlines() if "ENCRYPTION_SECRETS_OLD" in line]
+    assert len(told) == 1
+    assert f"2 blobs are encrypted with the secret {key_id(OLD_SECRET)}" in told[0]
+    assert (wrong.exit_code, right.exit_code, right.stderr) == (0, 0, "")
 
 
 async def test_ls_as_json_has_every_fact(talk: ConversationFolder, environment: Settings) -> None:
@@ -482,17 +530,18 @@ async def test_rm_says_that_replicas_may_not_know(
 async def test_verify_tells_what_is_broken_and_takes_up_its_report(
     talk: ConversationFolder, environment: Settings, tmp_path: Path
 ) -> None:
-    await talk.put_bytes(f"{T0 + 99:.3f}.opus", b"12345")
+    await talk.put(".bin", T0 + 99, speech(1))
+    await talk.put_bytes(f"{T0 + 200:.3f}.opus", b"12345")
     report = str(tmp_path / "report.jsonl")
 
     first = await run(environment, "verify", "--report", report)
     second = await run(environment, "verify", "--uid", "user", "--report", report, "--json")
 
     assert first.exit_code == second.exit_code == 3
-    assert "4 objects are intact" in first.stdout
-    assert "gap of 69.0 s" in first.stdout
+    assert "5 objects are intact" in first.stdout
+    assert re.findall("gap of [0-9.]+ s", first.stdout) == ["gap of 69.0 s"]
     assert "Opus data too short" in first.stderr
-    assert (json.loads(second.stdout)["known"], len(json.loads(second.stdout)["damaged"])) == (4, 1)
+    assert (json.loads(second.stdout)["known"], len(json.loads(second.stdout)["damaged"])) == (5, 1)
 
 
 async def test_convert_needs_a_yes(talk: ConversationFolder, environment: Settings) -> None:
@@ -518,16 +567,20 @@ async def test_convert_needs_a_yes(talk: ConversationFolder, environment: Settin
         "copy --uid user --from talk --to other",
         "files --uid user --conversation talk",
         "export --uid user --conversation talk -o never.wav",
+        "audit --uid user --conversation talk",
+        "ls",
     ],
 )
-async def test_store_url_that_names_no_directory_is_told(environment: Settings, tmp_path: Path, arguments: str) -> None:
+async def test_store_url_that_names_no_directory_is_refused(
+    environment: Settings, tmp_path: Path, arguments: str
+) -> None:
     directory = tmp_path / "mistyped"
 
     result = await run(environment.model_copy(update={"store_url": directory.as_uri()}), *arguments.split())
 
-    told = " ".join(result.stderr.split())
-    assert f"STORE_URL: there is no directory {directory}; it is taken for an empty store" in told
-    assert not directory.exists()
+    assert f"STORE_URL: there is no directory {directory}: it is mistyped" in f"{result.stderr} {result.exception}"
+    assert isinstance(result.exception, SettingsError) or result.exit_code == 2
+    assert (result.stdout, directory.exists()) == ("", False)
 
 
 async def test_a_missing_store_url_is_named(environment: Settings) -> None:

@@ -14,7 +14,7 @@ from tests.support.gcs.faults import Gate
 from tests.support.harness import EXACT, Harness, Running, eventually, remove
 from tests.support.oracle import Talk, assert_plays, played
 from tests.support.timing import SHORT_RESTS
-from worker.runtime.timing import Timing
+from worker.runtime.timing import Backoff, Timing
 
 SHORT: dict[str, Any] = {"lease_ttl": 1.0, **EXACT}
 OTHER: dict[str, Any] = {"worker_id": "the other worker", **SHORT}
@@ -22,7 +22,7 @@ OTHER: dict[str, Any] = {"worker_id": "the other worker", **SHORT}
 
 @pytest.fixture
 def timing() -> Timing:
-    return replace(SHORT_RESTS, delivery=replace(SHORT_RESTS.delivery, orphans=0.05))
+    return replace(SHORT_RESTS, delivery=replace(SHORT_RESTS.delivery, orphans=0.05, erase_retry=Backoff(0.05, 0.1)))
 
 
 async def all_read(running: Running, talk: Talk) -> None:
@@ -78,6 +78,25 @@ async def test_worker_that_stops_ends_the_uploads_of_partitions_it_has_lost(harn
         await eventually(lambda: _busy(former))
     assert not _busy(former)
     gate.open()
+
+
+async def test_object_that_the_store_keeps_goes_when_it_is_let_go(harness: Harness) -> None:
+    """Its audio was deleted on demand while it was uploaded, and the bucket holds it."""
+    gate = harness.server.hold(name="chunks/*")
+    async with harness.worker(**EXACT) as running:
+        await harness.say(Talk("held"), 3)
+        await gate.reached()
+        await remove(harness, "held")
+        harness.server.refuse("delete", "event hold", name="chunks/*/held/*")
+        gate.open()
+        await eventually(lambda: running.count("store_retries_total", cause="held") > 1)
+        await harness.say(Talk("other"), 3)
+        await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
+        assert len(harness.blobs()) == 2
+        await eventually(lambda: running.count("batches_in_state", state="uploading") == 0)
+        harness.server.script.clear()
+        await eventually(lambda: running.count("abandoned_uploads_total", fate="uncounted") == 1)
+    assert [blob.name.split("/")[2] for blob in harness.blobs()] == ["other"]
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +22,12 @@ from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.producing import producing, push, stored_seqs
 from tests.support.redis_server import RedisServer
 from tests.tools.readme import CHART, TOP
-from worker.errors import StreamError
+from worker.errors import SettingsError, StreamError
 from worker.runtime.timing import GaugeTiming, ReadingTiming, Timing
 from worker.settings import Settings
+from worker.stream.client import Client
+from worker.stream.servers.checks import check_servers
+from worker.stream.servers.connecting import connect
 
 USERS = dict(re.findall(r"^ACL SETUSER (\w+) on >PASSWORD (.+)$", (CHART / "SECURITY.md").read_text(), re.MULTILINE))
 PARTS = ("lease", "epoch", "ready", "done", "dead", "trials", "deleted", "seen:u/c", "seen:u/c}", "withdrawn:x")
@@ -197,6 +201,37 @@ async def test_an_operator_runs_every_command_as_its_user(
     assert await run("audit", "--uid", "u", "--conversation", "c") == 1
     assert await run("rm", "--uid", "u", "--yes") == 0
     assert {object_ for user, object_ in await refused(admin) if user == b"operator"} == set()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "status",
+        "status --check",
+        "streams ls",
+        "dead-letters ls",
+        "audit --uid u --conversation c",
+        "rm --uid u --yes",
+    ],
+)
+async def test_user_that_may_not_run_a_command_is_told_which_user_it_needs(
+    admin: redis.asyncio.Redis, of: Callable[[str], Callable[..., Settings]], tmp_path: Path, words: str
+) -> None:
+    await admin.hset("pcm:config", mapping={"partitions": 2, "contract": 1})
+    made = of("pusher")(partitions=2, store_url=tmp_path.as_uri())
+
+    result = await asyncio.to_thread(command, made, *words.split())
+
+    told = f"{result.output} {result.exception}"
+    assert "operator, each as in deploy/helm/SECURITY.md" in told
+    assert told.count("SECURITY.md") <= 2  # in the output, and in the exception that ends the command
+    assert result.exit_code != 0 or words == "status"
+
+
+async def test_worker_with_a_pushers_user_is_told_which_user_it_needs(server: RedisServer) -> None:
+    async with Client(connect(as_user(server, "pusher"))) as client:
+        with pytest.raises(SettingsError, match=r"refuses the user or password: .* a worker the user worker"):
+            await check_servers(client)
 
 
 def here_as_admin(here: Harness, admin: redis.asyncio.Redis) -> Harness:

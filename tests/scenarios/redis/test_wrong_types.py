@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -147,6 +148,26 @@ def test_every_command_says_it_and_shows_the_rest(
     assert audit.exit_code == 2  # nothing is stored, so that it can't tell
     for result in (shown, letters, audit):
         assert "Traceback" not in result.output
+
+
+async def test_rm_at_a_broken_partition_says_that_nothing_is_deleted_and_deletes_nothing(here: Harness) -> None:
+    talk = Talk(CONVERSATION[1])
+    await here.say(talk, 3)
+    await here.drain()
+    stored = here.blobs()
+    await here.redis.delete(here.keys.deleted(0))
+    await here.redis.set(here.keys.deleted(0), "text")
+
+    refused = await asyncio.to_thread(command, here.settings(), "rm", "--uid", talk.uid, "--yes")
+    left = here.blobs()
+    await here.redis.delete(here.keys.deleted(0))
+    done = await asyncio.to_thread(command, here.settings(), "rm", "--uid", talk.uid, "--yes")
+
+    assert refused.exit_code == 1
+    assert "nothing is deleted in the store" in str(refused.exception)
+    assert f"{here.keys.deleted(0)} is a string, where a hash belongs" in str(refused.exception)
+    assert left == stored != []
+    assert (done.exit_code, here.blobs()) == (0, [])
 
 
 async def test_a_key_that_stays_broken_is_logged_once(here: Harness) -> None:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import pytest
 
+from codec.crypto import key_id
 from codec.manifest import Manifest
 from tests.support.secret import TEST_SECRET
 from worker.archive.audit import AuditReport, AuditVerdict, Evidence, audit_conversation
@@ -153,6 +154,31 @@ def test_what_nobody_authenticates_proves_nothing() -> None:
     forged = blob(0, "0-0", chunks=1, more=holding(b"the one.", secret="somebody else's secret of 32 bytes"))
 
     assert not judged(forged, held(0, identity=b"the one."), secrets=[TEST_SECRET]).complete
+
+
+def test_blobs_of_another_secret_neither_prove_nor_disprove_and_the_secret_is_named() -> None:
+    before = "the secret that was in use before, 32 bytes"
+    more = holding(b"the one.", secret=before) | {"key-id": key_id(before)}
+    stored = [blob(0, "a:0", chunks=1, more=more), blob(5, "a:1", chunks=1, more={"key-id": key_id(before)})]
+    chunk = held(0, session="a", identity=b"the one.")
+
+    asked = judged(*stored, chunk, secrets=[TEST_SECRET])
+
+    assert asked.verdict is AuditVerdict.UNKNOWN
+    assert asked.undecided == [chunk]
+    [in_redis, secret] = asked.problems()
+    assert in_redis == "not provable: 1 chunk in Redis may be in blobs that another secret authenticates"
+    assert f"2 blobs are encrypted with the secret {key_id(before)}, which is neither ENCRYPTION_SECRET" in secret
+    assert judged(*stored, chunk, secrets=[TEST_SECRET, before]).complete
+    assert judged(*stored, held(9, session="a"), secrets=[TEST_SECRET]).verdict is AuditVerdict.INCOMPLETE
+
+
+def test_blob_of_another_secret_may_be_the_one_that_was_announced() -> None:
+    before = "the secret that was in use before, 32 bytes"
+    more = holding(b"the one.", secret=before) | {"key-id": key_id(before)}
+    event = event_of("chunks/u/c/0.001.opus", more["stream"], more["chunks-digest"])
+
+    assert Evidence([blob(0, "0-0", chunks=1, more=more)], announced=[event], secrets=[TEST_SECRET]).absent == []
 
 
 def test_chunk_of_a_blob_that_can_not_list_them_is_told_by_session_and_number() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from codec.entry import Chunk, End
 from codec.sessions import to_text
@@ -23,6 +24,7 @@ from worker.model.ids import Conversation, StreamIdentity, entry_order
 from worker.model.seal import Seal
 from worker.model.states import Trigger
 from worker.runtime.context import Context
+from worker.runtime.digest import Digest
 from worker.runtime.metrics import PREFIX, Metrics
 
 LIMITS = BatchLimits(max_seconds=3.0, max_age=60.0, max_bytes=10**6, gap_tolerance=2.0)
@@ -36,6 +38,7 @@ class BatcherHarness:
     batcher: Batcher
     metrics: Metrics
     budget: MemoryBudget
+    digest: Digest
     now: float = 100.0
     _decided: Decisions = field(default_factory=Decisions)
 
@@ -69,9 +72,9 @@ def make() -> Iterator[Callable[..., BatcherHarness]]:
             metrics, budget = Metrics(), MemoryBudget(10**9)
             rules = replace(RULES, limits=replace(LIMITS, **changes))
             recorder = EncoderPool(lambda _: pytest.fail("no Opus here"), pool, budget)
-            made = BatcherHarness(
-                Batcher(7, rules, recorder, lambda _: True, Context(metrics, clock=lambda: made.now)), metrics, budget
-            )
+            context = Context(metrics, clock=lambda: made.now)
+            batcher = Batcher(7, rules, recorder, lambda _: True, context)
+            made = BatcherHarness(batcher, metrics, budget, context.digest)
             return made
 
         yield make
@@ -149,6 +152,22 @@ async def test_end_tells_how_many_chunks_never_came(harness: BatcherHarness, ses
     end = End("u", "c", seq=5, session=session)
     harness.route(("1-0", Chunk("u", "c", 1000.0, b"12", seq=0, session=session)), ("1-1", end), ("1-2", end))
     assert harness.count("seq_missing_total") == 4
+
+
+@pytest.mark.parametrize(("pushed", "told"), [(5, [4]), (1, [])])
+async def test_end_that_no_blob_can_note_is_logged_if_chunks_are_missing(
+    harness: BatcherHarness, pushed: int, told: list[int]
+) -> None:
+    harness.route(("1-0", Chunk("u", "c", 1000.0, b"12", seq=0, session=b"a b")))
+    harness.batcher.close_all()
+    with capture_logs() as logs:
+        harness.route(*((f"2-{number}", End("u", "c", seq=pushed, session=b"a b")) for number in range(3)))
+        harness.digest.flush()
+    lines = [line for line in logs if line["event"] == "end.chunks_missing"]
+    assert [line["missing"] for line in lines] == told
+    assert all((line["conversation"], line["session"], line["pushed"]) == ("u/c", "a%20b", 5) for line in lines)
+    assert harness.count("seq_missing_total") == sum(told)
+    assert harness.decided.closed[0].ends == {}
 
 
 async def test_filled_gap_is_in_the_audio_and_in_the_seal(make: Callable[..., BatcherHarness], talk: Talk) -> None:

@@ -23,6 +23,7 @@ from worker.cli.operating import letters_view
 from worker.errors import AudioFileError, StreamError
 from worker.model.causes import ReplayOutcome
 from worker.model.ids import Conversation
+from worker.model.reasons import kind_of
 from worker.settings import Settings
 from worker.stream.inspection.conversation_view import PAGE, ChunkFacts
 from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters
@@ -470,7 +471,7 @@ def test_export_takes_the_letters_of_a_filter(three: Settings, tmp_path: Path) -
 
 @given(st.text(alphabet="ab 0189.'\"\\\\…", max_size=60))
 def test_kind_of_a_reason_has_no_values(reason: str) -> None:
-    assert not re.search("[0-9]", letters_view.kind_of(reason))
+    assert not re.search("[0-9]", kind_of(reason))
 
 
 def test_summary_of_endless_kinds_of_reasons_is_bounded() -> None:

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -410,6 +411,28 @@ def test_a_person_at_a_terminal_sees_the_progress(
     assert b"pushing chunks" in shown
     assert all(step in shown for step in steps)
     assert b"/?" not in shown
+
+
+@pytest.mark.slow
+def test_progress_counts_only_what_redis_has_accepted(
+    settings: Callable[..., Settings], recording: Path, own_redis: Callable[..., RedisServer]
+) -> None:
+    server = own_redis(maxmemory="1mb")
+    watching, terminal = pty.openpty()
+    arguments = [sys.executable, "-m", "worker", "push", str(recording), *WHOSE]
+    variables = {**os.environ, **environment(settings(redis_url=server.url)), "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(arguments, env=variables, stderr=terminal, stdout=subprocess.DEVNULL) as process:
+        os.close(terminal)
+        shown, while_full = b"", b""
+        for data in _read_all(watching):
+            shown += data
+            if not while_full and b"/3" in shown.partition(b"waiting; Redis")[2]:
+                while_full = shown
+                with server.client() as admin:
+                    admin.config_set("maxmemory", "0")
+    assert process.returncode == 0
+    assert set(re.findall(rb"./3", while_full)) == {b"0/3"}
+    assert b"3/3" in shown
 
 
 @pytest.mark.slow

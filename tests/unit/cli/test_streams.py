@@ -103,6 +103,15 @@ def test_a_stream_that_redis_refuses_is_named_and_the_others_move(
     assert [(one["stream"], one["moved"], "NoPermission" in one["refused"]) for one in again] == [("oth:{3}", 0, True)]
 
 
+def test_a_stream_whose_name_has_no_number_moves_only_by_name(here: Settings, raw: redis.Redis) -> None:
+    push(raw, "voice", 3)
+    assert "0 streams, entries moved: 0" in command(here, "streams", "move", "--all").stdout
+    assert "voice: moved 3 to pcm:{" in command(here, "streams", "move", "voice").stdout
+    assert raw.exists("voice") == 0
+    gone = command(here, "streams", "move", "voice")
+    assert (gone.exit_code, "no stray stream has the name voice" in gone.stderr) == (2, True)
+
+
 def test_a_stream_of_a_declared_prefix_moves_only_by_name(here: Settings, raw: redis.Redis) -> None:
     push(raw, "pcm2:{3}")
     raw.hset("pcm2:config", "partitions", 64)

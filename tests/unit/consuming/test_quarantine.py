@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.oracle import Talk
 from tests.support.seals import SEAL
@@ -16,10 +17,13 @@ from worker.consuming.quarantine import QUARANTINE_AFTER, Quarantine
 from worker.model.ids import Conversation
 from worker.model.seal import Seal
 from worker.runtime.context import Context
+from worker.runtime.digest import Digest
 from worker.runtime.metrics import PREFIX, Metrics
 from worker.stream.entries import Entries
 from worker.stream.leases import Lease
 from worker.stream.replies import Entry
+
+FIELDS = {b"uid": b"u", b"conversation_id": b"c", b"pcm": b"xx"}
 
 
 class RecordedEntries:
@@ -58,9 +62,11 @@ class Resuming:
         self.batches.remove(resumed)
 
 
-def quarantine(entries: RecordedEntries, metrics: Metrics | None = None, *seals: Seal) -> Quarantine:
+def quarantine(
+    entries: RecordedEntries, metrics: Metrics | None = None, *seals: Seal, digest: Digest | None = None
+) -> Quarantine:
     lease = Lease(0, "token", 1, 0.0)
-    context = Context(metrics or Metrics())
+    context = Context(metrics or Metrics(), digest=digest or Digest())
     return Quarantine(lease, cast("Batcher", Resuming(*seals)), cast("Entries", entries), context)
 
 
@@ -80,6 +86,24 @@ async def test_entry_that_can_not_be_read_becomes_a_dead_letter_with_its_reason(
     assert metrics.registry.get_sample_value(f"{PREFIX}_dead_letters_total", {"kind": "invalid"}) == 1
     await decides.settle("1-0")
     assert len(redis.dead) == 1
+
+
+async def test_log_line_has_each_kind_of_reason_once_with_an_example_of_its_values() -> None:
+    digest = Digest()
+    decides = quarantine(RecordedEntries(), digest=digest)
+    with capture_logs() as logs:
+        for number in range(300):
+            decides.parse(Entry(f"{number}-0", {**FIELDS, b"timestamp": f"noon {number}".encode()}))
+        decides.parse(Entry("300-0", {}))
+        await decides.settle("300-0")
+        digest.flush()
+
+    [line] = [line for line in logs if line["event"] == "entries.dead_lettered"]
+    assert line["reasons"] == [
+        {"value": "timestamp … is not Unix seconds as decimal text", "times": 300},
+        {"value": "uid is missing", "times": 1},
+    ]
+    assert line["example"] == "timestamp 'noon 0' is not Unix seconds as decimal text"
 
 
 async def test_invalid_entries_of_before_are_forgotten_when_all_is_read_again() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from codec.metadata import BlobMetadata
+from tests.support.clock import Clock
 from tests.support.seals import SEAL
 from worker.delivery.orphans import Orphans
 from worker.delivery.sink import BlobSink
-from worker.model.causes import OrphanFate
+from worker.errors import StoreError
+from worker.model.causes import OrphanFate, StoreCause
 from worker.model.stored_blob import Orphan, StoredBlob
 from worker.runtime.context import Context
 from worker.stream.entries import Entries
@@ -42,6 +46,48 @@ class Stored:
 
     async def erase(self, stored: StoredBlob) -> None:
         self.erased.append(stored)
+
+
+class Holding(Stored):
+    """A store that forbids to remove one object for some tries."""
+
+    def __init__(self, held: StoredBlob, tries: int) -> None:
+        super().__init__({})
+        self._held = held
+        self.tries = tries
+        self.asked = 0
+
+    async def erase(self, stored: StoredBlob) -> None:
+        if stored is self._held:
+            self.asked += 1
+            if self.asked <= self.tries:
+                raise StoreError("HTTP 403: under a hold", cause=StoreCause.HELD)
+        await super().erase(stored)
+
+
+async def test_object_that_the_store_keeps_is_asked_for_ever_more_rarely_and_hinders_no_other() -> None:
+    clock = Clock()
+    other = replace(STORED, name="other", upload="other upload")
+    store, held = Holding(STORED, 20), Orphan(0, SEAL, STORED)
+    orphans = Orphans(cast("Entries", Told([])), cast("BlobSink", store), Context(clock=clock))
+    orphans.add(held)
+    orphans.add(Orphan(0, SEAL, other))
+
+    with capture_logs() as logs:
+        for _ in range(1800):  # an hour, a look every two seconds
+            await orphans.settle()
+            clock.now += 2.0
+
+    assert store.erased == [other]
+    assert (held.fate, 10 < store.asked < 20) == (OrphanFate.WAITING, True)
+    kept = [line for line in logs if line["event"] == "delivery.kept_by_store"]
+    assert [(line["object"], line["cause"], line["error"]) for line in kept] == [
+        ("its name", "held", "HTTP 403: under a hold")
+    ]
+    store.tries = 0
+    clock.now += 600.0
+    await orphans.settle()
+    assert (held.fate, store.erased) == (OrphanFate.UNCOUNTED, [other, STORED])
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,29 @@ async def test_other_names_count_only_if_all_of_it_looks_like_ours(strays: Stray
     assert await strays.find() == []
 
 
+async def test_stream_without_a_number_counts_only_if_it_is_named(strays: Strays, raw: Raw) -> None:
+    for key in ("voice", "audio:c1"):
+        oldest = (await raw.xadd(key, chunk())).decode()
+        stray = await strays.named(key)
+        assert stray is not None
+        assert (stray.key, stray.entries, stray.oldest, stray.claimed) == (key, 1, oldest, True)
+    assert await strays.find() == []
+
+
+@pytest.mark.parametrize(
+    "key", ["jobs", "read", "missing", "text", "pcm:{3}", "pcm:{3}:dead", "oth:{3}:lease", "pcm:5"]
+)
+async def test_what_is_no_stray_stream_is_none_by_name_either(strays: Strays, raw: Raw, key: str) -> None:
+    if key == "text":
+        await raw.set(key, "x")
+    elif key != "missing":
+        await raw.xadd(key, OTHERS if key == "jobs" else chunk())
+    if key == "read":
+        await raw.xgroup_create(key, "others", "0")
+
+    assert await strays.named(key) is None
+
+
 async def test_another_installation_minds_its_own_streams(strays: Strays, raw: Raw) -> None:
     await raw.xadd("pcm2:{300}", chunk())
     await raw.hset("pcm2:config", "partitions", "256")

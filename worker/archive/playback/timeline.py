@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import NamedTuple
 
+from codec.arguments import check_types
 from codec.blob import Audio
 from codec.entry import BYTES_PER_SAMPLE
 from worker.model.jitter import GAP_TOLERANCE
@@ -24,11 +26,18 @@ class MergeRules:
     a gap. A longer gap becomes silence (`fill_gaps`). Audio that would begin before the end of the placed audio is
     shifted to that end. `trim_overlaps` trusts the timestamps: it cuts the beginning of audio that overlaps. Blobs that
     all have exact starts (`Blob.exact_start`) are placed by these, as with `trim_overlaps`.
+
+    Raises:
+        WrongType: a value has a wrong type.
     """
 
     fill_gaps: bool = True
     trim_overlaps: bool = False
     gap_tolerance: float = GAP_TOLERANCE
+
+    def __post_init__(self) -> None:
+        check_types(bool, fill_gaps=self.fill_gaps, trim_overlaps=self.trim_overlaps)
+        check_types(Real, gap_tolerance=self.gap_tolerance)
 
     def exact(self) -> MergeRules:
         """The same rules for audio whose timestamps are exact: gaps count from a millisecond on, overlaps are cut."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -11,11 +12,15 @@ from worker.model.jitter import GAP_TOLERANCE
 
 
 class Interval(NamedTuple):
-    """An object's audio: its start in Unix seconds, and its length in seconds, None if it is unknown."""
+    """An object's audio: its start in Unix seconds, and its length in seconds, None if it is unknown.
+
+    Of an object that is not `readable`, name and metadata claim these, and anybody can write both.
+    """
 
     name: str
     start: float
     seconds: float | None
+    readable: bool = True
 
 
 class Discontinuity(NamedTuple):
@@ -37,7 +42,7 @@ class Continuity:
         self._conversation: tuple[str, str] | None = None
         self._intervals: list[Interval] = []
 
-    def add(self, name: str, seconds: float | None) -> list[Discontinuity]:
+    def add(self, name: str, seconds: float | None, *, readable: bool = True) -> list[Discontinuity]:
         """Take note of an object with `seconds` of audio, None if they are unknown.
 
         An object whose name is not a blob's name is ignored.
@@ -49,7 +54,7 @@ class Continuity:
         conversation = blob.uid, blob.conversation_id
         found = self.finish() if conversation != self._conversation else []
         self._conversation = conversation
-        self._intervals.append(Interval(name, blob.start, seconds))
+        self._intervals.append(Interval(name, blob.start, seconds, readable))
         return found
 
     def finish(self) -> list[Discontinuity]:
@@ -59,12 +64,22 @@ class Continuity:
 
 
 def discontinuities_in(intervals: Iterable[Interval], tolerance: float) -> Iterator[Discontinuity]:
-    """The places where a conversation's audio does not go on within `tolerance` seconds of its end, in time order."""
+    """The places where a conversation's audio does not go on within `tolerance` seconds of its end, in time order.
+
+    An object that can't be read is in no such place: it may explain a gap, and makes none.
+    """
     reached: float | None = None
     last_start: float | None = None
-    for name, start, seconds in sorted(intervals, key=lambda interval: interval.start):
+    claimed = 0.0  # where objects that can't be read claim to end
+    for name, start, seconds, readable in sorted(intervals, key=lambda interval: interval.start):
+        end = None if seconds is None else start + seconds
+        if not readable:
+            claimed = math.inf if end is None else max(claimed, end)
+            continue
         # Blobs of one start are the same audio in two formats.
-        if reached is not None and start != last_start and abs(start - reached) > tolerance:
-            yield Discontinuity(name, start - reached, reached)
-        reached = None if seconds is None else max(reached or 0.0, start + seconds)
-        last_start = start
+        if reached is not None and start != last_start:
+            expected = max(reached, min(claimed, start))
+            if abs(start - expected) > tolerance:
+                yield Discontinuity(name, start - expected, expected)
+        reached = None if end is None else max(reached or 0.0, end)
+        last_start, claimed = start, 0.0

@@ -11,6 +11,7 @@ from enum import StrEnum
 import google_crc32c
 import numpy as np
 
+from codec.arguments import NOTHING, check_types
 from codec.blob import Audio, seal_content
 from codec.crypto import derive_key, key_id
 from codec.entry import SAMPLE_RATES
@@ -59,11 +60,20 @@ class Conversion:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Settings for new blobs: the secret for encrypted ones, and libopus' settings, `bitrate` in bits per second."""
+    """Settings for new blobs: the secret for encrypted ones, and libopus' settings, `bitrate` in bits per second.
+
+    Raises:
+        WrongType: a value has a wrong type.
+    """
 
     secret: str
     complexity: int
     bitrate: int | None = None
+
+    def __post_init__(self) -> None:
+        check_types(str, secret=self.secret)
+        check_types(int, complexity=self.complexity)
+        check_types(int, NOTHING, bitrate=self.bitrate)
 
 
 @dataclass(frozen=True, slots=True)

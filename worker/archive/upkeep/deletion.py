@@ -19,10 +19,10 @@ from worker.archive.blobs.known_deletions import record_deletion
 from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.retrying import OF_ONE_OBJECT, pages, retry
-from worker.errors import StoreError
+from worker.errors import StoreError, StreamError
 from worker.model.ids import EntryId
 from worker.stores.base import BlobInfo, Store
-from worker.stream.tombstones import Tombstones
+from worker.stream.tombstones import RecordedDeletion, Tombstones
 
 FOLDERS = (FOLDER, "audio", "merged", "playback")
 """Folders of a conversation's audio: blobs, and files that backends make of them, `{folder}/{uid}/{conversation}/…`."""
@@ -92,14 +92,15 @@ class Deleter:
 
         Raises:
             BadName: an id can't be part of a name.
-            StreamError: Redis can't be told; nothing is deleted then.
+            StreamError: Redis can't be told in full; nothing is deleted in the store then. Partitions that were told
+                don't store what was pushed until now; a second call tells the others.
             StoreError: the store does not answer or does not record the deletion; a second call resumes. An object
                 that the store refuses to delete raises nothing; it is in `left`.
         """
         below = prefix(uid, conversation_id).removeprefix(FOLDER)
         streams: Mapping[str, EntryId] = {}
         if tombstones is not None and not self._dry_run:
-            told = await tombstones.record_deletion(uid, conversation_id)
+            told = await _recorded(tombstones, uid, conversation_id)
             streams = told.streams
             self._deletion.partitions, self._deletion.dead_letters = told.partitions, told.dead_letters
             self._deletion.replicas, self._deletion.unconfirmed_replicas = told.replicas, told.unconfirmed
@@ -181,6 +182,17 @@ class Deleter:
                     self._deletion.bytes += info.size
                     self._progress(len(self._deletion.names), 0)
         return refused
+
+
+async def _recorded(tombstones: Tombstones, uid: str, conversation_id: str | None) -> RecordedDeletion:
+    try:
+        return await tombstones.record_deletion(uid, conversation_id)
+    except StreamError as error:
+        raise StreamError(
+            f"nothing is deleted in the store, because Redis could not be told of all of it: {error}; the same deletion"
+            " once more completes it",
+            error.cause,
+        ) from error
 
 
 def _any(_: str) -> bool:

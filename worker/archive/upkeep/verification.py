@@ -31,9 +31,9 @@ class Fingerprint(NamedTuple):
 class BlobVerdict:
     """The verdict on one object: `reason` says what is wrong, None if it is sound.
 
-    `seconds` is the length of its audio, 0 if it can't be read. `extent` is the time in seconds that it takes in its
-    conversation: of an object that can't be read, what its metadata say, None if they don't. `known` says that the
-    verdict is from an earlier run.
+    `readable` says whether it could be read. `seconds` is the length of its audio, 0 if it couldn't. `extent` is the
+    time in seconds that it takes in its conversation: of an object that can't be read, what its metadata say, None if
+    they don't. `is_blob` says that it has the name of a blob. `known` says that the verdict is from an earlier run.
     """
 
     fingerprint: Fingerprint
@@ -41,6 +41,8 @@ class BlobVerdict:
     seconds: float = 0.0
     extent: float | None = None
     known: bool = False
+    readable: bool = True
+    is_blob: bool = True
 
     @property
     def name(self) -> str:
@@ -66,7 +68,8 @@ async def verify_blobs(
 
     async def examined(found: Blob | UnknownObject) -> BlobVerdict:
         if isinstance(found, UnknownObject):
-            return BlobVerdict(Fingerprint(found.name, found.size, None), f"no blob: {found.reason}")
+            fingerprint = Fingerprint(found.name, found.size, None)
+            return BlobVerdict(fingerprint, f"no blob: {found.reason}", readable=False, is_blob=False)
         fingerprint = Fingerprint(found.path, found.info.size, found.info.crc32c)
         if fingerprint.crc32c is not None and fingerprint in known:
             return replace(known[fingerprint], known=True)
@@ -83,7 +86,7 @@ async def _examined(reader: Reader, blob: Blob, fingerprint: Fingerprint) -> Blo
         content = await reader.content(blob)
         audio = await reader.decoded(blob, content)
     except Unreadable as error:
-        return BlobVerdict(fingerprint, str(error), extent=blob.said_seconds)
+        return BlobVerdict(fingerprint, str(error), extent=blob.said_seconds, readable=False)
     return BlobVerdict(fingerprint, _flaw(blob, content, audio), audio.duration, audio.duration)
 
 

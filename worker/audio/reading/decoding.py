@@ -43,13 +43,13 @@ OPTIONS = {"ignore_length": "1"}
 """For WAV: `RiffLink` knows better where the audio ends."""
 
 
-LONGEST_TAGS = 1 << 16
-"""Bytes behind the audio that may be tags."""
-
 LONGEST_END = 1 << 10
 """Bytes that a live recording without a video may have behind its last packet."""
 
-HINTS = {"mov": "; its index (moov) is missing or damaged, as in a recording that was not finished"}
+HINTS = {
+    "mov": "; its index (moov) is missing or damaged, as in a recording that was not finished",
+    "caf": "; its packet table (pakt), if its codec needs one, must be before its audio",
+}
 
 
 class Undecodable(Exception):
@@ -125,8 +125,10 @@ class LinkDecoder:
                 yield self._counted(frame)
         if self._failed_bytes:
             self._tell_loss(flaw, 0.0)
+        while self._link.read(BLOCK_BYTES):  # some decoders stop where the header says that the audio ends
+            pass
         self._check_length(flaw)
-        self._check_rest(flaw)
+        self._check_surplus(flaw)
 
     def _frames(self, flaw: Callable[..., None]) -> Iterator[AudioFrame]:
         numbers = FlacNumbers(self._stream.codec_context.extradata) if self._link.format == "flac" else None
@@ -221,18 +223,13 @@ class LinkDecoder:
             said = f"its header says {self.claimed:.2f} s, and {self._came:.2f} s came"
             flaw(f"it ends early: {said}" if less else said, self.claimed - self._came if less else 0.0)
 
-    def _check_rest(self, flaw: Callable[..., None]) -> None:
-        """Read the link to its end: some decoders stop where the header says that the audio ends."""
-        while self._link.read(BLOCK_BYTES):
-            pass
+    def _check_surplus(self, flaw: Callable[..., None]) -> None:
         link = self._link
         if not isinstance(link, MarkedLink):
             return
         surplus = link.passed - link.whole - 1 if link.whole else 0
         if link.format == "matroska" and not link.whole and self._is_alone:
             surplus = link.passed - self._audio_end - LONGEST_END
-        if link.format == "caf":
-            surplus = link.passed - self._audio_end - LONGEST_TAGS
         if surplus > 0 or (self._last_frame and flac.has_surplus(self._last_frame)):
             flaw("bytes follow the audio that its header tells of, and were not taken")
 

@@ -10,7 +10,8 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from worker.audio import ogg
-from worker.audio.reading import matroska, mpeg
+from worker.audio.reading import matroska, mpeg, tags
+from worker.audio.reading.caf import CAF_START, CafLink
 from worker.audio.reading.riff import RIFF_START, W64_START, RiffLink, w64_seconds
 from worker.audio.reading.source import BLOCK_BYTES
 
@@ -26,12 +27,12 @@ MARKS = {
     "flac": re.compile(rb"fLaC\x00\x00\x00\x22"),
     "aiff": re.compile(rb"FORM....AIF[FC]", re.DOTALL),
     "au": re.compile(rb"\.snd\x00\x00.{2}.{4}\x00\x00\x00[\x01-\x1b]", re.DOTALL),
-    "caf": re.compile(rb"caff\x00\x01\x00\x00desc"),
+    "caf": CAF_START,
     "matroska": re.compile(rb"\x1a\x45\xdf\xa3.{1,40}\x42\x82.{1,8}(?:webm|matroska)", re.DOTALL),
     "w64": W64_START,
     "amr": re.compile(rb"#!AMR(?:-WB)?\n"),
-    "mp3": re.compile(b"|".join([mpeg.ID3.pattern, mpeg.ID3V1.pattern, mpeg.COUNTED.pattern]), re.DOTALL),
-    "aac": mpeg.ID3,
+    "mp3": re.compile(b"|".join([tags.ID3.pattern, tags.ID3V1.pattern, mpeg.COUNTED.pattern]), re.DOTALL),
+    "aac": tags.ID3,
 }
 """The start of a file of each format, in at most LONGEST_MARK bytes; audio does not have it by chance."""
 
@@ -75,8 +76,7 @@ def links(source: ByteSource) -> Iterator[Link]:
     What follows the last link and is not audio is left in the source. Raises `OSError`.
     """
     while True:
-        while tag := mpeg.tag_bytes(source.peek(mpeg.TAG_LOOK_AHEAD)):
-            source.skip(tag)
+        tags.skip_tags(source)
         name = sniffed(source.peek(SNIFFED_BYTES))
         if name is None or name == "mov":
             return
@@ -84,7 +84,7 @@ def links(source: ByteSource) -> Iterator[Link]:
 
 
 class MarkedLink:
-    """A link that ends where the mark of the next one begins."""
+    """A link that ends where the mark of the next one begins, or a tag behind the audio."""
 
     complaint: str | None = None
 
@@ -95,7 +95,7 @@ class MarkedLink:
         self.whole = _whole_bytes(name, source.peek(LONGEST_MARK))
         self._source = source
         self._start = source.position
-        self._mark = MARKS.get(name)
+        self._mark = _ENDS.get(name)
         self._first = 1  # its own mark is at 0
 
     @property
@@ -136,8 +136,7 @@ class OggLink:
         self._in_streams = False
         self._broken = False
         self._gap = False  # bytes that are no page
-        self._is_tag = False
-        self._between = 0  # those among them that are neither 0 nor a tag
+        self._between = 0  # those among them that are not 0
 
     @property
     def complaint(self) -> str | None:
@@ -179,13 +178,18 @@ class OggLink:
         ahead = self._source.peek(BLOCK_BYTES)
         place = ahead.find(ogg.CAPTURE, 1)
         passed = place if place > 0 else max(len(ahead) - len(ogg.CAPTURE) + 1, min(1, len(ahead)))
-        if self._ended and not self._between and sniffed(ahead) not in (None, "ogg"):
+        next_file = sniffed(ahead) not in (None, "ogg")
+        if self._ended and not self._between and (next_file or ahead.startswith(tags.HARMLESS)):
             return
-        self._is_tag = self._is_tag if self._gap else ahead.startswith(mpeg.HARMLESS)
         self._left, self._gap = passed, True
-        if not self._is_tag:
-            self._between += len(ahead[:passed].strip(b"\0"))
+        self._between += len(ahead[:passed].strip(b"\0"))
 
 
 _CLAIMS = {"mp3": mpeg.claimed_seconds, "w64": w64_seconds}
-_MAKERS: dict[str, Callable[[ByteSource, str], Link]] = {"ogg": OggLink, "wav": RiffLink}
+_ENDS = {
+    name: mark if name == "matroska" else re.compile(mark.pattern + b"|" + tags.BEHIND_AUDIO.pattern, re.DOTALL)
+    for name, mark in MARKS.items()
+}
+"""Where a link ends. A Matroska may have a file with a tag inside, as a cover."""
+
+_MAKERS: dict[str, Callable[[ByteSource, str], Link]] = {"ogg": OggLink, "wav": RiffLink, "caf": CafLink}

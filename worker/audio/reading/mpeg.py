@@ -1,4 +1,4 @@
-"""Frame headers of MPEG audio (MP3) and ADTS (AAC), and what the tags around them say.
+"""Frame headers of MPEG audio (MP3) and ADTS (AAC).
 
 Neither format has a magic number: only frames that follow each other tell it from other bytes.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
+from worker.audio.reading.tags import HARMLESS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ID3_HEADER = 10
-ID3 = re.compile(rb"ID3[\x02-\x04][\x00-\x0f].[\x00-\x7f]{4}", re.DOTALL)
 FRAMES_IN_A_ROW = 3
 RATES = (44100, 48000, 32000)
 
@@ -30,28 +30,7 @@ BIT_RATES = {
 COUNTED = re.compile(rb"\xff[\xe2-\xff]..(?:.{9}|.{17}|.{32})(?:(?:Xing|Info)\x00\x00\x00[\x00-\x0f])", re.DOTALL)
 FRAMES_KNOWN = 1
 
-ID3V1_BYTES = 128
-TAG_LOOK_AHEAD = ID3V1_BYTES + 3
-ID3V1 = re.compile(rb"TAG.{125}(?:\xff[\xe2-\xff]|ID3)", re.DOTALL)
-"""A tag at the end of a file, with the start of another file behind it."""
-
-HARMLESS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
-"""What may stand behind the last frame, besides zeros."""
-
 MpegFormat = Literal["mp3", "aac"]
-
-
-def tag_bytes(head: bytes) -> int:
-    """Length of the ID3 tag that the bytes begin with, of which TAG_LOOK_AHEAD are enough; 0 if there is none."""
-    if ID3V1.match(head):
-        return ID3V1_BYTES
-    if not ID3.match(head):
-        return 0
-    size = 0
-    for byte in head[6:ID3_HEADER]:
-        size = size << 7 | byte
-    footer = ID3_HEADER if head[5] & 0x10 else 0
-    return ID3_HEADER + size + footer
 
 
 def mpeg_format(head: bytes) -> MpegFormat | None:

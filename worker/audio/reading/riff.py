@@ -6,6 +6,8 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
+from worker.audio.reading import tags
+
 if TYPE_CHECKING:
     from worker.audio.reading.source import ByteSource
 
@@ -16,7 +18,7 @@ CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ -]{4}")
 HEAD_CHUNKS = (b"fmt ", b"data")
 FORMAT_BYTES = 16
 LONGEST_CHUNK = 16 * 1024 * 1024
-"""Bytes of one chunk beside the audio: beyond that its size is wrong."""
+"""Bytes of one chunk beside the audio: a longer one counts only if the file says that it is so long."""
 
 UNKNOWN_SIZES = (range(1), range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000))
 """Sizes of the audio that recorders and pipes write when they do not know it: 0, and almost 2 or 4 GiB."""
@@ -51,12 +53,12 @@ class RiffLink:
         self._source = source
         self._head = bytearray()
         self._long: int | None = None
+        self._start = source.position
+        self._whole = 0  # bytes of the file, as its header says
         self._byte_rate = 0
         self._frame_bytes = 0
         self._left: int | None = None
         self._ended = False
-        self._first = True
-        self._more = False
         self.claimed_bytes: int | None = None
         self.audio_bytes = 0
         self._read_head()
@@ -109,7 +111,7 @@ class RiffLink:
         rest = self._source.peek(RIFF_BYTES)
         if len(rest) == 1 and self.claimed_bytes is not None and self.claimed_bytes % 2:
             self._source.skip(1)
-        if len(rest) > 1 and not RIFF_START.match(rest):
+        if len(rest) > 1 and not RIFF_START.match(rest) and not tags.next_tag_bytes(self._source):
             self._left = None
 
     def _chunk_at(self, offset: int) -> tuple[bytes, int] | None:
@@ -120,24 +122,36 @@ class RiffLink:
         name, size = CHUNK.unpack(ahead)
         if name == b"data":
             return name, size
-        if RIFF_START.match(self._source.peek(offset + RIFF_BYTES)[offset:]) or size > LONGEST_CHUNK:
+        if RIFF_START.match(self._source.peek(offset + RIFF_BYTES)[offset:]):
             return None
         end = offset + CHUNK.size + size
+        if self._covers(end):
+            return name, size
+        if size > LONGEST_CHUNK:
+            return None
         after = self._source.peek(end + 1 + CHUNK.size)[end:]
         whole = len(after) <= 1 or any(CHUNK_NAME.match(after[pad:]) for pad in (size % 2, 0))
         return (name, size) if whole and self._holds(end) else None
+
+    def _covers(self, size: int) -> bool:
+        """Whether the file says that it goes on for so many bytes."""
+        return self._source.position - self._start + size <= self._whole
 
     def _holds(self, size: int) -> bool:
         return len(self._source.peek(size)) == size
 
     def _read_head(self) -> None:
         self._head += self._source.take(RIFF_BYTES)
+        self._note_whole(int.from_bytes(self._head[4:8], "little"))
         while len(head := self._source.peek(CHUNK.size)) == CHUNK.size:
             name, size = CHUNK.unpack(head)
             if name == b"data":
                 self._head += self._source.take(CHUNK.size)
                 self._note_size(size)
                 return
+            if size > LONGEST_CHUNK and self._covers(CHUNK.size + size):
+                self._source.skip(CHUNK.size + size + size % 2)
+                continue
             if size > LONGEST_CHUNK:
                 return
             chunk = self._source.take(CHUNK.size + size)
@@ -156,7 +170,12 @@ class RiffLink:
         if name == b"fmt " and len(content) >= FORMAT_BYTES:
             self._byte_rate, self._frame_bytes = struct.unpack_from("<IH", content, 8)
         elif name == b"ds64" and len(content) >= 16:
-            (self._long,) = struct.unpack_from("<Q", content, 8)
+            whole, self._long = struct.unpack_from("<QQ", content)
+            self._note_whole(whole)
+
+    def _note_whole(self, size: int) -> None:
+        if not any(size in unknown for unknown in UNKNOWN_SIZES):
+            self._whole = size + CHUNK.size
 
     def _note_size(self, size: int) -> None:
         if size == 0xFFFFFFFF and self._long:

@@ -18,6 +18,7 @@ from worker.cli.redis_access import with_redis
 from worker.cli.text import counted, printable
 from worker.errors import StreamError
 from worker.model.causes import ReplayOutcome, StreamCause
+from worker.model.reasons import kind_of
 
 if TYPE_CHECKING:
     from worker.model.ids import EntryId
@@ -66,7 +67,7 @@ class Filter:
     def passes(self, letter: DeadLetter) -> bool:
         """Whether it is one of them."""
         return (
-            (self.reason is None or self.reason in letter.reason or self.reason in letters_view.kind_of(letter.reason))
+            (self.reason is None or self.reason in letter.reason or self.reason in kind_of(letter.reason))
             and (not self.ids or letter.id in self.ids or letter.name in self.ids)
             and (self.uid is None or letter.uid == self.uid)
             and (self.conversation is None or letter.conversation_id == self.conversation)

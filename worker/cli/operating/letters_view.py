@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ import typer
 
 from worker.cli import printing
 from worker.cli.text import foreign, shown_bytes, shown_seconds
+from worker.model.reasons import kind_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,13 +24,6 @@ ROWS_AT_ONCE = 500
 
 MOST_GROUPS = 50
 OTHERS = "other reasons"
-
-_VALUE = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[0-9]+(?:\.[0-9]+)?""")
-
-
-def kind_of(reason: str) -> str:
-    """A reason without its values: what letters of one cause have in common."""
-    return _VALUE.sub("…", reason)
 
 
 @dataclass(slots=True)

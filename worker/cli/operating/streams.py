@@ -92,7 +92,9 @@ def list_streams(as_json: options.Json = False) -> None:
 
 @commands.command("move")
 def move_streams(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[STREAM]...", help="Streams, as ls names them.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[STREAM]...", help="Streams, as ls or you name them.")
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="All that ls names, but for those whose prefix is declared.")
     ] = False,
@@ -104,7 +106,8 @@ def move_streams(
     Each entry is moved in one atomic step and keeps its fields, so the command may be stopped and repeated at any time.
     A stream that is empty then is removed. What is not moved stays where it is, and is named: entries that are neither
     chunks nor ends, and those of deleted conversations and users. A stream that Redis refuses to give to this user is
-    named too, and the others are moved. Exits with 3 then.
+    named too, and the others are moved. Exits with 3 then. A stream whose name has no number at its end is in no list:
+    give its name.
     """
     if not names and not everything:
         raise typer.BadParameter("say which: names of streams, or --all")
@@ -129,7 +132,12 @@ async def _found(strays: Strays) -> Found:
 async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveSummary]:
     found = await strays.find()
     chosen = [stray for stray in found if stray.key in names or not (names or stray.claimed)]
-    if unknown := names - {stray.key for stray in found}:
+    unknown = names - {stray.key for stray in found}
+    for name in sorted(unknown):
+        if stray := await strays.named(name):
+            chosen.append(stray)
+            unknown.remove(name)
+    if unknown:
         shown = ", ".join(sorted(unknown))
         raise typer.BadParameter(f"no stray stream has the name {shown}; see audio-batch-worker streams ls")
     total, done = sum(stray.entries for stray in chosen), 0

@@ -11,7 +11,7 @@ import typer
 from worker.cli import archives, options, printing
 
 if TYPE_CHECKING:
-    from worker.archive import Archive, Conversion, UnknownObject
+    from worker.archive import Archive, Conversion
     from worker.settings import Settings
 
 
@@ -43,17 +43,22 @@ def convert(
         if do_it:
             settings.require_storage()
         encoding = Encoding(settings.secret, settings.opus_complexity, settings.opus_bitrate)
-        tally = ConversionTally()
+        tally, others = ConversionTally(), printing.FirstFew()
         with printing.told_if_stopped(lambda: f"{tally.summary(do_it=do_it)}; the same command goes on"):
             async with printing.counted_progress(
                 "converting", lambda: archive.count(uid, conversation, codec="pcm")
             ) as progress:
                 async for conversion in archive.convert(
-                    encoding, uid, conversation, dry_run=not do_it, on_unknown=_tell_unknown
+                    encoding,
+                    uid,
+                    conversation,
+                    dry_run=not do_it,
+                    on_unknown=others.tell,
                 ):
                     tally.count(conversion)
                     _tell(conversion, as_json=as_json)
                     progress(tally.changed + tally.kept)
+        others.tell_rest()
         return tally
 
     tally = archives.run_with_archive(work)
@@ -95,10 +100,6 @@ def _tell(conversion: Conversion, *, as_json: bool) -> None:
         printing.say(f"kept {conversion.blob.path}: {conversion.reason}", err=True)
     else:
         printing.say(f"{conversion.blob.path} → {conversion.target}")
-
-
-def _tell_unknown(other: UnknownObject) -> None:
-    printing.describe_unknown([other])
 
 
 def _described(conversion: Conversion) -> dict[str, object]:

@@ -40,8 +40,7 @@ def copy(
 
     report = archives.run_with_archive(work)
     printing.describe_problems(report.problems)
-    for other in report.unknown:
-        printing.say(f"not copied, no blob: {other.name}: {other.reason}", err=True)
+    printing.describe_unknown(report.unknown, "not copied, no blob: ")
     if as_json:
         printing.print_json(_described(report, dry_run=dry_run))
     else:

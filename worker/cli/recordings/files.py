@@ -31,16 +31,18 @@ def files(
     another one and sound alike are named too, and are in no file.
     """
 
-    async def work(archive: Archive, settings: Settings) -> AudioFiles:
+    async def work(archive: Archive, settings: Settings) -> tuple[AudioFiles, list[str]]:
         with printing.progress("measuring") as progress:
-            return await archive.audio_files(
+            found = await archive.audio_files(
                 uid, conversation, gap=gap, gap_tolerance=settings.gap_tolerance, progress=progress
             )
+        return found, settings.secrets
 
-    found = archives.run_with_archive(work)
+    found, secrets = archives.run_with_archive(work)
     printing.describe_problems(found.problems, without="listed without its exact length:")
     printing.describe_repeats(found.repeated)
     printing.describe_unknown(found.unknown)
+    printing.describe_missing_secrets([blob for file in found.files for blob in file.blobs], secrets)
     if as_json:
         printing.print_json(
             {

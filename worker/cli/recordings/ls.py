@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,7 +63,7 @@ def _list_users(*, as_json: bool) -> None:
 
 def _list_blobs(uid: str, conversation: str | None, *, as_json: bool) -> None:
     with printing.progress("listing"):
-        listing = archives.run_with_archive(lambda archive, _: archive.list(uid, conversation))
+        listing, secrets = archives.run_with_archive(partial(_listing, uid, conversation))
     best = _best_alternatives(listing)
     if as_json:
         printing.print_json(
@@ -74,10 +75,18 @@ def _list_blobs(uid: str, conversation: str | None, *, as_json: bool) -> None:
     else:
         _print_table(listing, best)
     printing.describe_unknown(listing.unknown)
+    printing.describe_missing_secrets(listing.blobs, secrets)
     flawed = [blob for blob in listing.blobs if blob.info.flaw]
     for blob in flawed:
         printing.say(f"listed without its metadata: {blob.path}: {blob.info.flaw}", err=True)
     printing.finish(complete=not flawed)
+
+
+async def _listing(
+    uid: str, conversation: str | None, archive: Archive, settings: Settings
+) -> tuple[Listing, list[str]]:
+    """The listing, and the secrets that can be read with."""
+    return await archive.list(uid, conversation), settings.secrets
 
 
 def blob_facts(blob: Blob) -> dict[str, Any]:

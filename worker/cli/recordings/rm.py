@@ -54,15 +54,13 @@ def rm(
     async def work(archive: Archive, settings: Settings) -> Deletion:
         if at is not None and conversation is not None:
             timestamps = [options.moment(text) for text in at]
-            there = _is_there(settings)
-            return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run, recorded=there)
+            return await archive.delete_chunks(uid, conversation, timestamps, dry_run=dry_run)
         if not sure:
             confirming.confirm(await _question(archive, uid), yes=False)
         async with _tombstones(settings, needed=needed) as tombstones:
             with printing.progress("deleting") as progress, printing.told_if_stopped(lambda: _so_far(progress)):
-                there = _is_there(settings)
                 return await archive.delete(
-                    uid, conversation, tombstones=tombstones, dry_run=dry_run, recorded=there, progress=progress
+                    uid, conversation, tombstones=tombstones, dry_run=dry_run, progress=progress
                 )
 
     deletion = archives.run_with_archive(work)
@@ -101,13 +99,6 @@ async def _tombstones(settings: Settings, *, needed: bool) -> AsyncIterator[Tomb
                     raise StreamError(f"nothing is deleted: {error}; if no worker is left, say --store-only") from error
                 typer.echo(NOT_TOLD, err=True)
         yield tombstones
-
-
-def _is_there(settings: Settings) -> bool:
-    """Whether deletions can be recorded: a missing directory is not made, because its name may be mistyped."""
-    from worker.stores import missing_directory
-
-    return missing_directory(settings.store_url) is None
 
 
 def _described(deletion: Deletion, *, dry_run: bool) -> dict[str, object]:

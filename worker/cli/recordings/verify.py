@@ -26,6 +26,7 @@ class VerificationTally:
     seconds: float = 0.0
     damaged: list[BlobVerdict] = field(default_factory=list)
     discontinuities: list[Discontinuity] = field(default_factory=list)
+    unknown: printing.FirstFew = field(default_factory=lambda: printing.FirstFew(""))
 
     @property
     def seen(self) -> int:
@@ -41,11 +42,19 @@ class VerificationTally:
         """Take note of an object."""
         if verdict.reason is not None:
             self.damaged.append(verdict)
-            printing.say(f"{verdict.name}: {verdict.reason}", err=True)
+            self._tell(verdict, verdict.reason)
             return
         self.intact += 1
         self.known += verdict.known
         self.seconds += verdict.seconds
+
+    def _tell(self, verdict: BlobVerdict, reason: str) -> None:
+        from worker.archive import UnknownObject
+
+        if verdict.is_blob:
+            printing.say(f"{verdict.name}: {reason}", err=True)
+        else:
+            self.unknown.tell(UnknownObject(verdict.name, verdict.fingerprint.size, reason))
 
 
 def register(app: typer.Typer) -> None:
@@ -75,6 +84,7 @@ def verify(
         return await _verified(archive, uid, conversation, report)
 
     tally = archives.run_with_archive(work)
+    tally.unknown.tell_rest()
     if as_json:
         printing.print_json(_described(tally))
     else:
@@ -103,7 +113,7 @@ async def _verified(
                 if note is not None and not verdict.known:
                     note(verdict)
                 tally.count(verdict)
-                tally.discontinuities += continuity.add(verdict.name, verdict.extent)
+                tally.discontinuities += continuity.add(verdict.name, verdict.extent, readable=verdict.readable)
                 progress(tally.seen)
     tally.discontinuities += continuity.finish()
     return tally

@@ -87,6 +87,23 @@ class Strays:
         strays = [stray async for key in self._suspects(pause) if (stray := await self._examined(key)) is not None]
         return sorted(strays, key=lambda stray: (entry_order(stray.oldest), stray.key))
 
+    async def named(self, key: str) -> Stray | None:
+        """A stream that a person names, and that the search leaves out because its name has no number.
+
+        It counts if its first and last entries are like ours and it has no consumer group. None if it does not.
+        """
+        if self._is_under_prefix(key) or STREAM_KEY.fullmatch(key) or _NUMBERED.fullmatch(key):
+            return None  # the search looks at these
+        try:
+            entries, groups, oldest, first, last = await self._look(key)
+        except StreamError as error:
+            if error.cause is StreamCause.REFUSED and "NoPermission" not in str(error):  # it is missing, or no stream
+                return None
+            raise
+        if not entries or groups or not (first and last):
+            return None
+        return Stray(key, entries, oldest.decode(), "its name is not that of a partition", claimed=True)
+
     async def now_ms(self) -> int:
         """Redis' time in ms since 1970."""
         return await self._client.redis_ms()

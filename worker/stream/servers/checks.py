@@ -14,6 +14,7 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from worker.errors import SettingsError, StreamError
 from worker.model.states import RedisPersistence
 from worker.stream.client import Client
+from worker.stream.servers.failures import USERS
 from worker.stream.servers.node import Node
 
 OLDEST_VERSION = (7, 0)
@@ -70,7 +71,8 @@ def _wrong_setting(error: StreamError) -> SettingsError | None:
     """What is wrong with REDIS_URL, if an error tells that."""
     reason = error.__cause__
     if isinstance(reason, (AuthenticationError, AuthorizationError, NoPermissionError)):
-        return SettingsError(f"REDIS_URL: Redis refuses the user or password: {reason}")
+        advice = f"; {USERS}" if isinstance(reason, NoPermissionError) else ""
+        return SettingsError(f"REDIS_URL: Redis refuses the user or password: {reason}{advice}")
     if isinstance(reason, ResponseError) and _NO_SUCH_DATABASE.search(str(reason)):
         return SettingsError(
             f"REDIS_URL: Redis refuses the database: {reason}; give another number after the port, or none"

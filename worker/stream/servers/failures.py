@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redis.exceptions import ClusterDownError, ReadOnlyError, ResponseError, TryAgainError
+from redis.exceptions import ClusterDownError, NoPermissionError, ReadOnlyError, ResponseError, TryAgainError
 
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
@@ -18,12 +18,20 @@ CAUSES: tuple[tuple[type[Exception], StreamCause], ...] = (
 )
 """The first match counts. All other errors mean that the connection is useless."""
 
+USERS = (
+    "a pusher needs the Redis user pusher, a worker the user worker, and all other commands the user operator, each as"
+    " in deploy/helm/SECURITY.md (Users of Redis)"
+)
+"""What to do if Redis forbids a command."""
+
 
 def stream_error(error: Exception) -> StreamError:
     """One sentence on the error of Redis or the network; the text is cut, because it may repeat untrusted input."""
     if isinstance(error, StreamError):
         return error
     text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
+    if isinstance(error, NoPermissionError):
+        text = f"{text}; {USERS}"
     cause = next((cause for kind, cause in CAUSES if isinstance(error, kind)), StreamCause.CONNECTION)
     return StreamError(text, cause=cause)
 

@@ -195,9 +195,28 @@ async def test_a_blob_that_can_not_be_read_is_no_gap(
     await folder.put(".bin", T0 + 20, speech(10))
 
     continuity = Continuity()
-    found = [each async for verdict in archive.verify("user") for each in continuity.add(verdict.name, verdict.extent)]
+    found = [
+        each
+        async for verdict in archive.verify("user")
+        for each in continuity.add(verdict.name, verdict.extent, readable=verdict.readable)
+    ]
 
     assert [(float(each.name[-18:-4]), each.seconds) for each in [*found, *continuity.finish()]] == discontinuities
+
+
+async def test_name_and_metadata_of_a_blob_that_can_not_be_read_make_no_gap(
+    archive: Archive, folder: ConversationFolder
+) -> None:
+    await folder.put(".bin", T0, speech(10))
+    await folder.put(".bin", T0 + 10, speech(10))
+    years = {"samples": str(10**13), "sample-rate": "16000"}
+    await folder.put_bytes(f"{T0 + 5:.3f}.opus", b"12345", years)  # which would overlap all that follows
+    await folder.put_bytes(f"{T0 + 9**9:.3f}.opus", b"12345")  # which would be years after all others
+
+    continuity = Continuity()
+    async for verdict in archive.verify("user"):
+        assert continuity.add(verdict.name, verdict.extent, readable=verdict.readable) == []
+    assert continuity.finish() == []
 
 
 async def test_object_larger_than_any_blob_is_not_read(
