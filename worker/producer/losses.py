@@ -51,7 +51,7 @@ class Losses:
         if not self._is_permitted:
             return ""
         try:
-            facts = await node.command(lambda pipe: pipe.info("server", "replication"))
+            facts = await self._client.command_at(node, lambda pipe: pipe.info("server", "replication"))
         except StreamError as error:
             if error.cause is not StreamCause.REFUSED:
                 raise
@@ -84,7 +84,8 @@ class Losses:
         """The greatest id that a stream has ever had; None if this does not show now."""
         try:
             with at_most(MAX_REPLY_BYTES):
-                facts = await node.command(lambda pipe: pipe.xinfo_stream(self._keys.stream(partition)))
+                stream = self._keys.stream(partition)
+                facts = await self._client.command_at(node, lambda pipe: pipe.xinfo_stream(stream))
         except StreamError as error:
             if NO_STREAM in str(error):
                 return START

@@ -194,6 +194,13 @@ class Client:
             self._topology.doubt()
             raise
 
+    async def command_at(self, node: Node, queue: Callable[[Pipeline], object]) -> Any:
+        """Run one command at one node. Raises `StreamError`, also if the node refuses."""
+        (reply,) = await self.pipeline_at(node, queue)
+        if isinstance(reply, Exception):
+            raise stream_error(reply) from reply
+        return reply
+
     async def _send(
         self,
         targets: dict[int, Target],
