@@ -158,7 +158,7 @@ async def test_a_pusher_counts_what_redis_has_lost_if_it_may_ask(
         await producer.flush()
         await admin.delete(f"pcm:{{{partition_of('c1', 8)}}}")
         for master in (("127.0.0.1", "1"), ("NO", "ONE")):  # its data have another history now
-            await admin.execute_command("REPLICAOF", *master)
+            await admin.replicaof(*master)
         await push(producer, "c1", 1)
         await producer.flush()
         assert producer.stats().lost_entries == counted
