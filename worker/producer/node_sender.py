@@ -38,9 +38,6 @@ ONE_ENTRY = 1
 MAX_EXPONENT = 16
 """Back-offs double up to here; they are capped in seconds long before, and 2**failures must not overflow."""
 
-IDLE_SECONDS = 1.0
-"""After such a pause another server may answer, unnoticed: the library silently replaces a closed idle connection."""
-
 CONNECTED = frozenset({Cause.FULL, Cause.CLUSTER, Cause.UNREPLICATED})
 """Causes that say nothing against the connection, nor against the server's data."""
 
@@ -100,7 +97,6 @@ class NodeSender:
         self._backoff = copy.copy(shared.backoff)
         self._round_bytes = ROUND_BYTES
         self._server = ""
-        self._tried_at = 0.0
         self._confirmed = 0
 
     async def run(self) -> None:
@@ -135,11 +131,10 @@ class NodeSender:
 
     async def _watch_server(self) -> None:
         """Learn whether another server answers now, which may have lost what the last one had confirmed."""
-        now = self._client.clock()
-        if self._node.must_recheck or now >= self._tried_at + IDLE_SECONDS:
+        await self._client.connect_to(self._node)
+        if self._node.must_recheck:
             self._node.must_recheck = False
             self._server = await self._shared.losses.server_of(self._node)
-        self._tried_at = now
 
     async def _send(self) -> Failure | None:
         heads = self._buffer.take(self._node, self._round_bytes)

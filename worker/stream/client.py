@@ -180,6 +180,10 @@ class Client:
                 break
         return replies
 
+    async def connect_to(self, node: Node) -> None:
+        """Connect to one node, see `Node.connect`. Raises `StreamError`."""
+        await self._doubting(node.connect())
+
     async def pipeline_at(self, node: Node, queue: Callable[[Pipeline], object]) -> list[Any]:
         """Run any commands at one node, in one round trip over one connection, not in a transaction.
 
@@ -188,11 +192,7 @@ class Client:
         Raises:
             StreamError: the node can't be reached.
         """
-        try:
-            return await node.pipeline(queue)
-        except StreamError:
-            self._topology.doubt()
-            raise
+        return await self._doubting(node.pipeline(queue))
 
     async def command_at(self, node: Node, queue: Callable[[Pipeline], object]) -> Any:
         """Run one command at one node. Raises `StreamError`, also if the node refuses."""
@@ -223,6 +223,14 @@ class Client:
                 replies[i] = reply
 
         await _together([send(target, places) for target, places in groups.items()])
+
+    async def _doubting(self, request: Awaitable[T]) -> T:
+        """The reply of a node; if it fails, slots may be elsewhere by now."""
+        try:
+            return await request
+        except StreamError:
+            self._topology.doubt()
+            raise
 
     def redirection(self, reply: Any, asked: Node) -> Target | None:
         """Where a command must be sent again, because the node that was asked has not run it; None if it need not."""

@@ -149,9 +149,8 @@ async def test_a_pusher_pushes_what_a_worker_has_made_room_for(server: RedisServ
 
 @pytest.mark.parametrize(("user", "counted"), [("pusher", 0), ("counting", 1)])
 async def test_a_pusher_counts_what_redis_has_lost_if_it_may_ask(
-    server: RedisServer, admin: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch, user: str, counted: int
+    server: RedisServer, admin: redis.asyncio.Redis, user: str, counted: int
 ) -> None:
-    monkeypatch.setattr("worker.producer.node_sender.IDLE_SECONDS", 0.0)
     await admin.hset("pcm:config", mapping={"partitions": 8, "contract": 1})
     async with producing(as_user(server, user), "pcm") as producer:
         await push(producer, "c1", 0)
@@ -159,6 +158,7 @@ async def test_a_pusher_counts_what_redis_has_lost_if_it_may_ask(
         await admin.delete(f"pcm:{{{partition_of('c1', 8)}}}")
         for master in (("127.0.0.1", "1"), ("NO", "ONE")):  # its data have another history now
             await admin.replicaof(*master)
+        await admin.client_kill_filter(_type="normal", skipme=True)  # as Sentinel does
         await push(producer, "c1", 1)
         await producer.flush()
         assert producer.stats().lost_entries == counted

@@ -31,12 +31,6 @@ async def pair(own_redis: Callable[..., RedisServer]) -> AsyncIterator[Pair]:
         yield pair
 
 
-@pytest.fixture(autouse=True)
-def watchful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every round trip comes after a pause, in which another server may have taken the name over."""
-    monkeypatch.setattr("worker.producer.node_sender.IDLE_SECONDS", 0.0)
-
-
 def entries_of(server: RedisServer, conversation: str) -> list[tuple[str, bytes]]:
     """Ids and numbers of a conversation's entries."""
     stream = Keys(PREFIX).stream(partition_of(conversation, PARTITIONS))
