@@ -62,6 +62,10 @@ class Pair:
         await eventually(lambda: asyncio.to_thread(self._is_following))
         await self._execute(self.primary, "REPLICAOF", "NO", "ONE")
 
+    async def follow_promoted(self, server: RedisServer) -> None:
+        """A server becomes a replica of the promoted one."""
+        await self._follow(server, self.replica.port)
+
     async def _follow(self, server: RedisServer, port: int) -> None:
         await self._execute(server, "REPLICAOF", "127.0.0.1", str(port))
 

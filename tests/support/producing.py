@@ -56,6 +56,7 @@ async def producing(
     limits: Limits = PATIENT,
     on_trouble: Callable[[Trouble | None], object] = id,
     session: bytes | None = SESSION,
+    replicas: int = 0,
 ) -> AsyncIterator[Producer]:
     async with Producer(
         url,
@@ -65,6 +66,7 @@ async def producing(
         on_trouble=on_trouble,
         backoff=SOON,
         session=session,
+        replicas=replicas,
     ) as producer:
         yield producer
 

@@ -58,6 +58,8 @@ async def push(url: str, protection: Protection, pcm: bytes | bytearray | memory
             assert_type(await producer.end("alice", "lunch"), None)
             assert_type(producer.stats(), Stats)
             assert_type(producer.stats().trouble, Trouble | None)
+            assert_type(producer.stats().troubles, tuple[Trouble, ...])
+            assert_type(producer.stats().lost_entries, int)
             assert_type(producer.next_seq("lunch"), int)
             producer.resume("lunch", 7, producer.session_of("lunch"))
             return await producer.flush(within=0.5)

@@ -15,7 +15,7 @@ import typer
 
 from codec.entry import BYTES_PER_SAMPLE, DEFAULT_PROTECTION, Chunk, End, Protection, partition_of
 from worker.cli import options, printing
-from worker.errors import AudioFileError, NotSent
+from worker.errors import AudioFileError, NotSent, StreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -188,6 +188,7 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
                 if source.end:
                     await producer.put(End(source.uid, source.conversation, source.first_seq + chunks))
                 await producer.flush()
+                _check_losses(source, producer.stats().lost_entries)
     except (asyncio.CancelledError, AudioFileError):  # Ctrl-C, or a disk that fails
         _say_stopped(source, producer.stats().sent_entries, total)
         raise
@@ -219,6 +220,14 @@ async def _showing(producer: Producer, bar: printing.Bar, total: int) -> AsyncIt
         show()
     finally:
         showing.cancel()
+
+
+def _check_losses(source: PushedFile, entries: int) -> None:
+    if entries:
+        raise StreamError(
+            f"Redis has lost {entries} entries of {source.name} that it had confirmed, perhaps in a failover; with"
+            f" --start {source.start} the same command pushes them again"
+        )
 
 
 def _say_stopped(source: PushedFile, chunks: int, total: int) -> None:
@@ -283,16 +292,17 @@ async def _in_daemon(work: Callable[[], bytes]) -> bytes:
 
 
 class _Reporter:
-    """Says on standard error when Redis begins and stops refusing audio."""
+    """Says on standard error when Redis, or the node that has the conversation, begins and stops refusing audio."""
 
     def __init__(self) -> None:
-        self._cause: str | None = None
+        self._told: tuple[str, str] | None = None
 
     def __call__(self, trouble: Trouble | None) -> None:
-        cause = trouble.cause if trouble else None
-        if cause != self._cause:
-            self._cause = cause
-            printing.say(f"waiting; {trouble.message}" if trouble else "Redis takes audio again", err=True)
+        news = (trouble.node, trouble.cause) if trouble else None
+        if news != self._told:
+            self._told = news
+            sentence = f"waiting for {trouble.node}; {trouble.message}" if trouble else "Redis takes audio again"
+            printing.say(sentence, err=True)
 
 
 def _summary(source: PushedFile, settings: Settings, size: int, chunks: int, audio: AudioReader) -> Pushed:

@@ -6,7 +6,7 @@ Nothing here reads the streams.
 from codec.errors import BadEntry, WrongType
 from worker.errors import BufferFull, NotSent, PushRefused, SettingsError, StreamError, WorkerError
 from worker.producer.producer import Limits, Producer, Stats
-from worker.producer.sender import Cause, Trouble
+from worker.producer.trouble import Cause, Trouble
 
 __all__ = [
     "BadEntry",

@@ -32,19 +32,26 @@ from codec.entry import (
 from codec.errors import BadEntry, escaped
 from worker.errors import BufferFull, NotSent, SettingsError, StreamError
 from worker.producer.buffer import Buffer
+from worker.producer.node_sender import Replication
 from worker.producer.numbering import MAX_BASE_BYTES, Numbering
-from worker.producer.sender import Sender, Trouble
+from worker.producer.sender import Sender
 from worker.runtime.tasks import end
 from worker.stream.client import Client
 from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS, PREFIX, Keys
 from worker.stream.servers.connecting import connect
 
 if TYPE_CHECKING:
-    from worker.producer.buffer import Entry
+    from collections.abc import Callable
+
+    from redis.backoff import AbstractBackoff
+
+    from worker.producer.lanes import Entry
+    from worker.producer.trouble import Trouble
 
 MIB = 1024 * 1024
 FIRST_DELAY = 0.05
 MAX_DELAY = 5.0
+REPLICATION_SECONDS = 0.5
 NO_EXTENSIONS: Extensions = MappingProxyType({})
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -54,9 +61,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 class Limits:
     """Limits of what a producer holds and how long it waits.
 
-    `buffer_bytes` holds 33 minutes of one session at 16 kHz, or 10 seconds of 200. `close_within` is the seconds
-    that closing waits for Redis (None: without limit); they must be less than the pod's grace period. `reply_timeout`
-    is the seconds after which a silent connection counts as lost.
+    `buffer_bytes` holds 33 minutes of one session at 16 kHz, or 10 seconds of 200. In a Redis Cluster, audio for one
+    node may fill as much as it leaves free: half of the buffer if one node takes nothing, two thirds if two do.
+    `close_within` is the seconds that closing waits for Redis (None: without limit); they must be less than the pod's
+    grace period. `reply_timeout` is the seconds after which a silent connection counts as lost.
 
     Raises:
         WrongType: a value is not a number.
@@ -78,7 +86,11 @@ class Stats:
 
     `buffered_bytes` counts what an entry costs on top of its PCM, `sent_bytes` is PCM alone. `waiting` pushes wait for
     room; `retries` are failed round trips, `refusals` the entries a full Redis refused, and `buffer_full` the pushes
-    that got `BufferFull`. `trouble` is set while Redis does not take audio.
+    that got `BufferFull`. `trouble` is set while Redis does not take audio, or a node of it: `troubles` has one for
+    each of `nodes` that does not, and `trouble` is that which has lasted longest.
+
+    `lost_entries` are those that Redis confirmed and then lost, as in a failover to a replica that was behind. They are
+    at least so many. What a worker had stored before is not lost audio.
     """
 
     buffered_entries: int
@@ -92,6 +104,9 @@ class Stats:
     buffer_full: int
     conversations: int
     trouble: Trouble | None
+    troubles: tuple[Trouble, ...]
+    nodes: int
+    lost_entries: int
 
 
 class Producer:
@@ -99,8 +114,15 @@ class Producer:
 
     A push only appends to a bounded buffer, which a background task empties into Redis. It retries without limit, with
     back-off, after lost connections, and when Redis is full (`OOM command not allowed`), a replica (READONLY) or still
-    loading. `on_trouble` is called with every failed attempt, and with None once Redis takes audio again. When the
+    loading. `on_trouble` is called with every failed attempt, and with None once Redis takes all audio again. When the
     buffer is full, a push waits, or raises `BufferFull` if told to. Audio is never dropped silently.
+
+    In a Redis Cluster, each node is sent to on its own: one that is away delays only the conversations whose partitions
+    it has, and these leave room in the buffer for the others.
+
+    `replicas` is how many replicas must have a chunk before it counts as sent; a failover to one of these then loses
+    nothing. While a node has fewer replicas, or they are slow, its pushes wait (`Cause.UNREPLICATED`) and fill the
+    buffer. By default Redis alone confirms, and what its replica had not got is lost in a failover: `lost_entries`.
 
     Every chunk gets the next `seq` of its conversation and the producer's session, so that a retry after a lost reply
     is recognised as a duplicate. A session is one life of a producer and random: a restarted process counts from 0
@@ -114,7 +136,7 @@ class Producer:
         WrongType: `limits`, `on_trouble` or `backoff` is something else.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- each argument is a choice of the pusher
         self,
         redis_url: str,
         *,
@@ -124,6 +146,7 @@ class Producer:
         on_trouble: Callable[[Trouble | None], object] = lambda _: None,
         backoff: AbstractBackoff | None = None,
         session: bytes | str | None = None,
+        replicas: int = 0,
     ) -> None:
         check_types(Limits, limits=limits)
         check_types(FUNCTION, on_trouble=on_trouble)
@@ -132,18 +155,22 @@ class Producer:
             raise SettingsError(f"PARTITIONS is {escaped(partitions)}; it must be from 1 to {MAX_PARTITIONS}")
         if not isinstance(prefix, str) or not PREFIX.fullmatch(prefix):
             raise SettingsError(f"STREAM_PREFIX is {escaped(prefix)}; give 1 to 64 letters, digits and _ . : -")
+        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+            raise SettingsError(f"replicas is {escaped(replicas)}; give 0, or how many must have each chunk")
+        keys = Keys(prefix)
         self._partitions = partitions
         self._close_within = limits.close_within
         self._numbering = Numbering(_checked_session(session), time.monotonic)
-        self._buffer = Buffer(limits.buffer_bytes, time.monotonic)
-        self._client = Client(connect(redis_url, timeout=limits.reply_timeout))
+        self._client = client = Client(connect(redis_url, timeout=limits.reply_timeout))
+        self._buffer = Buffer(limits.buffer_bytes, time.monotonic, lambda n: client.node_of(keys.stream(n)))
         self._sender = Sender(
-            self._client,
-            Keys(prefix),
+            client,
+            keys,
             partitions,
             self._buffer,
-            backoff or EqualJitterBackoff(cap=MAX_DELAY, base=FIRST_DELAY),
-            on_trouble,
+            replication=Replication(replicas, round(1000 * min(REPLICATION_SECONDS, limits.reply_timeout / 2))),
+            backoff=backoff or EqualJitterBackoff(cap=MAX_DELAY, base=FIRST_DELAY),
+            on_trouble=on_trouble,
         )
         self._sending: asyncio.Task[None] | None = None
         self._buffer_full = 0
@@ -261,18 +288,22 @@ class Producer:
 
     def stats(self) -> Stats:
         """What waits and what happened."""
+        counts, troubles = self._sender.counts, self._sender.troubles
         return Stats(
             buffered_entries=self._buffer.entries,
             buffered_bytes=self._buffer.bytes,
             oldest_age=self._buffer.oldest_age(),
             waiting=self._buffer.waiting,
-            sent_entries=self._sender.sent_entries,
-            sent_bytes=self._sender.sent_bytes,
-            retries=self._sender.retries,
-            refusals=self._sender.refusals,
+            sent_entries=counts.sent_entries,
+            sent_bytes=counts.sent_bytes,
+            retries=counts.retries,
+            refusals=counts.refusals,
             buffer_full=self._buffer_full,
             conversations=len(self._numbering),
-            trouble=self._sender.trouble,
+            trouble=troubles[0] if troubles else None,
+            troubles=troubles,
+            nodes=len(self._client.nodes),
+            lost_entries=self._sender.lost_entries,
         )
 
     async def flush(self, *, within: float | None = None) -> tuple[Entry, ...]:
@@ -312,8 +343,8 @@ class Producer:
     def _reason(self) -> str:
         if self._failure is not None:
             return str(self._failure)
-        trouble = self._sender.trouble
-        return trouble.message if trouble else "there was not enough time"
+        troubles = self._sender.troubles
+        return troubles[0].message if troubles else "there was not enough time"
 
     def _numbered(self, entry: Entry) -> Entry:
         conversation_id = entry.conversation_id

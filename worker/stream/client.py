@@ -29,7 +29,7 @@ FIRST_KEY = {"EVALSHA": 3, "EVAL": 3, "EVAL_RO": 3}
 """Where a command's first key stands, unless it comes right after the command."""
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """Where a command is sent, and whether that node is still receiving the slot."""
 
     node: Node
@@ -55,6 +55,11 @@ class Client:
     def node_of(self, key: str) -> Node:
         """The node that has a key, as far as it is known."""
         return self._topology.node_of(key)
+
+    @property
+    def changes(self) -> int:
+        """How often slots have changed their nodes: as long as it stays, `node_of` answers the same."""
+        return self._topology.changes
 
     async def find_nodes(self) -> list[Node]:
         """Ask for the nodes unless they are known. Raises `StreamError`."""
@@ -166,28 +171,49 @@ class Client:
         recorded = self._topology.nodes[0].redis.pipeline(transaction=False)
         queue(recorded)
         commands = cast("list[Command]", recorded.command_stack)
-        waiting = {i: _Target(self._topology.node_of(_key_of(command))) for i, command in enumerate(commands)}
+        waiting = {i: Target(self._topology.node_of(_key_of(command))) for i, command in enumerate(commands)}
         replies: list[Any] = [None] * len(commands)
         for _ in range(1 + MAX_REDIRECTIONS):
             await self._send(waiting, commands, cast("Callbacks", recorded.response_callbacks), replies)
-            waiting = {i: target for i in waiting if (target := self._redirection(replies[i], waiting[i].node))}
+            waiting = {i: target for i in waiting if (target := self.redirection(replies[i], waiting[i].node))}
             if not waiting:
                 break
         return replies
 
+    async def connect_to(self, node: Node) -> None:
+        """Connect to one node, see `Node.connect`. Raises `StreamError`."""
+        await self._doubting(node.connect())
+
+    async def pipeline_at(self, node: Node, queue: Callable[[Pipeline], object]) -> list[Any]:
+        """Run any commands at one node, in one round trip over one connection, not in a transaction.
+
+        Errors of commands come back as values, also those that `redirection` explains.
+
+        Raises:
+            StreamError: the node can't be reached.
+        """
+        return await self._doubting(node.pipeline(queue))
+
+    async def command_at(self, node: Node, queue: Callable[[Pipeline], object]) -> Any:
+        """Run one command at one node. Raises `StreamError`, also if the node refuses."""
+        (reply,) = await self.pipeline_at(node, queue)
+        if isinstance(reply, Exception):
+            raise stream_error(reply) from reply
+        return reply
+
     async def _send(
         self,
-        targets: dict[int, _Target],
+        targets: dict[int, Target],
         commands: Sequence[Command],
         callbacks: Callbacks,
         replies: list[Any],
     ) -> None:
         """Send commands to their targets, and put their replies into their places."""
-        groups: dict[_Target, list[int]] = defaultdict(list)
+        groups: dict[Target, list[int]] = defaultdict(list)
         for i, target in targets.items():
             groups[target].append(i)
 
-        async def send(target: _Target, places: Sequence[int]) -> None:
+        async def send(target: Target, places: Sequence[int]) -> None:
             try:
                 found = await target.node.execute([commands[i] for i in places], callbacks, asking=target.asking)
             except StreamError as error:
@@ -198,12 +224,20 @@ class Client:
 
         await _together([send(target, places) for target, places in groups.items()])
 
-    def _redirection(self, reply: Any, asked: Node) -> _Target | None:
-        """Where a command must be sent again, because the node that was asked has not run it."""
+    async def _doubting(self, request: Awaitable[T]) -> T:
+        """The reply of a node; if it fails, slots may be elsewhere by now."""
+        try:
+            return await request
+        except StreamError:
+            self._topology.doubt()
+            raise
+
+    def redirection(self, reply: Any, asked: Node) -> Target | None:
+        """Where a command must be sent again, because the node that was asked has not run it; None if it need not."""
         if isinstance(reply, MovedError):
-            return _Target(self._topology.redirected(reply.slot_id, asked, Place(reply.host, reply.port)))
+            return Target(self._topology.redirected(reply.slot_id, asked, Place(reply.host, reply.port)))
         if isinstance(reply, AskError):
-            return _Target(self._topology.asks(asked, Place(reply.host, reply.port)), asking=True)
+            return Target(self._topology.asks(asked, Place(reply.host, reply.port)), asking=True)
         if isinstance(reply, ClusterDownError):
             self._topology.doubt()
         return None

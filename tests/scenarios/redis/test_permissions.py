@@ -14,15 +14,16 @@ import pytest
 import redis
 import redis.asyncio
 
-from codec.entry import Chunk
+from codec.entry import Chunk, partition_of
 from tests.support.command import command
 from tests.support.gcs.server import GcsServer
 from tests.support.harness import EXACT, HANDOFF, Harness, eventually, remove
 from tests.support.oracle import Talk, assert_stored_once, blobs_of
-from tests.support.producing import producing, push, stored_seqs
+from tests.support.producing import Troubles, producing, push, stored_seqs
 from tests.support.redis_server import RedisServer
 from tests.tools.readme import CHART, TOP
-from worker.errors import SettingsError, StreamError
+from worker.errors import NotSent, SettingsError, StreamError
+from worker.producer import Limits
 from worker.runtime.timing import GaugeTiming, ReadingTiming, Timing
 from worker.settings import Settings
 from worker.stream.client import Client
@@ -148,6 +149,35 @@ async def test_a_pusher_pushes_what_a_worker_has_made_room_for(server: RedisServ
         await admin.hset("pcm:config", mapping={"partitions": 8, "contract": 1})
         await producer.flush()
     assert await stored_seqs(admin, "pcm", "c1") == [0]
+
+
+@pytest.mark.parametrize(("user", "counted"), [("pusher", 0), ("counting", 1)])
+async def test_a_pusher_counts_what_redis_has_lost_if_it_may_ask(
+    server: RedisServer, admin: redis.asyncio.Redis, user: str, counted: int
+) -> None:
+    await admin.hset("pcm:config", mapping={"partitions": 8, "contract": 1})
+    async with producing(as_user(server, user), "pcm") as producer:
+        await push(producer, "c1", 0)
+        await producer.flush()
+        await admin.delete(f"pcm:{{{partition_of('c1', 8)}}}")
+        for master in (("127.0.0.1", "1"), ("NO", "ONE")):  # its data have another history now
+            await admin.replicaof(*master)
+        await admin.client_kill_filter(_type="normal", skipme=True)  # as Sentinel does
+        await push(producer, "c1", 1)
+        await producer.flush()
+        assert producer.stats().lost_entries == counted
+    assert await stored_seqs(admin, "pcm", "c1") == [1]
+
+
+async def test_a_pusher_may_wait_for_replicas(server: RedisServer, admin: redis.asyncio.Redis) -> None:
+    await admin.hset("pcm:config", mapping={"partitions": 8, "contract": 1})
+    troubles = Troubles()
+    limits = Limits(reply_timeout=0.2, close_within=0)
+    async with producing(as_user(server, "pusher"), "pcm", limits=limits, on_trouble=troubles, replicas=1) as producer:
+        await push(producer, "c1", 0)
+        await troubles.of("unreplicated")
+        with pytest.raises(NotSent, match="0 of 1 replicas"):
+            await producer.close()
 
 
 async def test_a_worker_does_all_its_work_as_its_user(here: Harness, admin: redis.asyncio.Redis) -> None:

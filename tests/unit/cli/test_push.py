@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.support.redis_cluster import RedisCluster
     from tests.support.redis_server import RedisServer
     from worker.settings import Settings
 
@@ -332,7 +333,7 @@ async def test_a_full_redis_is_waited_for_and_said_once(
     server = own_redis(maxmemory="1mb")
     chosen = settings(redis_url=server.url)
     async with Process(environment(chosen), "push", str(recording), *WHOSE, "--start", "0") as process:
-        await process.said("waiting; Redis: OutOfMemoryError")
+        await process.said(f"waiting for 127.0.0.1:{server.port}; Redis: OutOfMemoryError")
         with server.client() as admin:
             admin.config_set("maxmemory", "0")
         assert await process.ended() == 0
@@ -348,13 +349,47 @@ async def test_ctrl_c_tells_what_did_not_get_into_redis(
     server = own_redis(maxmemory="1mb")
     arguments = ("push", str(recording), *WHOSE, "--start", "7")
     async with Process(environment(settings(redis_url=server.url)), *arguments) as process:
-        await process.said("waiting; Redis")
+        await process.said("; Redis: OutOfMemoryError")
         process.signal(signal.SIGINT)
         assert await process.ended() == 130
     assert "entries are not known to be in Redis: Redis: OutOfMemoryError" in process.lines[-2]
     assert process.lines[-1] == (
         f"stopped: 0 of 3 chunks of {recording} are in Redis; with --start 7.0 the same command completes them"
     )
+
+
+@pytest.mark.slow
+def test_files_go_to_the_nodes_of_a_cluster(
+    own_cluster: Callable[..., RedisCluster], settings: Callable[..., Settings], recording: Path
+) -> None:
+    cluster = own_cluster(3)
+    chosen = settings(redis_url=cluster.url)
+    owners = set()
+    for conversation in ("c0", "c1", "c5"):  # one for each node
+        result = command(chosen, "push", str(recording), "--uid", "u1", "--conversation", conversation)
+        assert result.exit_code == 0, result.output
+        stream = f"{chosen.stream_prefix}:{{{partition_of(conversation, chosen.partitions)}}}"
+        owners.add(owner := cluster.owner(stream))
+        pushed = [entry for entry in entries(owner, chosen, conversation) if entry.conversation_id == conversation]
+        assert [entry.seq for entry in pushed] == [0, 1, 2, 3]
+    assert len(owners) == 3
+
+
+@pytest.mark.slow
+async def test_what_redis_confirmed_and_lost_is_told(
+    settings: Callable[..., Settings], tmp_path: Path, own_redis: Callable[..., RedisServer]
+) -> None:
+    server = own_redis()
+    chosen = settings(redis_url=server.url)
+    samples = tmp_path / "samples.pcm"
+    samples.write_bytes(bytes(3 * 32000))
+    options = ("--raw", "16000", "--realtime", "--chunk-seconds", "0.1", "--start", "7")
+    async with Process(environment(chosen), "push", str(samples), *WHOSE, *options) as process:
+        await eventually(lambda: chunks(server, chosen))
+        await asyncio.to_thread(server.restart)
+        assert await process.ended() == 1
+    assert re.search(r"Redis has lost \d+ entries of .*samples.pcm that it had confirmed", process.lines[-1])
+    assert process.lines[-1].endswith("with --start 7.0 the same command pushes them again")
 
 
 @pytest.mark.slow

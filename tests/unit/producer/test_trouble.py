@@ -13,7 +13,7 @@ from codec.entry import partition_of
 from tests.support.producing import PARTITIONS, PCM, Troubles, producing, push, raw_entries, stored_seqs
 from worker.errors import NotSent, StreamError
 from worker.producer import Limits, Trouble
-from worker.producer.sender import cause_of
+from worker.producer.trouble import cause_of
 from worker.stream.servers.failures import stream_error
 
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from worker.stream.servers.failures import stream_error
@@ -39,6 +41,24 @@ class Node:
         self._clock = clock
         self._offset_ms = 0.0
         self._server_id: str | None = None
+        self._connections: WeakSet[AbstractConnection] = WeakSet()
+
+    async def connect(self) -> None:
+        """Connect, unless an idle connection is there; a new connection sets `must_recheck`.
+
+        The library silently replaces an idle connection that a server has closed: another one may answer by now.
+
+        Raises:
+            StreamError: the server can't be reached.
+        """
+        pool = self.redis.connection_pool
+        async with self._translated():
+            connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+            if connection not in self._connections:
+                self._connections.add(connection)
+                connection.register_connect_callback(self._connected)  # it tells when it is replaced later
+                self._connected(connection)
+            await pool.release(connection)
 
     async def execute(self, commands: Sequence[Command], callbacks: Callbacks, *, asking: bool = False) -> list[Any]:
         """Run commands in one round trip, not in a transaction; refusals come back as values.
@@ -87,6 +107,9 @@ class Node:
         server_id = await self._asked()
         if self._server_id not in (None, server_id):
             self.must_recheck = True
+
+    def _connected(self, _: AbstractConnection) -> None:
+        self.must_recheck = True
 
     async def _asked(self) -> str:
         replies = await self.pipeline(lambda pipe: (pipe.time(), pipe.info("server"), pipe.info("replication")))

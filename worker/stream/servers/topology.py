@@ -47,6 +47,7 @@ class Topology:
     """The nodes and their slots, as they were told last.
 
     A redirection corrects single slots at once. A failed request, or a redirection, lets the next request ask again.
+    `changes` counts how often slots have changed their nodes.
     """
 
     def __init__(self, servers: Servers, clock: Callable[[], float]) -> None:
@@ -58,6 +59,7 @@ class Topology:
         self._is_outdated = False
         self._asked_at = 0.0
         self._asking = asyncio.Lock()
+        self.changes = 0
 
     @property
     def is_cluster(self) -> bool:
@@ -99,6 +101,7 @@ class Topology:
         node = self._at(self._completed(place, asked))
         if not self._owners:  # the first answer came from a user who may not ask for the slots
             self._owners = [asked] * REDIS_CLUSTER_HASH_SLOTS
+        self.changes += self._owners[slot] is not node
         self._owners[slot] = node
         return node
 
@@ -140,6 +143,7 @@ class Topology:
         for first, last, primary, *_ in reply:
             node = self._at(self._completed(_place(primary), answering))
             owners[first : last + 1] = [node] * (last + 1 - first)
+        self.changes += owners != self._owners
         before, self._owners = self.nodes if self._owners else None, owners
         if before not in (None, now := self.nodes):
             log.warning("redis.nodes_changed", nodes=[node.name for node in now])
