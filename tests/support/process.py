@@ -71,9 +71,9 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    async def ended(self) -> int:
-        """The exit status, once it has ended by itself."""
-        async with within(PATIENCE, lambda: f"the process ends; its last lines are {self.lines[-3:]}"):
+    async def ended(self, patience: float = PATIENCE) -> int:
+        """The exit status, once it has ended by itself, within `patience` seconds."""
+        async with within(patience, lambda: f"the process ends; its last lines are {self.lines[-3:]}"):
             await self._reader
             return await self._process.wait()
 

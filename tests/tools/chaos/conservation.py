@@ -30,8 +30,8 @@ from worker.settings import Settings
 from worker.stream.keys import Keys
 
 PREFIX = "chaos"
-QUIET_SECONDS = 90.0
-"""Patience after the last fault; the longest backoff of the store is 31 s."""
+QUIET_SECONDS = 180.0
+"""Patience after the last fault, on a machine that is busy; the longest backoff of the store is 31 s."""
 
 
 @dataclass(slots=True)
@@ -178,7 +178,7 @@ def _settings(plan: Plan, url: str, bucket: GcsClient) -> Callable[..., Settings
                 "lease_ttl": plan.lease_ttl,
                 "blob_codec": plan.codec,
                 "encode_threads": 1,
-                "shutdown_grace": 12.0,
+                "shutdown_grace": 30.0,
                 "http_host": "127.0.0.1",
                 "http_port": 0,
             }
