@@ -185,7 +185,7 @@ async def test_an_object_of_other_bytes_counts_as_corrupt_even_if_it_cannot_be_d
 @pytest.mark.parametrize(
     "wrong",
     [{"size": "3"}, {"crc32c": "AAAAAA=="}, {"size": "3", "generation": "1"}],
-    ids=lambda wrong: "+".join(wrong),
+    ids="+".join,
 )
 async def test_an_object_that_is_only_described_wrongly_stays(
     gcs: GcsStore, gcs_server: GcsServer, wrong: dict[str, str]
