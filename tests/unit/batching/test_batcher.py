@@ -233,6 +233,18 @@ async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Bat
     assert harness.batcher.resuming() == []
 
 
+async def test_audio_of_a_sealed_batch_is_audio_that_came_before(
+    make: Callable[..., BatcherHarness], talk: Talk
+) -> None:
+    seal, harness = await sealed(make, talk), make(max_seconds=10.0)
+    first, second = talk.chunks
+    late, last = replace(first, timestamp=first.timestamp + 0.5, seq=7), replace(second, timestamp=second.timestamp + 2)
+    harness.batcher.reset([seal])
+    harness.route(("1-0", first), ("1-1", second), ("2-0", late), ("2-1", last))
+    harness.batcher.close_all()
+    assert [found.entries for found in harness.closed] == [("2-0",), ("2-1",)]
+
+
 @pytest.mark.parametrize(("partitions", "misplaced"), [(64, 1), (1, 1), (PARTITIONS_WITH_C_IN_7, 0)])
 async def test_chunk_in_another_stream_than_that_of_its_conversation_is_taken_and_counted(
     make: Callable[..., BatcherHarness], talk: Talk, partitions: int, misplaced: int
