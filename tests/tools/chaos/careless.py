@@ -16,10 +16,9 @@ from redis import RedisError
 from codec.entry import Chunk, End, Protection, partition_of
 from tests.tools.chaos.account import as_read
 from tests.tools.chaos.conservation import World
-from tests.tools.chaos.talks import CHUNK_SECONDS, FIRST_TIMESTAMP, PROTECTIONS, RATE, SAMPLES, Talkers
+from tests.tools.chaos.talks import CHUNK_SECONDS, FIRST_TIMESTAMP, PROTECTIONS, RATE, SAMPLES, UID, Talkers
 from tests.tools.simulation.audio import numbered
 
-UID = "user"
 OTHER_PREFIX = "choas"
 """A prefix by mistake: it has neither workers nor a record of PARTITIONS."""
 

@@ -26,9 +26,9 @@ from tests.support.secret import TEST_SECRET
 from tests.tools.chaos.account import Blob, as_read, left
 from tests.tools.chaos.conservation import PREFIX, QUIET_SECONDS, World, world
 from tests.tools.chaos.fleet import Fleet
-from tests.tools.chaos.forgetting import UID, Session, Sessions
+from tests.tools.chaos.forgetting import Session, Sessions
 from tests.tools.chaos.outage import emptied
-from tests.tools.chaos.talks import SAMPLES
+from tests.tools.chaos.talks import SAMPLES, UID
 from tests.tools.chaos.trouble import FEWEST, Plan, lie, spooling
 from tests.tools.simulation.audio import numbers_in
 from worker.archive import Archive, Encoding

@@ -22,7 +22,7 @@ from codec.entry import Chunk, End, Protection, partition_of
 from codec.names import parse_name
 from tests.tools.chaos.account import Blob, numbers_of
 from tests.tools.chaos.conservation import PREFIX, World, world
-from tests.tools.chaos.talks import CHUNK_SECONDS, FIRST_TIMESTAMP, PROTECTIONS, RATE, SAMPLES, Talkers
+from tests.tools.chaos.talks import CHUNK_SECONDS, FIRST_TIMESTAMP, PROTECTIONS, RATE, SAMPLES, UID, Talkers
 from tests.tools.chaos.trouble import FEWEST, Plan
 from tests.tools.simulation.audio import numbered
 from tests.tools.simulation.redis_model import parsed_id
@@ -33,7 +33,6 @@ from worker.stores import open_store
 from worker.stores.base import Store
 from worker.stream.tombstones import open_tombstones
 
-UID = "user"
 MOST_CHUNKS = 1000
 """Per conversation: each has its own numbers, so that copies in it can be told from its own audio."""
 

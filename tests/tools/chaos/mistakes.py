@@ -26,10 +26,10 @@ from codec.manifest import verified
 from codec.names import parse_name
 from tests.support.secret import TEST_SECRET
 from tests.tools.chaos.account import Blob
-from tests.tools.chaos.careless import UID, Careless, Conversation, Pushed
+from tests.tools.chaos.careless import Careless, Conversation, Pushed
 from tests.tools.chaos.conservation import World, world
 from tests.tools.chaos.rescue import Rescue
-from tests.tools.chaos.talks import RATE, SAMPLES
+from tests.tools.chaos.talks import RATE, SAMPLES, UID
 from tests.tools.chaos.trouble import NONSENSE, Plan, Trouble, lie
 from worker.model.ids import entry_order
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from random import Random
+
+from redis import RedisError
 
 from tests.support.process import environment, outcome
 from tests.tools.chaos.careless import Careless
@@ -83,8 +86,15 @@ class Rescue:
 
     async def _there_are(self) -> dict[str, int]:
         """Entries in wrong streams."""
-        lengths = {key: int(await self._there.client.xlen(key)) for key in self._pushers.wrong_keys}
+        lengths = {key: await self._length(key) for key in self._pushers.wrong_keys}
         return {key: length for key, length in lengths.items() if length}
+
+    async def _length(self, key: str) -> int:
+        while True:
+            try:
+                return int(await self._there.client.xlen(key))
+            except (RedisError, OSError):
+                await asyncio.sleep(0.05)
 
     def _count(self, output: str) -> None:
         for stream in json.loads(output)["streams"]:

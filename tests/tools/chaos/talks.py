@@ -17,6 +17,7 @@ from codec.entry import Chunk, End, Protection, partition_of
 from tests.tools.simulation.audio import numbered
 from worker.stream.keys import Keys
 
+UID = "user"
 RATE = 8000
 SAMPLES = 800
 CHUNK_SECONDS = SAMPLES / RATE
