@@ -245,15 +245,15 @@ class GcsStore:
         The description alone does not tell: another worker may have found the object meanwhile, seen that it is right,
         and let go of its audio in Redis. If it is right, a retry finds it.
         """
-        left = ""
+        found = "kept other bytes than it was sent"
         try:
             if await self.read(name) == data:
-                left = ", it says; they are right"
+                found = "described other bytes than it was sent, and kept the right ones"
             else:
                 await self.delete(name, generation)  # exactly these bytes, so that a retry can succeed
         except Exception as error:  # noqa: BLE001 -- with any error, the audio is not stored
-            left = f" and they are still there ({type(error).__name__}: {error})"
-        raise StoreError(f"storing {name}: the store kept other bytes than it was sent{left}", cause=StoreCause.CORRUPT)
+            found += f" and they are still there ({type(error).__name__}: {error})"
+        raise StoreError(f"storing {name}: the store {found}", cause=StoreCause.CORRUPT)
 
 
 def _api_root(host: str) -> str:

@@ -193,7 +193,7 @@ async def test_an_object_that_is_only_described_wrongly_stays(
     """Another worker may have found it meanwhile, and let go of its audio in Redis."""
     gcs_server.fail("insert.*", "misdescribe", changes=wrong)
 
-    with pytest.raises(StoreError, match="other bytes than it was sent, it says; they are right") as caught:
+    with pytest.raises(StoreError, match="described other bytes than it was sent, and kept the right ones") as caught:
         await gcs.create(NAME, DATA, {})
 
     assert caught.value.cause == "corrupt"
