@@ -31,7 +31,7 @@ from worker.stream.keys import Keys
 
 PREFIX = "chaos"
 QUIET_SECONDS = 180.0
-"""Patience after the last fault, on a machine that is busy; the longest backoff of the store is 31 s."""
+"""Patience after the last fault while nothing gets less; the longest backoff of the store is 31 s."""
 
 
 @dataclass(slots=True)
@@ -48,10 +48,13 @@ class World:
     settings: Callable[..., Settings]
 
     async def quiet(self) -> None:
-        """Wait until nothing is left in Redis."""
-        async with asyncio.timeout(QUIET_SECONDS):
-            while await self._left():  # noqa: ASYNC110 -- it can only be looked at
-                await asyncio.sleep(0.1)
+        """Wait until nothing is left in Redis, while less and less is. Raises `TimeoutError`."""
+        least = math.inf
+        while least:
+            async with asyncio.timeout(QUIET_SECONDS):
+                while (now := await self._left()) >= least:  # noqa: ASYNC110 -- it can only be looked at
+                    await asyncio.sleep(0.1)
+            least = now
 
     async def account(self) -> list[str]:
         """What is wrong in the end, workers' own complaints included."""
@@ -61,11 +64,11 @@ class World:
             wrong.append(f"workers report lost entries: {lost[:3]}")
         return wrong + self.fleet.wrong
 
-    async def _left(self) -> int:
+    async def _left(self) -> float:
         try:
             return await left(self.client, self.keys, self.plan.partitions)
         except (RedisError, OSError):
-            return 1
+            return math.inf
 
 
 @asynccontextmanager
