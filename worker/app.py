@@ -115,6 +115,7 @@ class Worker:
         client, redis, encoding = means.client, settings.redis, settings.encoding
         self._rules = settings.batches
         self._ending = settings.ending
+        self._stopped_at: float | None = None
         self._context = context
         self._timing = context.timing
         budget = MemoryBudget(encoding.memory_limit)
@@ -145,7 +146,7 @@ class Worker:
         async with asyncio.TaskGroup() as group:
             background = [group.create_task(check.run(stop), name="store check")] if check else []
             if goes_on and (check is None or await unless_stopped(stop, check.tried())):
-                background += self._begin_background(group)
+                background += self._begin_background(group, stop)
                 await self._consume(stop, drain=drain)
                 await self._shut_down(is_store_wrong=check is not None and check.wrong is not None)
             await end(background)
@@ -157,22 +158,31 @@ class Worker:
             raise check.wrong
         log.info("worker.stopped")
 
-    def _begin_background(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+    def _begin_background(self, group: asyncio.TaskGroup, stop: asyncio.Event) -> list[asyncio.Task[None]]:
         work = {
             "ownership": self._ownership.run(),
             "loop delay": self._monitor.measure_delay(),
             "gauges": self._monitor.observe(),
             "stray streams": self._strays.run(),
             "orphans": self._delivery.orphans.run(),
+            "stop": self._note_stop(stop),
         }
         if self._spooling:
             work["spool"] = self._spooling.run()
         return [group.create_task(task, name=name) for name, task in work.items()]
 
+    async def _note_stop(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._stopped_at = self._context.clock()
+
     async def _shut_down(self, *, is_store_wrong: bool) -> None:
-        """Release all partitions; a store that is a wrong one gets no time to take what is open."""
+        """Release all partitions; a store that is a wrong one gets no time to take what is open.
+
+        The grace time runs from the signal, and the turn that was under way then may have taken some of it.
+        """
         release = self._timing.process.release
-        grace = release if is_store_wrong else max(self._ending.grace - release, 0.0)
+        spent = 0.0 if self._stopped_at is None else self._context.clock() - self._stopped_at
+        grace = release if is_store_wrong else max(self._ending.grace - release - spent, 0.0)
         flush = self._ending.flush and not is_store_wrong
         await shut_down(self._consumer, self._ownership, flush=flush, grace=grace)
 

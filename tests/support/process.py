@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 from pydantic import SecretStr
@@ -70,9 +71,9 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    async def ended(self) -> int:
-        """The exit status, once it has ended by itself."""
-        async with within(PATIENCE, lambda: f"the process ends; its last lines are {self.lines[-3:]}"):
+    async def ended(self, patience: float = PATIENCE) -> int:
+        """The exit status, once it has ended by itself, within `patience` seconds."""
+        async with within(patience, lambda: f"the process ends; its last lines are {self.lines[-3:]}"):
             await self._reader
             return await self._process.wait()
 
@@ -97,6 +98,31 @@ class Process:
         async for line in self._process.stderr:
             self.lines.append(line.decode().rstrip("\n"))
             self._news.set()
+
+
+async def outcome(
+    variables: Mapping[str, str], *arguments: str, kill_after: float | None = None
+) -> tuple[int, str, str]:
+    """The exit status, standard output and standard error of one command, killed after so many seconds if given."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker", *arguments),
+        env={**os.environ, **variables},
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    talking = asyncio.create_task(process.communicate())
+    try:
+        if kill_after is not None:
+            await asyncio.wait([talking], timeout=kill_after)
+            with suppress(ProcessLookupError):
+                process.kill()
+        output, errors = await talking
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode is not None
+    return process.returncode, output.decode(), errors.decode()
 
 
 def _json(line: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ class Proxy:
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._fault: _Fault | None = None
+        self._stalling: _Fault | None = None
         self.connections = 0
 
     async def __aenter__(self) -> Self:
@@ -96,6 +97,11 @@ class Proxy:
         """Let everything through again, what was held back included."""
         self._flowing.set()
 
+    def stall_at(self, request: bytes) -> asyncio.Event:
+        """Let nothing through from the next request on that holds `request`; set by then."""
+        self._stalling = _Fault(request, asyncio.Event())
+        return self._stalling.happened
+
     def drop_reply(self, to: bytes) -> asyncio.Event:
         """Forward the next request that holds `to`, then reset its connection instead of its reply; set by then."""
         self._fault = _Fault(to, asyncio.Event())
@@ -128,6 +134,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             tail = b""
             while data := await reader.read(READ_BYTES):
+                self._stall_with(tail + data)
                 await self._flowing.wait()
                 self._arm(link, tail + data)
                 tail = data[-READ_BYTES // 1024 :]
@@ -144,6 +151,12 @@ class Proxy:
                 link.client.write(data)
                 await link.client.drain()
         link.abort()
+
+    def _stall_with(self, request: bytes) -> None:
+        if self._stalling is not None and self._stalling.request in request:
+            self._stalling.happened.set()
+            self._stalling = None
+            self.stall()
 
     def _arm(self, link: _Link, request: bytes) -> None:
         if self._fault is not None and self._fault.armed_for is None and self._fault.request in request:

@@ -89,10 +89,11 @@ class Batch:
         """The identity of each chunk, by its entry."""
         return dict(zip(self.entries, split(self.identities), strict=True))
 
-    def silence_before(self, chunk: Chunk, limits: BatchLimits) -> int | Trigger:
+    def silence_before(self, chunk: Chunk, limits: BatchLimits, reached: float = 0.0) -> int | Trigger:
         """Samples of silence before `chunk` if it continues this batch, else the trigger that closes the batch first.
 
-        Timestamps jitter; the sample count does not. Within the tolerance, the chunk follows without a gap.
+        Timestamps jitter; the sample count does not. Within the tolerance, the chunk follows without a gap. If the
+        conversation has `reached` further than this batch, which came late then, a gap is no silence: audio is there.
         """
         if (chunk.sample_rate, chunk.protection) != (self.sample_rate, self.protection):
             return Trigger.FORMAT
@@ -100,6 +101,8 @@ class Batch:
         if drift < -limits.gap_tolerance:
             return Trigger.GAP
         silence = round(drift * self.sample_rate) if drift > limits.gap_tolerance else 0
+        if silence and reached - (self.start + self.seconds) > limits.gap_tolerance:
+            return Trigger.GAP
         fits = self.samples + silence + chunk.samples <= limits.max_seconds * self.sample_rate
         if not fits:
             return Trigger.GAP if silence else Trigger.AUDIO

@@ -248,7 +248,9 @@ class Batcher:
         resumed.add(item)
         if isinstance(item.content, Chunk):
             if not self.is_deleted(item.conversation, item.id):
-                self._histories[item.conversation].note(resumed.held[item.id])
+                history = self._histories[item.conversation]
+                history.note(resumed.held[item.id])
+                history.reached = max(history.reached, item.content.timestamp + item.content.duration)
             resumed.encoder.append(item.content.pcm, resumed.seal.silences.get(item.id, 0))
         if not resumed.missing:
             self.complete_resumed(resumed)
@@ -268,20 +270,21 @@ class Batcher:
             self._decided.stored.setdefault(conversation, {})[entry] = identity
             return
         self._count(chunk, history)
-        held, silence = self._place(entry, chunk)
+        held, silence = self._place(entry, chunk, history.reached)
+        history.reached = max(history.reached, chunk.timestamp + chunk.duration)
         held.batch.add(entry, chunk, identity, silence)
         held.encoder.append(chunk.pcm, silence)
         if trigger := held.batch.full(self._rules.limits):
             self._close(held.batch.conversation, trigger)
 
-    def _place(self, entry: EntryId, chunk: Chunk) -> tuple[OpenBatch, int]:
-        """The batch that takes the chunk, and the samples of silence before it."""
+    def _place(self, entry: EntryId, chunk: Chunk, reached: float) -> tuple[OpenBatch, int]:
+        """The batch that takes the chunk, and the samples of silence before it; the audio so far has `reached`."""
         conversation = Conversation(chunk.uid, chunk.conversation_id)
         held = self.open.get(conversation)
         if held is not None and held.batch.aged(entry_ms(entry), self._rules.limits):
             self._close(conversation, Trigger.AGE)
         elif held is not None:
-            verdict = held.batch.silence_before(chunk, self._rules.limits)
+            verdict = held.batch.silence_before(chunk, self._rules.limits, reached)
             if isinstance(verdict, int):
                 self._count_silence(verdict, chunk.sample_rate)
                 return held, verdict

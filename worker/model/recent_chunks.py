@@ -12,9 +12,12 @@ MAX_SESSIONS = 16
 
 
 class RecentChunks:
-    """The identities of a conversation's latest chunks, held or stored, as one string of 8-byte digests."""
+    """The identities of a conversation's latest chunks, held or stored, as one string of 8-byte digests.
 
-    __slots__ = ("_identities", "_next_seq", "_other_sessions", "_session", "touched_at")
+    `reached` is the latest end of the chunks that came here (Unix seconds), `touched_at` when the last one came.
+    """
+
+    __slots__ = ("_identities", "_next_seq", "_other_sessions", "_session", "reached", "touched_at")
 
     def __init__(self) -> None:
         self._identities = bytearray()
@@ -22,6 +25,7 @@ class RecentChunks:
         self._session: bytes | None = None
         self._next_seq: int | None = None
         self._other_sessions: dict[bytes | None, int] | None = None
+        self.reached = 0.0
         self.touched_at = 0.0
 
     def holds(self, identity: bytes) -> bool:

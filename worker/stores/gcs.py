@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import aiohttp
 import google_crc32c
@@ -88,7 +88,7 @@ class GcsStore:
         if stored.crc32c is None:
             raise unexpected(doing, answer)
         if (stored.size, stored.crc32c) != (len(data), checksum):
-            await self._discard(name, stored.generation)
+            await self._refuse(name, data, stored.generation)
 
     async def stat(self, name: str) -> BlobInfo | None:
         """See `Store.stat`."""
@@ -239,14 +239,21 @@ class GcsStore:
             answer = await self._client().list_objects(self._bucket, params=params, timeout=self._timeout)
         return page_in(answer, self._bucket, self._prefix + prefix, doing)
 
-    async def _discard(self, name: str, generation: str) -> None:
-        # The server took the upload but keeps other bytes: remove exactly these, so that a retry can succeed.
-        left = ""
+    async def _refuse(self, name: str, data: bytes, generation: str) -> NoReturn:
+        """Raise because an upload was described as other bytes; remove what is there if it is indeed other bytes.
+
+        The description alone does not tell: another worker may have found the object meanwhile, seen that it is right,
+        and let go of its audio in Redis. If it is right, a retry finds it.
+        """
+        found = "kept other bytes than it was sent"
         try:
-            await self.delete(name, generation)
+            if await self.read(name) == data:
+                found = "described other bytes than it was sent, and kept the right ones"
+            else:
+                await self.delete(name, generation)  # exactly these bytes, so that a retry can succeed
         except Exception as error:  # noqa: BLE001 -- with any error, the audio is not stored
-            left = f" and they are still there ({type(error).__name__}: {error})"
-        raise StoreError(f"storing {name}: the store kept other bytes than it was sent{left}", cause=StoreCause.CORRUPT)
+            found += f" and they are still there ({type(error).__name__}: {error})"
+        raise StoreError(f"storing {name}: the store {found}", cause=StoreCause.CORRUPT)
 
 
 def _api_root(host: str) -> str:

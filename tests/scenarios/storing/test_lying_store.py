@@ -12,7 +12,7 @@ import pytest
 from tests.support.gcs.faults import Fault
 from tests.support.gcs.objects import PRECONDITION
 from tests.support.harness import EXACT, Harness, Running, eventually
-from tests.support.oracle import T0, Talk, assert_plays
+from tests.support.oracle import T0, Talk, assert_plays, assert_stored_once
 from tests.support.spooled_blobs import states
 from worker.batching.encoder import PcmEncoder
 from worker.delivery.sink import NAMES_TRIED
@@ -182,3 +182,16 @@ async def test_damaged_object_that_may_not_be_deleted_counts_for_nothing(harness
     assert name in harness.server.objects()
     assert_plays(talk, [blob for blob in harness.blobs() if blob.name != name])
     assert [event["object"] for event in await harness.events()] == [name.replace(".000.", ".001.")]
+
+
+@pytest.mark.parametrize("wrong", [{"size": "3"}, {"crc32c": "AAAAAA=="}], ids=lambda wrong: next(iter(wrong)))
+async def test_own_object_that_a_look_up_describes_wrongly_is_stored_once(
+    harness: Harness, wrong: dict[str, str]
+) -> None:
+    talk = Talk("c")
+    harness.server.fail("insert.*", "answer", status=412, body={}, done=True)
+    harness.server.fail("get", "misdescribe", times=3, changes=wrong)
+    async with harness.worker(**EXACT) as running:
+        await harness.say(talk, 3)
+        await stored_at_last(harness, running, 1)
+    assert_stored_once(talk, harness.blobs())

@@ -17,9 +17,9 @@ SETTINGS = {"max_page", "send_hashes", "rewrite_requests", "access_token"}  # at
 class Control:
     """The server's end.
 
-    POST faults (`Fault`'s fields), DELETE faults; POST gates (`Gate`'s fields) gives `{"gate": n}`, GET gates/n waits
-    for `?requests=` arrivals, DELETE gates/n opens; GET counts, DELETE counts; GET objects `?bucket=`; GET data
-    `?name=`; PUT settings.
+    POST faults (`Fault`'s fields), DELETE faults, GET faults tells the hits by action; POST gates (`Gate`'s fields)
+    gives `{"gate": n}`, GET gates/n waits for `?requests=` arrivals, DELETE gates/n opens; GET counts, DELETE counts;
+    GET objects `?bucket=`; GET data `?name=`; PUT settings.
     """
 
     def __init__(self, server: GcsServer) -> None:
@@ -27,6 +27,7 @@ class Control:
         self._actions = {
             ("POST", "faults"): self._add_fault,
             ("DELETE", "faults"): self._clear_faults,
+            ("GET", "faults"): self._fault_hits,
             ("POST", "gates"): self._add_gate,
             ("GET", "gates"): self._await_gate,
             ("DELETE", "gates"): self._open_gate,
@@ -50,6 +51,9 @@ class Control:
     async def _clear_faults(self, _: web.Request) -> web.Response:
         self._server.script.faults.clear()
         return web.json_response({})
+
+    async def _fault_hits(self, _: web.Request) -> web.Response:
+        return web.json_response(self._server.script.hits)
 
     async def _add_gate(self, request: web.Request) -> web.Response:
         self._server.hold(**await request.json())
@@ -112,6 +116,10 @@ class GcsClient:
 
     async def clear_faults(self) -> None:
         await self._json("DELETE", "faults")
+
+    async def fault_hits(self) -> dict[str, int]:
+        """How many requests have met a fault so far, by its action."""
+        return dict(await self._json("GET", "faults"))
 
     async def hold(self, match: str = "insert.*", stage: str = "commit", name: str = "*") -> int:
         """The number of a new gate, for `reached` and `open`."""

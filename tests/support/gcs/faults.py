@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -20,6 +21,7 @@ Action = Literal[
     "garbage",  # 200 and a page of HTML
     "other_json",  # 200 and `body`, nothing done
     "answer",  # `status`, `headers` and `body` (JSON, or text as it is), nothing done
+    "misdescribe",  # done, and the description of the object has the values of `changes` in place of its own
     "latency",  # `seconds` go by, then all is well
 ]
 Stage = Literal["request", "commit", "reply"]  # before the body is read; before, and after, the change is made
@@ -92,6 +94,7 @@ class Fault:
     retry_after: str | float | None = None
     seconds: float = 0.0
     body: object = field(default_factory=list)
+    changes: dict[str, object] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     done: bool = False
     hits: int = 0
@@ -139,16 +142,18 @@ class Gate:
 
 @dataclass
 class Script:
-    """The faults and gates in force."""
+    """The faults and gates in force, and how many requests have met a fault so far, by its action."""
 
     faults: list[Fault] = field(default_factory=list)
     gates: list[Gate] = field(default_factory=list)
+    hits: Counter[Action] = field(default_factory=Counter)
 
     def take(self, kind: str, name: str) -> Fault | None:
         """The fault that this request meets, if any; the oldest first."""
         for fault in self.faults:
             if fault.applies(kind, name):
                 fault.hits += 1
+                self.hits[fault.action] += 1
                 return fault
         return None
 

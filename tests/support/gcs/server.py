@@ -167,6 +167,8 @@ class GcsServer:
             return _reset(request)
         if fault is not None and (answer := _made_up(fault)) is not None:
             return answer
+        if fault is not None and fault.action == "misdescribe" and reply.json is not None:
+            reply.json = {**reply.json, **fault.changes}
         if fault is not None and fault.action == "truncate":
             return await _truncated(request, reply)
         return _response(reply)

@@ -8,9 +8,11 @@ outage       the store is away for long
 forgetting   Redis is killed, and an older copy of its data is put back
 replicas     Redis fails over to a replica that lags behind and whose clock is 5 seconds slow (that needs `cc`)
 company      conversations that change streams and prefixes, copies, conversions and deletions beside the workers
+mistakes     pushers that begin again with equal audio and write into streams that no worker reads, while workers die
 soak         sessions in real time for `--minutes`; not done by default
 
-In replicas and company the store tells lies too, and blobs wait in a spool. `--seed N` repeats the decisions of a run.
+In replicas, company and mistakes the store tells lies too. In the first two, blobs wait in a spool. `--seed N` repeats
+the decisions of a run.
 Processes keep their own time: it is the same trouble, not the same run.
 """
 
@@ -30,6 +32,7 @@ from tests.tools.chaos.company import company
 from tests.tools.chaos.conservation import conserve, scale
 from tests.tools.chaos.flood import flood
 from tests.tools.chaos.forgetting import forgetting
+from tests.tools.chaos.mistakes import mistakes
 from tests.tools.chaos.outage import outage
 from tests.tools.chaos.replicas import replicas
 from tests.tools.chaos.soak import soak
@@ -37,13 +40,15 @@ from tests.tools.chaos.trouble import Plan
 from tests.tools.simulation.runner import play
 from tests.tools.simulation.world import World
 
-SCENARIOS = ("kills", "flood", "outage", "forgetting", "replicas", "company", "soak")
+SCENARIOS = ("kills", "flood", "outage", "forgetting", "replicas", "company", "mistakes", "soak")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=int(time.time()), help="by default another one each time")
-    parser.add_argument("--kills", type=int, default=200, help="workers to kill with Opus and PCM together")
+    parser.add_argument(
+        "--kills", type=int, default=200, help="workers to kill in kills (Opus and PCM together) and in mistakes"
+    )
     parser.add_argument("--worlds", type=int, default=5000, help="simulated worlds")
     parser.add_argument("what", nargs="?", choices=SCENARIOS, help="only this")
     parser.add_argument("--bad", type=int, default=100_000, help="bad entries of the flood")
@@ -87,6 +92,9 @@ def _strain(arguments: argparse.Namespace) -> int:
         for codec in ("pcm", "opus"):
             _say(f"\nSeveral streams, two prefixes, copies, conversions, deletions; {arguments.deaths} kills, {codec}")
             wrong += _run(company, Plan(seed=arguments.seed, talks=30, kills=arguments.deaths, codec=codec))
+    if arguments.what in (None, "mistakes"):
+        _say(f"\nCareless pushers, wrong streams, a store that answers nonsense; {arguments.kills} kills")
+        wrong += _run(mistakes, Plan(seed=arguments.seed, talks=30, seconds=30, kills=arguments.kills))
     return wrong
 
 

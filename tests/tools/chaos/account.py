@@ -10,6 +10,7 @@ from typing import Any
 import redis.asyncio
 
 from codec.blob import decode
+from codec.entry import Chunk, parse
 from codec.metadata import BlobMetadata
 from codec.names import parse_name
 from codec.seqs import from_text
@@ -17,6 +18,7 @@ from tests.support.gcs.control import GcsClient
 from tests.support.secret import TEST_SECRET
 from tests.tools.chaos.talks import RATE, SAMPLES, Talk
 from tests.tools.simulation.audio import numbers_in
+from tests.tools.simulation.redis_model import as_bytes
 from worker.model.ids import entry_order
 from worker.stream.keys import GROUP, Keys
 
@@ -26,6 +28,13 @@ class Blob:
     name: str
     data: bytes
     metadata: Mapping[str, str]
+
+
+def as_read(chunk: Chunk) -> Chunk:
+    """A chunk as a worker reads it: the timestamp of an entry is a rounded text."""
+    content = parse({name.encode(): as_bytes(value) for name, value in chunk.fields().items()})
+    assert isinstance(content, Chunk)
+    return content
 
 
 async def left(client: redis.asyncio.Redis, keys: Keys, partitions: int) -> int:

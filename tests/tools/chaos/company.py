@@ -19,19 +19,18 @@ from random import Random
 from redis import RedisError
 
 from codec.blob import decode
-from codec.entry import Chunk, End, parse, partition_of
+from codec.entry import Chunk, End, partition_of
 from codec.manifest import verified
 from codec.names import parse_name
 from tests.support.secret import TEST_SECRET
-from tests.tools.chaos.account import Blob, left
+from tests.tools.chaos.account import Blob, as_read, left
 from tests.tools.chaos.conservation import PREFIX, QUIET_SECONDS, World, world
 from tests.tools.chaos.fleet import Fleet
-from tests.tools.chaos.forgetting import UID, Session, Sessions
+from tests.tools.chaos.forgetting import Session, Sessions
 from tests.tools.chaos.outage import emptied
-from tests.tools.chaos.talks import SAMPLES
+from tests.tools.chaos.talks import SAMPLES, UID
 from tests.tools.chaos.trouble import FEWEST, Plan, lie, spooling
 from tests.tools.simulation.audio import numbers_in
-from tests.tools.simulation.redis_model import as_bytes
 from worker.archive import Archive, Encoding
 from worker.archive.blobs.provenance import COPIED, FILE
 from worker.errors import NothingStored, StoreError
@@ -291,7 +290,7 @@ def _numbers(session: Session, blob: Blob) -> list[int]:
     audio = decode(blob.data, blob.name, blob.metadata, secrets=[TEST_SECRET])
     if manifest is None or manifest.size != len(blob.data):
         raise ValueError(f"{blob.name} has no manifest that is true: {blob.metadata}")
-    pushed = {_identity(chunk): number for number, chunk in enumerate(session.chunks, start=1)}
+    pushed = {as_read(chunk).identity(): number for number, chunk in enumerate(session.chunks, start=1)}
     if unknown := [identity.hex() for identity in manifest.listed() if identity not in pushed]:
         raise ValueError(f"{blob.name} holds {unknown}, which nobody has pushed")
     numbers = [pushed[identity] for identity in manifest.listed()]
@@ -302,12 +301,6 @@ def _numbers(session: Session, blob: Blob) -> list[int]:
         if told != numbers:
             raise ValueError(f"{blob.name} holds the chunks {told}, its manifest says {numbers}")
     return numbers
-
-
-def _identity(chunk: Chunk) -> bytes:
-    """As a worker sees it: the entry's timestamp is a rounded text."""
-    fields = {name.encode(): as_bytes(value) for name, value in chunk.fields().items()}
-    return parse(fields).identity()  # type: ignore[union-attr]
 
 
 def _complaints(fleet: Fleet) -> list[str]:

@@ -30,8 +30,8 @@ from worker.settings import Settings
 from worker.stream.keys import Keys
 
 PREFIX = "chaos"
-QUIET_SECONDS = 90.0
-"""Patience after the last fault; the longest backoff of the store is 31 s."""
+QUIET_SECONDS = 180.0
+"""Patience after the last fault while nothing gets less; the longest backoff of the store is 31 s."""
 
 
 @dataclass(slots=True)
@@ -48,10 +48,13 @@ class World:
     settings: Callable[..., Settings]
 
     async def quiet(self) -> None:
-        """Wait until nothing is left in Redis."""
-        async with asyncio.timeout(QUIET_SECONDS):
-            while await self._left():  # noqa: ASYNC110 -- it can only be looked at
-                await asyncio.sleep(0.1)
+        """Wait until nothing is left in Redis, while less and less is. Raises `TimeoutError`."""
+        least = math.inf
+        while least:
+            async with asyncio.timeout(QUIET_SECONDS):
+                while (now := await self._left()) >= least:  # noqa: ASYNC110 -- it can only be looked at
+                    await asyncio.sleep(0.1)
+            least = now
 
     async def account(self) -> list[str]:
         """What is wrong in the end, workers' own complaints included."""
@@ -61,11 +64,11 @@ class World:
             wrong.append(f"workers report lost entries: {lost[:3]}")
         return wrong + self.fleet.wrong
 
-    async def _left(self) -> int:
+    async def _left(self) -> float:
         try:
             return await left(self.client, self.keys, self.plan.partitions)
         except (RedisError, OSError):
-            return 1
+            return math.inf
 
 
 @asynccontextmanager
@@ -178,7 +181,7 @@ def _settings(plan: Plan, url: str, bucket: GcsClient) -> Callable[..., Settings
                 "lease_ttl": plan.lease_ttl,
                 "blob_codec": plan.codec,
                 "encode_threads": 1,
-                "shutdown_grace": 12.0,
+                "shutdown_grace": 30.0,
                 "http_host": "127.0.0.1",
                 "http_port": 0,
             }

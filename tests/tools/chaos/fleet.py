@@ -20,6 +20,8 @@ from worker.stream.keys import Keys
 from worker.stream.leases import owner_of
 
 LOOK_SECONDS = 0.02
+STOP_SECONDS = 60.0
+"""Patience with a worker that is to stop: more than its grace time, on a machine that is busy."""
 
 
 @dataclass(eq=False, slots=True)
@@ -134,7 +136,7 @@ class Fleet:
         self.watch.stopping(member.name)
         member.process.signal(signal.SIGTERM)
         self.counts["stopped"] += 1
-        status = await member.process.ended()
+        status = await member.process.ended(STOP_SECONDS)
         if status != 0 and not (status == -signal.SIGTERM and not started):
             self.wrong.append(f"{member.name} ended with status {status}: {member.process.lines[-3:]}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from codec.entry import Chunk, End, Protection, partition_of
 from codec.names import parse_name
 from tests.tools.chaos.account import Blob, numbers_of
 from tests.tools.chaos.conservation import PREFIX, World, world
-from tests.tools.chaos.talks import CHUNK_SECONDS, FIRST_TIMESTAMP, PROTECTIONS, RATE, SAMPLES
+from tests.tools.chaos.talks import CHUNK_SECONDS, FIRST_TIMESTAMP, PROTECTIONS, RATE, SAMPLES, UID, Talkers
 from tests.tools.chaos.trouble import FEWEST, Plan
 from tests.tools.simulation.audio import numbered
 from tests.tools.simulation.redis_model import parsed_id
@@ -33,13 +33,11 @@ from worker.stores import open_store
 from worker.stores.base import Store
 from worker.stream.tombstones import open_tombstones
 
-UID = "user"
 MOST_CHUNKS = 1000
 """Per conversation: each has its own numbers, so that copies in it can be told from its own audio."""
 
 MOST_TALKS = 32
 OLDEST_COPIES = 3
-QUIET_AFTER = 3.0
 
 
 @dataclass(slots=True)
@@ -83,15 +81,13 @@ class Session:
                 self.entries[number] = kept
 
 
-class Sessions:
-    """All conversations, pushing until told to stop; `hold` lets nothing be under way."""
+class Sessions(Talkers[Session]):
+    """All conversations of a run, and what may become of them."""
 
     def __init__(self, there: World, random: Random) -> None:
+        super().__init__()
         self._there = there
         self._random = random
-        self._under_way = 0
-        self._open = asyncio.Event()
-        self._open.set()
         self.incarnation = 0
         self.all = [
             Session(f"talk-{number:02}", number * MOST_CHUNKS, random.choice(PROTECTIONS))
@@ -105,32 +101,6 @@ class Sessions:
     def key_for(self, session: Session, _: Chunk | End) -> str:
         """The stream that an entry goes to."""
         return self.key(session)
-
-    async def talk_through(self, trouble: Callable[[], Awaitable[None]]) -> None:
-        """Talk while there is trouble and a moment longer, then come to an end."""
-        stop = asyncio.Event()
-        talking = asyncio.create_task(self._run(stop))
-        try:
-            await trouble()
-            await asyncio.sleep(QUIET_AFTER)
-        finally:
-            stop.set()
-            await talking
-
-    async def _run(self, stop: asyncio.Event) -> None:
-        async with asyncio.TaskGroup() as group:
-            for session in self.all:
-                group.create_task(self._live(session, stop))
-
-    async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Do something while nobody pushes."""
-        self._open.clear()
-        while self._under_way:  # noqa: ASYNC110 -- pushes end at once
-            await asyncio.sleep(0.01)
-        try:
-            await work()
-        finally:
-            self._open.set()
 
     async def _live(self, session: Session, stop: asyncio.Event) -> None:
         while not stop.is_set() and session.pushed < MOST_CHUNKS:
@@ -150,12 +120,9 @@ class Sessions:
         chunk = session.next() if again is None else session.chunks[again - 1]
         number = session.pushed if again is None else again
         incarnation, tries = self.incarnation, 1
-        self._under_way += 1
-        try:
+        with self._pushing():
             while (entry := await self._sent(session, chunk)) is None:
                 tries += 1
-        finally:
-            self._under_way -= 1
         session.entries.setdefault(number, []).append(entry)
         if tries > 1 or incarnation != self.incarnation:
             session.lost.add(number)

@@ -22,8 +22,9 @@ from redis import RedisError
 from tests.support.proxy import Proxy
 from tests.support.redis_server import RedisServer
 from tests.tools.chaos.conservation import PREFIX, World, around
-from tests.tools.chaos.forgetting import UID, Session, Sessions, audio_findings
+from tests.tools.chaos.forgetting import Session, Sessions, audio_findings
 from tests.tools.chaos.outage import emptied
+from tests.tools.chaos.talks import UID
 from tests.tools.chaos.trouble import FEWEST, Plan, lie, spooling
 from tests.tools.simulation.redis_model import Id, parsed_id
 from worker.archive import Archive

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
+from typing import Generic, TypeVar
 
 import redis.asyncio
 from redis import RedisError
@@ -13,11 +17,15 @@ from codec.entry import Chunk, End, Protection, partition_of
 from tests.tools.simulation.audio import numbered
 from worker.stream.keys import Keys
 
+UID = "user"
 RATE = 8000
 SAMPLES = 800
 CHUNK_SECONDS = SAMPLES / RATE
 FIRST_TIMESTAMP = 1_700_000_000.0
 PROTECTIONS: tuple[Protection, ...] = ("standard", "enhanced", "e2ee")
+QUIET_AFTER = 3.0
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -91,3 +99,53 @@ class Pusher:
     def _gap(self) -> float:
         chance = self._random.random()
         return 0.35 if chance < 0.01 else 100.0 if chance < 0.015 else 0.0
+
+
+class Talkers(ABC, Generic[T]):
+    """Conversations of any kind, pushing until told to stop; `hold` lets nothing be under way."""
+
+    all: Sequence[T]
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._open = asyncio.Event()
+        self._open.set()
+
+    async def talk_through(self, trouble: Callable[[], Awaitable[None]]) -> None:
+        """Talk while there is trouble and a moment longer, then come to an end."""
+        stop = asyncio.Event()
+        talking = asyncio.create_task(self._run(stop))
+        try:
+            await trouble()
+            await asyncio.sleep(QUIET_AFTER)
+        finally:
+            stop.set()
+            await talking
+
+    async def hold(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something while nobody pushes."""
+        self._open.clear()
+        while self._under_way:  # noqa: ASYNC110 -- pushes end at once
+            await asyncio.sleep(0.01)
+        try:
+            await work()
+        finally:
+            self._open.set()
+
+    @abstractmethod
+    async def _live(self, talker: T, stop: asyncio.Event) -> None:
+        """Push one conversation until `stop` is set, and its end then."""
+
+    @contextmanager
+    def _pushing(self) -> Iterator[None]:
+        """Surround a push, which `hold` waits for."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as group:
+            for talker in self.all:
+                group.create_task(self._live(talker, stop))

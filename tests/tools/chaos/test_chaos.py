@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.tools.chaos.company import company
 from tests.tools.chaos.conservation import conserve, scale
 from tests.tools.chaos.forgetting import forgetting
+from tests.tools.chaos.mistakes import mistakes
 from tests.tools.chaos.replicas import replicas
 from tests.tools.chaos.trouble import Plan
 
@@ -33,4 +34,9 @@ async def test_a_replica_that_lags_and_whose_clock_is_slow_costs_only_what_it_ha
 
 async def test_streams_that_change_and_programs_beside_the_workers_break_nothing(tmp_path: Path) -> None:
     wrong, figures = await company(Plan(seed=5, talks=12, kills=5, pace=0.6, codec="opus"), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_careless_pushers_and_a_store_that_answers_nonsense_break_nothing(tmp_path: Path) -> None:
+    wrong, figures = await mistakes(Plan(seed=6, talks=12, seconds=8, kills=5, pace=0.6), tmp_path)
     assert wrong == [], figures

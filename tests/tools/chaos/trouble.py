@@ -32,7 +32,9 @@ LIES: tuple[dict[str, object], ...] = (
     {"action": "answer", "status": 200, "body": {}, "done": True},
     {"action": "answer", "status": 200, "body": OTHER_OBJECT},
     {"action": "answer", "status": 200, "body": OTHER_OBJECT, "done": True},
+    {"action": "answer", "status": 300, "body": OTHER_OBJECT},
     {"action": "answer", "status": 308, "body": {}},
+    {"action": "answer", "status": 308, "body": OTHER_OBJECT, "done": True},
     {"action": "answer", "status": 307, "body": {}, "headers": {"Location": "/elsewhere"}},
     {"action": "answer", "status": 412, "body": {}},
     {"action": "garbage"},
@@ -40,6 +42,16 @@ LIES: tuple[dict[str, object], ...] = (
     {"action": "drop_reply"},
 )
 """What a store that lies answers; `done` says that it carries the request out all the same."""
+
+WRONG_FACTS: tuple[dict[str, object], ...] = (
+    {"action": "misdescribe", "changes": {"size": "3"}},
+    {"action": "misdescribe", "changes": {"crc32c": "AAAAAA=="}},
+    {"action": "misdescribe", "changes": {"generation": "1", "size": "3"}},
+)
+"""How it describes objects that are as they should be."""
+
+NONSENSE = {"answer", "garbage", "misdescribe"}
+"""Faults by which an answer makes no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +70,14 @@ class Plan:
 
 
 async def lie(bucket: GcsClient, random: Random) -> None:
-    """Let the store answer some uploads and listings with nonsense."""
-    fault = {**random.choice(LIES), "times": random.randint(1, 4)}
+    """Let the store answer some uploads, listings and look-ups with nonsense."""
+    fault = {**random.choice((*LIES, *WRONG_FACTS)), "times": random.randint(1, 4)}
     await bucket.fail("insert.*", **fault)  # type: ignore[arg-type]
     if random.random() < 0.3:
         await bucket.fail("list", "answer", status=200, body={}, times=random.randint(1, 3))
+    if random.random() < 0.5:
+        fault = {**random.choice((*LIES, *WRONG_FACTS)), "times": random.randint(1, 3)}
+        await bucket.fail("get", **fault)  # type: ignore[arg-type]
 
 
 def spooling(directory: Path, random: Random) -> dict[str, object]:

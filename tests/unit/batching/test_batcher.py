@@ -189,6 +189,32 @@ async def test_gap_that_does_not_fit_closes_and_is_counted(harness: BatcherHarne
     assert harness.count("silence_seconds_total") == 0
 
 
+async def test_late_audio_is_not_joined_by_silence_over_audio_that_came_before_it(
+    make: Callable[..., BatcherHarness], talk: Talk
+) -> None:
+    """A chunk of 0.5 s to 1 s comes late. Silence from there to 9 s would lie over the audio from 4 s on."""
+    harness = make(max_seconds=10.0)
+    first, late, *middle = talk.say(0.5), talk.say(0.5), *(talk.say(0.5, late=3.0) for _ in range(10))
+    last = talk.say(0.5, late=3.0)
+    harness.route(("1-0", first), *((f"2-{place}", chunk) for place, chunk in enumerate(middle)))
+    harness.route(("3-0", late), ("4-0", last))
+    harness.batcher.close_all()
+    assert [seal.entries for seal in harness.closed] == [
+        ("1-0", *(f"2-{place}" for place in range(10))),
+        ("3-0",),
+        ("4-0",),
+    ]
+    assert harness.count("silence_seconds_total") == 3.5
+
+
+async def test_late_audio_goes_on_in_one_batch(make: Callable[..., BatcherHarness], talk: Talk) -> None:
+    harness = make(max_seconds=10.0)
+    late, live = [talk.say(0.5) for _ in range(8)], talk.say(0.5, late=6.0)
+    harness.route(("1-0", live), *((f"2-{place}", chunk) for place, chunk in enumerate(late)))
+    harness.batcher.close_all()
+    assert [seal.entries for seal in harness.closed] == [("1-0",), tuple(f"2-{place}" for place in range(8))]
+
+
 async def test_age_is_told_by_the_time_of_the_stream(harness: BatcherHarness, talk: Talk) -> None:
     harness.route(("1000-0", talk.say(0.1)), ("60999-0", talk.say(0.1)), ("61000-0", talk.say(0.1)))
     assert [(seal.trigger, seal.entries) for seal in harness.closed] == [("age", ("1000-0", "60999-0"))]
@@ -226,6 +252,18 @@ async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Bat
     assert closed.seal == seal
     assert await content(closed) == talk.chunks[0].pcm + bytes(96000) + talk.chunks[1].pcm
     assert harness.batcher.resuming() == []
+
+
+async def test_audio_of_a_sealed_batch_is_audio_that_came_before(
+    make: Callable[..., BatcherHarness], talk: Talk
+) -> None:
+    seal, harness = await sealed(make, talk), make(max_seconds=10.0)
+    first, second = talk.chunks
+    late, last = replace(first, timestamp=first.timestamp + 0.5, seq=7), replace(second, timestamp=second.timestamp + 2)
+    harness.batcher.reset([seal])
+    harness.route(("1-0", first), ("1-1", second), ("2-0", late), ("2-1", last))
+    harness.batcher.close_all()
+    assert [found.entries for found in harness.closed] == [("2-0",), ("2-1",)]
 
 
 @pytest.mark.parametrize(("belongs", "misplaced"), [(False, 1), (True, 0)])

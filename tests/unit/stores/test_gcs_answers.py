@@ -182,6 +182,38 @@ async def test_an_object_of_other_bytes_counts_as_corrupt_even_if_it_cannot_be_d
     await gcs.close()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"size": "3"}, {"crc32c": "AAAAAA=="}, {"size": "3", "generation": "1"}],
+    ids="+".join,
+)
+async def test_an_object_that_is_only_described_wrongly_stays(
+    gcs: GcsStore, gcs_server: GcsServer, wrong: dict[str, str]
+) -> None:
+    """Another worker may have found it meanwhile, and let go of its audio in Redis."""
+    gcs_server.fail("insert.*", "misdescribe", changes=wrong)
+
+    with pytest.raises(StoreError, match="described other bytes than it was sent, and kept the right ones") as caught:
+        await gcs.create(NAME, DATA, {})
+
+    assert caught.value.cause == "corrupt"
+    assert gcs_server.objects()[NAME].data == DATA
+    assert gcs_server.count("delete") == 0
+
+
+@pytest.mark.parametrize("answer", [{"action": "status", "status": 503}, {"action": "corrupt"}], ids=str)
+async def test_an_object_that_can_not_be_read_back_is_not_discarded(
+    gcs: GcsStore, gcs_server: GcsServer, answer: dict[str, Any]
+) -> None:
+    gcs_server.fail("insert.*", "misdescribe", changes={"size": "3"})
+    gcs_server.fail("download", **answer)
+
+    with pytest.raises(StoreError, match="they are still there"):
+        await gcs.create(NAME, DATA, {})
+
+    assert gcs_server.objects()[NAME].data == DATA
+
+
 async def test_discarding_fails_with_what_nobody_foresaw(
     gcs: GcsStore, gcs_server: GcsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -268,6 +268,16 @@ async def test_a_fault_is_spent_on_the_requests_it_names(http: Http, gcs_server:
     assert fault.hits == 2
 
 
+async def test_a_description_may_be_wrong_of_an_object_that_is_right(http: Http, gcs_server: GcsServer) -> None:
+    gcs_server.fail("get", "misdescribe", changes={"size": "3"})
+    await http.media("a", b"data")
+
+    sizes = [json.loads((await http.call("GET", f"{http.objects}/a"))[1])["size"] for _ in range(2)]
+
+    assert sizes == ["3", "4"]
+    assert gcs_server.objects()["a"].data == b"data"
+
+
 async def test_a_server_that_stops_comes_back_on_its_port_with_its_objects(http: Http, gcs_server: GcsServer) -> None:
     await http.media("a", b"data")
     await gcs_server.stop()
@@ -296,6 +306,8 @@ async def test_a_server_in_its_own_process_is_steered_over_http(gcs_process: Gcs
 
     assert (await gcs_process.objects())["a"]["size"] == "4"
     assert await gcs_process.data("a") == b"data"
+    await gcs_process.clear_faults()
+    assert await gcs_process.fault_hits() == {"status": 1}
     assert (await gcs_process.counts())["class_a"] == 2
     await gcs_process.clear_counts()
     assert (await gcs_process.counts())["class_a"] == 0
