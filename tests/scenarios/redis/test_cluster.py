@@ -126,6 +126,26 @@ async def test_a_slot_that_is_held_open_delays_only_its_partition(harness: Harne
         assert_stored_once(talk, harness.blobs())
 
 
+async def test_commands_show_what_the_other_nodes_have(harness: Harness, cluster: RedisCluster) -> None:
+    for number in range(PARTITIONS):
+        await harness.redis.xadd(harness.keys.dead(number), {"uid": "u", "reason": "r", "entry": "1-0", "at": "1"})
+    config = cluster.owner(harness.keys.config)
+    lost = next(server for server in cluster.servers[1:] if server is not config)
+    there = [number for number in range(PARTITIONS) if cluster.owner(harness.keys.stream(number)) is lost]
+    lost.kill()
+
+    async def said(*words: str) -> tuple[int, str]:
+        result = await asyncio.to_thread(command, harness.settings(), *words)
+        return result.exit_code, result.output
+
+    assert "danger: can't be read" in (await said("status"))[1]
+    code, output = await said("dead-letters", "ls", "--json")
+    assert (code, output.count('"reason"')) == (3, PARTITIONS - len(there))
+    assert f"the dead letters at 127.0.0.1:{lost.port} can't be listed" in output
+    code, output = await said("streams", "ls")
+    assert (code, "does not answer: its streams are not searched" in output) == (3, True)
+
+
 COMMANDS = (
     ("status",),
     ("audit", "--uid", "user", "--conversation", "c0"),

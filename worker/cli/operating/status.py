@@ -127,7 +127,9 @@ class _Looks:
 
         self._strays, self._refusals = (), ()
         try:
-            self._strays = tuple(await self._inspector.strays(self._partitions))
+            strays, away = await self._inspector.strays(self._partitions)
+            self._strays = tuple(strays)
+            self._refusals = tuple(f"the names of streams at {node}: it does not answer" for node in away)
         except StreamError as error:
             if error.cause is not StreamCause.REFUSED:
                 raise

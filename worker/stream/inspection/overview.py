@@ -189,10 +189,11 @@ class Inspector:
         refusals += map(str, failures)
         return tuple(state for state in states if isinstance(state, ServerState))
 
-    async def strays(self, configured: int) -> list[Stray]:
-        """All stray streams."""
+    async def strays(self, configured: int) -> tuple[list[Stray], Sequence[str]]:
+        """All stray streams, and the nodes that do not answer."""
         layouts = await self._layouts(configured, [])
-        return await Strays(self._client, self._keys, lambda: layouts).find()
+        strays = Strays(self._client, self._keys, lambda: layouts)
+        return await strays.find(), strays.away
 
     async def _layouts(self, configured: int, refusals: list[str]) -> Layouts:
         """The recorded numbers of partitions, or the configured one if Redis refuses to tell."""
