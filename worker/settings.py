@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
 from codec.errors import escaped
+from codec.opus import Application
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
@@ -187,6 +188,9 @@ class Settings(BaseSettings):
     opus_dtx: Annotated[
         bool, Field(description="Let libopus drop silent frames; saves few bytes and costs quality.")
     ] = False
+    opus_application: Annotated[
+        Application, Field(description="audio keeps low frequencies, voip filters them away.")
+    ] = "audio"
     encode_threads: Annotated[
         int, Field(ge=1, le=256, description="Encoder threads; by default the CPU limit of this process, rounded down.")
     ] = Field(default_factory=cpu_limit)
@@ -302,7 +306,7 @@ class Settings(BaseSettings):
     @property
     def encoding(self) -> EncodingSettings:
         """For the encoders."""
-        opus = OpusSettings(self.opus_complexity, self.opus_bitrate, self.opus_dtx)
+        opus = OpusSettings(self.opus_complexity, self.opus_bitrate, self.opus_dtx, self.opus_application)
         return EncodingSettings(opus, self.encode_threads, self.memory_limit)
 
     @property

@@ -43,6 +43,7 @@ DEFAULTS = {
     "opus_complexity": 6,
     "opus_bitrate": None,
     "opus_dtx": False,
+    "opus_application": "audio",
     "upload_concurrency": 16,
     "memory_limit": 512 * MIB,
     "spool_dir": None,
@@ -103,6 +104,7 @@ def test_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         "BATCH_MAX_SECONDS": "30.5",
         "OPUS_BITRATE": "24000",
         "OPUS_DTX": "true",
+        "OPUS_APPLICATION": "voip",
         "SHUTDOWN": "handoff",
         "ENCRYPTION_SECRET": "x" * 32,
     }
@@ -110,6 +112,7 @@ def test_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     settings = load()
     assert (settings.partitions, settings.batch_max_seconds, settings.opus_bitrate) == (16, 30.5, 24000)
+    assert settings.encoding.opus == OpusSettings(6, 24000, dtx=True, application="voip")
     assert (settings.opus_dtx, settings.shutdown, settings.secret) == (True, "handoff", "x" * 32)
 
 
@@ -147,6 +150,7 @@ WRONG = {
     "OPUS_COMPLEXITY": ["-1", "11"],
     "OPUS_BITRATE": ["5999", "510001", "fast"],
     "OPUS_DTX": ["perhaps"],
+    "OPUS_APPLICATION": ["lowdelay", "AUDIO"],
     "ENCODE_THREADS": ["0", "257"],
     "UPLOAD_CONCURRENCY": ["0", "1025"],
     "MEMORY_LIMIT": ["0", "1048575"],

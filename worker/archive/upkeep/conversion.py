@@ -17,7 +17,7 @@ from codec.entry import SAMPLE_RATES
 from codec.manifest import verified, without_manifest
 from codec.metadata import BlobMetadata
 from codec.names import object_name
-from codec.opus import MAX_DECODED_SECONDS, Encoder
+from codec.opus import MAX_DECODED_SECONDS, Application, Encoder
 from worker import __version__
 from worker.archive.blobs.known_deletions import known_deletions, may_concern, noted, noting, recorded_deletions
 from worker.archive.blobs.listing import Blob, UnknownObject, walk
@@ -64,6 +64,7 @@ class Encoding:
     secret: str
     complexity: int
     bitrate: int | None = None
+    application: Application = "audio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,13 @@ class Converter:
         return True
 
     def _encoded(self, blob: Blob, audio: Audio) -> tuple[bytes, BlobMetadata]:
-        encoder = Encoder(audio.sample_rate, complexity=self._encoding.complexity, bitrate=self._encoding.bitrate)
+        settings = self._encoding
+        encoder = Encoder(
+            audio.sample_rate,
+            complexity=settings.complexity,
+            bitrate=settings.bitrate,
+            application=settings.application,
+        )
         encoder.encode(audio.pcm)
         facts = replace(
             blob.facts,
