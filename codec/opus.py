@@ -12,11 +12,13 @@ from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, read_header, rendition_bytes
+from codec.effort import AS_SPEECH, Controls, Effort, Quiet, efforts
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
 from codec.libopus import library
 from codec.libopus.repacketizer import MAX_FRAMES, MAX_PACKET_BYTES, repacketized
 from codec.libopus.scratch import Scratch
+from codec.speech_gate import BLOCKS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,7 +43,10 @@ a high-pass filter of 3 Hz, which rings for so long."""
 SILENT_PACKET = PACKET_LENGTH.pack(0)
 """An empty packet with its length: every decoder conceals 20 ms for it, and after silence it conceals with silence."""
 
-FRAMES_AT_ONCE = 256
+FRAMES_PER_BLOCK = FRAMES_PER_SECOND // BLOCKS_PER_SECOND
+"""Frames that are decided on and encoded together."""
+
+FRAMES_AT_ONCE = 52 * FRAMES_PER_BLOCK
 """Frames that libopus encodes in a row without our own code between them: a chunk of 5 s has 250."""
 
 PART_BYTES = 4096
@@ -88,19 +93,21 @@ class Encoder:
         bitrate: int | None = None,
         dtx: bool = False,
         application: Application = "audio",
+        quiet: Quiet = AS_SPEECH,
     ) -> None:
         self._library = library()
         self._sample_rate = sample_rate
         self._application = application
         self._frame_samples = sample_rate // FRAMES_PER_SECOND
         self._frame_bytes = self._frame_samples * BYTES_PER_SAMPLE
+        self._block_bytes = FRAMES_PER_BLOCK * self._frame_bytes
         self._samples = 0
         self._packets = 0
         self._tail = b""
         self._parts: list[bytes] = []
         self._part = bytearray()
         self._size = HEADER.size
-        state = self._create(complexity, bitrate, dtx=dtx)
+        state = self._create(Effort(complexity, bitrate), quiet, dtx=dtx)
         self._state = ctypes.byref(state.contents)
         self._silence = bytes(self._frame_bytes)
         self._silent_frames = 0
@@ -155,6 +162,7 @@ class Encoder:
         self._require_open()
         if self._samples:
             self._append(bytes((self._look_ahead + self._frame_samples - 1) * BYTES_PER_SAMPLE))
+            self._encode_blocks(self._tail, 0, len(self._tail) // self._frame_bytes * self._frame_bytes)
         pcm_bytes = rendition_bytes(self._samples, self._sample_rate)
         self.close()
         container = b"".join([HEADER.pack(self._packets, pcm_bytes), *self._parts, self._part])
@@ -165,48 +173,48 @@ class Encoder:
         """Free the encoder's state; a second call is harmless, and a forgotten encoder is freed with its object."""
         self._free()
 
-    def _create(self, complexity: int, bitrate: int | None, *, dtx: bool) -> Any:  # noqa: ANN401 -- opuslib has no types
+    def _create(self, speech: Effort, quiet: Quiet, *, dtx: bool) -> Any:  # noqa: ANN401 -- opuslib has no types
         binding, ctl = self._library.encoder, self._library.ctl
-        settings = [(ctl.set_complexity, complexity), (ctl.set_dtx, int(dtx))]
-        if self._application == "audio":
-            settings.append((ctl.set_signal, SIGNAL_VOICE))
-        if bitrate is not None:
-            settings.append((ctl.set_bitrate, bitrate))
         with _translated(self._library):
             state = binding.create_state(self._sample_rate, CHANNELS, APPLICATIONS[self._application])
             self._free = weakref.finalize(self, binding.destroy, state)
             self._free.atexit = False  # a thread may still encode while the interpreter ends
-            for setting, value in settings:
-                binding.encoder_ctl(state, setting, value)
+            binding.encoder_ctl(state, ctl.set_dtx, int(dtx))
+            if self._application == "audio":
+                binding.encoder_ctl(state, ctl.set_signal, SIGNAL_VOICE)
+            self._efforts = efforts(Controls(self._library, state), self._sample_rate, speech, quiet)
             self._look_ahead: int = binding.encoder_ctl(state, ctl.get_lookahead)
         return state
 
     def _append(self, pcm: bytes) -> None:
         start = 0
         if self._tail:
-            start = self._frame_bytes - len(self._tail)
+            start = self._block_bytes - len(self._tail)
             self._tail += pcm[:start]
-            if len(self._tail) < self._frame_bytes:
+            if len(self._tail) < self._block_bytes:
                 return
-            self._encode_frames(self._tail, 0, 1)
-        frames = max(0, len(pcm) - start) // self._frame_bytes
-        self._encode_frames(pcm, start, frames)
-        self._tail = pcm[start + frames * self._frame_bytes :]
+            self._encode_blocks(self._tail, 0, self._block_bytes)
+        end = start + max(0, len(pcm) - start) // self._block_bytes * self._block_bytes
+        self._encode_blocks(pcm, start, end)
+        self._tail = pcm[end:]
 
-    def _encode_frames(self, pcm: bytes, start: int, frames: int) -> None:
-        end, step = start + frames * self._frame_bytes, FRAMES_AT_ONCE * self._frame_bytes
+    def _encode_blocks(self, pcm: bytes, start: int, end: int) -> None:
+        step = FRAMES_AT_ONCE * self._frame_bytes
         for at in range(start, end, step):
             self._encode_some(pcm, at, min(at + step, end))
 
     def _encode_some(self, pcm: bytes, start: int, end: int) -> None:
-        _frames.view[: end - start] = memoryview(pcm)[start:end]
+        view = _frames.view[: end - start]
+        view[:] = memoryview(pcm)[start:end]
         pieces, at = _frames.slots(self._frame_bytes), 0
-        for skippable, count in self._runs(pcm, start, end):
-            if skippable:
-                self._hold(SILENT_PACKET * count, count)
-            else:
-                self._encode_run(pieces[at : at + count])
-            at += count
+        for size in self._efforts.stretches(view):
+            for skippable, count in self._runs(pcm, start, start + size):
+                if skippable:
+                    self._hold(SILENT_PACKET * count, count)
+                else:
+                    self._encode_run(pieces[at : at + count])
+                at += count
+            start += size
 
     def _runs(self, pcm: bytes, start: int, end: int) -> Iterator[tuple[bool, int]]:
         """Divide frames into runs to encode and runs to skip.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
+from codec.effort import AS_SPEECH, Quiet
 from codec.names import Codec
 from codec.opus import Application, Encoder
 from worker.batching.memory import MemoryBudget
@@ -25,6 +26,7 @@ class OpusSettings:
     bitrate: int | None = None
     dtx: bool = False
     application: Application = "audio"
+    quiet: Quiet = AS_SPEECH
 
     def encoder(self, sample_rate: int) -> Encoder:
         """A new encoder at `sample_rate`."""
@@ -34,6 +36,7 @@ class OpusSettings:
             bitrate=self.bitrate,
             dtx=self.dtx,
             application=self.application,
+            quiet=self.quiet,
         )
 
 
