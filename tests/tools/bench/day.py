@@ -1,127 +1,132 @@
-"""A day of an always-on microphone in ten minutes: recorded speech in rooms whose noise is made, at set levels.
-
-The mix is fixed: 28 % of the time somebody speaks, as loud as a wearer of the microphone or as soft as somebody across
-the room.
-"""
+"""The headline: what a realistic day takes, beside dense speech, the bare loop, and all audio encoded alike."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from statistics import fmean
 
-import numpy as np
-from numpy.typing import NDArray
+from tests.tools.bench import predecessor, quality
+from tests.tools.bench.audio import spoken
+from tests.tools.bench.cpu import COMPLEXITY, MINUTES_EACH, drain, start_cpu, stored_bytes
+from tests.tools.bench.figures import Figure, Grid, Section, at_least, at_most
+from tests.tools.bench.limit import Limit
+from tests.tools.bench.scenes import DAY, day, speech_share
+from tests.tools.bench.surroundings import Surroundings
+from worker.settings import Settings
 
-from tests.support.noises import Samples, babble, coloured, s16, speech_to_level, to_level
-from tests.support.speech import speech_array
-from tests.tools.bench.audio import RATE
+FIRST = 60_000_000
+QUIET_COMPLEXITY: int = Settings.model_fields["opus_quiet_complexity"].default
+LOW_BITRATE = 12_000
 
-SECONDS = 60
-SAMPLES = SECONDS * RATE
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Somebody speaks from `start`, in seconds, for `seconds`."""
-
-    start: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """A minute: the room's noise and its level, the level of speech and when it is heard; levels in dBFS."""
-
-    name: str
-    noise: str
-    noise_level: float
-    speech_level: float = 0
-    spans: tuple[Span, ...] = ()
-
-
-DAY = (
-    Scene("office, a talk", "fan", -55, -26, (Span(8, 9), Span(21, 6), Span(31, 5))),
-    Scene("office, typing", "typing", -56),
-    Scene("café", "babble", -46, -22, (Span(5, 8), Span(16, 9), Span(40, 8))),
-    Scene("street", "street", -45, -28, (Span(30, 10),)),
-    Scene("coat pocket", "rustle", -52, -40, (Span(20, 10),)),
-    Scene("at home", "fan", -60, -30, (Span(3, 7), Span(15, 10), Span(45, 8))),
-    Scene("night", "hiss", -60),
-    Scene("car", "rumble", -47, -24, (Span(10, 8), Span(25, 12))),
-    Scene("kitchen, across the room", "dishes", -57, -44, (Span(12, 10), Span(35, 10))),
-    Scene("meeting", "fan", -52, -32, (Span(2, 12), Span(16, 14), Span(36, 14))),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Minute:
-    """A scene's samples."""
-
-    scene: Scene
-    samples: NDArray[np.int16]
-
-    @property
-    def pcm(self) -> bytes:
-        """As a pusher sends it."""
-        return self.samples.tobytes()
-
-
-@cache
-def day() -> tuple[Minute, ...]:
-    """All scenes; the same in every run."""
-    return tuple(_minute(scene, number) for number, scene in enumerate(DAY))
-
-
-def speech_share() -> float:
-    """The share of the day in which somebody speaks."""
-    return sum(span.seconds for scene in DAY for span in scene.spans) / (SECONDS * len(DAY))
-
-
-def _minute(scene: Scene, number: int) -> Minute:
-    random = np.random.default_rng(number)
-    samples = to_level(NOISES[scene.noise](random), scene.noise_level)
-    for span in scene.spans:
-        spoken = speech_array(span.seconds, RATE, offset=number * 3.7 + span.start).astype(np.float64)
-        start = round(span.start * RATE)
-        samples[start : start + len(spoken)] += speech_to_level(spoken, scene.speech_level)
-    return Minute(scene, s16(samples))
-
-
-def _fan(random: np.random.Generator) -> Samples:
-    time = np.arange(SAMPLES) / RATE
-    hum = sum(np.sin(2 * np.pi * 50 * harmonic * time) / harmonic for harmonic in (1, 2, 3, 5))
-    noise: Samples = coloured(random, 0.7, SAMPLES) + 0.5 * hum
-    return noise
-
-
-def _wandering(random: np.random.Generator, slope: float, swing: float) -> Samples:
-    """Noise whose level wanders by `swing` dB up and down within some seconds."""
-    points = random.uniform(-swing, swing, SECONDS // 3 + 1)
-    level = np.interp(np.arange(SAMPLES), np.linspace(0, SAMPLES, len(points)), points)
-    noise: Samples = coloured(random, slope, SAMPLES) * 10 ** (level / 20)
-    return noise
-
-
-def _with_clicks(random: np.random.Generator, a_second: float, seconds: float, loudness: float) -> Samples:
-    """Soft noise and, so often a second, something hard that is heard for so long."""
-    noise = coloured(random, 0.7, SAMPLES)
-    length = round(seconds * RATE)
-    decay = np.exp(-6 * np.arange(length) / length)
-    busy = np.nonzero(random.uniform(size=SECONDS // 10) < 0.5)[0]  # it comes in bouts of ten seconds
-    for bout in busy:
-        for start in random.integers(bout * 10 * RATE, (bout + 1) * 10 * RATE - length, round(10 * a_second)):
-            noise[start : start + length] += loudness * random.uniform(0.3, 1) * decay * random.normal(size=length)
-    return noise
-
-
-NOISES: Mapping[str, Callable[[np.random.Generator], Samples]] = {
-    "fan": _fan,
-    "hiss": lambda random: coloured(random, 0, SAMPLES),
-    "rumble": lambda random: coloured(random, 1, SAMPLES),
-    "street": lambda random: _wandering(random, 0.8, 4),
-    "rustle": lambda random: _wandering(random, 0.5, 6),
-    "babble": lambda random: babble(random, SAMPLES),
-    "typing": lambda random: _with_clicks(random, 5, 0.03, 6),
-    "dishes": lambda random: _with_clicks(random, 0.7, 0.2, 8),
+WAYS: Mapping[str, Mapping[str, object]] = {
+    "default": {},
+    f"OPUS_QUIET_BITRATE={LOW_BITRATE}": {"opus_quiet_bitrate": LOW_BITRATE},
+    "before: all audio alike, voip": {"opus_quiet_complexity": COMPLEXITY, "opus_application": "voip"},
 }
+DEFAULT, LOW, BEFORE = WAYS
+
+SCORED = {
+    DEFAULT: quality.Setting(COMPLEXITY, quiet_complexity=QUIET_COMPLEXITY),
+    LOW: quality.Setting(COMPLEXITY, quiet_complexity=QUIET_COMPLEXITY, quiet_bitrate=LOW_BITRATE),
+    BEFORE: quality.Setting(COMPLEXITY, application="voip"),
+}
+
+
+@dataclass(slots=True)
+class Runs:
+    """Of one kind of audio: CPU seconds per audio-minute by way, without the worker's start, and bytes stored."""
+
+    cpu: dict[str, list[float]] = field(default_factory=lambda: {way: [] for way in WAYS})
+    bytes: dict[str, float] = field(default_factory=dict)
+    bare: list[float] = field(default_factory=list)
+
+    def least(self, way: str) -> float:
+        """The lowest run."""
+        return min(self.cpu[way])
+
+
+def measure(world: Surroundings, *, quick: bool) -> Section:
+    """All ways in turn, so that what disturbs one disturbs all; then the quality of the parts with speech."""
+    section = Section(f"A day of {len(DAY)} scenes, {speech_share():.0%} speech, beside dense speech")
+    audio = {"day": b"".join(minute.pcm for minute in day()), "speech": spoken() * MINUTES_EACH}
+    conversations = {"day": 1 if quick else 5, "speech": 3 if quick else 12}
+    runs = {kind: Runs() for kind in audio}
+    limit, start = Limit(world.directory), start_cpu(world)
+    for turn in range(1 if quick else 3):
+        for number, (kind, pcm) in enumerate(audio.items()):
+            _turn(world, pcm, conversations[kind], runs[kind], (2 * turn + number) * 100)
+            runs[kind].bare.append(_bare(limit, pcm))
+            for way in WAYS:
+                runs[kind].cpu[way][-1] -= start / (conversations[kind] * _minutes(pcm))
+    section.figures += _figures(runs["day"], runs["speech"])
+    section.grids.append(_grid(runs))
+    _score(section)
+    return section
+
+
+def _minutes(pcm: bytes) -> int:
+    return len(pcm) // len(spoken())
+
+
+def _turn(world: Surroundings, pcm: bytes, conversations: int, runs: Runs, number: int) -> None:
+    for at, (way, settings) in enumerate(WAYS.items()):
+        first = FIRST + (number + at) * 1000
+        drained = drain(world, pcm, conversations, first=first, settings=settings)
+        runs.cpu[way].append(drained.cpu)
+        runs.bytes[way] = stored_bytes(world) / drained.minutes
+
+
+def _bare(limit: Limit, pcm: bytes) -> float:
+    size = len(spoken())
+    return fmean(limit.encode(pcm[at : at + size], complexity=COMPLEXITY).cpu for at in range(0, len(pcm), size))
+
+
+def _figures(realistic: Runs, dense: Runs) -> list[Figure]:
+    return [
+        Figure("day: worker / its way before", realistic.least(DEFAULT) / realistic.least(BEFORE), "x", at_most(0.72)),
+        Figure("day: worker / bare loop", realistic.least(DEFAULT) / min(realistic.bare), "x"),
+        Figure("day: worker, CPU per audio-minute", realistic.least(DEFAULT), "s", note="without its start"),
+        Figure("day: sessions per core in real time", 60 / realistic.least(DEFAULT), ""),
+        Figure("day: bytes per audio-minute", realistic.bytes[DEFAULT] / 1000, "kB"),
+        Figure(
+            f"day: bytes with OPUS_QUIET_BITRATE={LOW_BITRATE} / without",
+            realistic.bytes[LOW] / realistic.bytes[DEFAULT],
+        ),
+        Figure("dense speech: worker / its way before", dense.least(DEFAULT) / dense.least(BEFORE), "x", at_most(1.01)),
+    ]
+
+
+def _grid(runs: Mapping[str, Runs]) -> Grid:
+    rows: list[tuple[str | float, ...]] = []
+    for kind, each in runs.items():
+        rows.append((kind, "bare loop", min(each.bare), 1.0, ""))
+        rows += [
+            (kind, way, each.least(way), each.least(way) / min(each.bare), f"{each.bytes[way]:,.0f}") for way in WAYS
+        ]
+    columns = (("audio", ""), ("way", ""), ("CPU s/min", ".3f"), ("/ bare loop", ".3f"), ("B/min", ""))
+    return Grid("Workers without their start", columns, rows)
+
+
+def _score(section: Section) -> None:
+    if find_spec("pesq") is None:
+        section.notes.append("the quality was not measured: the package pesq is not installed (pip install -e .[dev])")
+        return
+    scores = {way: quality.score_day(setting) for way, setting in SCORED.items()}
+    full = quality.score_day(quality.Setting(COMPLEXITY))
+    losses = [before - gated for before, gated in zip(full, scores[DEFAULT], strict=True)]
+    section.figures += [Figure(f"day: WB-PESQ of speech, {way}", fmean(values)) for way, values in scores.items()]
+    section.figures += [
+        Figure("day: WB-PESQ that the quiet gate costs speech", fmean(losses), "", at_most(0.02)),
+        Figure("day: the same, where it costs most", max(losses)),
+    ]
+    system = predecessor.system_libopus()
+    if system is None:
+        section.notes.append("there is no system libopus to compare with: apt-get install libopus0")
+        return
+    former = fmean(quality.score_day_elsewhere(system, quality.PREDECESSORS))
+    section.figures += [
+        Figure("day: WB-PESQ of speech, predecessor's", former, note="the system's libopus, voip at complexity 9"),
+        Figure("day: WB-PESQ of speech: ours less the predecessor's", fmean(scores[DEFAULT]) - former, "", at_least(0)),
+    ]

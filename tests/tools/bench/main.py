@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 
 from rich.console import Console
 
-from tests.tools.bench import cost, cpu, crowd, lifecycle, load, quality, report, scaling
+from tests.tools.bench import cost, cpu, crowd, day, lifecycle, load, quality, report, scaling
 from tests.tools.bench.figures import Section
 from tests.tools.bench.surroundings import Surroundings, surroundings
 
 PARTS: Mapping[str, Callable[[Surroundings, bool], Section]] = {
+    "day": lambda world, quick: day.measure(world, quick=quick),
     "cpu": lambda world, quick: cpu.measure(world, quick=quick),
     "lifecycle": lambda world, quick: lifecycle.measure(world, quick=quick),
     "crowd": lambda world, quick: crowd.measure(world, quick=quick),
