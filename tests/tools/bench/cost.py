@@ -123,10 +123,10 @@ def section(measured: Measured = TYPICAL, plan: Plan | None = None) -> Section:
         ),
         "put your own prices into tests/tools/bench/prices.py before you decide by them",
     ]
-    return Section("Cost", grids=[_months(measured, plan), _classes(measured, plan)], notes=notes)
+    return Section("Cost", grids=[_running(measured, plan), _classes(measured, plan)], notes=notes)
 
 
-def _months(measured: Measured, plan: Plan) -> Grid:
+def _running(measured: Measured, plan: Plan) -> Grid:
     rows: list[tuple[str | float, ...]] = []
     days = {"speech all day": 0.0, f"{plan.quiet_share:.0%} quiet": plan.quiet_share}
     for sessions in SESSIONS:
@@ -142,7 +142,7 @@ def _months(measured: Measured, plan: Plan) -> Grid:
         ("worker's CPU and memory", ",.0f"),
         ("Redis", ",.0f"),
         ("together", ",.0f"),
-        (f"storage, {plan.months:g} months kept", ",.0f"),
+        (f"storage of {_months(plan.months)}", ",.0f"),
         ("all", ",.0f"),
         *((name, ",.0f") for name, _ in PREDECESSOR),
     )
@@ -162,13 +162,17 @@ def _classes(measured: Measured, plan: Plan) -> Grid:
     standard = CLASSES["standard"]
     managed = [lifetime(size, months, standard) + months * prices.AUTOCLASS_OBJECT_MONTH for months in KEPT_MONTHS]
     rows.append(("standard with Autoclass' fee", *(f"{1e6 * cost:.2f}" for cost in managed)))
-    columns = (("class", ""), *((f"{months} months", ">") for months in KEPT_MONTHS))
+    columns = (("class", ""), *((_months(months), ">") for months in KEPT_MONTHS))
     return Grid(f"$ per million blobs of {size / 1000:.0f} kB, upload and storage; * is the cheapest", columns, rows)
 
 
 def _marked(storage: StorageClass, size: float, months: float, cost: float) -> str:
     cheapest = min(CLASSES.values(), key=lambda other: lifetime(size, months, other))
     return f"{'* ' if storage is cheapest else ''}{1e6 * cost:.2f}"
+
+
+def _months(count: float) -> str:
+    return f"{count:g} month{'' if count == 1 else 's'}"
 
 
 def _mixed(speech: float, quiet: float, quiet_share: float) -> float:

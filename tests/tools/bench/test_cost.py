@@ -84,5 +84,5 @@ def test_the_table_of_classes_marks_the_cheapest_for_each_time() -> None:
 def test_plan_is_told_in_the_titles() -> None:
     months, classes = cost.section(plan=Plan(CLASSES["nearline"], months=6, blob_seconds=85, quiet_share=0)).grids
     assert "nearline class, blobs of 85 s" in months.title
-    assert ("storage, 6 months kept", ",.0f") in months.columns
+    assert ("storage of 6 months", ",.0f") in months.columns
     assert "blobs of 208 kB" in classes.title
