@@ -15,7 +15,7 @@ USED_SHARE = 0.7
 """Of the CPU and the memory that is paid for."""
 REDIS_COPIES = 2
 """A primary and a replica."""
-QUIET_SHARE = 0.53
+QUIET_SHARE = 0.52
 """Of the built day (scenes.py): the share of its audio that the gate takes for quiet."""
 
 
