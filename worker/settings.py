@@ -15,7 +15,9 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
+from codec.effort import Quiet
 from codec.errors import escaped
+from codec.opus import Application
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
@@ -198,6 +200,23 @@ class Settings(BaseSettings):
     opus_dtx: Annotated[
         bool, Field(description="Let libopus drop silent frames; saves few bytes and costs quality.")
     ] = False
+    opus_application: Annotated[
+        Application, Field(description="audio keeps low frequencies, voip filters them away.")
+    ] = "audio"
+    opus_quiet_complexity: Annotated[
+        int,
+        Field(
+            ge=0, le=10, description="Encoder effort where nobody speaks; no less than OPUS_COMPLEXITY turns this off."
+        ),
+    ] = 1
+    opus_quiet_bitrate: Annotated[
+        int | None,
+        Field(
+            ge=6000,
+            le=510000,
+            description="Bits per second where nobody has spoken for 3 s; empty is that of speech.",
+        ),
+    ] = None
     encode_threads: Annotated[
         int, Field(ge=1, le=256, description="Encoder threads; by default the CPU limit of this process, rounded down.")
     ] = Field(default_factory=cpu_limit)
@@ -323,7 +342,8 @@ class Settings(BaseSettings):
     @property
     def encoding(self) -> EncodingSettings:
         """For the encoders."""
-        opus = OpusSettings(self.opus_complexity, self.opus_bitrate, self.opus_dtx)
+        quiet = Quiet(self.opus_quiet_complexity, self.opus_quiet_bitrate)
+        opus = OpusSettings(self.opus_complexity, self.opus_bitrate, self.opus_dtx, self.opus_application, quiet)
         return EncodingSettings(opus, self.encode_threads, self.memory_limit)
 
     @property

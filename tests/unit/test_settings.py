@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from codec.effort import Quiet
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
@@ -43,6 +44,9 @@ DEFAULTS = {
     "opus_complexity": 6,
     "opus_bitrate": None,
     "opus_dtx": False,
+    "opus_application": "audio",
+    "opus_quiet_complexity": 1,
+    "opus_quiet_bitrate": None,
     "upload_concurrency": 16,
     "memory_limit": 512 * MIB,
     "spool_dir": None,
@@ -76,7 +80,7 @@ def test_groups_hold_every_setting_that_the_worker_takes_from_them(tmp_path: Pat
     assert settings.redis.reply_timeout == 5.0
     assert settings.store == StoreSettings("", None, 16)
     assert settings.batches == BatchRules(BatchLimits(60.0, 60.0, 8 * MIB, 2.0), "opus", "start")
-    assert settings.encoding == EncodingSettings(OpusSettings(6, None, dtx=False), 3, 512 * MIB)
+    assert settings.encoding == EncodingSettings(OpusSettings(6, None, dtx=False, quiet=Quiet(1)), 3, 512 * MIB)
     assert settings.spool == SpoolSettings(tmp_path, "off", 10 * 1024 * MIB, 30.0)
     assert settings.http == HttpSettings("0.0.0.0", 8080)  # noqa: S104 -- nothing listens here
     assert settings.ending == ShutdownSettings(flush=True, grace=25.0)
@@ -103,6 +107,9 @@ def test_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         "BATCH_MAX_SECONDS": "30.5",
         "OPUS_BITRATE": "24000",
         "OPUS_DTX": "true",
+        "OPUS_APPLICATION": "voip",
+        "OPUS_QUIET_COMPLEXITY": "2",
+        "OPUS_QUIET_BITRATE": "12000",
         "SHUTDOWN": "handoff",
         "ENCRYPTION_SECRET": "x" * 32,
     }
@@ -110,6 +117,7 @@ def test_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     settings = load()
     assert (settings.partitions, settings.batch_max_seconds, settings.opus_bitrate) == (16, 30.5, 24000)
+    assert settings.encoding.opus == OpusSettings(6, 24000, dtx=True, application="voip", quiet=Quiet(2, 12000))
     assert (settings.opus_dtx, settings.shutdown, settings.secret) == (True, "handoff", "x" * 32)
 
 
@@ -147,6 +155,9 @@ WRONG = {
     "OPUS_COMPLEXITY": ["-1", "11"],
     "OPUS_BITRATE": ["5999", "510001", "fast"],
     "OPUS_DTX": ["perhaps"],
+    "OPUS_APPLICATION": ["lowdelay", "AUDIO"],
+    "OPUS_QUIET_COMPLEXITY": ["-1", "11", "on"],
+    "OPUS_QUIET_BITRATE": ["5999", "510001", "off"],
     "ENCODE_THREADS": ["0", "257"],
     "UPLOAD_CONCURRENCY": ["0", "1025"],
     "MEMORY_LIMIT": ["0", "1048575"],

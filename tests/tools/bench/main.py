@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from rich.console import Console
 
-from tests.tools.bench import cost, cpu, crowd, lifecycle, load, quality, report, scaling
+from tests.tools.bench import cost, cpu, crowd, day, lifecycle, load, quality, report, scaling
 from tests.tools.bench.figures import Section
 from tests.tools.bench.surroundings import Surroundings, surroundings
 
 PARTS: Mapping[str, Callable[[Surroundings, bool], Section]] = {
+    "day": lambda world, quick: day.measure(world, quick=quick),
     "cpu": lambda world, quick: cpu.measure(world, quick=quick),
     "lifecycle": lambda world, quick: lifecycle.measure(world, quick=quick),
     "crowd": lambda world, quick: crowd.measure(world, quick=quick),
@@ -24,7 +26,7 @@ PARTS: Mapping[str, Callable[[Surroundings, bool], Section]] = {
 ALL_PARTS = (*PARTS, "cost")
 
 
-def run(*, quick: bool, as_json: bool, only: Collection[str] = ()) -> None:
+def run(*, quick: bool, as_json: bool, only: Collection[str], plan: cost.Plan) -> None:
     """Measure and print: tables, or one JSON document with progress on standard error.
 
     Raises:
@@ -41,7 +43,7 @@ def run(*, quick: bool, as_json: bool, only: Collection[str] = ()) -> None:
             sections.append(measure(world, quick))
         report.show(sections[-1], console)
     if not only or "cost" in only:
-        sections.append(cost.section(_measured(sections)))
+        sections.append(cost.section(_measured(sections), plan))
         report.show(sections[-1], console)
     if as_json:
         sys.stdout.write(report.as_json(sections) + "\n")
@@ -55,10 +57,12 @@ def _measured(sections: Collection[Section]) -> cost.Measured:
         values = [value for section in sections if (value := section.value(name)) is not None]
         return values[0] * factor if values else otherwise
 
-    return cost.Measured(
-        worker_cpu=found("worker, whole process", 1, typical.worker_cpu),
+    worker_cpu = found("worker, whole process", 1, typical.worker_cpu)
+    return replace(
+        typical,
+        worker_cpu=worker_cpu,
+        quiet_cpu=typical.quiet_cpu * worker_cpu / typical.worker_cpu,
         redis_cpu=found("Redis: CPU per audio-minute", 1e-3, typical.redis_cpu),
         redis_bytes=found("Redis: memory per session with a full minute", 1e6, typical.redis_bytes),
         worker_bytes=found("RSS per open conversation, 5000 open", 1e3, typical.worker_bytes),
-        blob_bytes=typical.blob_bytes,
     )

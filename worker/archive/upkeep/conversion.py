@@ -18,7 +18,7 @@ from codec.entry import SAMPLE_RATES
 from codec.manifest import verified, without_manifest
 from codec.metadata import BlobMetadata
 from codec.names import object_name
-from codec.opus import MAX_DECODED_SECONDS, Encoder
+from codec.opus import MAX_DECODED_SECONDS, Application, Encoder
 from worker import __version__
 from worker.archive.blobs.known_deletions import known_deletions, may_concern, noted, noting, recorded_deletions
 from worker.archive.blobs.listing import Blob, UnknownObject, walk
@@ -69,11 +69,13 @@ class Encoding:
     secret: str
     complexity: int
     bitrate: int | None = None
+    application: Application = "audio"
 
     def __post_init__(self) -> None:
         check_types(str, secret=self.secret)
         check_types(int, complexity=self.complexity)
         check_types(int, NOTHING, bitrate=self.bitrate)
+        check_types(str, application=self.application)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,13 @@ class Converter:
         return True
 
     def _encoded(self, blob: Blob, audio: Audio) -> tuple[bytes, BlobMetadata]:
-        encoder = Encoder(audio.sample_rate, complexity=self._encoding.complexity, bitrate=self._encoding.bitrate)
+        settings = self._encoding
+        encoder = Encoder(
+            audio.sample_rate,
+            complexity=settings.complexity,
+            bitrate=settings.bitrate,
+            application=settings.application,
+        )
         encoder.encode(audio.pcm)
         facts = replace(
             blob.facts,
