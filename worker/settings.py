@@ -137,7 +137,8 @@ class Settings(BaseSettings):
         str,
         Field(
             repr=False,
-            description="Redis that holds the streams: redis://[user:password@]host[:port][/db] or rediss://…",
+            description="Redis that holds the streams: redis://[user:password@]host[:port][/db], or rediss:// for TLS;"
+            " several hosts of a cluster; redis+sentinel://host,host/name.",
         ),
     ] = "redis://localhost:6379/0"
     store_url: Annotated[

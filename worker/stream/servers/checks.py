@@ -15,6 +15,7 @@ from worker.errors import SettingsError, StreamError
 from worker.model.states import RedisPersistence
 from worker.stream.client import Client
 from worker.stream.servers.node import Node
+from worker.stream.servers.sentinels import UnknownPrimary
 
 OLDEST_VERSION = (7, 0)
 """The first with script flags (allow-oom), and with an XCLAIM that drops pending ids whose entry is gone."""
@@ -69,6 +70,10 @@ async def _checked(node: Node) -> str:
 def _wrong_setting(error: StreamError) -> SettingsError | None:
     """What is wrong with REDIS_URL, if an error tells that."""
     reason = error.__cause__
+    if isinstance(reason, UnknownPrimary):
+        return SettingsError(
+            f"REDIS_URL: {reason}: give the name that follows `sentinel monitor` in their configuration"
+        )
     if isinstance(reason, (AuthenticationError, AuthorizationError, NoPermissionError)):
         return SettingsError(f"REDIS_URL: Redis refuses the user or password: {reason}")
     if isinstance(reason, ResponseError) and _NO_SUCH_DATABASE.search(str(reason)):

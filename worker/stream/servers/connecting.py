@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
 from redis import DriverInfo
 from redis.asyncio import Redis
@@ -18,8 +18,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker import __version__
-from worker.stream.servers.address import RedisAddress, check_files, parse
+from worker.stream.servers.address import Place, RedisAddress, parse
+from worker.stream.servers.certificates import check_files
 from worker.stream.servers.reply_limit import BoundedParser
+from worker.stream.servers.sentinels import ElectedConnection, ElectedPool, ElectedSSLConnection, Sentinels
 
 READ_SIZE = 256 * 1024
 """Bytes per socket read: 10-20 % less client CPU than the library's 32 KiB when entries are 160 kB."""
@@ -29,18 +31,6 @@ _CONNECTIONS: Mapping[str, type[AbstractConnection]] = {
     "rediss": SSLConnection,
     "unix": UnixDomainSocketConnection,
 }
-
-
-class Place(NamedTuple):
-    """Where a server listens; a Unix socket has a path as its host, and no port."""
-
-    host: str
-    port: int = 0
-
-    def __str__(self) -> str:
-        """The place for people."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" if self.port else self.host
 
 
 class Connector:
@@ -56,9 +46,8 @@ class Connector:
 
     @property
     def seeds(self) -> Sequence[Place]:
-        """The places that REDIS_URL names."""
-        address = self._address
-        return [Place(address.path) if address.scheme == "unix" else Place(address.host, address.port)]
+        """The places that REDIS_URL names; a primary that sentinels know has its name as its place."""
+        return [Place(self._address.service)] if self._address.service else self._address.places
 
     def open(self, place: Place) -> Redis:
         """A client of one server; it connects with its first command."""
@@ -66,20 +55,32 @@ class Connector:
 
     def pool(self, place: Place) -> ConnectionPool:
         """The connections to one server."""
-        arguments = self._address.arguments()
-        if self._address.scheme != "unix":
-            arguments |= {"host": place.host, "port": place.port}
-        return ConnectionPool(
-            connection_class=_CONNECTIONS[self._address.scheme],
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            socket_read_size=READ_SIZE,
-            parser_class=BoundedParser,
-            driver_info=DriverInfo().add_upstream_driver("audio-batch-worker", __version__),
-            **arguments,
-        )
+        arguments = self._arguments() | self._address.arguments()
+        if self._address.service:
+            elected = ElectedSSLConnection if self._address.tls else ElectedConnection
+            return ElectedPool(self._sentinels(), connection_class=elected, **arguments)
+        return self._pool(place, arguments)
+
+    def _sentinels(self) -> Sentinels:
+        arguments = self._arguments() | self._address.sentinel_arguments()
+        clients = {place: Redis.from_pool(self._pool(place, arguments)) for place in self._address.places}
+        return Sentinels(self._address.service, clients)
+
+    def _pool(self, place: Place, arguments: Mapping[str, Any]) -> ConnectionPool:
+        scheme = self._address.scheme
+        where = {"path": place.host} if scheme == "unix" else {"host": place.host, "port": place.port}
+        return ConnectionPool(connection_class=_CONNECTIONS[scheme], **where, **arguments)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": self._timeout,
+            "socket_connect_timeout": self._timeout,
+            "socket_read_size": READ_SIZE,
+            "parser_class": BoundedParser,
+            "driver_info": DriverInfo().add_upstream_driver("audio-batch-worker", __version__),
+        }
 
     def __repr__(self) -> str:
         """The address without user and password."""

@@ -19,7 +19,7 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
 from worker.runtime.tasks import end
-from worker.stream.servers.connecting import Place
+from worker.stream.servers.address import Place
 from worker.stream.servers.node import Command, Node
 
 SLOTS: Command = (("CLUSTER", "SLOTS"), {})
