@@ -14,8 +14,10 @@ from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissi
 from worker.errors import SettingsError, StreamError
 from worker.model.states import RedisPersistence
 from worker.stream.client import Client
+from worker.stream.servers.address import SENTINEL_FORM
 from worker.stream.servers.node import Node
 from worker.stream.servers.sentinels import UnknownPrimary
+from worker.stream.servers.topology import NoCluster
 
 OLDEST_VERSION = (7, 0)
 """The first with script flags (allow-oom), and with an XCLAIM that drops pending ids whose entry is gone."""
@@ -76,6 +78,8 @@ def _wrong_setting(error: StreamError) -> SettingsError | None:
         )
     if isinstance(reason, (AuthenticationError, AuthorizationError, NoPermissionError)):
         return SettingsError(f"REDIS_URL: Redis refuses the user or password: {reason}")
+    if isinstance(reason, NoCluster):
+        return SettingsError(f"{reason}; name that server alone, or sentinels: {SENTINEL_FORM}")
     if isinstance(reason, ResponseError) and _NO_SUCH_DATABASE.search(str(reason)):
         return SettingsError(
             f"REDIS_URL: Redis refuses the database: {reason}; give another number after the port, or none"
