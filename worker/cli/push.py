@@ -152,7 +152,7 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
 
     total = math.ceil((audio.report.claimed or 0) / source.chunk_seconds)
     producer = Producer(
-        settings.redis_url,
+        settings.redis.url,
         partitions=settings.partitions,
         prefix=settings.stream_prefix,
         limits=Limits(close_within=CLOSE_SECONDS),

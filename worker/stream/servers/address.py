@@ -173,6 +173,13 @@ def parse(url: str) -> RedisAddress:
     )
 
 
+def with_options(url: str, **options: str) -> str:
+    """The same URL with more options, whose values are plain text."""
+    for name, value in options.items():
+        url += f"{'&' if '?' in url else '?'}{name}={quote(value, safe='/')}"
+    return url
+
+
 def _popped(options: dict[str, Value], name: str) -> str | None:
     return str(options.pop(name)) if name in options else None
 

@@ -15,11 +15,11 @@ def check_files(address: RedisAddress) -> None:
     Raises:
         SettingsError: one sentence that names the option and the file.
     """
-    for option in ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
+    for option in ("ssl_ca_path", "ssl_certfile", "ssl_keyfile"):
         if option in address.options:
-            _check_readable(option, Path(str(address.options[option])))
+            _check_readable(f"REDIS_URL: {option}", Path(str(address.options[option])))
     if "ssl_ca_certs" in address.options:
-        _check_authorities(str(address.options["ssl_ca_certs"]))
+        check_authorities(Path(str(address.options["ssl_ca_certs"])), "REDIS_URL: ssl_ca_certs")
     if "ssl_certfile" in address.options:
         key = address.options.get("ssl_keyfile")
         _check_certificate(str(address.options["ssl_certfile"]), None if key is None else str(key))
@@ -27,11 +27,17 @@ def check_files(address: RedisAddress) -> None:
         raise SettingsError("REDIS_URL has ssl_keyfile without ssl_certfile: give both")
 
 
-def _check_authorities(path: str) -> None:
+def check_authorities(path: Path, named_by: str = "REDIS_CA_FILE") -> None:
+    """Make sure that a file holds certificates of authorities.
+
+    Raises:
+        SettingsError: one sentence that begins with what names the file.
+    """
+    _check_readable(named_by, path)
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except (ssl.SSLError, OSError) as error:
-        raise SettingsError(f"REDIS_URL: ssl_ca_certs {path} holds no certificates: {error}") from None
+        raise SettingsError(f"{named_by} names {path}, which holds no certificates in PEM form: {error}") from None
 
 
 def _check_certificate(certificate: str, key: str | None) -> None:
@@ -45,12 +51,12 @@ def _check_certificate(certificate: str, key: str | None) -> None:
         ) from None
 
 
-def _check_readable(option: str, path: Path) -> None:
+def _check_readable(named_by: str, path: Path) -> None:
     try:
-        if option == "ssl_ca_path":
+        if named_by.endswith("ssl_ca_path"):
             next(path.iterdir(), None)
         else:
             path.open("rb").close()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise SettingsError(f"REDIS_URL: {option} names {path}, which can't be read: {reason}") from None
+        raise SettingsError(f"{named_by} names {path}, which can't be read: {reason}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import structlog
 from redis import DriverInfo
 from redis.asyncio import Redis
 from redis.asyncio.connection import (
@@ -18,8 +19,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker import __version__
-from worker.stream.servers.address import Place, RedisAddress, parse
+from worker.stream.servers.address import Auth, Place, RedisAddress, parse
 from worker.stream.servers.certificates import check_files
+from worker.stream.servers.pool import Pool
 from worker.stream.servers.reply_limit import BoundedParser
 from worker.stream.servers.sentinels import ElectedConnection, ElectedPool, ElectedSSLConnection, Sentinels
 
@@ -33,6 +35,9 @@ _CONNECTIONS: Mapping[str, type[AbstractConnection]] = {
 }
 
 
+log = structlog.get_logger()
+
+
 class Connector:
     """Opens clients of the servers of one REDIS_URL; `seeds` are the places that it names.
 
@@ -43,6 +48,7 @@ class Connector:
     def __init__(self, address: RedisAddress, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
+        self._login = _tokens(address.user) if address.auth is Auth.GOOGLE_IAM else {}
 
     @property
     def seeds(self) -> Sequence[Place]:
@@ -55,7 +61,7 @@ class Connector:
 
     def pool(self, place: Place) -> ConnectionPool:
         """The connections to one server."""
-        arguments = self._arguments() | self._address.arguments()
+        arguments = self._arguments() | self._address.arguments() | self._login
         if self._address.service:
             elected = ElectedSSLConnection if self._address.tls else ElectedConnection
             return ElectedPool(self._sentinels(), connection_class=elected, **arguments)
@@ -69,7 +75,7 @@ class Connector:
     def _pool(self, place: Place, arguments: Mapping[str, Any]) -> ConnectionPool:
         scheme = self._address.scheme
         where = {"path": place.host} if scheme == "unix" else {"host": place.host, "port": place.port}
-        return ConnectionPool(connection_class=_CONNECTIONS[scheme], **where, **arguments)
+        return Pool(connection_class=_CONNECTIONS[scheme], **where, **arguments)
 
     def _arguments(self) -> dict[str, Any]:
         return {
@@ -87,6 +93,12 @@ class Connector:
         return f"{type(self).__name__}({self._address})"
 
 
+def _tokens(user: str | None) -> dict[str, Any]:
+    from worker.stream.servers.google_iam import GoogleIam  # noqa: PLC0415 -- its library loads slowly, and few need it
+
+    return {"credential_provider": GoogleIam(user), "username": None}
+
+
 def connect(url: str, *, timeout: float = 5.0) -> Connector:
     """The way to the servers of REDIS_URL; opens nothing.
 
@@ -95,4 +107,6 @@ def connect(url: str, *, timeout: float = 5.0) -> Connector:
     """
     address = parse(url)
     check_files(address)
+    if address.options.get("ssl_cert_reqs") == "none":
+        log.warning("redis.unverified", address=str(address), meaning="whoever answers there is taken for Redis")
     return Connector(address, timeout)

@@ -14,12 +14,13 @@ from typing import Any
 
 import structlog
 from redis.asyncio import Redis
-from redis.asyncio.connection import Connection, ConnectionPool, SSLConnection
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import AuthenticationError, NoPermissionError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as BrokenConnection
 
 from worker.runtime.tasks import end
 from worker.stream.servers.address import Place
+from worker.stream.servers.pool import Pool
 
 STAGGER = 0.2
 """Seconds after which the next sentinel is asked, too."""
@@ -153,7 +154,7 @@ class ElectedSSLConnection(ElectedConnection, SSLConnection):
     """The same, encrypted."""
 
 
-class ElectedPool(ConnectionPool):
+class ElectedPool(Pool):
     """Connections to the primary that sentinels have elected; none is given out that leads to a former one."""
 
     def __init__(self, sentinels: Sentinels, clock: Callable[[], float] = time.monotonic, **arguments: Any) -> None:
