@@ -93,7 +93,7 @@ async def test_connections_outlive_their_tokens_and_new_ones_get_the_next(
         async with Client(connect(f"redis://127.0.0.1:{server.port}?auth=google-iam")) as client:
             await check_servers(client)
             number = await client.nodes[0].command(lambda pipe: pipe.client_id())
-            admin.acl_setuser("default", passwords=["-first", "+second"])
+            admin.acl_setuser("default", enabled=True, passwords=["-first", "+second"])
             hand_out(google, "second")
             assert await client.nodes[0].command(lambda pipe: pipe.client_id()) == number
             await client.reconnect()
