@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redis.exceptions import ClusterDownError, ReadOnlyError, ResponseError, TryAgainError
+from redis.exceptions import ClusterDownError, NoPermissionError, ReadOnlyError, ResponseError, TryAgainError
 
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
@@ -26,6 +26,12 @@ def stream_error(error: Exception) -> StreamError:
     text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
     cause = next((cause for kind, cause in CAUSES if isinstance(error, kind)), StreamCause.CONNECTION)
     return StreamError(text, cause=cause)
+
+
+def is_hiding(error: BaseException | None) -> bool:
+    """Whether a server refuses to run a command at all, for us or for everybody."""
+    is_unknown = isinstance(error, ResponseError) and "unknown command" in str(error)
+    return is_unknown or isinstance(error, NoPermissionError)
 
 
 def is_wrong_type(reply: object) -> bool:
