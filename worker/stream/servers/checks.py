@@ -93,7 +93,9 @@ def _wrong_setting(error: StreamError) -> SettingsError | None:
         return SettingsError(
             f"REDIS_URL: {reason}: give the name that follows `sentinel monitor` in their configuration"
         )
-    if isinstance(reason, (AuthenticationError, AuthorizationError, NoPermissionError)):
+    if isinstance(reason, NoPermissionError):
+        return SettingsError(f"REDIS_URL: {error}")
+    if isinstance(reason, (AuthenticationError, AuthorizationError)):
         return SettingsError(f"REDIS_URL: Redis refuses the user or password: {reason}")
     if isinstance(reason, NoCluster):
         return SettingsError(f"{reason}; name that server alone, or sentinels: {SENTINEL_FORM}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis.exceptions import ClusterDownError, NoPermissionError, ReadOnlyError, ResponseError, TryAgainError
 
 from worker.errors import StreamError
@@ -19,13 +21,25 @@ CAUSES: tuple[tuple[type[Exception], StreamCause], ...] = (
 """The first match counts. All other errors mean that the connection is useless."""
 
 
+_REFUSED_COMMAND = re.compile(r"run the '([^']+)' command")
+
+
 def stream_error(error: Exception) -> StreamError:
     """One sentence on the error of Redis or the network; the text is cut, because it may repeat untrusted input."""
     if isinstance(error, StreamError):
         return error
-    text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
+    text = f"Redis: {type(error).__name__}: {str(error)[:200]}{_missing_right(error)}"
     cause = next((cause for kind, cause in CAUSES if isinstance(error, kind)), StreamCause.CONNECTION)
     return StreamError(text, cause=cause)
+
+
+def _missing_right(error: Exception) -> str:
+    """What a person can do about a refused right; empty for other errors."""
+    if not isinstance(error, NoPermissionError):
+        return ""
+    found = _REFUSED_COMMAND.search(str(error))
+    right = f"+{found[1]}" if found else "the key, or the pattern of the keys"
+    return f"; allow this user {right}, as in Users of Redis (SECURITY.md)"
 
 
 def is_hiding(error: BaseException | None) -> bool:

@@ -67,7 +67,9 @@ class Node:
             pipe.response_callbacks = callbacks
             pipe.command_stack = [part for command in commands for part in (ASKING, command)] if asking else [*commands]
             replies: list[Any] = await pipe.execute(raise_on_error=False)
-        return replies[1::2] if asking else replies
+        if not asking:
+            return replies
+        return [ask if isinstance(ask, Exception) else reply for ask, reply in zip(*[iter(replies)] * 2, strict=True)]
 
     async def pipeline(self, queue: Callable[[Pipeline], object]) -> list[Any]:
         """Run any commands of this server in one round trip. Raises as `execute`."""

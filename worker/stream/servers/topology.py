@@ -21,6 +21,7 @@ from worker.errors import StreamError
 from worker.model.causes import StreamCause
 from worker.runtime.tasks import end
 from worker.stream.servers.address import Place
+from worker.stream.servers.failures import stream_error
 from worker.stream.servers.node import Command, Node
 
 SLOTS: Command = (("CLUSTER", "SLOTS"), {})
@@ -145,6 +146,8 @@ class Topology:
         self._is_known, self._is_outdated = True, False
         if isinstance(reply, Exception):  # a single server: it has no slots, or it may not be asked
             self._alone = answering
+            if isinstance(reply, NoPermissionError):
+                log.warning("redis.slots_refused", error=str(stream_error(reply)))
             return
         owners: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, primary, *_ in reply:
