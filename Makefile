@@ -21,7 +21,7 @@ check: lint ## for every save: the linters and the quick tests (ARGS=... goes to
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" tests/unit $(ARGS)
 
 .PHONY: test
-test: setup ## run all tests (ARGS=... goes to pytest; "-o asyncio_debug=true" is thorough and takes twice as long)
+test: setup ## run all tests (ARGS=... goes to pytest; "-o asyncio_debug=true" is thorough and takes twice as long; HELM=/path)
 	@$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 .PHONY: lint

@@ -75,7 +75,7 @@ class Prover:
             getattr(self, f"_{word.lower()}", self._nothing)(rest)
 
     def _nothing(self, rest: str) -> None:
-        """ARG, EXPOSE, STOPSIGNAL and CMD leave no trace in a root."""
+        """ARG, EXPOSE, LABEL, STOPSIGNAL and CMD leave no trace in a root."""
 
     def _from(self, rest: str) -> None:
         if not self.base.exists():
@@ -175,6 +175,14 @@ CHECKS = (
         ["/bin/sh", "-c", "! touch /opt/venv/x /etc/x 2>/dev/null && touch /tmp/x && echo ok"],
     ),
     ("libopus is 1.5 or newer", ["python3", "-c", "import audio_batch_worker.codec.libopus as l; print(l.VERSION)"]),
+    (
+        "no tests of packages, and numpy works without them",
+        [
+            "/bin/sh",
+            "-c",
+            "! find /opt/venv -type d -name tests | grep . && python3 -c 'import numpy.testing; print(0)'",
+        ],
+    ),
     ("no pip, no compiler", ["/bin/sh", "-c", "! command -v pip && ! command -v cc && echo ok"]),
     ("the helm test's tools are there", ["/bin/sh", "-c", "command -v python3 date grep mktemp sleep"]),
 )

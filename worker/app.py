@@ -25,6 +25,7 @@ from worker.coordination.ownership import Ownership
 from worker.delivery.delivery import Delivery
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
+from worker.model.jitter import JOINED_STARTS
 from worker.operations.gauges import Monitor
 from worker.operations.health import WorkerHealth
 from worker.operations.http import HttpServer
@@ -118,18 +119,18 @@ class Worker:
         self._timing = context.timing
         budget = MemoryBudget(encoding.memory_limit)
         observed = means.store
-        self._entries = Entries(client, redis.keys, settings.worker_id)
+        self._leases = Leases(client, redis.keys, redis.partitions, redis.lease_ttl)
+        self._entries = Entries(client, redis.keys, settings.worker_id, lambda: self._leases.layouts)
         self._spooling = open_spooling(settings, self._entries, observed, context)
         place = build_sink(settings, observed, self._spooling, context)
         self._recovery = build_recovery(settings, observed, self._spooling, self._entries, context)
         self._delivery = Delivery(self._entries, place, self._recovery, settings.secret, context)
         self._encoders = EncoderPool(encoding.opus.encoder, means.pool, budget)
-        leases = Leases(client, redis.keys, redis.partitions, redis.lease_ttl)
         self._ownership = Ownership(
-            client, leases, Member(settings.worker_id, settings.revision), health.describe, context
+            client, self._leases, Member(settings.worker_id, settings.revision), health.describe, context
         )
         self._consumer = Consumer(self._entries, self._ownership, self._begin, budget, context)
-        self._strays = StrayWatch(Strays(client, redis.keys, redis.partitions), self._ownership, context)
+        self._strays = StrayWatch(Strays(client, redis.keys, lambda: self._leases.layouts), self._ownership, context)
         self._monitor = self._observed(observed.health, health)
 
     async def run(self, stop: asyncio.Event, *, drain: bool, check: StoreCheck | None = None) -> None:
@@ -195,7 +196,7 @@ class Worker:
         try:
             if not await self._consumer.stored(self._timing.reading.poll):
                 return False
-            backlog = await self._entries.backlog(range(self._rules.partitions))
+            backlog = await self._entries.backlog(range(self._leases.partitions))
         except StreamError:
             return False
         if any(backlog.entries.values()):
@@ -211,7 +212,12 @@ class Worker:
 
     def _begin(self, lease: Lease) -> Partition:
         context = self._context
-        batcher = Batcher(lease.partition, self._rules, self._encoders, context.metrics, context.clock)
+        number = lease.partition
+
+        def belongs(conversation_id: str) -> bool:
+            return number in self._leases.layouts.partitions_of(conversation_id)
+
+        batcher = Batcher(number, self._rules, self._encoders, belongs, context)
         recoveries = Recoveries(lease.partition, self._recovery)
         return Partition(lease, batcher, self._entries, self._delivery, recoveries, context)
 
@@ -232,6 +238,13 @@ def _log_start(settings: Settings, metrics: Metrics, port: int) -> None:
     )
     for variable, meant in misspelt(os.environ).items():
         log.warning("settings.misspelt", variable=variable, meant=meant)
+    if settings.splits_files:
+        log.warning(
+            "settings.files_split",
+            batch_max_seconds=settings.batch_max_seconds,
+            gap_tolerance=settings.gap_tolerance,
+            at_most_together=JOINED_STARTS,
+        )
 
 
 def _yield_to_the_loop() -> None:

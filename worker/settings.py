@@ -19,11 +19,11 @@ from codec.errors import escaped
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
-from worker.model.jitter import GAP_TOLERANCE
+from worker.model.jitter import GAP_TOLERANCE, JOINED_STARTS
 from worker.runtime.cpu import cpu_limit
 from worker.stores import checked_emulator, checked_store_url, open_store
 from worker.stores.base import Store
-from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
+from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS, PREFIX, Keys
 from worker.stream.servers import address, certificates
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ class RedisSettings:
     """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how workers share them.
 
     `url` is REDIS_URL with REDIS_CA_FILE and REDIS_AUTH as its options: all that a connection needs.
+    `partitions` is None if PARTITIONS is not set.
     """
 
     url: str = field(repr=False)
     prefix: str
-    partitions: int
+    partitions: int | None
     lease_ttl: float
 
     @property
@@ -165,13 +166,21 @@ class Settings(BaseSettings):
     partitions: Annotated[
         int,
         Field(
-            ge=1, le=MAX_PARTITIONS, description="Number of streams; pushers and workers must agree, Redis records it."
+            ge=1,
+            le=MAX_PARTITIONS,
+            description="Number of streams; pushers and workers must agree. Redis records it, and the command"
+            " partitions changes it. Workers and commands without it take the recorded one.",
         ),
-    ] = 64
+    ] = DEFAULT_PARTITIONS
     stream_prefix: Annotated[str, Field(pattern=f"^{PREFIX.pattern}$", description="Start of every Redis key.")] = "pcm"
 
     batch_max_seconds: Annotated[
-        float, Field(gt=0, le=90, description="Seconds of audio that close a batch; readers split files over 90 s.")
+        float,
+        Field(
+            gt=0,
+            le=JOINED_STARTS,
+            description="Seconds of audio that close a batch; over 90 with GAP_TOLERANCE, readers split audio.",
+        ),
     ] = 60.0
     batch_max_age: Annotated[
         float, Field(gt=0, le=DAY, description="Seconds since a batch's first entry, on Redis' clock, that close it.")
@@ -322,7 +331,12 @@ class Settings(BaseSettings):
         """For connections, keys and leases."""
         ours = {"ssl_ca_certs": self.redis_ca_file, "auth": None if self.redis_auth == "password" else self.redis_auth}
         url = address.with_options(self.redis_url, **{name: str(value) for name, value in ours.items() if value})
-        return RedisSettings(url, self.stream_prefix, self.partitions, self.lease_ttl)
+        return RedisSettings(url, self.stream_prefix, self.stated_partitions, self.lease_ttl)
+
+    @property
+    def stated_partitions(self) -> int | None:
+        """PARTITIONS; None if it is not set, so that the recorded number counts."""
+        return self.partitions if "partitions" in self.model_fields_set else None
 
     @property
     def store(self) -> StoreSettings:
@@ -333,7 +347,12 @@ class Settings(BaseSettings):
     def batches(self) -> BatchRules:
         """For the batcher."""
         limits = BatchLimits(self.batch_max_seconds, self.batch_max_age, self.batch_max_bytes, self.gap_tolerance)
-        return BatchRules(limits, self.blob_codec, self.blob_naming, self.partitions)
+        return BatchRules(limits, self.blob_codec, self.blob_naming)
+
+    @property
+    def splits_files(self) -> bool:
+        """Whether readers would split audio without a gap: a blob may start so much later than the one before."""
+        return self.batch_max_seconds + self.gap_tolerance > JOINED_STARTS
 
     @property
     def encoding(self) -> EncodingSettings:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,22 +29,42 @@ OUTSIDE_SECRET = "kept in a secret that the release does not make"
 Manifest = dict[str, Any]
 
 
+COMPLAINT = re.compile(
+    r"^(?: *- at '/(?P<by_new_schema>\S*)'|- (?P<by_old_schema>\S+)"
+    r"|  (?P<one_of_several>\S+)|.*execution error at \(\S+\): (?P<single>\S+)): (?P<sentence>.+)$",
+    re.MULTILINE,
+)
+"""A line about a key: of the schema, since Helm 3.18 and before, or of the chart's own checks."""
+
+
 class Refused(Exception):
     """Helm did not render; the text is its complaint."""
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What is told about each key; empty if the text is an error of a template or of YAML."""
+        found: dict[str, str] = {}
+        for match in COMPLAINT.finditer(str(self)):
+            *keys, sentence = match.groups()
+            found[next(filter(None, keys)).replace("/", ".")] = sentence
+        return found
+
 
 def find_tool(name: str) -> str | None:
-    """Path of a program in the virtual environment or on PATH."""
-    return shutil.which(name, path=os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)]))
+    """Path of a program in the virtual environment or on PATH; HELM=/path in the environment names another helm."""
+    if name == "helm" and (named := os.environ.get("HELM")):
+        return named
+    places = os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)])
+    return shutil.which(name, path=places) or shutil.which(f"prometheus-{name}", path=places)  # as Debian calls some
 
 
-def run_helm(*arguments: str, values: str = "") -> str:
-    """What helm prints.
+def run_helm(*arguments: str, values: str = "", helm: str = "helm") -> str:
+    """What helm prints; `helm` is "helm" or "helm4".
 
     Raises:
         Refused: helm failed.
     """
-    command = [find_tool("helm") or "helm", *arguments]
+    command = [find_tool(helm) or helm, *arguments]
     done = subprocess.run(command, input=values, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refused(done.stdout + done.stderr)
@@ -123,7 +145,7 @@ def render(values: Mapping[str, Any] | None = None, *, scenario: str | None = "d
     Raises:
         Refused: the values do not fit.
     """
-    text = _template(CHART, scenario, yaml.safe_dump(dict(values or {})), ())
+    text = _template(CHART, scenario, json.dumps(dict(values or {})), ())
     return Rendered(tuple(document for document in yaml.safe_load_all(text) if document))
 
 
@@ -137,7 +159,7 @@ def notes(directory: Path, values: Mapping[str, Any], *, upgrade: bool = False, 
     wrapped = '{{ define "notes" }}' + text + '{{ end }}kind: Notes\ntext: {{ include "notes" . | quote }}\n'
     (chart / "templates" / "shown.yaml").write_text(wrapped)
     flags = ("--show-only", "templates/shown.yaml", *(["--is-upgrade"] if upgrade else []))
-    return str(yaml.safe_load(_template(chart, None, yaml.safe_dump(dict(values)), flags))["text"])
+    return str(yaml.safe_load(_template(chart, None, json.dumps(dict(values)), flags))["text"])
 
 
 def nested(path: str, value: object) -> dict[str, Any]:

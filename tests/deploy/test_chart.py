@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from tests.deploy.chart import CHART, SCENARIOS, Manifest, notes, render
+from tests.deploy.chart import CHART, SCENARIOS, TOP, Manifest, notes, render
 from worker import __version__
 
 if TYPE_CHECKING:
@@ -27,6 +29,24 @@ def matches(selector: Manifest, labels: dict[str, str]) -> bool:
 def test_chart_and_worker_have_one_version() -> None:
     assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == __version__
     assert render().worker["image"] == f"audio-batch-worker:{__version__}"
+
+
+def test_the_chart_says_what_the_package_says_of_itself() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    package = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+
+    assert [chart[key] for key in ("name", "description", "keywords")] == [
+        package[key] for key in ("name", "description", "keywords")
+    ]
+    assert chart["annotations"]["artifacthub.io/license"] == package["license"]
+    assert [person["name"] in (TOP / "LICENSE").read_text() for person in chart["maintainers"]] == [True]
+
+
+def test_the_icon_is_a_picture() -> None:
+    kind, _, data = yaml.safe_load((CHART / "Chart.yaml").read_text())["icon"].partition(",")
+
+    assert kind == "data:image/svg+xml;base64"
+    assert base64.b64decode(data, validate=True).startswith(b"<svg ")
 
 
 def test_a_digest_pins_the_image_for_worker_and_test() -> None:

@@ -124,3 +124,27 @@ async def test_the_commands_of_a_page_run(
         for heading in dict.fromkeys(block.heading for block in others):
             said = await cluster.run(first.text, *(block.text for block in others if block.heading == heading))
             assert not COMPLAINTS.search(said), f"{heading}:\n{said}"
+
+
+async def test_redis_is_asked_from_a_workers_pod_with_its_url(
+    settings: Callable[..., Settings], own_redis: Callable[..., RedisServer], tmp_path: Path
+) -> None:
+    server = own_redis()
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "operator", "on", ">p@ss", "~*", "+@read", "+info")
+        client.execute_command("ACL", "SETUSER", "default", "off")
+    url = f"redis://operator:p%40ss@localhost:{server.port}/0"
+    (first,) = [block for block in BLOCKS if block.page == "RUNBOOKS.md"][:1]
+    cluster = Cluster(tmp_path, environment(settings(redis_url=url)), [])
+
+    said = await cluster.run(first.text, "redis-cli INFO stats | grep evicted_keys >&2", "redis-cli CONFIG GET dir")
+    assert said.startswith("evicted_keys:0")
+    assert "redis-cli: Redis refused: " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_each_tool_of_redis_that_a_block_calls_is_defined_on_its_page(page: Path) -> None:
+    texts = "\n".join(block.text for block in BLOCKS if block.page == page.name)
+
+    assert "redis-cli() {" in texts or not re.search(r"^ *redis-cli ", texts, re.MULTILINE)

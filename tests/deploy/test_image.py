@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import tomllib
 
 import yaml
 
@@ -22,6 +24,30 @@ def test_the_last_stage_has_no_build_tools() -> None:
 
     assert "pip" in build
     assert "pip" not in last
+
+
+def test_labels_say_what_the_image_is_and_from_which_commit() -> None:
+    (label,) = of("LABEL")
+    labels = dict(pair.split("=", 1) for pair in shlex.split(label))
+
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    assert {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()} == {
+        "title": project["name"],
+        "description": project["description"],
+        "licenses": project["license"],
+        "version": "${VERSION}",
+        "revision": "${REVISION}",
+        "source": "${SOURCE}",
+    }
+    last = DOCKERFILE.rpartition("\nFROM ")[2]
+    (arguments,) = re.findall(r"^ARG (.+)$", last, re.MULTILINE)  # those of an earlier stage are empty in this one
+    assert {pair.partition("=")[0] for pair in arguments.split()} == {"VERSION", "REVISION", "SOURCE"}
+
+
+def test_tests_of_packages_are_removed_before_the_environment_is_copied() -> None:
+    build = DOCKERFILE.split("\nFROM ")[1]
+
+    assert re.search(r"install .*\.whl \\\n *&& find /opt/venv/lib .*-name tests -exec rm -r", build)
 
 
 def test_the_user_is_the_one_the_chart_asks_for() -> None:

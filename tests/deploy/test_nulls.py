@@ -114,9 +114,9 @@ def test_several_nulls_are_told_together_and_a_section_only_once() -> None:
 
 
 @pytest.mark.parametrize("template", sorted((CHART / "templates").rglob("*.yaml")), ids=lambda path: path.name)
-def test_each_template_first_makes_sure_that_nothing_is_missing(template: Any) -> None:  # noqa: ANN401 -- pytest's ids
+def test_each_template_first_makes_sure_that_what_it_reads_is_well_formed(template: Any) -> None:  # noqa: ANN401 -- pytest's ids
     assert template.read_text().startswith(
-        ('{{- include "audio-batch-worker.present" . -}}\n', '{{- include "audio-batch-worker.checks" . -}}\n')
+        ('{{- include "audio-batch-worker.wellFormed" . -}}\n', '{{- include "audio-batch-worker.checks" . -}}\n')
     )
 
 

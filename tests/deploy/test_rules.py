@@ -36,6 +36,7 @@ TOGETHER = {
     "config.shutdown": "{nodeSelector: {cloud.google.com/gke-spot: 'true'}}",
     "config.memoryLimit": TOO_SMALL,
     "config.encodeThreads": "{config: {encodeThreads: 2}}",
+    "config.batchMaxSeconds": "{config: {batchMaxSeconds: 85, gapTolerance: 5.5}}",
     "rollingUpdate.maxSurge": "{rollingUpdate: {maxSurge: 0%, maxUnavailable: 0}}",
     "extraEnv": "{extraEnv: [{name: PARTITIONS, value: '8'}]}",
     "prometheusRule.thresholds.oldestAudioWarning": "{config: {batchMaxAge: 100}}",
@@ -58,6 +59,8 @@ TOGETHER = {
 FITTING = {
     "the grace period may be longer": "{terminationGracePeriodSeconds: 120}",
     "the window just longer than age and lease": "{autoscaling: {behavior: {scaleDownWindowSeconds: 76}}}",
+    "blobs as long as readers join": "{config: {batchMaxSeconds: 85, gapTolerance: 5, batchMaxAge: 90}}",
+    "a tolerance that the worker decides": "{config: {batchMaxSeconds: 88, gapTolerance: null}}",
     "as many pods as partitions": "{autoscaling: {maxReplicas: 64}}",
     "hand-over needs no time": "{config: {shutdown: handoff, shutdownGrace: 5}}",
     "no limits to compare with": "{resources: {limits: null}, config: {encodeThreads: 8}}",

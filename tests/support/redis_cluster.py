@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.crc import key_slot
@@ -13,6 +14,8 @@ from tests.support.redis_server import POLL_SECONDS, RedisServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    import redis
 
 ALL_SLOTS = 16384
 PATIENCE = 20.0
@@ -89,6 +92,12 @@ class RedisCluster:
         self.ask(replica, "CLUSTER", "FAILOVER")
         self.await_primary(replica)
 
+    def synchronised(self) -> None:
+        """Wait until each replica has what its primary had."""
+        for server in self.servers[: len(self.servers) - self._primaries]:
+            with server.client() as client:
+                self._until(partial(self._has_replica_up_to_date, client))
+
     def await_primary(self, server: RedisServer) -> None:
         """Wait until a server has slots in the eyes of all that run."""
         self._until(
@@ -106,6 +115,11 @@ class RedisCluster:
         with server.client() as client:
             client.response_callbacks.clear()
             return client.execute_command(*words)
+
+    @staticmethod
+    def _has_replica_up_to_date(client: redis.Redis) -> bool:
+        facts = client.info("replication")
+        return bool(facts.get("slave0", {}).get("offset") == facts["master_repl_offset"])
 
     def _slots(self) -> Sequence[Any]:
         asked = next(server for server in self.servers if server.is_running)

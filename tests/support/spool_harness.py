@@ -10,6 +10,7 @@ from codec.entry import partition_of
 from tests.support.harness import Harness
 from tests.support.spooled_blobs import record_of, seal_of, spool
 from worker.assembly import Spooling, monitored
+from worker.model.layouts import Layouts
 from worker.model.seal import Seal
 from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX, Metrics
@@ -57,9 +58,8 @@ class SpoolHarness:
         keys = Keys(self.settings.stream_prefix)
         for partition in range(self.settings.partitions):
             await self.client.nodes[0].redis.xadd(keys.stream(partition), {"a": "1"})
-        await Tombstones(self.client, Keys(self.settings.stream_prefix), self.settings.partitions).record_deletion(
-            uid, conversation_id
-        )
+        layouts = Layouts.single(self.settings.partitions)
+        await Tombstones(self.client, Keys(self.settings.stream_prefix), layouts).record_deletion(uid, conversation_id)
 
 
 @asynccontextmanager

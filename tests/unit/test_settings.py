@@ -34,7 +34,7 @@ DEFAULTS = {
     "redis_ca_file": None,
     "redis_auth": "password",
     "store_url": "",
-    "partitions": 64,
+    "partitions": 256,
     "stream_prefix": "pcm",
     "batch_max_seconds": 60.0,
     "batch_max_age": 60.0,
@@ -75,10 +75,10 @@ def test_every_default_is_pinned() -> None:
 
 def test_groups_hold_every_setting_that_the_worker_takes_from_them(tmp_path: Path) -> None:
     settings = Settings(spool_dir=tmp_path, encode_threads=3)
-    assert settings.redis == RedisSettings("redis://localhost:6379/0", "pcm", 64, 15.0)
+    assert settings.redis == RedisSettings("redis://localhost:6379/0", "pcm", None, 15.0)
     assert settings.redis.reply_timeout == 5.0
     assert settings.store == StoreSettings("", None, 16)
-    assert settings.batches == BatchRules(BatchLimits(60.0, 60.0, 8 * MIB, 2.0), "opus", "start", 64)
+    assert settings.batches == BatchRules(BatchLimits(60.0, 60.0, 8 * MIB, 2.0), "opus", "start")
     assert settings.encoding == EncodingSettings(OpusSettings(6, None, dtx=False), 3, 512 * MIB)
     assert settings.spool == SpoolSettings(tmp_path, "off", 10 * 1024 * MIB, 30.0)
     assert settings.http == HttpSettings("0.0.0.0", 8080)  # noqa: S104 -- nothing listens here
@@ -204,6 +204,25 @@ def test_several_wrong_settings_are_told_together(monkeypatch: pytest.MonkeyPatc
     assert {line.split(" ")[0] for line in str(caught.value).splitlines()} == set(wrong)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "tolerance", "split"),
+    [
+        ("60", "2", False),
+        ("85", "2", False),
+        ("88", "2", False),
+        ("88.1", "2", True),
+        ("90", "0", False),
+        ("60", "31", True),
+    ],
+)
+def test_readers_split_blobs_that_may_start_more_than_90_s_apart(
+    monkeypatch: pytest.MonkeyPatch, seconds: str, tolerance: str, *, split: bool
+) -> None:
+    monkeypatch.setenv("BATCH_MAX_SECONDS", seconds)
+    monkeypatch.setenv("GAP_TOLERANCE", tolerance)
+    assert load().splits_files == split
+
+
 def test_several_missing_settings_are_told_together() -> None:
     with pytest.raises(SettingsError) as caught:
         load().require_storage()
@@ -236,7 +255,7 @@ def test_what_is_in_effect_is_shown_without_secrets(monkeypatch: pytest.MonkeyPa
     shown = load().public()
     assert set(shown) == {name.upper() for name in Settings.model_fields}
     assert shown["REDIS_URL"] == "rediss://***@redis:6378?ssl_ca_certs=/ca.pem&db=3"
-    assert (shown["ENCRYPTION_SECRET"], shown["ENCRYPTION_SECRETS_OLD"], shown["PARTITIONS"]) == ("***", "", 64)
+    assert (shown["ENCRYPTION_SECRET"], shown["ENCRYPTION_SECRETS_OLD"], shown["PARTITIONS"]) == ("***", "", 256)
     text = f"{json.dumps(shown)} {load()!r} {load().redis!r}"
     assert not re.search("alice|horse|battery", text)
 

@@ -24,8 +24,9 @@ import codec.errors
 import worker
 import worker.errors
 import worker.stream.client as client
+import worker.stream.scripting as scripting
 from audio_batch_worker.codec.entry import Chunk
-from audio_batch_worker.stream.client import script
+from audio_batch_worker.stream.scripting import script
 from codec import entry
 from worker.archive import Archive
 from worker.producer import BufferFull
@@ -33,7 +34,7 @@ from worker.producer import BufferFull
 assert worker is audio_batch_worker and codec is audio_batch_worker.codec
 assert entry.Chunk is Chunk and codec.entry is audio_batch_worker.codec.entry
 assert Archive is audio_batch_worker.archive.Archive and worker.producer is audio_batch_worker.producer
-assert client.script is script and client.__spec__.name == client.__name__ == "audio_batch_worker.stream.client"
+assert scripting.script is script and client.__spec__.name == client.__name__ == "audio_batch_worker.stream.client"
 assert pickle.loads(b"cworker.producer\\nBufferFull\\n.") is BufferFull
 assert files("worker").joinpath("stream", "scripts", "seal.lua").is_file()
 assert files("worker.stream").joinpath("scripts", "seal.lua").is_file()

@@ -24,7 +24,7 @@ from audio_batch_worker import codec
 from audio_batch_worker.archive import Archive, StoreError
 from audio_batch_worker.codec.entry import Chunk
 from audio_batch_worker.producer import BufferFull, Producer
-from audio_batch_worker.stream.client import script
+from audio_batch_worker.stream.scripting import script
 
 try:
     Chunk("", "", 0.0, b"")

@@ -23,7 +23,7 @@ from worker.archive.blobs.listing import Blob, UnknownObject, list_blobs
 from worker.archive.blobs.provenance import COPIED
 from worker.archive.upkeep.continuity import Discontinuity, Interval, discontinuities_in
 from worker.model.done_event import DoneEvent
-from worker.model.ids import START, EntryId
+from worker.model.ids import START, EntryId, entry_order
 from worker.stores.base import Store
 from worker.stream.inspection.conversation_view import ChunkFacts, ConversationView, HeldChunk
 from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters
@@ -184,24 +184,33 @@ def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: in
     )
 
 
-async def collect(view: ConversationView, store: Store, secrets: Sequence[str]) -> Evidence:
+async def collect(views: Sequence[ConversationView], store: Store, secrets: Sequence[str]) -> Evidence:
     """Gather the evidence: Redis first, because audio moves from Redis to the store meanwhile.
+
+    `views` are of one conversation: more than one while the number of partitions is being changed.
 
     Raises:
         BadName: an id can't be part of an object's name.
         StreamError: Redis can't be read.
         StoreError: the store can't be listed.
     """
-    held = await view.held_chunks()
-    letters = [
-        letter
-        async for letter in DeadLetters(view.client, view.keys).list(view.partition)
-        if (letter.uid, letter.conversation_id) == view.conversation
-    ]
-    deleted = await view.deletion()
-    announced = await view.announcements(after=deleted or START)
-    listing = await list_blobs(store, *view.conversation)
-    return Evidence(listing.blobs, held, letters, deleted, announced, secrets, listing.unknown)
+    held: list[HeldChunk] = []
+    letters: list[DeadLetter] = []
+    deletions: list[EntryId] = []
+    announced: list[DoneEvent] = []
+    for view in views:
+        held += await view.held_chunks()
+        letters += [
+            letter
+            async for letter in DeadLetters(view.client, view.keys).list(view.partition)
+            if (letter.uid, letter.conversation_id) == view.conversation
+        ]
+        deleted = await view.deletion()
+        deletions += [] if deleted is None else [deleted]
+        announced += await view.announcements(after=deleted or START)
+    listing = await list_blobs(store, *views[0].conversation)
+    last = max(deletions, key=entry_order, default=None)
+    return Evidence(listing.blobs, held, letters, last, announced, secrets, listing.unknown)
 
 
 def _only_in_redis(evidence: Evidence) -> Iterator[HeldChunk]:

@@ -33,12 +33,11 @@ class BatchLimits:
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
-    """How to cut and name batches, and how many partitions share the conversations."""
+    """How to cut and name batches."""
 
     limits: BatchLimits
     codec: Codec
     naming: Naming
-    partitions: int
 
 
 @dataclass(slots=True)

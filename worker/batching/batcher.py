@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from codec.entry import Chunk, End, partition_of
+from codec.entry import Chunk, End
 from worker.batching.batch import Batch, BatchRules, seal_of
 from worker.batching.closed_batch import ClosedBatch
 from worker.batching.decisions import Decisions
@@ -20,7 +20,7 @@ from worker.model.recent_chunks import RecentChunks
 from worker.model.seal import Seal
 from worker.model.states import Trigger
 from worker.model.stored_blob import StoredBlob
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 
 NOTHING: Mapping[Any, Any] = MappingProxyType({})
 NO_STREAM = StreamIdentity("")
@@ -47,17 +47,24 @@ class Holder(Protocol):
 class Batcher:
     """The open batches of one partition, and the sealed ones whose audio is read again.
 
-    `decisions` tells what to do with the routed entries.
+    `decisions` tells what to do with the routed entries. `belongs` tells whether this partition is that of a
+    conversation; other audio is stored all the same.
     """
 
     def __init__(
-        self, partition: int, rules: BatchRules, encoders: EncoderPool, metrics: Metrics, clock: Callable[[], float]
+        self,
+        partition: int,
+        rules: BatchRules,
+        encoders: EncoderPool,
+        belongs: Callable[[str], bool],
+        context: Context,
     ) -> None:
         self._partition = partition
         self._rules = rules
         self._encoders = encoders
-        self._metrics = metrics
-        self.clock = clock
+        self._belongs = belongs
+        self._metrics = context.metrics
+        self.clock = context.clock
         self._histories: dict[Conversation, RecentChunks] = {}
         self._tombstones: Mapping[str, EntryId] = {}
         self._identity = NO_STREAM
@@ -314,7 +321,7 @@ class Batcher:
         self._metrics.received_seconds.inc(chunk.duration)
         if chunk.trimmed:
             self._metrics.trimmed.inc()
-        if partition_of(chunk.conversation_id, self._rules.partitions) != self._partition:
+        if not self._belongs(chunk.conversation_id):
             self._metrics.misplaced.inc()
         skipped = history.follow(chunk.session, chunk.seq) if chunk.seq is not None else 0
         if skipped > 0:

@@ -8,7 +8,7 @@ import typer
 
 from worker import __version__
 from worker.cli import demo, output, push
-from worker.cli.operating import dead_letters, run, spool, status, streams
+from worker.cli.operating import dead_letters, partitions, run, spool, status, streams
 from worker.cli.recordings import audit, convert, copy, export, files, ls, rm, verify
 from worker.cli.text import printable
 from worker.errors import SettingsError, WorkerError
@@ -47,6 +47,7 @@ status.register(app)
 dead_letters.register(app)
 spool.register(app)
 streams.register(app)
+partitions.register(app)
 audit.register(app)
 ls.register(app)
 export.register(app)

@@ -142,8 +142,26 @@ async def _push(source: PushedFile, settings: Settings) -> Pushed:
     from worker.audio.reading.reader import open_audio
 
     with open_audio(source.file, raw_rate=source.raw_rate) as audio:
+        settings = await _agreed(settings)
         size, chunks = await _push_all(audio, source, settings)
         return _summary(source, settings, size, chunks, audio)
+
+
+async def _agreed(settings: Settings) -> Settings:
+    """The settings with the number of partitions that Redis records, if PARTITIONS is not set and Redis tells."""
+    from worker.errors import StreamError
+    from worker.stream.client import Client
+    from worker.stream.config import recorded_layouts
+    from worker.stream.servers.connecting import connect
+
+    if settings.stated_partitions is not None:
+        return settings
+    try:
+        async with Client(connect(settings.redis.url)) as client:
+            layouts = await recorded_layouts(client, settings.redis.keys, settings.partitions)
+    except StreamError:  # the producer tells the trouble and waits
+        return settings
+    return settings.model_copy(update={"partitions": layouts.current})
 
 
 async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) -> tuple[int, int]:

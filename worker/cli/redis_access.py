@@ -7,14 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from worker.model.layouts import Layouts
     from worker.stream.client import Client
     from worker.stream.keys import Keys
 
 T = TypeVar("T")
 
 
-def with_redis(work: Callable[[Client, Keys, int], Awaitable[T]]) -> T:
-    """Connect as the settings say, and do the work with the number of partitions that Redis records.
+def with_redis(work: Callable[[Client, Keys, Layouts], Awaitable[T]]) -> T:
+    """Connect as the settings say, and do the work with the numbers of partitions that Redis records.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -22,7 +23,7 @@ def with_redis(work: Callable[[Client, Keys, int], Awaitable[T]]) -> T:
     """
     from worker import settings
     from worker.stream.client import Client
-    from worker.stream.inspection.overview import Inspector
+    from worker.stream.config import recorded_layouts
     from worker.stream.keys import Keys
     from worker.stream.servers.connecting import connect
 
@@ -31,6 +32,6 @@ def with_redis(work: Callable[[Client, Keys, int], Awaitable[T]]) -> T:
 
     async def working() -> T:
         async with Client(connect(loaded.redis.url)) as client:
-            return await work(client, keys, await Inspector(client, keys).partitions(loaded.partitions))
+            return await work(client, keys, await recorded_layouts(client, keys, loaded.partitions))
 
     return asyncio.run(working())

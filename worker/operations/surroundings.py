@@ -31,7 +31,7 @@ async def check_redis(settings: Settings, client: Client, context: Context) -> N
 
     async def check() -> None:
         versions = await check_servers(client)
-        await record_or_check(client, settings.redis.keys, settings.partitions)
+        await record_or_check(client, settings.redis.keys, settings.stated_partitions)
         log.info("redis.connected", version=", ".join(versions), nodes=len(client.nodes))
 
     await _until_redis_answers(check, context)

@@ -32,7 +32,7 @@ from worker.producer.numbering import MAX_BASE_BYTES, Numbering
 from worker.producer.sender import Sender, Trouble
 from worker.runtime.tasks import end
 from worker.stream.client import Client
-from worker.stream.keys import MAX_PARTITIONS, PREFIX, Keys
+from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS, PREFIX, Keys
 from worker.stream.servers.connecting import connect
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Producer:
         self,
         redis_url: str,
         *,
-        partitions: int = 64,
+        partitions: int = DEFAULT_PARTITIONS,
         prefix: str = "pcm",
         limits: Limits = Limits(),
         on_trouble: Callable[[Trouble | None], object] = lambda _: None,

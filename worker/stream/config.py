@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from codec.errors import escaped
 from worker.errors import SettingsError, StreamError
 from worker.model.causes import StreamCause
-from worker.stream.keys import CONTRACT_VERSION
+from worker.model.layouts import Layouts
+from worker.stream.keys import CONTRACT_VERSION, DEFAULT_PARTITIONS, MAX_PARTITIONS
 from worker.stream.scripting import Call, texts
 
 if TYPE_CHECKING:
@@ -16,33 +19,60 @@ if TYPE_CHECKING:
     from worker.stream.client import Client
     from worker.stream.keys import Keys
 
+FIELDS = ["partitions", "contract", "layouts"]
+"""Of `{prefix}:config`. The last one lists the numbers of partitions that pushers may use, usually one."""
 
-async def record_or_check(client: Client, keys: Keys, partitions: int) -> None:
-    """Record PARTITIONS and the contract version, or make sure that the recorded ones are ours.
+_NUMBER = re.compile(rb"[1-9][0-9]{0,8}")
+
+
+async def record_or_check(client: Client, keys: Keys, partitions: int | None) -> Layouts:
+    """Record PARTITIONS and the contract version, or make sure that the recorded ones are ours; returns what counts.
+
+    Without `partitions`, the recorded number is ours; if there is none, the default is recorded.
 
     This works in a full Redis too. A user that may only read the record, as a pusher's may, waits until a worker has
     written it.
 
     Raises:
         SettingsError: Redis records other values.
-        StreamError: Redis is unreachable or refuses.
+        StreamError: Redis is unreachable or refuses, or the record can't be understood.
     """
-    fields = ["partitions", "contract"]
-    recorded = await client.command(lambda pipe: pipe.hmget(keys.config, fields), keys.config)
+    recorded = await client.command(lambda pipe: pipe.hmget(keys.config, FIELDS), keys.config)
     if None in recorded:
         recorded = await _record(client, keys, partitions)
     if difference := difference_in(recorded, keys, partitions):
         raise SettingsError(difference)
+    return layouts_in(recorded, keys)
 
 
-async def _record(client: Client, keys: Keys, partitions: int) -> Sequence[bytes]:
+async def recorded_layouts(client: Client, keys: Keys, configured: int) -> Layouts:
+    """The numbers of partitions that Redis records, else the configured one: a person who looks need not know it.
+
+    Raises:
+        StreamError: Redis is unreachable or refuses, or the record can't be understood.
+    """
+    recorded = await client.command(lambda pipe: pipe.hmget(keys.config, FIELDS), keys.config)
+    return Layouts.single(configured) if recorded[0] is None else layouts_in(recorded, keys)
+
+
+async def change_layouts(client: Client, keys: Keys, before: Layouts, after: Layouts) -> bool:
+    """Record other numbers of partitions, in one step; False if the record is not `before` any more.
+
+    Raises:
+        StreamError: Redis is unreachable or refuses.
+    """
+    args: list[str | int] = [before.current, str(before), after.current, str(after)]
+    return bool(await client.run(Call("layouts", [keys.config], args)))
+
+
+async def _record(client: Client, keys: Keys, partitions: int | None) -> Sequence[bytes | None]:
     (recorded,) = await client.gather([record_settings(keys, partitions)])
     if isinstance(recorded, StreamError):
         if "NoPermission" in str(recorded):
             text = f"{keys.config} is not recorded yet, and this user of Redis may not record it: start a worker first"
             raise StreamError(text, cause=StreamCause.REFUSED) from recorded
         raise recorded
-    found: Sequence[bytes] = recorded
+    found: Sequence[bytes | None] = recorded
     return found
 
 
@@ -63,22 +93,41 @@ async def record_or_check_store(client: Client, keys: Keys, url: str, identity: 
         )
 
 
-def record_settings(keys: Keys, partitions: int) -> Call:
+def record_settings(keys: Keys, partitions: int | None) -> Call:
     """The call that records PARTITIONS and the contract version unless they are recorded; its reply is the record."""
-    return Call("config", [keys.config], [partitions, CONTRACT_VERSION])
+    return Call("config", [keys.config], [partitions or DEFAULT_PARTITIONS, CONTRACT_VERSION])
 
 
-def difference_in(recorded: Sequence[bytes], keys: Keys, partitions: int) -> str:
+def layouts_in(recorded: Sequence[bytes | None], keys: Keys) -> Layouts:
+    """The numbers of partitions in a record.
+
+    Raises:
+        StreamError: they are no numbers of partitions.
+    """
+    current, _, listed = recorded
+    numbers = {*(listed or current or b"").split(b",")}
+    if not all(_NUMBER.fullmatch(number) and 0 < int(number) <= MAX_PARTITIONS for number in numbers):
+        shown = b",".join(sorted(numbers))
+        text = f"Redis: {keys.config} records {escaped(shown)} as PARTITIONS, which is not a number of streams"
+        raise StreamError(f"{text}; redis-cli HSET {keys.config} partitions NUMBER mends it", StreamCause.REFUSED)
+    valid = frozenset(map(int, numbers))
+    return Layouts(int(current) if current in numbers else min(valid), valid)
+
+
+def difference_in(recorded: Sequence[bytes | None], keys: Keys, partitions: int | None) -> str:
     """One sentence on how the record differs from our settings, and what to do; empty if they agree."""
-    recorded_partitions, recorded_contract = (value.decode(errors="replace") for value in recorded)
-    if recorded_partitions != str(partitions):
+    found, contract, listed = ((value or b"").decode(errors="replace") for value in recorded)
+    numbers = (listed or found).split(",")
+    if partitions is not None and str(partitions) not in numbers:
+        recorded_numbers = " or ".join(numbers)
         return (
-            f"PARTITIONS is {partitions}, but {keys.config} in Redis records {recorded_partitions}: set"
-            f" PARTITIONS={recorded_partitions}, as all pushers and workers of this STREAM_PREFIX have it"
+            f"PARTITIONS is {partitions}, but {keys.config} in Redis records {recorded_numbers}: set"
+            f" PARTITIONS={recorded_numbers}, as all pushers and workers of this STREAM_PREFIX have it, or change it"
+            f" for all: audio-batch-worker partitions {partitions}"
         )
-    if recorded_contract != CONTRACT_VERSION:
+    if contract != CONTRACT_VERSION:
         return (
-            f"STREAM_PREFIX {keys.prefix}: {keys.config} in Redis records contract version {recorded_contract}, this"
+            f"STREAM_PREFIX {keys.prefix}: {keys.config} in Redis records contract version {contract}, this"
             f" program speaks {CONTRACT_VERSION}: run programs of one version, or choose another STREAM_PREFIX"
         )
     return ""

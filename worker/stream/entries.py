@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -15,6 +15,7 @@ from worker.errors import StreamError
 from worker.model.causes import ONE_PARTITION, DoneOutcome, OrphanFate, RewindCause
 from worker.model.done_event import DoneEvent
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order
+from worker.model.layouts import Layouts
 from worker.model.recent_chunks import MAX_BYTES
 from worker.model.seal import Seal
 from worker.model.stored_blob import Orphan
@@ -137,12 +138,16 @@ class Backlog:
 
 
 class Entries:
-    """Entries of all partitions under one prefix. Every method raises `StreamError`, the fenced ones `LeaseLost`."""
+    """Entries of all partitions under one prefix. Every method raises `StreamError`, the fenced ones `LeaseLost`.
 
-    def __init__(self, client: Client, keys: Keys, consumer: str) -> None:
+    While the number of partitions is being changed, `layouts` tells where else a conversation may have been.
+    """
+
+    def __init__(self, client: Client, keys: Keys, consumer: str, layouts: Callable[[], Layouts] | None = None) -> None:
         self._client = client
         self._keys = keys
         self._consumer = consumer
+        self._layouts = layouts
         self._read: dict[int, tuple[str, EntryId, EntryId]] = {}
         """Per partition the id of the stream, the last entry that was read, and `born`: Redis may lose all three."""
 
@@ -279,17 +284,21 @@ class Entries:
 
     async def seen(self, partition: int, conversations: Sequence[Conversation]) -> list[bytes]:
         """Identities of the chunks stored last and not deleted since, per conversation."""
-        deleted = self._keys.deleted(partition)
+        places = [(c, number) for c in conversations for number in self._places(partition, c)]
         calls = [
-            Call(
-                "seen",
-                [self._keys.seen(partition, str(conversation)), deleted],
-                conversation.tombstones,
-            )
-            for conversation in conversations
+            Call("seen", [self._keys.seen(number, str(c)), self._keys.deleted(number)], c.tombstones)
+            for c, number in places
         ]
-        found: list[bytes] = await self._client.run_all(calls)
-        return found
+        found = dict.fromkeys(conversations, b"")
+        for (conversation, _), identities in zip(places, await self._client.run_all(calls), strict=True):
+            found[conversation] += identities
+        return [found[conversation] for conversation in conversations]
+
+    def _places(self, partition: int, conversation: Conversation) -> list[int]:
+        """The partition, and those in which the conversation may have been before a change of their number."""
+        layouts = self._layouts() if self._layouts else None
+        others = layouts.partitions_of(conversation.conversation_id) if layouts and layouts.is_changing else []
+        return list(dict.fromkeys([*others, partition]))
 
     async def discard(self, lease: Lease, ids: Sequence[EntryId]) -> bool:
         """Remove entries that hold no audio to store; False if the partition must be taken over again first."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+DEFAULT_PARTITIONS = 256
 MAX_PARTITIONS = 4096
 PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 """Allowed values of STREAM_PREFIX: braces would make another hash tag."""

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field
 
 from worker.errors import LeaseLost, StreamError
 from worker.model.causes import StreamCause
+from worker.model.layouts import Layouts
 from worker.stream.client import Client
-from worker.stream.config import difference_in, record_settings
-from worker.stream.keys import Keys
+from worker.stream.config import difference_in, layouts_in, record_settings
+from worker.stream.keys import DEFAULT_PARTITIONS, Keys
 from worker.stream.scripting import Call
 from worker.stream.servers.failures import stream_error
 
@@ -69,17 +70,24 @@ class Leases:
     """Membership and leases under one prefix.
 
     `difference` says how the settings that Redis recorded at the last heartbeat differ from ours; empty if they agree.
-    `broken` says why the list of workers can't be read; empty if it can.
+    `broken` says why the list of workers can't be read; empty if it can. `layouts` are the numbers of partitions that
+    Redis recorded then.
     """
 
-    def __init__(self, client: Client, keys: Keys, partitions: int, ttl: float) -> None:
+    def __init__(self, client: Client, keys: Keys, partitions: int | None, ttl: float) -> None:
         self._client = client
         self._keys = keys
-        self.partitions = partitions
+        self._configured = partitions
+        self.layouts = Layouts.single(partitions or DEFAULT_PARTITIONS)
         self.ttl = ttl
         self.difference = ""
         self.broken = ""
-        self._owners: list[str | None] = [None] * partitions
+        self._owners: dict[int, str | None] = {}
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions workers own."""
+        return self.layouts.total
 
     @property
     def _ttl_ms(self) -> int:
@@ -93,11 +101,8 @@ class Leases:
         served.
         """
         call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, _description(member)])
-        beat, recorded = await self._client.gather([call, record_settings(self._keys, self.partitions)])
-        if not isinstance(recorded, StreamError):
-            self.difference = difference_in(recorded, self._keys, self.partitions)
-        elif recorded.cause is StreamCause.REFUSED:
-            self.difference = str(recorded)
+        beat, recorded = await self._client.gather([call, record_settings(self._keys, self._configured)])
+        self._follow(recorded)
         if isinstance(beat, Exception):
             raise beat
         live, *broken = beat
@@ -105,6 +110,22 @@ class Leases:
         if broken:
             return [member]
         return [member_of(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
+
+    def _follow(self, recorded: Sequence[bytes | None] | StreamError) -> None:
+        """Compare the recorded settings with ours, and follow a change of the number of partitions to its end.
+
+        Another record, for example that of others after a flush of Redis, is only told.
+        """
+        try:
+            if isinstance(recorded, StreamError):
+                raise recorded
+            self.difference = difference_in(recorded, self._keys, self._configured)
+            layouts = layouts_in(recorded, self._keys)
+            if not self.difference or layouts.numbers <= self.layouts.numbers:
+                self.layouts = layouts
+        except StreamError as error:
+            if error.cause is StreamCause.REFUSED:
+                self.difference = str(error)
 
     async def leave(self, worker: str) -> None:
         """Remove this worker from the list, so that others divide its share at once."""
@@ -120,11 +141,11 @@ class Leases:
         replies = await self._client.pipeline(lambda pipe: [pipe.mget(some) for some in groups])
         owners: list[str | None] = []
         for some, tokens in zip(groups, replies, strict=True):
-            known = self._owners[len(owners) : len(owners) + len(some)]
+            known = [self._owners.get(number) for number in range(len(owners), len(owners) + len(some))]
             owners += known if isinstance(tokens, Exception) else map(owner_of, tokens)
         if all(isinstance(tokens, Exception) for tokens in replies):
             raise stream_error(replies[0])
-        self._owners = owners
+        self._owners = dict(enumerate(owners))
         return owners
 
     async def acquire(self, partitions: Sequence[int], worker: str) -> tuple[list[Lease], list[StreamError]]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FENCED = ("preamble", "fence")
 BEGINNINGS: Mapping[str, Sequence[str]] = {
-    **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "store", "abandon", "pulse"), ("preamble",)),
+    **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "layouts", "store", "abandon"), ("preamble",)),
     **dict.fromkeys(("tombstone", "restore", "standing"), ("preamble", "order")),
     **dict.fromkeys(("done", "seen"), ("preamble", "order", "memory")),
     **dict.fromkeys(("accept", "identify", "seal", "account"), (*FENCED, "order")),

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from redis.asyncio.client import Pipeline
 
-from codec.entry import check_id, partition_of
+from codec.entry import check_id
 from worker.model.ids import EntryId
+from worker.model.layouts import Layouts
 from worker.stream.client import Client
 from worker.stream.config import record_or_check
 from worker.stream.keys import GROUP, Keys
@@ -48,9 +49,9 @@ class RecordedDeletion:
 
 @asynccontextmanager
 async def open_tombstones(
-    redis_url: str, prefix: str, partitions: int, *, replication: float = REPLICATION
+    redis_url: str, prefix: str, partitions: int | None, *, replication: float = REPLICATION
 ) -> AsyncIterator[Tombstones]:
-    """Open the `Tombstones` of the workers on that Redis, STREAM_PREFIX and PARTITIONS.
+    """Open the `Tombstones` of the workers on that Redis, STREAM_PREFIX and PARTITIONS (None: as Redis records it).
 
     Raises:
         SettingsError: REDIS_URL can't be understood, or the workers have other PARTITIONS.
@@ -58,8 +59,8 @@ async def open_tombstones(
     """
     keys = Keys(prefix)
     async with Client(connect(redis_url)) as client:
-        await record_or_check(client, keys, partitions)
-        yield Tombstones(client, keys, partitions, replication=replication)
+        layouts = await record_or_check(client, keys, partitions)
+        yield Tombstones(client, keys, layouts, replication=replication)
 
 
 class Tombstones:
@@ -68,10 +69,10 @@ class Tombstones:
     `replication` is how many seconds replicas may take to confirm a deletion.
     """
 
-    def __init__(self, client: Client, keys: Keys, partitions: int, *, replication: float = REPLICATION) -> None:
+    def __init__(self, client: Client, keys: Keys, layouts: Layouts, *, replication: float = REPLICATION) -> None:
         self._client = client
         self._keys = keys
-        self._partitions = partitions
+        self._layouts = layouts
         self._replication = replication
 
     async def record_deletion(self, uid: str, conversation_id: str | None = None) -> RecordedDeletion:
@@ -84,11 +85,10 @@ class Tombstones:
             BadEntry: an id is invalid.
         """
         check_id(uid, "uid")
-        partitions = range(self._partitions)
+        partitions: Sequence[int] = range(self._layouts.total)
         if conversation_id is not None:
             check_id(conversation_id, "conversation_id")
-            number = partition_of(conversation_id, self._partitions)
-            partitions = range(number, number + 1)
+            partitions = self._layouts.partitions_of(conversation_id)
         calls = [self._tombstone(partition, f"{uid}/{conversation_id or ''}") for partition in partitions]
         positions = [texts(reply) for reply in await self._client.run_all(calls)]
         letters = [await self._forget(partition, uid, conversation_id or "") for partition in partitions]

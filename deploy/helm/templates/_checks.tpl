@@ -4,32 +4,36 @@ each starting with the key to change. Go's `and` and `or` evaluate everything in
 nested ifs.
 */}}
 {{- define "audio-batch-worker.checks" -}}
-{{- include "audio-batch-worker.present" . }}
-{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "forms")) }}
-{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "parent" "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" "labels" "volumes" "network" "identity")) }}
-{{- end }}
-
-{{- /* Each template includes this first, because Helm renders them in no fixed order: nothing that it reads is missing. */}}
-{{- define "audio-batch-worker.present" -}}
-{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "needed")) }}
+{{- include "audio-batch-worker.wellFormed" . }}
+{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "parent" "image" "secrets" "store" "spool" "scaling" "shutdown" "resources" "rollout" "environment" "alerts" "labels" "volumes" "network" "identity" "objects" "batches")) }}
 {{- end }}
 
 {{- /*
-Old Helm versions show the text of `required` alone if it is one line. All others come behind the way through the
-templates, each on a line of its own, and so does one with %, which they take for a format. `helm lint` passes over
-`required`.
+Each template includes this first, because Helm renders them in no fixed order: nothing that it reads is missing or has
+a form that would break its YAML.
+*/}}
+{{- define "audio-batch-worker.wellFormed" -}}
+{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "needed")) }}
+{{- include "audio-batch-worker.refuse" (dict "root" . "checks" (list "forms")) }}
+{{- end }}
+
+{{- /*
+Each complaint is one line, whatever it quotes. Helm shows the text of `fail` alone. Before 3.7 it does so only with the
+text of `required`, if that is one line, and takes it for a format; several complaints come behind the way through the
+templates there. `helm lint` passes over `required`, so that `fail` follows.
 */}}
 {{- define "audio-batch-worker.refuse" -}}
 {{- $all := list }}
 {{- range .checks }}
 {{- $all = concat $all (include (printf "audio-batch-worker.checks.%s" .) $.root | fromYamlArray) }}
 {{- end }}
-{{- $all = uniq $all }}
-{{- if eq (len $all) 1 }}
-{{- if not (contains "%" (first $all)) }}{{ required (first $all) nil }}{{ end }}
-{{- fail (first $all) }}
-{{- else if $all }}
-{{- fail (printf "\n\n  %s\n" (join "\n  " $all)) }}
+{{- $lines := list }}
+{{- range uniq $all }}{{ $lines = append $lines (regexReplaceAll "\\s+" . " ") }}{{ end }}
+{{- if eq (len $lines) 1 }}
+{{- if semverCompare "<3.7.0-0" .root.Capabilities.HelmVersion.Version }}{{ required (first $lines | replace "%" "%%") nil }}{{ end }}
+{{- fail (first $lines) }}
+{{- else if $lines }}
+{{- fail (printf "\n\n  %s\n" (join "\n  " $lines)) }}
 {{- end }}
 {{- end }}
 
@@ -139,6 +143,17 @@ templates, each on a line of its own, and so does one with %, which they take fo
 {{- if gt (int64 .keda.fallbackReplicas) (int64 .maxReplicas) }}
 - 'autoscaling.keda.fallbackReplicas: {{ int64 .keda.fallbackReplicas }} is more than autoscaling.maxReplicas ({{ int64 .maxReplicas }})'
 {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Readers join blobs whose starts are at most 90 s apart. One that is null is the worker's default. */}}
+{{- define "audio-batch-worker.checks.batches" -}}
+{{- with .Values.config }}
+{{- $seconds := kindIs "invalid" .batchMaxSeconds | ternary 60 .batchMaxSeconds }}
+{{- $tolerance := kindIs "invalid" .gapTolerance | ternary 2 .gapTolerance }}
+{{- if gt (addf $seconds $tolerance | float64) 90.0 }}
+- 'config.batchMaxSeconds: {{ $seconds }} and config.gapTolerance ({{ $tolerance }}) are more than 90 s together; blobs of audio without a gap could start so far apart that readers split it; make one of them smaller'
 {{- end }}
 {{- end }}
 {{- end }}
@@ -291,6 +306,18 @@ templates, each on a line of its own, and so does one with %, which they take fo
 {{- end }}
 {{- if le (float64 .redisMemoryCritical) (float64 .redisMemoryWarning) }}
 - 'prometheusRule.thresholds.redisMemoryCritical: must be more than redisMemoryWarning'
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* A text may hold several objects, or none where a condition of it says so. */}}
+{{- define "audio-batch-worker.checks.objects" -}}
+{{- range $number, $object := .Values.extraObjects }}
+{{- range regexSplit "(?m)^---[ \t]*$" (tpl (kindIs "string" $object | ternary $object (toYaml $object)) $) -1 }}
+{{- $found := fromYaml . }}
+{{- if or (hasKey $found "Error") (and $found (not (and (get $found "apiVersion") (get $found "kind")))) }}
+- 'extraObjects[{{ $number }}]: must be an object of Kubernetes with apiVersion and kind, a map or the text of one'
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -35,8 +35,8 @@ ENCRYPTION_SECRETS_OLD: {{ join "\n" . | quote }}
 - name: {{ .name }}
   valueFrom:
     secretKeyRef:
-      name: {{ if .value }}{{ $full }}-development{{ else }}{{ default $full .from.name }}{{ end }}
-      key: {{ if .value }}{{ .name }}{{ else }}{{ default .from.key .key }}{{ end }}
+      name: {{ ternary (printf "%s-development" $full) (default $full .from.name) (not (empty .value)) | quote }}
+      key: {{ ternary .name (default .from.key .key) (not (empty .value)) | quote }}
 {{- end }}
 
 {{- define "audio-batch-worker.env" -}}
@@ -65,5 +65,5 @@ ENCRYPTION_SECRETS_OLD: {{ join "\n" . | quote }}
 {{- toYaml . }}
 {{ end -}}
 - configMapRef:
-    name: {{ include "audio-batch-worker.fullname" . }}
+    name: {{ include "audio-batch-worker.fullname" . | quote }}
 {{- end }}

@@ -63,6 +63,12 @@ regular expression. A list or a map stands for each of its values. Messages neve
 - at: [serviceAccount.workloadIdentity]
   fits: '^$|^[a-z0-9-]+@[a-z0-9.:-]+\.iam\.gserviceaccount\.com$'
   must: be the e-mail address of a Google service account, name@project.iam.gserviceaccount.com, or empty
+- at: [autoscaling.hpa.externalMetric.name]
+  fits: '^[A-Za-z0-9_.:|-]*$'
+  must: be the name of a metric, made of letters, digits, _, ., colons, bars and -, or empty for CPU
+- at: [prometheusRule.selector]
+  fits: '^$|^ *[A-Za-z_][A-Za-z0-9_]* *(=|!=|=~|!~) *"([^"\\\n]|\\.)*" *(, *[A-Za-z_][A-Za-z0-9_]* *(=|!=|=~|!~) *"([^"\\\n]|\\.)*" *)*$'
+  must: be label matchers with commas between and without braces, like cluster="eu",job="audio", or empty
 - at: [prometheusRule.runbookURL]
   fits: '^\S*$'
   must: be a URL without spaces, or empty for no links

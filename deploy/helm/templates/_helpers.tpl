@@ -9,8 +9,8 @@
 {{- end }}
 
 {{- define "audio-batch-worker.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "audio-batch-worker.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "audio-batch-worker.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "audio-batch-worker.workerLabels" -}}
@@ -29,8 +29,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "audio-batch-worker.metadata" -}}
-name: {{ include "audio-batch-worker.fullname" . }}
-namespace: {{ .Release.Namespace }}
+name: {{ include "audio-batch-worker.fullname" . | quote }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "audio-batch-worker.labels" . | nindent 2 }}
 {{- end }}

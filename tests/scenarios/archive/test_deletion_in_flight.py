@@ -16,6 +16,7 @@ from tests.support.redis_server import RedisServer
 from worker.archive import Archive, Deletion
 from worker.model.causes import DoneOutcome
 from worker.model.done_event import DoneEvent
+from worker.model.layouts import Layouts
 from worker.model.seal import Seal
 from worker.stores import open_store
 from worker.stream.client import Client
@@ -37,7 +38,7 @@ async def client(redis_url: str) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def tombstones(harness: Harness, client: Client) -> Tombstones:
-    return Tombstones(client, harness.keys, harness.partitions)
+    return Tombstones(client, harness.keys, Layouts.single(harness.partitions))
 
 
 @pytest.fixture
@@ -234,7 +235,7 @@ async def test_a_full_redis_takes_tombstones(own_redis: Callable[..., RedisServe
     client = Client(connect(server.url))
     with server.client() as plain:
         fill(plain)
-    dead_lettered = await Tombstones(client, Keys("full"), 4).record_deletion("user")
+    dead_lettered = await Tombstones(client, Keys("full"), Layouts.single(4)).record_deletion("user")
     await client.close()
 
     assert dead_lettered.partitions == 4

@@ -74,6 +74,14 @@ async def test_start_shows_the_settings_in_effect_and_warns_of_misspelt_ones(har
     assert (warning["variable"], warning["meant"]) == ("BATCH_MAX_SECOND", "BATCH_MAX_SECONDS")
 
 
+async def test_start_warns_of_blobs_that_readers_would_not_join(harness: Harness) -> None:
+    variables = {"BATCH_MAX_SECONDS": "88.5", "GAP_TOLERANCE": "2"}
+    async with Process(environment(harness.settings()) | variables, "run", "--drain") as process:
+        assert await process.ended() == 0
+    (warning,) = process.events("settings.files_split")
+    assert (warning["batch_max_seconds"], warning["gap_tolerance"], warning["at_most_together"]) == (88.5, 2.0, 90.0)
+
+
 async def test_other_number_of_partitions_than_redis_records(harness: Harness) -> None:
     await harness.redis.hset(harness.keys.config, mapping={"partitions": "64", "contract": "1"})
     line = await complaint(environment(harness.settings()))

@@ -9,10 +9,11 @@ from functools import partial
 import pytest
 import redis.asyncio.cluster
 
+from tests.support.cluster_harness import ClusterHarness, split
 from tests.support.command import command
 from tests.support.gcs.server import GcsServer
 from tests.support.harness import EXACT, Harness, eventually, owned_before
-from tests.support.oracle import Talk, assert_stored_once
+from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.process import Process, environment
 from tests.support.redis_cluster import RedisCluster
 from tests.support.timing import SHORT_RESTS
@@ -22,8 +23,9 @@ PARTITIONS = 16
 
 
 @pytest.fixture
-async def cluster(own_cluster: Callable[..., RedisCluster]) -> RedisCluster:
-    return own_cluster(3)
+async def cluster(own_cluster: Callable[..., RedisCluster], request: pytest.FixtureRequest) -> RedisCluster:
+    """Three nodes; a parameter says how many of them have a replica."""
+    return own_cluster(3, getattr(request, "param", 0))
 
 
 @pytest.fixture
@@ -31,7 +33,7 @@ async def harness(
     cluster: RedisCluster, settings: Callable[..., Settings], gcs_server: GcsServer
 ) -> AsyncIterator[Harness]:
     async with redis.asyncio.cluster.RedisCluster.from_url(cluster.url) as client:
-        harness = Harness(partial(settings, redis_url=cluster.url), client, gcs_server, SHORT_RESTS)
+        harness = ClusterHarness(partial(settings, redis_url=cluster.url), client, gcs_server, SHORT_RESTS)
         harness.partitions = PARTITIONS
         yield await owned_before(harness)
 
@@ -65,7 +67,61 @@ async def test_slots_move_while_audio_flows(harness: Harness, cluster: RedisClus
                 others = [server for server in cluster.servers if server is not cluster.owner(key)]
                 await asyncio.to_thread(cluster.move, key, others[number % 2])
         await eventually(lambda: running.count("rewinds_total", cause="moved") > 0)
-    await harness.assert_empty()
+    await harness.drain(**EXACT)
+    for talk in spoken:
+        assert_stored_once(talk, harness.blobs())
+
+
+async def test_a_node_that_hangs_delays_only_its_own_partitions(harness: Harness, cluster: RedisCluster) -> None:
+    there, elsewhere = split(harness, cluster, cluster.servers[1], talks())
+    async with harness.worker(lease_ttl=3.0, **EXACT) as running:
+        for talk in [*there, *elsewhere]:
+            await harness.say(talk, 1)
+        await eventually(lambda: running.count("chunks_total") == 2 * (len(there) + len(elsewhere)))
+        cluster.servers[1].pause()
+        for talk in elsewhere:
+            await harness.say(talk, 5)
+        await eventually(lambda: len(harness.blobs()) >= len(elsewhere))
+        assert not any(blobs_of(talk, harness.blobs()) for talk in there)
+        cluster.servers[1].resume()
+        for talk in there:
+            await harness.say(talk, 5)
+    assert running.count("entries_lost_total") == 0
+    await harness.drain(**EXACT)
+    for talk in [*there, *elsewhere]:
+        assert_stored_once(talk, harness.blobs())
+
+
+@pytest.mark.parametrize("cluster", [3], indirect=True)
+async def test_a_replica_takes_over_from_a_node_that_dies(harness: Harness, cluster: RedisCluster) -> None:
+    spoken = talks()
+    async with harness.worker(**EXACT) as running:
+        for talk in spoken:
+            await harness.say(talk, 1)
+        await asyncio.to_thread(cluster.synchronised)
+        cluster.servers[1].kill()
+        await asyncio.to_thread(cluster.await_primary, cluster.servers[4])
+        for talk in spoken:
+            await harness.say(talk, 4)
+        await eventually(lambda: running.count("rewinds_total", cause="moved") > 0)
+    assert running.count("entries_lost_total") == 0
+    await harness.drain(**EXACT)
+    for talk in spoken:
+        assert_stored_once(talk, harness.blobs())
+
+
+async def test_a_slot_that_is_held_open_delays_only_its_partition(harness: Harness, cluster: RedisCluster) -> None:
+    spoken = talks()
+    key = harness.keys.stream(harness.partition(spoken[0].conversation_id))
+    others = [server for server in cluster.servers if server is not cluster.owner(key)]
+    async with harness.worker(**EXACT):
+        for talk in spoken:
+            await harness.say(talk, 1)
+        with cluster.moving(key, others[0]):
+            for talk in spoken:
+                await harness.say(talk, 3)
+            await eventually(lambda: sum(bool(blobs_of(talk, harness.blobs())) for talk in spoken) >= len(spoken) - 2)
+    await harness.drain(**EXACT)
     for talk in spoken:
         assert_stored_once(talk, harness.blobs())
 

@@ -14,7 +14,7 @@ from tests.support.redis_server import RedisServer
 from worker import app
 from worker.batching import memory
 from worker.batching.memory import MemoryBudget
-from worker.consuming import consumer
+from worker.consuming import node_reader
 from worker.delivery.delivery import DONE_AT_ONCE
 
 MIB = 1024 * 1024
@@ -158,7 +158,7 @@ async def test_partitions_with_endless_backlogs_do_not_keep_the_last_one_from_be
 ) -> None:
     """The encoder is always behind; only so many partitions are read before it has caught up."""
     monkeypatch.setattr(memory, "READ_AHEAD", 1)
-    monkeypatch.setattr(consumer, "READ_PAGES", 1)
+    monkeypatch.setattr(node_reader, "READ_PAGES", 1)
     harness.partitions = 4
     loud = [Talk(_placed(harness, number)) for number in range(3)]
     quiet = Talk(_placed(harness, 3))

@@ -15,7 +15,7 @@ from worker.batching.encoder import EncoderPool
 from worker.batching.resumed_batch import ParsedEntry
 from worker.model.ids import EntryId, StreamIdentity
 from worker.model.seal import Seal
-from worker.runtime.metrics import Metrics
+from worker.runtime.context import Context
 
 FIELDS = (b"uid", b"conversation_id", b"timestamp", b"pcm", b"sample_rate", b"protection", b"seq", b"end")
 LIMITS = BatchLimits(max_seconds=0.01, max_age=0.05, max_bytes=400, gap_tolerance=0.002)
@@ -53,8 +53,8 @@ def entries_of(data: bytes) -> Iterator[Mapping[bytes, bytes]]:
 
 def batches(data: bytes) -> None:
     """Every entry is bad, void, or in one batch; batches hold all samples, keep their limits, and can be sealed."""
-    rules = BatchRules(LIMITS, "opus", "range", partitions=1)
-    batcher = Batcher(0, rules, cast("EncoderPool", Counting()), Metrics(), lambda: 0.0)
+    rules = BatchRules(LIMITS, "opus", "range")
+    batcher = Batcher(0, rules, cast("EncoderPool", Counting()), lambda _: True, Context(clock=lambda: 0.0))
     batcher.reset([], {}, StreamIdentity("5d" * 16), {})
     items, bad = route(batcher, data)
     batcher.close_all()

@@ -131,7 +131,8 @@ def claim(data: Database, keys: list[str], args: Args) -> Reply:
 
 def config(data: Database, keys: list[str], args: Args) -> Reply:
     recorded = data.hash(keys[0])
-    return [recorded.setdefault("partitions", args[0]), recorded.setdefault("contract", args[1])]
+    partitions, contract = recorded.setdefault("partitions", args[0]), recorded.setdefault("contract", args[1])
+    return [partitions, contract, recorded.setdefault("layouts", partitions)]
 
 
 def discard(data: Database, keys: list[str], args: Args) -> Reply:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from codec.entry import Chunk
 from worker.batching.batch import MAX_ENTRIES, Batch, BatchLimits
 from worker.model.ids import Conversation, entry_ms, entry_order
+from worker.model.jitter import JOINED_STARTS
 from worker.model.states import Trigger
 
 LIMITS = BatchLimits(max_seconds=60.0, max_age=60.0, max_bytes=8 * 1024 * 1024, gap_tolerance=2.0)
@@ -47,6 +50,22 @@ def test_jitter_does_not_add_up() -> None:
     batch = batch_of(chunk(100), chunk(106.9), chunk(108.1))
     assert batch.silence_before(chunk(116.9), LIMITS) == 0
     assert batch.silence_before(chunk(117.1), LIMITS) == round(2.1 * 16000)
+
+
+@given(st.sampled_from([60.0, 85.0, 88.0]), st.lists(st.floats(-1, 1), min_size=30, max_size=60))
+def test_blobs_of_audio_without_a_gap_start_so_close_that_readers_join_them(
+    seconds: float, jitters: list[float]
+) -> None:
+    limits = replace(LIMITS, max_seconds=seconds)
+    said = [chunk(1000 + 5 * number + jitter) for number, jitter in enumerate(jitters)]
+    batch = Batch.of(said[0])
+    for number, one in enumerate(said):
+        silence = batch.silence_before(one, limits)
+        if silence is Trigger.AUDIO:
+            assert one.timestamp - batch.start <= JOINED_STARTS
+            batch, silence = Batch.of(one), 0
+        assert silence == 0
+        batch.add(f"1000-{number}", one, one.identity(), 0)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])

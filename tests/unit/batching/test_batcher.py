@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from codec.entry import Chunk, End, partition_of
+from codec.entry import Chunk, End
 from codec.sessions import to_text
 from tests.support.oracle import Talk
 from worker.batching.batch import BatchLimits, BatchRules
@@ -22,11 +22,11 @@ from worker.batching.resumed_batch import ParsedEntry, grouped
 from worker.model.ids import Conversation, StreamIdentity, entry_order
 from worker.model.seal import Seal
 from worker.model.states import Trigger
+from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX, Metrics
 
 LIMITS = BatchLimits(max_seconds=3.0, max_age=60.0, max_bytes=10**6, gap_tolerance=2.0)
-PARTITIONS_WITH_C_IN_7 = next(number for number in range(8, 4096) if partition_of("c", number) == 7)
-RULES = BatchRules(LIMITS, "pcm", "start", partitions=1)
+RULES = BatchRules(LIMITS, "pcm", "start")
 
 
 @dataclass
@@ -69,7 +69,9 @@ def make() -> Iterator[Callable[..., BatcherHarness]]:
             metrics, budget = Metrics(), MemoryBudget(10**9)
             rules = replace(RULES, limits=replace(LIMITS, **changes))
             recorder = EncoderPool(lambda _: pytest.fail("no Opus here"), pool, budget)
-            made = BatcherHarness(Batcher(7, rules, recorder, metrics, lambda: made.now), metrics, budget)
+            made = BatcherHarness(
+                Batcher(7, rules, recorder, lambda _: True, Context(metrics, clock=lambda: made.now)), metrics, budget
+            )
             return made
 
         yield make
@@ -207,12 +209,12 @@ async def test_sealed_batch_is_read_again_just_as_it_was(make: Callable[..., Bat
     assert harness.batcher.resuming() == []
 
 
-@pytest.mark.parametrize(("partitions", "misplaced"), [(64, 1), (1, 1), (PARTITIONS_WITH_C_IN_7, 0)])
+@pytest.mark.parametrize(("belongs", "misplaced"), [(False, 1), (True, 0)])
 async def test_chunk_in_another_stream_than_that_of_its_conversation_is_taken_and_counted(
-    make: Callable[..., BatcherHarness], talk: Talk, partitions: int, misplaced: int
+    make: Callable[..., BatcherHarness], talk: Talk, belongs: bool, misplaced: int
 ) -> None:
     harness = make()
-    harness.batcher._rules = replace(RULES, partitions=partitions)
+    harness.batcher._belongs = lambda _: belongs
     harness.route(("1-0", talk.say(1)))
     assert list(harness.batcher.held(Conversation("u", "c"))) == ["1-0"]
     assert harness.count("misplaced_chunks_total") == misplaced

@@ -30,6 +30,7 @@ from worker.model.states import RedisPersistence, Trigger
 from worker.operations.diagnosis import Concern, concerns
 from worker.settings import Settings
 from worker.spool import Summary
+from worker.stream.config import recorded_layouts
 from worker.stream.entries import Entries
 from worker.stream.inspection.overview import Inspector, Overview, PartitionView, WorkerView
 from worker.stream.inspection.strays import Stray
@@ -165,12 +166,11 @@ async def test_key_of_a_wrong_type_is_named_and_hides_only_its_own_partition(str
 
 
 async def test_recorded_number_of_partitions_wins_over_the_setting(streams: DeadLetterStreams) -> None:
-    inspector = Inspector(streams.client, streams.keys)
-    assert await inspector.partitions(64) == 64
+    assert (await recorded_layouts(streams.client, streams.keys, 64)).total == 64
 
     await streams.client.nodes[0].redis.hset(streams.keys.config, "partitions", 8)
 
-    assert await inspector.partitions(64) == 8
+    assert (await recorded_layouts(streams.client, streams.keys, 64)).total == 8
 
 
 NOW = 10_000_000

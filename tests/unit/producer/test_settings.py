@@ -27,7 +27,7 @@ async def test_another_number_of_partitions_is_refused_in_one_sentence(
     ):
         async with Producer(redis_url, partitions=9, prefix=prefix):
             pass
-    assert await redis_client.hgetall(f"{prefix}:config") == {b"partitions": b"8", b"contract": b"1"}
+    assert await redis_client.hgetall(f"{prefix}:config") == {b"partitions": b"8", b"contract": b"1", b"layouts": b"8"}
 
 
 async def test_another_contract_version_is_refused(redis_client: Redis, redis_url: str, prefix: str) -> None:

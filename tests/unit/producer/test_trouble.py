@@ -105,7 +105,7 @@ async def test_a_producer_can_start_at_a_full_redis(own_redis: Callable[..., Red
     async with producing(server.url, "pcm") as producer:
         await producer.check()
     with server.client() as admin:
-        assert admin.hgetall("pcm:config") == {b"partitions": b"8", b"contract": b"1"}
+        assert admin.hgetall("pcm:config") == {b"partitions": b"8", b"contract": b"1", b"layouts": b"8"}
 
 
 async def test_a_demoted_primary_is_left_and_retried(own_redis: Callable[..., RedisServer], troubles: Troubles) -> None:

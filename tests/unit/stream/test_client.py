@@ -41,7 +41,7 @@ async def test_scripts_survive_a_flush_of_the_script_cache(client: Client, keys:
     call = Call("config", [keys.config], [8, "1"])
     for _ in range(2):
         await raw.script_flush()
-        assert await client.run(call) == [b"8", b"1"]
+        assert await client.run(call) == [b"8", b"1", b"8"]
 
 
 async def test_missing_scripts_are_repeated_in_their_places(client: Client, keys: Keys, raw: Raw) -> None:
@@ -55,9 +55,9 @@ async def test_missing_scripts_are_repeated_in_their_places(client: Client, keys
             Call("config", [f"{keys.prefix}:other"], [9, "1"]),
         ]
     )
-    assert replies[0] == [b"8", b"1"]
+    assert replies[0] == [b"8", b"1", b"8"]
     assert isinstance(replies[1], LeaseLost)
-    assert replies[2] == [b"9", b"1"]
+    assert replies[2] == [b"9", b"1", b"9"]
 
 
 async def test_refusal_of_one_script_is_told_as_such(client: Client, keys: Keys, raw: Raw) -> None:
@@ -132,7 +132,7 @@ async def test_clock_is_that_of_redis(redis_url: str) -> None:
 
 async def test_config_is_recorded_by_the_first_and_compared_by_the_others(client: Client, keys: Keys, raw: Raw) -> None:
     await record_or_check(client, keys, 64)
-    assert await raw.hgetall(keys.config) == {b"partitions": b"64", b"contract": b"1"}
+    assert await raw.hgetall(keys.config) == {b"partitions": b"64", b"contract": b"1", b"layouts": b"64"}
     await record_or_check(client, keys, 64)
     with pytest.raises(SettingsError, match=r"PARTITIONS is 32, but .* records 64: set PARTITIONS=64"):
         await record_or_check(client, keys, 32)
@@ -186,7 +186,7 @@ async def test_a_cancellation_that_comes_between_commands_ends_the_task(client: 
     finished = 0
 
     def ping(pipe: Pipeline) -> None:
-        pipe.ping()
+        pipe.exists("none")
 
     async def interrupted() -> None:
         nonlocal finished
@@ -242,9 +242,9 @@ async def test_reply_that_is_too_large_is_given_up_with_its_connection(client: C
         for _ in range(3):
             pipe.get(keys.config)
 
-    with at_most(2_000_000), pytest.raises(StreamError, match="over 2000000 bytes") as caught:
-        await client.pipeline(ask_thrice)
-    assert caught.value.cause == "large"
+    with at_most(2_000_000):
+        replies = await client.pipeline(ask_thrice)
+    assert {(reply.cause, "over 2000000 bytes" in str(reply)) for reply in replies} == {("large", True)}
     with at_most(4_000_000):
         assert len(await client.pipeline(ask_thrice)) == 3
     assert len(await client.pipeline(ask_thrice)) == 3

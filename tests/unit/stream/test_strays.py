@@ -14,6 +14,7 @@ from tests.support.redis_cluster import RedisCluster
 from tests.support.redis_server import RedisServer
 from worker.errors import StreamError
 from worker.model.causes import MoveOutcome
+from worker.model.layouts import Layouts
 from worker.stream.client import Client
 from worker.stream.inspection.strays import PAGE, SCAN_STEP, Stray, Strays
 from worker.stream.keys import GROUP, Keys
@@ -21,6 +22,7 @@ from worker.stream.servers.connecting import connect
 
 KEYS = Keys("pcm")
 PARTITIONS = 64
+LAYOUTS = Layouts.single(PARTITIONS)
 OTHERS = {"job": "7", "payload": "x"}
 
 
@@ -41,7 +43,7 @@ async def client(server: RedisServer) -> AsyncIterator[Client]:
 
 @pytest.fixture
 def strays(client: Client) -> Strays:
-    return Strays(client, KEYS, PARTITIONS)
+    return Strays(client, KEYS, lambda: LAYOUTS)
 
 
 @pytest.fixture
@@ -162,7 +164,7 @@ async def test_a_move_that_was_cut_off_is_completed_by_the_next(server: RedisSer
     async with Proxy(server.port) as proxy:
         for _ in range(4):
             async with Client(connect(proxy.url, timeout=2)) as cut_off:
-                doomed = Strays(cut_off, KEYS, PARTITIONS)
+                doomed = Strays(cut_off, KEYS, lambda: LAYOUTS)
                 (stray,) = await doomed.find()
                 pages = doomed.move(stray)
                 lost = proxy.drop_reply(to=b"EVAL")
@@ -175,7 +177,7 @@ async def test_a_move_that_was_cut_off_is_completed_by_the_next(server: RedisSer
             if "pcm:{99}" not in found:
                 break
     async with Client(connect(server.url)) as client:
-        strays = Strays(client, KEYS, PARTITIONS)
+        strays = Strays(client, KEYS, lambda: LAYOUTS)
         for stray in await strays.find():
             await moved(strays, stray)
     found = await everything(raw)
@@ -249,7 +251,7 @@ async def test_entries_move_across_the_slots_of_one_node(own_cluster: Callable[.
         raw: Raw = client.nodes[0].redis
         for number in range(5):
             await raw.xadd("pcm:59", chunk(f"c{number}", number))
-        strays = Strays(client, KEYS, PARTITIONS)
+        strays = Strays(client, KEYS, lambda: LAYOUTS)
         (stray,) = await strays.find()
         assert await moved(strays, stray) == {MoveOutcome.MOVED: 5}
         assert sum(map(len, (await everything(raw)).values())) == 5

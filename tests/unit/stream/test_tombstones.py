@@ -11,6 +11,7 @@ import pytest
 from codec.entry import partition_of
 from tests.support.partition_owner import PARTITIONS, Raw
 from tests.support.redis_server import RedisServer
+from worker.model.layouts import Layouts
 from worker.stream.client import Client
 from worker.stream.keys import GROUP, Keys
 from worker.stream.scripting import BEGINNINGS
@@ -22,7 +23,7 @@ FUTURE = "9999999999999-0"
 
 @pytest.fixture
 def tombstones(client: Client, keys: Keys) -> Tombstones:
-    return Tombstones(client, keys, PARTITIONS)
+    return Tombstones(client, keys, Layouts.single(PARTITIONS))
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ async def replicated(own_redis: Callable[..., RedisServer]) -> AsyncIterator[tup
 async def test_a_deletion_that_the_replica_has_is_confirmed(replicated: tuple[Client, RedisServer]) -> None:
     client, replica = replicated
 
-    dead_lettered = await Tombstones(client, Keys("pcm"), PARTITIONS).record_deletion("user")
+    dead_lettered = await Tombstones(client, Keys("pcm"), Layouts.single(PARTITIONS)).record_deletion("user")
 
     assert (dead_lettered.replicas, dead_lettered.unconfirmed) == (1, 0)
     with replica.client() as follower:
@@ -190,7 +191,7 @@ async def test_a_replica_that_does_not_confirm_is_told(replicated: tuple[Client,
     client, replica = replicated
     replica.pause()
 
-    dead_lettered = await Tombstones(client, Keys("pcm"), PARTITIONS).record_deletion("user")
+    dead_lettered = await Tombstones(client, Keys("pcm"), Layouts.single(PARTITIONS)).record_deletion("user")
 
     assert (dead_lettered.replicas, dead_lettered.unconfirmed) == (1, 1)
 

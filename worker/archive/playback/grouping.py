@@ -13,9 +13,9 @@ from worker.archive.blobs.reading import Problem, Reader
 from worker.archive.playback.measuring import measured
 from worker.archive.playback.repeated_audio import MeasuredBlob, Repeat, RepeatFilter
 from worker.archive.playback.timeline import MergeRules, Timeline
-from worker.model.jitter import GAP_TOLERANCE
+from worker.model.jitter import GAP_TOLERANCE, JOINED_STARTS
 
-DEFAULT_GAP = 90.0
+DEFAULT_GAP = JOINED_STARTS
 """Seconds from start to start; more than that starts a new file. Made for batches of 60 s."""
 
 

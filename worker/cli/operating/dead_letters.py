@@ -275,7 +275,7 @@ def _with_letters(work: Callable[[Tools], Awaitable[T]]) -> T:
     from worker.stream.inspection.overview import Inspector
 
     return with_redis(
-        lambda client, keys, partitions: work(Tools(Inspector(client, keys), DeadLetters(client, keys), partitions))
+        lambda client, keys, layouts: work(Tools(Inspector(client, keys), DeadLetters(client, keys), layouts.total))
     )
 
 

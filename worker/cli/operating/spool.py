@@ -116,7 +116,7 @@ async def _drain(settings: Settings) -> tuple[dict[SpoolOutcome, int], int]:
     client = Client(connect(settings.redis.url))
     store = settings.store.open()
     try:
-        await record_or_check(client, keys, settings.partitions)
+        await record_or_check(client, keys, settings.stated_partitions)
         await record_or_check_store(client, keys, settings.store_url, await store.identity())
         context = Context(clock=client.clock)
         observed = monitored(settings, store, context)

@@ -209,6 +209,7 @@ def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
         "spool": asdict(spooled) if (spooled := _spooled(settings)) else None,
         "server": asdict(overview.server),
         **asdict(overview),
+        "layouts": sorted(overview.layouts.numbers) if overview.layouts else None,
         "partitions": [asdict(view) | {"states": view.states} for view in overview.partitions],
     }
 

@@ -119,7 +119,7 @@ def move_streams(
 def _with_strays(work: Callable[[Strays], Awaitable[T]]) -> T:
     from worker.stream.inspection.strays import Strays
 
-    return with_redis(lambda client, keys, partitions: work(Strays(client, keys, partitions)))
+    return with_redis(lambda client, keys, layouts: work(Strays(client, keys, lambda: layouts)))
 
 
 async def _found(strays: Strays) -> Found:

@@ -91,12 +91,11 @@ def _exit_code(report: AuditReport) -> int:
 
 
 async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: int | None) -> AuditReport:
-    from codec.entry import partition_of
     from worker.archive.audit import audit_conversation, collect
     from worker.model.ids import Conversation
     from worker.stream.client import Client
+    from worker.stream.config import recorded_layouts
     from worker.stream.inspection.conversation_view import ConversationView
-    from worker.stream.inspection.overview import Inspector
     from worker.stream.keys import Keys
     from worker.stream.servers.connecting import connect
 
@@ -104,10 +103,12 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     keys = Keys(settings.stream_prefix)
     try:
         async with Client(connect(settings.redis.url)) as client:
-            partitions = await Inspector(client, keys).partitions(settings.partitions)
-            partition = partition_of(conversation_id, partitions)
-            view = ConversationView(client, keys, partition, Conversation(uid, conversation_id))
-            evidence = await collect(view, store, settings.secrets)
+            layouts = await recorded_layouts(client, keys, settings.partitions)
+            views = [
+                ConversationView(client, keys, partition, Conversation(uid, conversation_id))
+                for partition in layouts.partitions_of(conversation_id)
+            ]
+            evidence = await collect(views, store, settings.secrets)
     finally:
         await store.close()
     return audit_conversation(evidence, gap_tolerance=settings.gap_tolerance, last_seq=last_seq)

@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from codec.errors import escaped
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
 from worker.model.ids import EntryId, entry_ms, entry_order
+from worker.model.layouts import Layouts
 from worker.model.states import BatchState
 from worker.stream.client import Client
+from worker.stream.config import recorded_layouts
 from worker.stream.inspection.strays import Stray, Strays
-from worker.stream.keys import GROUP, MAX_PARTITIONS, Keys
+from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import member_of, owner_of
 from worker.stream.scripting import Call
 from worker.stream.servers.checks import ServerState, server_states
@@ -97,6 +98,7 @@ class Overview:
     partitions: tuple[PartitionView, ...]
     refusals: tuple[str, ...] = ()
     strays: tuple[Stray, ...] = ()
+    layouts: Layouts | None = None
 
     @property
     def server(self) -> ServerState:
@@ -161,17 +163,6 @@ class Inspector:
         self._client = client
         self._keys = keys
 
-    async def partitions(self, configured: int) -> int:
-        """PARTITIONS as Redis records it, else as configured: a person who looks need not know it."""
-        key = self._keys.config
-        recorded = await self._client.command(lambda pipe: pipe.hget(key, "partitions"), key)
-        if recorded is None:
-            return configured
-        if not _NUMBER.fullmatch(recorded) or not 0 < int(recorded) <= MAX_PARTITIONS:
-            text = f"Redis: {key} records {escaped(recorded)} as PARTITIONS, which is not a number of streams"
-            raise StreamError(f"{text}; redis-cli HSET {key} partitions {configured} mends it", StreamCause.REFUSED)
-        return int(recorded)
-
     async def now_ms(self) -> int:
         """Redis' time in ms since 1970."""
         return await self._client.redis_ms()
@@ -184,10 +175,10 @@ class Inspector:
         refusals: list[str] = []
         now_ms = await self.now_ms()
         servers = await self._servers(refusals)
-        partitions = await _unless_refused(self.partitions(configured), refusals)
+        layouts = await self._layouts(configured, refusals)
         workers = await _unless_refused(self._workers(now_ms), refusals)
-        views = await self._views(configured if partitions is None else partitions, refusals)
-        return Overview(now_ms, servers, workers, tuple(views), tuple(dict.fromkeys(refusals)))
+        views = await self.views(range(layouts.total), refusals)
+        return Overview(now_ms, servers, workers, tuple(views), tuple(dict.fromkeys(refusals)), layouts=layouts)
 
     async def _servers(self, refusals: list[str]) -> tuple[ServerState, ...]:
         """All servers that answer. Raises `StreamError` if none does."""
@@ -200,13 +191,19 @@ class Inspector:
 
     async def strays(self, configured: int) -> list[Stray]:
         """All stray streams."""
-        partitions = await _unless_refused(self.partitions(configured), [])
-        return await Strays(self._client, self._keys, configured if partitions is None else partitions).find()
+        layouts = await self._layouts(configured, [])
+        return await Strays(self._client, self._keys, lambda: layouts).find()
 
-    async def _views(self, partitions: int, refusals: list[str]) -> list[PartitionView]:
+    async def _layouts(self, configured: int, refusals: list[str]) -> Layouts:
+        """The recorded numbers of partitions, or the configured one if Redis refuses to tell."""
+        recorded = await _unless_refused(recorded_layouts(self._client, self._keys, configured), refusals)
+        return recorded or Layouts.single(configured)
+
+    async def views(self, partitions: Sequence[int], refusals: list[str]) -> list[PartitionView]:
+        """Look at some partitions; what Redis refuses to show is added to `refusals`."""
         views: list[PartitionView] = []
-        for first in range(0, partitions, PAGE):
-            page = range(first, min(first + PAGE, partitions))
+        for first in range(0, len(partitions), PAGE):
+            page = partitions[first : first + PAGE]
             replies = await self._client.gather([self._call(number) for number in page])
             for number, reply in zip(page, replies, strict=True):
                 if isinstance(reply, StreamError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from codec.entry import MAX_ID_BYTES, partition_of_bytes
 from worker.errors import StreamError
 from worker.model.causes import MoveOutcome, StreamCause
 from worker.model.ids import EntryId, entry_order
+from worker.model.layouts import Layouts
 from worker.stream.client import Client
 from worker.stream.inspection.carrying import carry
 from worker.stream.keys import STREAM_KEY, Keys
@@ -70,10 +71,10 @@ class Moved:
 class Strays:
     """Finds stray streams beside those of one prefix, and moves their entries. Every method raises `StreamError`."""
 
-    def __init__(self, client: Client, keys: Keys, partitions: int) -> None:
+    def __init__(self, client: Client, keys: Keys, layouts: Callable[[], Layouts]) -> None:
         self._client = client
         self._keys = keys
-        self._partitions = partitions
+        self._layouts = layouts
 
     async def find(self, pause: float = 0.0) -> list[Stray]:
         """All stray streams of this database, the one with the oldest entry first; nothing is changed.
@@ -127,7 +128,7 @@ class Strays:
     def _target(self, conversation: bytes | None, fields: int) -> int | None:
         if conversation is None or len(conversation) > MAX_ID_BYTES or fields > MAX_FIELDS:
             return None
-        return partition_of_bytes(conversation, self._partitions)
+        return partition_of_bytes(conversation, self._layouts().current)
 
     async def _suspects(self, pause: float) -> AsyncIterator[str]:
         """Streams whose names are like ours and not those of our partitions, each once."""
@@ -144,7 +145,7 @@ class Strays:
         if parts is not None and parts["part"] in _PARTS_WITH_STREAMS:
             return False
         if parts is not None and parts["part"] is None and parts["prefix"] == self._keys.prefix:
-            return int(parts["partition"]) >= self._partitions
+            return int(parts["partition"]) >= self._layouts().total
         bare = key.strip(_QUOTES)
         return self._is_under_prefix(bare) or _NUMBERED.fullmatch(bare) is not None
 
@@ -191,7 +192,8 @@ class Strays:
     def _reason(self, key: str) -> str:
         parts = STREAM_KEY.fullmatch(key)
         if parts is not None and parts["part"] is None:
-            return f"PARTITIONS is {self._partitions}, so the last stream is {self._keys.stream(self._partitions - 1)}"
+            last = self._layouts().total - 1
+            return f"PARTITIONS is {self._layouts()}, so the last stream is {self._keys.stream(last)}"
         return f"the streams of partitions are named as {self._keys.stream(0)}, braces included"
 
     async def _look(self, key: str) -> Any:

@@ -1,5 +1,7 @@
 -- KEYS config | ARGV partitions, contract version
--- Records both unless they are recorded already; returns what is recorded.
+-- Records both, and the list of numbers that pushers may use, unless they are recorded already; returns what is
+-- recorded. Only a change of the number makes the list longer, see layouts.lua.
 redis.call('HSETNX', KEYS[1], 'partitions', ARGV[1])
 redis.call('HSETNX', KEYS[1], 'contract', ARGV[2])
-return redis.call('HMGET', KEYS[1], 'partitions', 'contract')
+redis.call('HSETNX', KEYS[1], 'layouts', redis.call('HGET', KEYS[1], 'partitions'))
+return redis.call('HMGET', KEYS[1], 'partitions', 'contract', 'layouts')

@@ -153,9 +153,9 @@ class Topology:
         for first, last, primary, *_ in reply:
             node = self._at(self._completed(_place(primary), answering))
             owners[first : last + 1] = [node] * (last + 1 - first)
-        before, self._owners = self.nodes if self._owners else [], owners
-        if (now := self.nodes) != before:
-            log.info("redis.nodes", nodes=[node.name for node in now])
+        before, self._owners = self.nodes if self._owners else None, owners
+        if before not in (None, now := self.nodes):
+            log.warning("redis.nodes_changed", nodes=[node.name for node in now])
 
     def _completed(self, place: Place, told_by: Node) -> Place:
         """A node that does not know its own name means the host that was asked."""
