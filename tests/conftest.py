@@ -120,8 +120,9 @@ def own_cluster(tmp_path: Path) -> Iterator[Callable[..., RedisCluster]]:
     """Start a private Redis Cluster: `own_cluster(3, replicas=1)`."""
     clusters: list[RedisCluster] = []
 
-    def start(primaries: int = 1, replicas: int = 0, **options: str) -> RedisCluster:
-        clusters.append(RedisCluster(tmp_path / f"cluster-{len(clusters)}", primaries, replicas, **options))
+    def start(primaries: int = 1, replicas: int = 0, *, tls: Path | None = None, **options: str) -> RedisCluster:
+        place = tmp_path / f"cluster-{len(clusters)}"
+        clusters.append(RedisCluster(place, primaries, replicas, tls=tls, **options))
         clusters[-1].start()
         return clusters[-1]
 

@@ -71,8 +71,12 @@ FITTING = {
     "the port of Redis is the usual one": "{redis: {url: 'redis://:7777@redis'}}",
     "the port of Redis is let through": "{redis: {url: 'redis://r:7777?db=1'}, networkPolicy: {redisPorts: [7777]}}",
     "somebody knows where Redis is": "{redis: {url: 'redis://r:7777'}, networkPolicy: {extraEgress: [{ports: []}]}}",
-    "ports of a cluster": "{redis: {url: 'redis://u:p@a:7000,b:7001,[::1]'}, networkPolicy: {redisPorts: [7000, 7001, 6379]}}",
-    "ports of sentinels": "{redis: {url: 'rediss+sentinel://a,b:7001/n/1'}, networkPolicy: {redisPorts: [26379, 7001]}}",
+    "ports of a cluster": (
+        "{redis: {url: 'redis://u:p@a:7000,b:7001,[::1]'}, networkPolicy: {redisPorts: [7000, 7001, 6379]}}"
+    ),
+    "ports of sentinels": (
+        "{redis: {url: 'rediss+sentinel://a,b:7001/n/1'}, networkPolicy: {redisPorts: [26379, 7001]}}"
+    ),
     "volumes beside the chart's": "{extraVolumes: [{name: spool}], extraVolumeMounts: [{name: spool, mountPath: /x}]}",
     "an empty spool is left mounted": "{spool: {mode: 'off', existingClaim: files}}",
     "what a parent's condition reads": "{enabled: true, global: {region: eu}}",

@@ -33,3 +33,9 @@ def self_signed(host: str, directory: Path) -> Path:
     plain = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.write_bytes(plain + certificate.public_bytes(Encoding.PEM))
     return path
+
+
+def tls_options(certificate: Path) -> dict[str, str]:
+    """Options of servers and sentinels that trust each other by one certificate."""
+    files = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), str(certificate))
+    return {**files, "tls_replication": "yes", "tls_auth_clients": "optional"}

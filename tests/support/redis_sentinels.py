@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from tests.support.certificates import tls_options
 from tests.support.redis_server import POLL_SECONDS, RedisServer, free_port
 
 if TYPE_CHECKING:
@@ -183,9 +184,3 @@ class RedisSentinels:
         with suppress(redis.RedisError):
             return holds()
         return False
-
-
-def tls_options(certificate: Path) -> dict[str, str]:
-    """Options of servers and sentinels that trust each other by one certificate."""
-    files = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), str(certificate))
-    return {**files, "tls_replication": "yes", "tls_auth_clients": "optional"}
