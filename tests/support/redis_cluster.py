@@ -90,8 +90,9 @@ class RedisCluster:
         self.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.id_of(source))
         self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.id_of(target))
         yield
+        port = int(target.options.get("tls-port", target.port))
         while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 10):
-            self.ask(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            self.ask(source, "MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
         for server in (target, source, *self.servers):
             if server.is_running:
                 self.ask(server, "CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))

@@ -42,7 +42,10 @@ async def test_a_worker_stores_from_it_while_a_slot_moves(
             for _ in range(3):
                 for talk in talks:
                     await producer.put(talk.say(1))
+            await producer.flush()
+            assert await client.exists(moved)
             await asyncio.to_thread(cluster.move, moved, target)
+            assert cluster.owner(moved) is target
             for talk in talks:
                 await producer.put(talk.say(1))
                 await producer.put(talk.end())

@@ -21,7 +21,8 @@ CAUSES: tuple[tuple[type[Exception], StreamCause], ...] = (
 """The first match counts. All other errors mean that the connection is useless."""
 
 
-_REFUSED_COMMAND = re.compile(r"run the '([^']+)' command")
+_REFUSED_COMMAND = re.compile(r"no permissions to run the '([^']+)' command")
+_REFUSED_KEY = re.compile(r"user executing the script can't access|No permissions to access a key")
 
 
 def stream_error(error: Exception) -> StreamError:
@@ -35,10 +36,12 @@ def stream_error(error: Exception) -> StreamError:
 
 def _missing_right(error: Exception) -> str:
     """What a person can do about a refused right; empty for other errors."""
-    if not isinstance(error, NoPermissionError):
+    if found := _REFUSED_COMMAND.search(str(error)):
+        right = f"+{found[1]}"
+    elif isinstance(error, NoPermissionError) or _REFUSED_KEY.search(str(error)):
+        right = "the key, or the pattern of the keys"
+    else:
         return ""
-    found = _REFUSED_COMMAND.search(str(error))
-    right = f"+{found[1]}" if found else "the key, or the pattern of the keys"
     return f"; allow this user {right}, as in Users of Redis (SECURITY.md)"
 
 
