@@ -69,7 +69,7 @@ async def run(settings: Settings, *, drain: bool = False, timing: Timing = Timin
     """
     settings.require_storage()
     stamina.instrumentation.set_on_retry_hooks([])  # we log and count refusals ourselves
-    client = Client(connect(settings.redis_url, timeout=settings.redis.reply_timeout))
+    client = Client(connect(settings.redis.url, timeout=settings.redis.reply_timeout))
     context = Context(Metrics(), timing, client.clock)
     means = _open(settings, client, context)
     try:

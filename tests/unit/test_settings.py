@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from codec.effort import Quiet
+from tests.support.certificates import self_signed
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
@@ -31,6 +32,8 @@ from worker.stores.gcs import GcsStore
 
 DEFAULTS = {
     "redis_url": "redis://localhost:6379/0",
+    "redis_ca_file": None,
+    "redis_auth": "password",
     "store_url": "",
     "partitions": 256,
     "stream_prefix": "pcm",
@@ -346,3 +349,51 @@ def test_a_former_secret_that_is_too_short_is_refused_without_being_quoted(monke
         load()
 
     assert "tiny" not in str(caught.value)
+
+
+def test_authority_and_login_of_redis_become_options_of_its_url(tmp_path: Path) -> None:
+    authority = self_signed("localhost", tmp_path)
+    made = Settings(redis_url="rediss://h", redis_ca_file=authority, redis_auth="google-iam")
+    assert made.redis.url == f"rediss://h?ssl_ca_certs={authority}&auth=google-iam"
+    assert made.public()["REDIS_CA_FILE"] == str(authority)
+    assert Settings(redis_url="rediss://h?db=1", redis_ca_file=authority).redis.url.startswith("rediss://h?db=1&ssl")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            {"REDIS_URL": "rediss://h", "REDIS_CA_FILE": "{missing}"},
+            "REDIS_CA_FILE names {missing}, which can't be read: No",
+        ),
+        (
+            {"REDIS_URL": "rediss://h", "REDIS_CA_FILE": "{empty}"},
+            "REDIS_CA_FILE names {empty}, which holds no certificates",
+        ),
+        (
+            {"REDIS_URL": "redis://h", "REDIS_CA_FILE": "{empty}"},
+            "REDIS_CA_FILE needs TLS: begin REDIS_URL with rediss://",
+        ),
+        (
+            {"REDIS_URL": "rediss://h?ssl_ca_certs=/a", "REDIS_CA_FILE": "{empty}"},
+            "REDIS_CA_FILE is set, and REDIS_URL has ssl_ca_certs: give one of the two",
+        ),
+        ({"REDIS_AUTH": "aws"}, "REDIS_AUTH is 'aws': it should be 'password' or 'google-iam'"),
+        (
+            {"REDIS_URL": "redis://:secret@h", "REDIS_AUTH": "google-iam"},
+            "REDIS_URL has a password, but an access token",
+        ),
+    ],
+)
+def test_access_to_redis_that_makes_no_sense_is_one_sentence(
+    variables: dict[str, str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"missing": str(tmp_path / "missing.pem"), "empty": str(tmp_path / "empty.pem")}
+    Path(files["empty"]).touch()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(**files))
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert sentence.format(**files) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -119,7 +119,6 @@ class NodeReader:
         """Rewind all partitions if, after a failure, the server is another one or may have lost its latest writes."""
         if not self.node.must_recheck:
             return
-        self.node.must_recheck = False
         server_id = await self.node.server_id()
         if self._server_id not in (None, server_id):
             log.warning("redis.changed", before=self._server_id, now=server_id, node=self.node.name)

@@ -57,7 +57,13 @@ def _safety(overview: Overview) -> Iterator[Concern]:
 
 
 def _server(overview: Overview, server: ServerState) -> Iterator[Concern]:
-    if server.policy.startswith("allkeys"):
+    if server.is_hidden:
+        yield Concern(
+            "warning",
+            "Redis does not tell its memory, maxmemory-policy and appendonly: allow +info to workers and to this user,"
+            " or see to these yourself",
+        )
+    elif server.policy.startswith("allkeys"):
         yield Concern("danger", f"Redis may evict audio: its maxmemory-policy is {server.policy}; set noeviction")
     elif server.policy != "noeviction":
         yield Concern(

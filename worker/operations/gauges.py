@@ -94,7 +94,8 @@ class Monitor:
         metrics.redis_policy.clear()  # one that was changed is not shown beside the new one
         for policy in {server.policy for server in servers} - {UNKNOWN}:
             metrics.redis_policy.labels(policy).set(1)
-        self._watch_growth(fullest)
+        if not fullest.is_hidden:
+            self._watch_growth(fullest)
 
     def _watch_growth(self, fullest: ServerState) -> None:
         if fullest.name != self._fullest:

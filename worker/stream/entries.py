@@ -24,7 +24,7 @@ from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
 from worker.stream.replies import Entry, chunk_of, entries_by_stream, entry_of, parse_seal, tombstone_position
 from worker.stream.scripting import Call, texts
-from worker.stream.servers.node import Node
+from worker.stream.servers.node import HIDDEN, Node
 from worker.stream.servers.reply_limit import at_most
 
 CLAIM_PAGE = 500
@@ -354,12 +354,13 @@ class Entries:
         ]
         flat_event = [part for field in step.event.to_fields().items() for part in field]
         args: list[str | bytes | int] = [GROUP, seal.id, seal.to_json(), *seal.conversation.tombstones]
-        args += [step.identities, max(step.ids, key=entry_order), step.server]
+        presumed = self.node_of(partition).presumed_id  # before the request: if that fails, it is another one
+        args += [step.identities, max(step.ids, key=entry_order), HIDDEN if step.server == presumed else step.server]
         args += [MAX_BYTES, int(SEEN_TTL * 1000), DONE_LENGTH]
         args += [len(flat_event), *flat_event, *step.ids]
         reply: bytes = await self._client.run(Call("done", keys, args))
         outcome, _, server = reply.decode().partition(" ")
-        return DoneReply(DoneOutcome(outcome), server)
+        return DoneReply(DoneOutcome(outcome), presumed if server == HIDDEN else server)
 
     async def abandon(self, orphan: Orphan, others: Sequence[str] = ()) -> tuple[OrphanFate, str]:
         """Give up an object whose seal is gone; after the fate "uncounted" no done step can count it.
@@ -407,7 +408,8 @@ class Entries:
     def _identify(self, lease: Lease) -> Call:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
         stream, read_to, born = self._read.get(lease.partition, ("", START, START))
-        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, born])
+        presumed = self.node_of(lease.partition).presumed_id
+        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, born, presumed])
 
     def _suspect(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]

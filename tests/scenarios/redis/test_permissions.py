@@ -88,8 +88,9 @@ def as_user(server: RedisServer, user: str) -> str:
     return server.url.replace("//", f"//{user}:word@")
 
 
-async def refused(admin: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 -- the library does not type it
-    return [(entry["username"], entry["object"]) for entry in await admin.acl_log()]
+async def refused(admin: Any, user: str) -> set[str]:  # noqa: ANN401 -- the library does not type it
+    """What Redis has refused to a user, but for what the library asks from Redis 7.2 on and can do without."""
+    return {entry["object"] for entry in await admin.acl_log() if entry["username"] == user} - {"client|setinfo"}
 
 
 def test_a_pusher_reaches_the_streams_of_partitions_and_nothing_else(dry_run: Callable[..., bool]) -> None:
@@ -201,7 +202,7 @@ async def test_a_worker_does_all_its_work_as_its_user(here: Harness, admin: redi
     assert_stored_once(cut, here.blobs())
     assert blobs_of(deleted, here.blobs()) == []
     assert len(await here.dead()) == 1
-    assert {object_ for user, object_ in await refused(admin) if user == b"worker"} == set()
+    assert await refused(admin, "worker") == set()
 
 
 async def test_an_operator_runs_every_command_as_its_user(
@@ -230,7 +231,7 @@ async def test_an_operator_runs_every_command_as_its_user(
     assert await run("dead-letters", "drop", "--all", "--yes") == 0
     assert await run("audit", "--uid", "u", "--conversation", "c") == 1
     assert await run("rm", "--uid", "u", "--yes") == 0
-    assert {object_ for user, object_ in await refused(admin) if user == b"operator"} == set()
+    assert await refused(admin, "operator") == set()
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ async def _look_once(settings: Settings) -> Overview:
     from worker.stream.client import Client
     from worker.stream.servers.connecting import connect
 
-    async with Client(connect(settings.redis_url)) as client:
+    async with Client(connect(settings.redis.url)) as client:
         return await _Looks(client, settings).look()
 
 
@@ -141,7 +141,7 @@ async def _watch(settings: Settings, interval: float, show: Show) -> None:
     from worker.stream.client import Client
     from worker.stream.servers.connecting import connect
 
-    async with Client(connect(settings.redis_url)) as client:
+    async with Client(connect(settings.redis.url)) as client:
         looks = _Looks(client, settings)
         while True:
             try:
