@@ -1,4 +1,4 @@
-"""The command line: one module per group of commands, gathered here."""
+"""The command line: one module per group of commands; `commands` names them all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import sys
 import typer
 
 from worker import __version__
-from worker.cli import demo, output, push
-from worker.cli.operating import dead_letters, run, spool, status, streams
-from worker.cli.recordings import audit, convert, copy, export, files, ls, rm, verify
+from worker.cli import output
+from worker.cli.commands import Commands
 from worker.cli.text import printable
 from worker.errors import SettingsError, WorkerError
 
@@ -20,6 +19,7 @@ READER_GONE = 141
 """Exit code of a command whose output is not read to its end, as shells have it for SIGPIPE."""
 
 app = typer.Typer(
+    cls=Commands,
     name="audio-batch-worker",
     help="PCM chunks on Redis streams become encrypted Opus blobs in Google Cloud Storage, exactly once.",
     no_args_is_help=True,
@@ -39,23 +39,6 @@ def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     pass
-
-
-run.register(app)
-push.register(app)
-status.register(app)
-dead_letters.register(app)
-spool.register(app)
-streams.register(app)
-audit.register(app)
-ls.register(app)
-export.register(app)
-files.register(app)
-copy.register(app)
-rm.register(app)
-verify.register(app)
-convert.register(app)
-demo.register(app)
 
 
 def main() -> None:
