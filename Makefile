@@ -61,8 +61,9 @@ PIN = $$tmp/bin/uv pip compile pyproject.toml --quiet --universal --python-versi
 requirements: setup ## pin what pyproject.toml asks for (UPGRADE=1 moves all pins to the newest)
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \
 	&& $(BIN)/python -m venv "$$tmp" && "$$tmp/bin/pip" install --quiet --disable-pip-version-check uv \
-	&& $(PIN) --output-file deploy/requirements.txt \
-	&& $(PIN) --extra dev --constraint deploy/requirements.txt --output-file tests/requirements.txt \
+	&& $(PIN) --extra worker --output-file deploy/requirements.txt \
+	&& $(PIN) --extra demo --constraint deploy/requirements.txt --output-file deploy/demo-requirements.txt \
+	&& $(PIN) --extra dev --constraint deploy/demo-requirements.txt --output-file tests/requirements.txt \
 	&& $(PIN) --extra bench --constraint tests/requirements.txt --output-file tests/tools/bench/requirements.txt \
 	&& printf 'hatchling>=1.26\nsetuptools>=77\n' | $(subst pyproject.toml,-,$(PIN)) --output-file deploy/build-requirements.txt
 

@@ -187,7 +187,10 @@ class Archive:
         dry_run: bool,
         on_unknown: OnUnknown = unheard,
     ) -> AsyncGenerator[Conversion, None]:
-        """Turn PCM into Opus, of a conversation, of a user or of the whole store; see `conversion.Converter`."""
+        """Turn PCM into Opus, of a conversation, of a user or of the whole store; see `conversion.Converter`.
+
+        Raises `ExtraMissing` without the extra `audio`.
+        """
         converter = Converter(self._store, self._reader, encoding, on_unknown)
         return converter.convert(_start(uid, conversation_id), dry_run=dry_run)
 

@@ -11,6 +11,7 @@ from worker.cli import output
 from worker.cli.commands import Commands
 from worker.cli.text import printable
 from worker.errors import SettingsError, WorkerError
+from worker.runtime.extras import extra_imports
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has ended, as shells have it."""
@@ -59,7 +60,8 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        app()
+        with extra_imports():
+            app()
     except SettingsError as error:
         sys.exit(_complain(str(error), 2))
     except WorkerError as error:
