@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from codec.errors import LibopusMissing
 from worker import __version__
 from worker.cli import output
 from worker.cli.commands import Commands
@@ -25,19 +26,33 @@ app = typer.Typer(
     help="PCM chunks on Redis streams become encrypted Opus blobs in Google Cloud Storage, exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _version(shown: bool) -> None:
     if shown:
-        typer.echo(__version__)
+        typer.echo(f"{__version__}\n{_libopus()}")
         raise typer.Exit
+
+
+def _libopus() -> str:
+    """Which libopus encodes here, and where it comes from."""
+    from codec.libopus import BUNDLED_DISTRIBUTION, library
+
+    try:
+        found = library()
+    except LibopusMissing as error:
+        return str(error)
+    origin = f"the Python package {BUNDLED_DISTRIBUTION}" if found.origin == "bundled" else f"the system: {found.path}"
+    return f"{found.version}, from {origin}"
 
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version, and that of libopus."
+    ),
 ) -> None:
     pass
 

@@ -44,9 +44,12 @@ def test_redis_server_chooses_another_one(nothing_installed: Path, monkeypatch: 
     assert server_program() == "/opt/other"
 
 
-async def test_the_bundled_server_is_a_valkey_that_the_demo_can_use(tmp_path: Path) -> None:
+def test_the_bundled_server_is_a_valkey() -> None:
     version = subprocess.run([server_program(), "--version"], capture_output=True, text=True, check=True).stdout
-    assert version.startswith("Valkey server v=9.")
+    assert version.startswith("Valkey server v=")
+
+
+async def test_the_demo_can_use_the_bundled_server(tmp_path: Path) -> None:
     async with redis_server(tmp_path) as url:
         assert url.startswith("redis://127.0.0.1:")
 
