@@ -12,6 +12,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from worker.demo.server import server_program
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -89,7 +91,7 @@ class RedisServer:
         if "cluster-enabled" in self.options:
             place["cluster-port"] = str(self.bus_port)
         return [
-            "redis-server",
+            server_program(),
             *(part for name, value in (place | self.options).items() for part in (f"--{name}", value)),
         ]
 

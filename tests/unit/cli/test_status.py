@@ -144,7 +144,7 @@ async def test_seal_of_another_version_does_not_hide_the_rest(streams: DeadLette
 async def test_full_redis_can_be_looked_at(own_redis: Callable[..., RedisServer], settings: MakeSettings) -> None:
     async with dead_letter_streams(settings(redis_url=own_redis().url)) as streams:
         await streams.push(fields())
-        await streams.client.nodes[0].redis.config_set("maxmemory", "1mb")
+        await streams.client.nodes[0].redis.config_set("maxmemory", "1kb")
 
         overview = await look(streams)
 

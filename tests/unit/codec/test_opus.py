@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import gc
 import math
+import platform
 import struct
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
@@ -366,3 +368,20 @@ def test_arbitrary_packets_are_decoded_or_refused(contents: list[bytes], rate: i
 def test_last_frame_is_padded_with_silence() -> None:
     pcm = speech(0.5)[:-200]
     assert encoded(pcm + bytes(6400))[8:].startswith(encoded(pcm)[8:])
+
+
+@pytest.mark.skipif(
+    (library().version, platform.machine()) != ("libopus 1.6.1", "x86_64"),
+    reason="another libopus makes other packets, and so may another processor",
+)
+@pytest.mark.parametrize(
+    ("complexity", "digest"),
+    [
+        (0, "a4ec17e6e8b9a7f7"),
+        (6, "5e765ee59f106ea8"),
+        (9, "f92830811cae0c4d"),
+    ],
+)
+def test_packets_of_libopus_1_6_1_are_these_whoever_has_built_it(complexity: int, digest: str) -> None:
+    made = b"".join(packets(encoded(speech(5), complexity=complexity)))
+    assert sha256(made).hexdigest().startswith(digest)

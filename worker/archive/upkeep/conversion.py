@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import google_crc32c
-import numpy as np
 
 from codec.arguments import NOTHING, check_types
 from codec.blob import Audio, seal_content
@@ -26,9 +25,9 @@ from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.provenance import Provenance
 from worker.archive.blobs.reading import Reader
 from worker.archive.blobs.retrying import OF_ONE_OBJECT, retry
-from worker.archive.blobs.similarity import QUIET, holds
 from worker.errors import ObjectExists, StoreError, Unreadable
 from worker.runtime.cpu import cpu_limit
+from worker.runtime.extras import extra_imports, require
 from worker.stores.base import BlobInfo, Store
 
 DELETED = "deleted meanwhile: what was made of it is removed; if it is still there, convert again"
@@ -107,6 +106,7 @@ class Converter:
         self._reader = reader
         self._encoding = encoding
         self._on_unknown = on_unknown
+        require("audio")  # else a blob would be stored, and then not be compared
 
     async def convert(self, start: str, *, dry_run: bool) -> AsyncGenerator[Conversion, None]:
         """Convert the blobs that hold PCM and whose name begins with `start`, in name order.
@@ -274,12 +274,15 @@ class Converter:
 
     async def _flaw(self, source: Audio, origin: Provenance, info: BlobInfo) -> str | None:
         """Why the stored blob that has the new name can't stand for the old one; None if it can."""
+        with extra_imports():
+            from worker.archive.blobs.similarity import QUIET, holds, level  # noqa: PLC0415 -- numpy
+
         audio = await self._reader.audio(Blob.of(info))
         if (audio.samples, audio.sample_rate) != (source.samples, source.sample_rate):
             return f"{info.name} holds {audio.samples} samples in place of {source.samples}"
         if origin != Provenance.noted(info) and not await asyncio.to_thread(holds, audio, source):
             return f"{info.name} is other audio"
-        before, after = await asyncio.to_thread(lambda: (_level(source), _level(audio)))
+        before, after = await asyncio.to_thread(lambda: (level(source), level(audio)))
         if before > QUIET and not before / LEVEL_RATIO < after < before * LEVEL_RATIO:
             return f"{info.name} does not sound like it: a level of {after:.0f} in place of {before:.0f}"
         return None
@@ -318,7 +321,3 @@ def _obstacle(audio: Audio) -> str | None:
     if audio.duration > MAX_DECODED_SECONDS:
         return f"it holds {audio.duration:.0f} s, more than a blob may"
     return None
-
-
-def _level(audio: Audio) -> float:
-    return float(np.std(np.frombuffer(audio.pcm, "<i2").astype(np.float32)))
