@@ -150,6 +150,7 @@ class Worker:
                 await self._shut_down(is_store_wrong=check is not None and check.wrong is not None)
             await end(background)
             await self._delivery.orphans.leave(self._timing.process.release / 2)
+            await self._delivery.inquiry.leave(self._timing.process.release / 4)
         if self._spooling:
             self._spooling.close()
         self._context.digest.flush()
@@ -164,6 +165,7 @@ class Worker:
             "gauges": self._monitor.observe(),
             "stray streams": self._strays.run(),
             "orphans": self._delivery.orphans.run(),
+            "losses": self._delivery.inquiry.run(),
         }
         if self._spooling:
             work["spool"] = self._spooling.run()

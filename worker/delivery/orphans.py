@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import structlog
 
 from worker.delivery.loss_account import LossAccount
+from worker.delivery.loss_inquiry import LossInquiry
 from worker.delivery.sink import BlobSink
 from worker.errors import StreamError
 from worker.model.causes import OrphanFate
@@ -27,9 +28,10 @@ log = structlog.get_logger()
 class Orphans:
     """Keeps or removes each orphan, when Redis tells what became of its audio."""
 
-    def __init__(self, entries: Entries, sink: BlobSink, context: Context) -> None:
+    def __init__(self, entries: Entries, sink: BlobSink, inquiry: LossInquiry, context: Context) -> None:
         self._entries = entries
         self._sink = sink
+        self._inquiry = inquiry
         self._metrics = context.metrics
         self._digest = context.digest
         self._timing = context.timing.delivery
@@ -55,11 +57,16 @@ class Orphans:
                 continue
             if fate is OrphanFate.UNCOUNTED:
                 await self._sink.erase(stored)
-                LossAccount(orphan.partition, self._metrics).count(orphan.missing)
+                self._lose(orphan)
             orphan.fate = fate
             self._waiting.remove(orphan)
             self._metrics.abandoned.labels(fate).inc()
             self._digest.note(log.warning, "delivery.abandoned", fate, object=stored.name, fate=fate)
+
+    def _lose(self, orphan: Orphan) -> None:
+        LossAccount(orphan.partition, self._metrics, self._inquiry.record).count(orphan.missing)
+        if orphan.holding is not None:
+            self._inquiry.keep(orphan.holding.without(orphan.missing))
 
     async def _fate(self, orphan: Orphan) -> OrphanFate:
         """What became of an orphan; an event may name the same object by another name than its maker knows."""

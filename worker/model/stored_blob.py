@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from codec.metadata import BlobMetadata
 from worker.model.causes import OrphanFate
+from worker.model.holding import Holding
 from worker.model.ids import EntryId
 from worker.model.seal import Seal
 
@@ -37,7 +38,8 @@ class StoredBlob:
 class Orphan:
     """An object whose seal was gone when its upload ended.
 
-    `missing` are its entries that Redis has lost: they are only in this object.
+    `missing` are its entries that are known to have left Redis: they are only in this object. An inquiry about the
+    other ones in `holding` tells what a failover has lost.
     """
 
     partition: int
@@ -45,3 +47,4 @@ class Orphan:
     stored: StoredBlob
     fate: OrphanFate = OrphanFate.WAITING
     missing: set[EntryId] = field(default_factory=set)
+    holding: Holding | None = None

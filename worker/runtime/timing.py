@@ -77,6 +77,9 @@ class DeliveryTiming:
     """Between two requests to Redis about orphans. The answer changes when the entries are stored, at most a batch's
     length later."""
 
+    losses: float = 2.0
+    """Between two tries to find out what a failover has lost. Redis is asked only after a failover."""
+
     recovery_rest: float = 2.0
     """Before Redis or the spool is asked again about a conversation, after it did not answer."""
 

@@ -31,6 +31,7 @@ TYPES = {
     "dead": "stream",
     "trials": "hash",
     "deleted": "hash",
+    "lost": "hash",
     "seen": "string",
     "withdrawn": "string",
 }
@@ -98,6 +99,10 @@ class Keys:
     def deleted(self, partition: int) -> str:
         """Hash, the tombstones: "uid/" or "uid/conversation" → the stream's last entry at the deletion."""
         return f"{self.stream(partition)}:deleted"
+
+    def lost(self, partition: int) -> str:
+        """Hash with expiry: entry that was lost → the worker process that counts it; `unread`: how many more were."""
+        return f"{self.stream(partition)}:lost"
 
     def seen(self, partition: int, conversation: str) -> str:
         """String with expiry: a line with the last entry, then 8-byte identities of the chunks stored last."""

@@ -9,6 +9,7 @@ import pytest
 
 from codec.metadata import BlobMetadata
 from tests.support.seals import SEAL
+from worker.delivery.loss_inquiry import LossInquiry
 from worker.delivery.orphans import Orphans
 from worker.delivery.sink import BlobSink
 from worker.model.causes import OrphanFate
@@ -59,7 +60,8 @@ async def test_object_goes_only_if_no_event_means_it(
     told: list[str], objects: dict[str, str], fate: OrphanFate
 ) -> None:
     store, orphan = Stored(objects), Orphan(0, SEAL, STORED)
-    orphans = Orphans(cast("Entries", Told(told)), cast("BlobSink", store), Context())
+    inquiry = LossInquiry(cast("Entries", None), Context())
+    orphans = Orphans(cast("Entries", Told(told)), cast("BlobSink", store), inquiry, Context())
     orphans.add(orphan)
     await orphans.settle()
     assert orphan.fate is fate

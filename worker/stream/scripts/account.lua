@@ -1,4 +1,4 @@
--- KEYS lease, stream, epoch | ARGV token
+-- KEYS lease, stream, epoch, lost | ARGV token, ttl of `lost` in ms
 -- Returns how many more entries have left the stream before an owner had read them: all that were ever added, without
 -- those that were read and those that were missed before. It counts only when all entries are read; else it returns 0.
 local known = redis.call('HMGET', KEYS[3], 'highest', 'accepted', 'missed')
@@ -10,5 +10,7 @@ local missed = added - known[2] - (known[3] or 0)
 if missed <= 0 then
   return 0
 end
+redis.call('HINCRBY', KEYS[4], 'unread', missed)
+redis.call('PEXPIRE', KEYS[4], ARGV[2])
 redis.call('HINCRBY', KEYS[3], 'missed', missed)
 return missed

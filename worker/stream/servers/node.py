@@ -28,7 +28,8 @@ class Node:
     """One server. It answers for all keys, or for some slots of a cluster.
 
     `must_recheck` tells whether a request failed or another server answered since the last check, or none was made yet.
-    `failing_since` is the monotonic time of the first failure since its last answer, None if it answers.
+    `failing_since` is the monotonic time of the first failure since its last answer, None if it answers. `seen_id` is
+    the `server_id` that it told last, None before the first time.
     """
 
     def __init__(self, name: str, redis: Redis, clock: Callable[[], float]) -> None:
@@ -36,6 +37,7 @@ class Node:
         self.redis = redis
         self.must_recheck = True
         self.failing_since: float | None = None
+        self.seen_id: str | None = None
         self._clock = clock
         self._offset_ms = 0.0
         self._server_id: str | None = None
@@ -95,7 +97,8 @@ class Node:
                 raise stream_error(reply) from reply
         (seconds, micros), process, history = replies
         self.sync_clock(int(seconds) * 1000 + int(micros) // 1000)
-        return f"{process['run_id']}:{history.get('master_replid', '')}"
+        self.seen_id = f"{process['run_id']}:{history.get('master_replid', '')}"
+        return self.seen_id
 
     def sync_clock(self, redis_ms: int) -> None:
         """Learn the server's time from a reply that has just arrived."""
