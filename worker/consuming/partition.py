@@ -179,9 +179,9 @@ class Partition:
     def _expect_again(self, found: StreamIdentity) -> None:
         """Expect what was in hand; if another server or stream was found, an inquiry tells what is lost."""
         self.losses.expect_chunks(self.held())
-        self.losses.expect(entry for resumed in self._batcher.resuming() for entry in resumed.seal.entries)
         if (found.server, found.stream) != (self._identity.server, self._identity.stream):
             self._inquire(self.losses.hand_over())
+        self.losses.expect(entry for resumed in self._batcher.resuming() for entry in resumed.missing)
         self._identity = found
 
     def _inquire(self, chunks: ChunksHeld) -> None:

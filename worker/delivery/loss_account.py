@@ -45,18 +45,17 @@ class LossAccount:
             self._expected |= {entry: (conversation, identity) for entry, identity in chunks.items()}
 
     def hand_over(self) -> ChunksHeld:
-        """Expect chunks that are known no more; returns those that only an inquiry can tell to be lost.
+        """Expect nothing any more; returns the chunks of which only an inquiry can tell whether they are lost.
 
         Orphans have their own, and keep them until it is certain that the object goes.
         """
         kept = self._stored_beside.union(*(orphan.seal.all_ids for orphan in self._orphans))
         held: dict[Conversation, dict[EntryId, bytes]] = {}
-        for entry, known in list(self._expected.items()):
+        for entry, known in self._expected.items():
             if known is not None and entry not in kept:
                 conversation, identity = known
                 held.setdefault(conversation, {})[entry] = identity
-            if known is not None or entry in kept:
-                del self._expected[entry]
+        self._expected = {}
         return held
 
     def came(self, entries: Iterable[EntryId]) -> None:

@@ -7,6 +7,7 @@ partition now knows nothing of such a chunk. Only the worker that had it can tel
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -155,10 +156,11 @@ class LossInquiry:
 
 
 def _questions(holding: Holding) -> Iterator[LossQuestion]:
+    token = secrets.token_hex(8)
     for conversation, chunks in holding.chunks.items():
         items = iter(chunks.items())
         while page := dict(islice(items, CHUNKS_PAGE)):
-            yield LossQuestion(holding.partition, holding.server, holding.stream, conversation, page)
+            yield LossQuestion(token, holding.partition, holding.server, holding.stream, conversation, page)
 
 
 def _goes_on(inquiry: _Inquiry, answer: list[EntryId] | StreamError | None) -> bool:

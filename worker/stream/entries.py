@@ -140,9 +140,11 @@ class Refused:
 class LossQuestion:
     """What became of some chunks of one conversation, which a worker had in hand: entry → identity.
 
-    `server` and `stream` are as in `Holding`.
+    `server` and `stream` are as in `Holding`. `token` tells this inquiry from all others: only the first one that finds
+    an entry lost gets it in its answers.
     """
 
+    token: str
     partition: int
     server: str
     stream: str
@@ -171,7 +173,6 @@ class Entries:
         self._keys = keys
         self._consumer = consumer
         self._layouts = layouts
-        self._token = secrets.token_hex(8)
         self._read: dict[int, tuple[str, EntryId, EntryId]] = {}
         """Per partition the id of the stream, the last entry that was read, and `born`: Redis may lose all three."""
 
@@ -407,8 +408,8 @@ class Entries:
     async def lost(self, questions: Sequence[LossQuestion]) -> list[list[EntryId] | StreamError | None]:
         """Ask for the entries that are lost, in one round trip; the entries of an answer are this worker's to count.
 
-        Each entry is in the answers to one worker only, and in all of its answers if it asks again. An answer is None
-        if neither the server nor the stream is another one.
+        Each entry is in the answers to one token only, and in all of them if the question is asked again. An answer is
+        None if neither the server nor the stream is another one.
         """
         replies = await self._client.gather([self._lost(question) for question in questions])
         return [
@@ -417,8 +418,8 @@ class Entries:
         ]
 
     async def record_lost(self, partition: int, entries: Sequence[EntryId]) -> None:
-        """Record entries that this worker has counted as lost, so that no other counts them, too."""
-        args: list[str | int] = [self._token, int(LOST_TTL * 1000), MAX_LOST, *entries]
+        """Record entries that are counted as lost, so that no inquiry counts them, too."""
+        args: list[str | int] = ["counted", int(LOST_TTL * 1000), MAX_LOST, *entries]
         await self._client.run(Call("record_lost", [self._keys.lost(partition)], args))
 
     async def mark_suspect(self, lease: Lease, conversation: Conversation) -> int:
@@ -453,7 +454,7 @@ class Entries:
     def _lost(self, question: LossQuestion) -> Call:
         number, keys = question.partition, self._keys
         parts = [keys.stream(number), keys.seen(number, str(question.conversation))]
-        args: list[str | bytes | int] = [GROUP, question.server, question.stream, self._token, int(LOST_TTL * 1000)]
+        args: list[str | bytes | int] = [GROUP, question.server, question.stream, question.token, int(LOST_TTL * 1000)]
         args += [MAX_LOST, LETTERS_LOOKED_AT, *question.conversation.tombstones]
         for entry, identity in question.chunks.items():
             args += [entry, identity]

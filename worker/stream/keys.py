@@ -76,7 +76,8 @@ class Keys:
 
         Also the server process that the last owner saw (`server`), the stream's last entry when an owner last saw
         another server (`changed`), the last entry that is older than the stream's id (`born`), the last entry that was
-        read (`highest`), how many were read (`accepted`), and how many left the stream unread (`missed`).
+        read (`highest`), how many were read (`accepted`), how many left the stream unread (`missed`), and whether
+        these are to be counted anew (`recount`).
         """
         return f"{self.stream(partition)}:epoch"
 
@@ -101,7 +102,7 @@ class Keys:
         return f"{self.stream(partition)}:deleted"
 
     def lost(self, partition: int) -> str:
-        """Hash with expiry: entry that was lost → the worker process that counts it; `unread`: how many more were."""
+        """Hash with expiry: lost entry → the token of the inquiry that counts it; `unread`: how many more were lost."""
         return f"{self.stream(partition)}:lost"
 
     def seen(self, partition: int, conversation: str) -> str:

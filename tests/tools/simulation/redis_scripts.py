@@ -64,6 +64,10 @@ def account(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG0
     stream, epoch, lost = data.stream(keys[1]), data.hash(keys[2]), data.hash(keys[3])
     if "highest" not in epoch or any(entry > parsed_id(epoch["highest"]) for entry in stream.entries):
         return 0
+    if "recount" in epoch:
+        epoch["accepted"] = b"%d" % (stream.added - int(epoch.get("missed", b"0")))
+        del epoch["recount"]
+        return 0
     missed = stream.added - int(epoch.get("accepted", b"0")) - int(epoch.get("missed", b"0"))
     if missed > 0:
         epoch["missed"] = b"%d" % (int(epoch.get("missed", b"0")) + missed)
@@ -204,6 +208,8 @@ def identify(data: Database, keys: list[str], args: Args) -> Reply:
         born = parsed_id(args[5]) if survived else last if stream.entries else (0, 0)
         epoch["born"] = text_id(min(born, last)).encode()
     epoch["server"] = server
+    if before is not None and before != server:
+        epoch["recount"] = b"1"
     unidentified = known_id is None and bool(stream.entries)
     if unidentified or went_back or (before != server and (before is not None or known_id is not None)):
         epoch["changed"] = text_id(last).encode()
@@ -235,7 +241,7 @@ def lost(data: Database, keys: list[str], args: Args) -> Reply:
     gone = [
         entry
         for entry, identity in zip(args[9::2], args[10::2], strict=True)
-        if parsed_id(entry) not in data.stream(stream).entries
+        if not _is_here(data, stream, entry, names[1])
         and not _is_deleted(data, tombstones, entry, names)
         and not {entry, identity} & accounted
     ]
@@ -352,6 +358,11 @@ def _is_counted_by(book: dict[str, bytes], entry: bytes, token: bytes, most: int
     if counter is None and len(book) < most:
         book[entry.decode()] = token
     return counter in (None, token)
+
+
+def _is_here(data: Database, stream: str, entry: bytes, conversation: bytes) -> bool:
+    fields = data.stream(stream).entries.get(parsed_id(entry))
+    return fields is not None and conversation == b"/".join(fields.get(n, b"") for n in (b"uid", b"conversation_id"))
 
 
 def _is_on_page(entry: Id, page: str) -> bool:
