@@ -19,7 +19,7 @@ import structlog
 from worker.delivery.loss_account import LossAccount
 from worker.errors import StreamError
 from worker.model.holding import Holding
-from worker.model.ids import EntryId
+from worker.model.ids import EntryId, entry_order
 from worker.runtime.context import Context
 from worker.stream.entries import CHUNKS_PAGE, SEEN_TTL, Entries, LossQuestion
 
@@ -158,7 +158,8 @@ class LossInquiry:
 def _questions(holding: Holding) -> Iterator[LossQuestion]:
     token = secrets.token_hex(8)
     for conversation, chunks in holding.chunks.items():
-        items = iter(chunks.items())
+        first_of = {chunks[entry]: entry for entry in sorted(chunks, key=entry_order, reverse=True)}  # others repeat it
+        items = ((entry, identity) for identity, entry in first_of.items())
         while page := dict(islice(items, CHUNKS_PAGE)):
             yield LossQuestion(token, holding.partition, holding.server, holding.stream, conversation, page)
 
