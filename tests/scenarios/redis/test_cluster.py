@@ -86,7 +86,7 @@ async def test_a_node_that_hangs_delays_only_its_own_partitions(harness: Harness
         cluster.servers[1].resume()
         for talk in there:
             await harness.say(talk, 5)
-    assert running.count("entries_lost_total") == 0
+    assert running.count("lost_entries_total") == 0
     await harness.drain(**EXACT)
     for talk in [*there, *elsewhere]:
         assert_stored_once(talk, harness.blobs())
@@ -104,7 +104,7 @@ async def test_a_replica_takes_over_from_a_node_that_dies(harness: Harness, clus
         for talk in spoken:
             await harness.say(talk, 4)
         await eventually(lambda: running.count("rewinds_total", cause="moved") > 0)
-    assert running.count("entries_lost_total") == 0
+    assert running.count("lost_entries_total") == 0
     await harness.drain(**EXACT)
     for talk in spoken:
         assert_stored_once(talk, harness.blobs())
