@@ -26,7 +26,7 @@ from worker.runtime.timing import GaugeTiming, ReadingTiming, Timing
 from worker.settings import Settings
 
 USERS = dict(re.findall(r"^ACL SETUSER (\w+) on >PASSWORD (.+)$", (CHART / "SECURITY.md").read_text(), re.MULTILINE))
-PARTS = ("lease", "epoch", "ready", "done", "dead", "trials", "deleted", "seen:u/c", "seen:u/c}", "withdrawn:x")
+PARTS = ("lease", "epoch", "ready", "done", "dead", "trials", "deleted", "lost", "seen:u/c", "seen:u/c}", "withdrawn:x")
 
 
 @pytest.fixture
