@@ -151,6 +151,7 @@ class Worker:
                 await self._shut_down(is_store_wrong=check is not None and check.wrong is not None)
             await end(background)
             await self._delivery.orphans.leave(self._timing.process.release / 2)
+            await self._delivery.inquiry.leave(self._timing.process.release / 4)
         if self._spooling:
             self._spooling.close()
         self._context.digest.flush()
@@ -166,6 +167,7 @@ class Worker:
             "stray streams": self._strays.run(),
             "orphans": self._delivery.orphans.run(),
             "stop": self._note_stop(stop),
+            "losses": self._delivery.inquiry.run(),
         }
         if self._spooling:
             work["spool"] = self._spooling.run()

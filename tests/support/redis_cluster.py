@@ -102,6 +102,11 @@ class RedisCluster:
         self.ask(replica, "CLUSTER", "FAILOVER")
         self.await_primary(replica)
 
+    def cut_replication(self, primary: RedisServer, replica: RedisServer) -> None:
+        """Hang a replica, so that from now on it gets nothing from its primary, not even what is in a socket."""
+        replica.pause()
+        self.ask(primary, "CLIENT", "KILL", "TYPE", "replica")
+
     def synchronised(self) -> None:
         """Wait until each replica has what its primary had."""
         for server in self.servers[: len(self.servers) - self._primaries]:

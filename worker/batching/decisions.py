@@ -39,10 +39,6 @@ class Decisions:
         """All batches that wait here."""
         return chain(self.closed, self.completed)
 
-    def entries(self) -> Iterator[EntryId]:
-        """The entries of the chunks of these batches."""
-        return chain.from_iterable(batch.seal.entries for batch in self.batches())
-
     def encoders(self, conversation: Conversation) -> list[BatchEncoder]:
         """The encoders that work on audio of a conversation."""
         return [batch.encoder for batch in self.batches() if batch.seal.conversation == conversation]

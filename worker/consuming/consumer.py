@@ -13,7 +13,6 @@ from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.errors import StreamError
 from worker.model.causes import RewindCause
-from worker.model.ids import EntryId
 from worker.runtime.context import Context
 from worker.runtime.tasks import end
 from worker.stream.entries import Entries
@@ -47,7 +46,6 @@ class Consumer:
         self._clock = context.clock
         self._paused = False
         self._moving: dict[int, Partition] = {}
-        self._held_before: dict[int, tuple[int, set[EntryId]]] = {}
         self.readers: dict[Node, NodeReader] = {}
         self.abandoned: list[Partition] = []
         self.last_turn = self._clock()
@@ -165,7 +163,6 @@ class Consumer:
         return self.readers[node]
 
     def _abandon(self, partition: Partition) -> None:
-        self._held_before[partition.number] = partition.lease.generation, partition.held()
         partition.abandon()
         self.abandoned.append(partition)
 
@@ -179,11 +176,7 @@ class Consumer:
             partition = self._moving.pop(lease.partition)
             partition.rewind(RewindCause.MOVED)
             return partition
-        partition = self._begin(lease)
-        generation, held = self._held_before.pop(lease.partition, (0, set()))
-        if lease.generation <= generation:  # Redis forgot our lease, and perhaps these entries
-            partition.losses.expect(held)
-        return partition
+        return self._begin(lease)
 
     def _progressed(self) -> None:
         """Note that all readers make progress: those of a server that hangs do, by their time-outs."""

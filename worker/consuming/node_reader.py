@@ -165,6 +165,8 @@ class NodeReader:
                     partition.reached_end()
         if not pages:
             return
+        for partition, _, page in pages:
+            partition.begin_page(page)
         accepted = await self._entries.accept([(p.lease, [entry.id for entry in page]) for p, _, page in pages])
         for (partition, request, page), ids in zip(pages, accepted, strict=True):
             with self._guarded(partition):
@@ -195,8 +197,7 @@ class NodeReader:
         now = self._clock()
         for number in self._share.surplus & self.partitions.keys():
             partition = self.partitions[number]
-            partition.rewind(RewindCause.HANDOVER)
-            partition.drop()
+            partition.hand_over()
             patience_ends = self._surplus_since.setdefault(number, now) + self._timing.handover
             if partition.deliveries and now < patience_ends:
                 continue

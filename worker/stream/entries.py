@@ -36,6 +36,15 @@ SEEN_TTL = 3600.0
 DONE_LENGTH = 10_000
 """Events kept per partition for backends that read late."""
 
+LOST_TTL = 24 * 3600.0
+"""Seconds for which lost entries are remembered after the last one, so that `status` tells of them the next morning."""
+
+MAX_LOST = 10_000
+"""Lost entries that a partition remembers: some 600 kB of Redis' memory."""
+
+LETTERS_LOOKED_AT = 100
+"""The newest dead letters, among which a chunk that was in hand just now may be."""
+
 WITHDRAWN_TTL = 7 * 24 * 3600.0
 """Seconds for which no done step may count an object that was given up: longer than any owner may be paused."""
 
@@ -125,6 +134,22 @@ class Refused:
 
     cause: RewindCause
     vanished: list[EntryId]
+
+
+@dataclass(frozen=True, slots=True)
+class LossQuestion:
+    """What became of some chunks of one conversation, which a worker had in hand: entry → identity.
+
+    `server` and `stream` are as in `Holding`. `token` tells this inquiry from all others: only the first one that finds
+    an entry lost gets it in its answers.
+    """
+
+    token: str
+    partition: int
+    server: str
+    stream: str
+    conversation: Conversation
+    chunks: Mapping[EntryId, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,8 +403,25 @@ class Entries:
 
     async def count_unread_losses(self, lease: Lease) -> int:
         """How many more entries have left the stream since the last call, before an owner had read them."""
-        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
-        return int(await self._client.run(Call("account", keys, [lease.token])))
+        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition), self._keys.lost(lease.partition)]
+        return int(await self._client.run(Call("account", keys, [lease.token, int(LOST_TTL * 1000)])))
+
+    async def lost(self, questions: Sequence[LossQuestion]) -> list[list[EntryId] | StreamError | None]:
+        """Ask for the entries that are lost, in one round trip; the entries of an answer are this worker's to count.
+
+        Each entry is in the answers to one token only, and in all of them if the question is asked again. An answer is
+        None if neither the server nor the stream is another one.
+        """
+        replies = await self._client.gather([self._lost(question) for question in questions])
+        return [
+            reply if isinstance(reply, StreamError) else None if reply == [b"same"] else texts(reply)[1:]
+            for reply in replies
+        ]
+
+    async def record_lost(self, partition: int, entries: Sequence[EntryId]) -> None:
+        """Record entries that are counted as lost, so that no inquiry counts them, too."""
+        args: list[str | int] = ["counted", int(LOST_TTL * 1000), MAX_LOST, *entries]
+        await self._client.run(Call("record_lost", [self._keys.lost(partition)], args))
 
     async def mark_suspect(self, lease: Lease, conversation: Conversation) -> int:
         """Mark a conversation as suspect; returns how often it was tried, this time included."""
@@ -410,6 +452,15 @@ class Entries:
         stream, read_to, born = self._read.get(lease.partition, ("", START, START))
         presumed = self.node_of(lease.partition).presumed_id
         return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, born, presumed])
+
+    def _lost(self, question: LossQuestion) -> Call:
+        number, keys = question.partition, self._keys
+        parts = [keys.stream(number), keys.seen(number, str(question.conversation))]
+        args: list[str | bytes | int] = [GROUP, question.server, question.stream, question.token, int(LOST_TTL * 1000)]
+        args += [MAX_LOST, LETTERS_LOOKED_AT, *question.conversation.tombstones]
+        for entry, identity in question.chunks.items():
+            args += [entry, identity]
+        return Call("lost", [*parts, keys.deleted(number), keys.dead(number), keys.lost(number)], args)
 
     def _suspect(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]

@@ -23,6 +23,8 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "layouts", "store", "abandon"), ("preamble",)),
     **dict.fromkeys(("tombstone", "restore", "standing"), ("preamble", "order")),
     **dict.fromkeys(("done", "seen"), ("preamble", "order", "memory")),
+    "lost": ("preamble", "order", "memory", "letter", "loss_book"),
+    "record_lost": ("preamble", "loss_book"),
     **dict.fromkeys(("accept", "identify", "seal", "account"), (*FENCED, "order")),
     "claim": (*FENCED, "paging"),
     "between": ("reading", "paging"),

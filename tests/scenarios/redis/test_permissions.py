@@ -31,7 +31,7 @@ from worker.stream.servers.checks import check_servers
 from worker.stream.servers.connecting import connect
 
 USERS = dict(re.findall(r"^ACL SETUSER (\w+) on >PASSWORD (.+)$", (CHART / "SECURITY.md").read_text(), re.MULTILINE))
-PARTS = ("lease", "epoch", "ready", "done", "dead", "trials", "deleted", "seen:u/c", "seen:u/c}", "withdrawn:x")
+PARTS = ("lease", "epoch", "ready", "done", "dead", "trials", "deleted", "lost", "seen:u/c", "seen:u/c}", "withdrawn:x")
 
 
 @pytest.fixture

@@ -138,6 +138,8 @@ class ModelRedis:
         self.data = Database()
         self.readonly = False
         self.incarnation = 0
+        self.read: set[tuple[str, str]] = set()
+        """Streams and entries that any worker was given."""
         self._behind = 0.0
 
     def snapshot(self) -> Database:
@@ -195,6 +197,7 @@ class ModelRedis:
     def _xread(self, _count: bytes, count: str, _streams: bytes, *rest: str) -> Reply:
         keys, cursors = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         found = {key: self._after(key, parsed_id(at), int(count)) for key, at in zip(keys, cursors, strict=True)}
+        self.read |= {(key, entry.decode()) for key, entries in found.items() for entry, _ in entries}
         return [[key.encode(), entries] for key, entries in found.items() if entries]
 
     def _after(self, key: str, cursor: Id, count: int) -> list[tuple[bytes, list[bytes]]]:

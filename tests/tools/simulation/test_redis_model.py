@@ -75,7 +75,33 @@ class Pair:
         self.run("accept", keys, self.token(), GROUP, self.random.choice("ab"), ids[-1], *ids)
 
     def account(self) -> None:
-        self.run("account", [self.keys.lease(0), self.keys.stream(0), self.keys.epoch(0)], self.token())
+        keys = [self.keys.lease(0), self.keys.stream(0), self.keys.epoch(0), self.keys.lost(0)]
+        self.run("account", keys, self.token(), LEASE_MS)
+
+    def lost(self) -> None:
+        """Also of chunks that are in the stream, stored, deleted or dead letters, and in a stream that is the same."""
+        keys = [
+            self.keys.stream(0),
+            self.keys.seen(0, "u/c"),
+            self.keys.deleted(0),
+            self.keys.dead(0),
+            self.keys.lost(0),
+        ]
+        server = self.random.choice((self.model.data.server, "another"))
+        facts: list[str | int] = [
+            GROUP,
+            server,
+            "1b" * 16,
+            self.random.choice("xy"),
+            LEASE_MS,
+            self.random.choice((3, 100)),
+            100,
+        ]
+        chunks = [part for entry in self.some_ids() for part in (entry, self.random.choice(("12345678", "unstored")))]
+        self.run("lost", keys, *facts, "u/", "u/c", *chunks)
+
+    def record_lost(self) -> None:
+        self.run("record_lost", [self.keys.lost(0)], "z", LEASE_MS, 5, *self.some_ids())
 
     def abandon(self) -> None:
         upload = self.random.choice("xy")
@@ -240,7 +266,7 @@ class Pair:
         assert [text_id(entry).encode() for entry in data.stream(keys.stream(0)).entries] == [
             entry for entry, _ in self.server.xrange(keys.stream(0))
         ]
-        for key in (keys.ready(0), keys.trials(0), keys.epoch(0)):
+        for key in (keys.ready(0), keys.trials(0), keys.epoch(0), keys.lost(0)):
             assert {name.encode(): value for name, value in data.hash(key).items()} == self.server.hgetall(key)
         assert data.get(keys.seen(0, "u/c")) == self.server.get(keys.seen(0, "u/c"))
         for key in (keys.dead(0), keys.done(0)):
@@ -282,7 +308,7 @@ def test_the_model_answers_as_redis_does(redis_server: RedisServer, prefix: str,
             *2 * [pair.acquire, pair.claim],
             *(pair.release, pair.renew, pair.sweep, pair.discard, pair.dead_letter, pair.unseal, pair.suspect),
             *(pair.delete, pair.next, pair.seen, pair.sizes, pair.config, pair.heartbeat, pair.identify),
-            *(pair.account, pair.abandon, pair.between, pair.restore, pair.standing),
+            *(pair.account, pair.abandon, pair.between, pair.restore, pair.standing, pair.lost, pair.record_lost),
         ]
         pair.acquire()
         pair.claim()

@@ -387,6 +387,7 @@ def test_json_has_all_that_the_page_tells_and_more(busy: Settings) -> None:
         "bytes": 0,
         "oldest_age_ms": 0,
         "dead": 1,
+        "lost": 0,
         "stored": 0,
         "unowned": 7,
         "full_in_s": None,

@@ -200,6 +200,7 @@ def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
         "bytes": overview.bytes,
         "oldest_age_ms": overview.oldest_age_ms,
         "dead": sum(view.dead for view in overview.partitions),
+        "lost": sum(view.lost for view in overview.partitions),
         "stored": sum(view.stored for view in overview.partitions),
         "unowned": len(overview.unowned),
         "full_in_s": overview.full_in_s,

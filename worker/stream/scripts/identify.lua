@@ -32,6 +32,9 @@ end
 if known[1] ~= server then
   redis.call('HSET', KEYS[3], 'server', server)
 end
+if known[1] and known[1] ~= server then
+  redis.call('HSET', KEYS[3], 'recount', 1)
+end
 local unidentified = not known_id and facts['length'] > 0
 if unidentified or went_back or (known[1] ~= server and (known[1] or known_id)) then
   redis.call('HSET', KEYS[3], 'changed', last)

@@ -45,7 +45,8 @@ class Node:
 
     `must_recheck` tells whether a request failed or another server answered since the last check, or none was made yet.
     `is_hidden` tells whether the server refuses to say who it is. `failing_since` is the monotonic time of the first
-    failure since its last answer, None if it answers.
+    failure since its last answer, None if it answers. `seen_id` is the `server_id` that it told last, None before the
+    first time.
     """
 
     def __init__(self, name: str, redis: Redis, clock: Callable[[], float]) -> None:
@@ -54,6 +55,7 @@ class Node:
         self.must_recheck = True
         self.is_hidden = False
         self.failing_since: float | None = None
+        self.seen_id: str | None = None
         self._clock = clock
         self._witness = secrets.token_hex(8)
         self._failures = 0
@@ -157,9 +159,11 @@ class Node:
         told = {name: fact for reply in facts if isinstance(reply, dict) for name, fact in reply.items()}
         if "run_id" in told and "master_replid" in told:
             self.is_hidden = False
-            return f"{told['run_id']}:{told['master_replid']}"
+            self.seen_id = f"{told['run_id']}:{told['master_replid']}"
+            return self.seen_id
         await self._watch()
-        return self.presumed_id
+        self.seen_id = self.presumed_id
+        return self.seen_id
 
     async def _watch(self) -> None:
         """Notice a failover by the connections, because the server does not tell it."""
