@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -88,8 +89,9 @@ class NodeReader:
     async def settle(self) -> None:
         """Let every partition carry out its decisions in Redis."""
         for partition in self._usable():
-            with self._guarded(partition):
-                await partition.settle()
+            if not partition.is_idle:
+                with self._guarded(partition):
+                    await partition.settle()
 
     def caught_up(self) -> bool:
         """Whether all entries of these streams have been read."""
@@ -145,7 +147,7 @@ class NodeReader:
         """Group partitions to read together: few that fill their pages, or many that have no backlog."""
         together: list[Partition] = []
         pages = 0.0
-        for partition in self._readable():
+        for partition in self._in_turn():
             size = READ_PAGES if partition.read_size.one_at_a_time else partition.next_pages
             if pages + size > READ_PAGES:
                 yield together
@@ -159,11 +161,13 @@ class NodeReader:
         requests = [partition.next_read() for partition in partitions]
         pages: list[tuple[Partition, ReadRequest, list[Entry]]] = []
         for partition, request, page in zip(partitions, requests, await self._ask(partitions, requests), strict=True):
-            with self._guarded(partition):
-                if page := _checked(page):
-                    pages.append((partition, request, page))
-                else:
-                    partition.reached_end()
+            if isinstance(page, StreamError):
+                with self._guarded(partition):
+                    raise page
+            elif page:
+                pages.append((partition, request, page))
+            else:
+                partition.reached_end()
         if not pages:
             return
         accepted = await self._entries.accept([(p.lease, [entry.id for entry in page]) for p, _, page in pages])
@@ -187,7 +191,8 @@ class NodeReader:
 
     def _close_aged(self) -> None:
         for partition in self.taken_over():
-            partition.close_aged(self.node.now_ms(), hurry=self._share.hurries)
+            if not partition.is_idle:
+                partition.close_aged(self.node.now_ms(), hurry=self._share.hurries)
         if self.drains and self.caught_up():
             self.close_all()
 
@@ -206,16 +211,22 @@ class NodeReader:
 
     def _usable(self) -> list[Partition]:
         now = self._clock()
+        resting = {number for number, until in self._resting_until.items() if now < until}
         return [
             partition
             for number, partition in self.partitions.items()
-            if partition.lease.usable(now) and now >= self._resting_until.get(number, now)
+            if partition.lease.usable(now) and number not in resting
         ]
 
     def _readable(self) -> list[Partition]:
-        """Partitions in turn: first those that were not reached the last time."""
-        found = [partition for partition in self.taken_over() if partition.number not in self._share.surplus]
-        return sorted(found, key=lambda partition: (partition.number < self._next_to_read, partition.number))
+        surplus = self._share.surplus
+        return [partition for partition in self.taken_over() if partition.number not in surplus]
+
+    def _in_turn(self) -> list[Partition]:
+        """What can be read: first the partitions that were not reached the last time."""
+        numbers = sorted(partition.number for partition in self._readable())
+        first = bisect_left(numbers, self._next_to_read)
+        return [self.partitions[number] for number in numbers[first:] + numbers[:first]]
 
     @contextmanager
     def _guarded(self, partition: Partition) -> Iterator[None]:

@@ -375,10 +375,16 @@ class Entries:
         fate, told = texts(await self._client.run(Call("abandon", keys, args)))
         return OrphanFate(fate), told
 
-    async def count_unread_losses(self, lease: Lease) -> int:
-        """How many more entries have left the stream since the last call, before an owner had read them."""
-        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
-        return int(await self._client.run(Call("account", keys, [lease.token])))
+    async def count_unread_losses(self, leases: Sequence[Lease]) -> list[int | StreamError]:
+        """How many more entries have left each stream since the last call, before an owner had read them.
+
+        What Redis refuses, and a lost lease, are values.
+        """
+        calls = [
+            Call("account", [*self._fenced_keys(lease), self._keys.epoch(lease.partition)], [lease.token])
+            for lease in leases
+        ]
+        return await self._client.gather(calls)
 
     async def mark_suspect(self, lease: Lease, conversation: Conversation) -> int:
         """Mark a conversation as suspect; returns how often it was tried, this time included."""
