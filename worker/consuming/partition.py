@@ -175,7 +175,8 @@ class Partition:
 
     def next_read(self) -> ReadRequest:
         """The request for the next page."""
-        return ReadRequest(self.lease.partition, self.cursor, self.read_size.count(self.next_pages))
+        pages = self.next_pages
+        return ReadRequest(self.lease.partition, self.cursor, self.read_size.count(pages), pages)
 
     async def take(self, request: ReadRequest, page: Sequence[Entry], accepted: set[EntryId]) -> None:
         """Route the entries of a page that are pending with us.

@@ -48,9 +48,9 @@ MAX_ENTRY_BYTES = MAX_CHUNK_BYTES + 64 * 1024
 MAX_PAGES_BYTES = 64 * 1024 * 1024
 """Bytes that one round trip may return: over twice the number that its pages aim at."""
 
-STREAMS_TOGETHER = 8
-"""Streams that one command reads at most. A worker polls all its streams all the time, and commands are its largest
-cost. But the reply to one command must arrive within the connection's timeout."""
+PAGES_TOGETHER = 8
+"""Pages that one command reads at most, each from another stream. A worker polls all its streams all the time, and
+commands are its largest cost. But the reply to one command must arrive within the connection's timeout."""
 
 
 SEALED = "sealed"
@@ -63,11 +63,12 @@ _Page: TypeAlias = list[Entry] | StreamError
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """At most `count` entries after the id `cursor`."""
+    """At most `count` entries after the id `cursor`: about so many pages, see `worker.consuming.read_size`."""
 
     partition: int
     cursor: EntryId
     count: int
+    pages: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,11 @@ class Entries:
         Raises a `StreamError` of cause "large" if all entries together have over MAX_PAGES_BYTES.
         """
         with at_most(MAX_PAGES_BYTES):
-            alike = [some for same in _alike(requests) for some in self._client.together(same, STREAMS_TOGETHER)]
+            alike = [
+                some
+                for same in _alike(requests)
+                for some in self._client.together(same, int(PAGES_TOGETHER / same[0].pages))
+            ]
             pages = await self._read_together(alike)
             # One stream that can't be read has failed all streams of the same command.
             spoiled = [[request] for request in requests if isinstance(pages[request], StreamError)]
@@ -422,9 +427,9 @@ class Entries:
 
 def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
     """Groups of requests that one command can make: one count for all its streams, and each stream once."""
-    alike: dict[tuple[int, int], list[ReadRequest]] = {}
+    alike: dict[tuple[int, float, int], list[ReadRequest]] = {}
     times: Counter[int] = Counter()
     for request in requests:
-        alike.setdefault((request.count, times[request.partition]), []).append(request)
+        alike.setdefault((request.count, request.pages, times[request.partition]), []).append(request)
         times[request.partition] += 1
     return list(alike.values())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from rich.console import Console
 
-from tests.tools.bench import cost, cpu, crowd, lifecycle, load, quality, report, scaling
+from tests.tools.bench import cost, cpu, crowd, idle, lifecycle, load, quality, report, scaling, sizing
 from tests.tools.bench.figures import Section
 from tests.tools.bench.surroundings import Surroundings, surroundings
 
@@ -18,10 +18,11 @@ PARTS: Mapping[str, Callable[[Surroundings, bool], Section]] = {
     "crowd": lambda world, quick: crowd.measure(world, quick=quick),
     "load": lambda world, quick: load.measure(world, quick=quick),
     "scaling": lambda world, quick: scaling.measure(world, quick=quick),
+    "idle": lambda world, quick: idle.measure(world, quick=quick),
     "quality": lambda _, quick: quality.measure(quick=quick),
 }
 
-ALL_PARTS = (*PARTS, "cost")
+ALL_PARTS = (*PARTS, "cost", "sizing")
 
 
 def run(*, quick: bool, as_json: bool, only: Collection[str] = ()) -> None:
@@ -40,9 +41,11 @@ def run(*, quick: bool, as_json: bool, only: Collection[str] = ()) -> None:
         with surroundings() as world:
             sections.append(measure(world, quick))
         report.show(sections[-1], console)
-    if not only or "cost" in only:
-        sections.append(cost.section(_measured(sections)))
-        report.show(sections[-1], console)
+    measured = _measured(sections)
+    for name, computed in (("cost", cost.section), ("sizing", sizing.section)):
+        if not only or name in only:
+            sections.append(computed(measured))
+            report.show(sections[-1], console)
     if as_json:
         sys.stdout.write(report.as_json(sections) + "\n")
 

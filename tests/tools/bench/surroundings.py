@@ -79,9 +79,9 @@ class Surroundings:
                 pipe.xlen(KEYS.stream(partition))
             return sum(pipe.execute())
 
-    def owned(self) -> dict[str, int]:
+    def owned(self, partitions: int = PARTITIONS) -> dict[str, int]:
         """How many partitions each worker holds."""
-        tokens: Any = self.redis.mget([KEYS.lease(partition) for partition in range(PARTITIONS)])
+        tokens: Any = self.redis.mget([KEYS.lease(partition) for partition in range(partitions)])
         return dict(Counter(owner for token in tokens if (owner := owner_of(token))))
 
     def store_requests(self) -> dict[str, int]:
