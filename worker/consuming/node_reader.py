@@ -23,6 +23,10 @@ T = TypeVar("T")
 READ_PAGES = 16
 """Most full pages per round trip; this bounds the memory that one reply takes."""
 
+IDLE_TURNS = 4
+"""Turns in which each idle partition is read once. So the first chunk of a conversation may wait for two seconds: this
+is little beside a minute of accumulation, and reading is most of what thousands of idle partitions cost."""
+
 log = structlog.get_logger()
 
 
@@ -65,6 +69,7 @@ class NodeReader:
         self._clock = context.clock
         self._server_id: str | None = None
         self._next_to_read = 0
+        self._turns = 0
         self._surplus_since: dict[int, float] = {}
         self._resting_until: dict[int, float] = {}
         self._refusals: dict[int, tuple[str, float]] = {}
@@ -78,20 +83,24 @@ class NodeReader:
             await self._check_server()
             await self._take_over_doubtful()
             more = await self._read()
-            self._close_aged()
-            await self.settle()
+            busy = self._busy()
+            self._close_aged(busy)
+            await self._settle(busy)
             await self._release_surplus()
         except StreamError as error:
             await self.rest(error)
         self._progressed()
+        self._turns += 1
         return more
 
     async def settle(self) -> None:
         """Let every partition carry out its decisions in Redis."""
-        for partition in self._usable():
-            if not partition.is_idle:
-                with self._guarded(partition):
-                    await partition.settle()
+        await self._settle(self._busy())
+
+    async def _settle(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            with self._guarded(partition):
+                await partition.settle()
 
     def caught_up(self) -> bool:
         """Whether all entries of these streams have been read."""
@@ -189,9 +198,9 @@ class NodeReader:
                 partition.read_size.failed()
             raise
 
-    def _close_aged(self) -> None:
-        for partition in self.taken_over():
-            if not partition.is_idle:
+    def _close_aged(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            if partition.rewind_cause is None:
                 partition.close_aged(self.node.now_ms(), hurry=self._share.hurries)
         if self.drains and self.caught_up():
             self.close_all()
@@ -218,15 +227,22 @@ class NodeReader:
             if partition.lease.usable(now) and number not in resting
         ]
 
+    def _busy(self) -> list[Partition]:
+        """Usable partitions that hold anything: few of many."""
+        return [partition for partition in self._usable() if not partition.is_idle]
+
     def _readable(self) -> list[Partition]:
         surplus = self._share.surplus
         return [partition for partition in self.taken_over() if partition.number not in surplus]
 
     def _in_turn(self) -> list[Partition]:
-        """What can be read: first the partitions that were not reached the last time."""
-        numbers = sorted(partition.number for partition in self._readable())
+        """What is to be read in this turn: first the partitions that were not reached the last time."""
+        numbers = sorted(partition.number for partition in self._readable() if self._is_due(partition))
         first = bisect_left(numbers, self._next_to_read)
         return [self.partitions[number] for number in numbers[first:] + numbers[:first]]
+
+    def _is_due(self, partition: Partition) -> bool:
+        return (partition.number + self._turns) % IDLE_TURNS == 0 or self.drains or not partition.is_idle
 
     @contextmanager
     def _guarded(self, partition: Partition) -> Iterator[None]:

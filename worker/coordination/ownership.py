@@ -21,9 +21,6 @@ TICKS_PER_TTL = 15
 RENEWALS_PER_TTL = 5
 """Of each lease. A failed renewal is tried again at every tick; work stops two thirds of the TTL after the last one."""
 
-LOOKS_PER_TTL = 3
-"""At the owners of all partitions, while nothing hints at a change. With many partitions they are dear to read."""
-
 RELEASES_AT_ONCE = 8
 """Each release takes a connection to Redis, and a worker that stops releases all its leases."""
 
@@ -148,10 +145,11 @@ class Ownership:
     async def _divide(self) -> None:
         """Move towards an even division, unless the last look found it, and the workers are still the same.
 
-        Whatever else may change it, as a key that a person deletes, is found by looking now and then.
+        The owners of many partitions are dear to read, and others' leases concern us only when a worker starts, leaves
+        or dies: whoever loses a lease otherwise notices it at its renewal, and takes it again.
         """
         members = await self._introduce()
-        look_again_at = self._divided_at + self._ttl / LOOKS_PER_TTL
+        look_again_at = self._divided_at + self._ttl
         if not self._is_settled or members is not self._divided_among or self._client.clock() >= look_again_at:
             await self._divide_among(members)
         self._count_owned()

@@ -61,7 +61,7 @@ _Page: TypeAlias = list[Entry] | StreamError
 """The entries of a read, or its error."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ReadRequest:
     """At most `count` entries after the id `cursor`: about so many pages, see `worker.consuming.read_size`."""
 
@@ -254,11 +254,14 @@ class Entries:
         pages: dict[ReadRequest, _Page] = {}
         for group, reply in zip(groups, await self._client.pipeline(queue), strict=True):
             found = entries_by_stream(reply)
-            if isinstance(found, StreamError) and found.cause not in ONE_PARTITION:
+            if not found:
+                pages |= {request: [] for request in group}
+            elif isinstance(found, dict):
+                pages |= {request: found.get(self._keys.stream(request.partition), []) for request in group}
+            elif found.cause in ONE_PARTITION:
+                pages |= dict.fromkeys(group, found)
+            else:
                 raise found
-            for request in group:
-                key = self._keys.stream(request.partition)
-                pages[request] = found if isinstance(found, StreamError) else found.get(key, [])
         return pages
 
     async def read_next(self, request: ReadRequest) -> _Page:
