@@ -70,6 +70,7 @@ class NodeReader:
         self._server_id: str | None = None
         self._next_to_read = 0
         self._turns = 0
+        self._left_out: set[int] = set()
         self._surplus_since: dict[int, float] = {}
         self._resting_until: dict[int, float] = {}
         self._refusals: dict[int, tuple[str, float]] = {}
@@ -228,8 +229,9 @@ class NodeReader:
         ]
 
     def _busy(self) -> list[Partition]:
-        """Usable partitions that hold anything: few of many."""
-        return [partition for partition in self._usable() if not partition.is_idle]
+        """Usable partitions that hold anything: few of many. What is not read stays idle."""
+        looked_at = [partition for partition in self._usable() if partition.number not in self._left_out]
+        return [partition for partition in looked_at if not partition.is_idle]
 
     def _readable(self) -> list[Partition]:
         surplus = self._share.surplus
@@ -237,12 +239,14 @@ class NodeReader:
 
     def _in_turn(self) -> list[Partition]:
         """What is to be read in this turn: first the partitions that were not reached the last time."""
-        numbers = sorted(partition.number for partition in self._readable() if self._is_due(partition))
+        readable = {partition.number: partition for partition in self._readable()}
+        self._left_out = {number for number, partition in readable.items() if not self._is_due(number, partition)}
+        numbers = sorted(readable.keys() - self._left_out)
         first = bisect_left(numbers, self._next_to_read)
-        return [self.partitions[number] for number in numbers[first:] + numbers[:first]]
+        return [readable[number] for number in numbers[first:] + numbers[:first]]
 
-    def _is_due(self, partition: Partition) -> bool:
-        return (partition.number + self._turns) % IDLE_TURNS == 0 or self.drains or not partition.is_idle
+    def _is_due(self, number: int, partition: Partition) -> bool:
+        return (number + self._turns) % IDLE_TURNS == 0 or self.drains or not partition.is_idle
 
     @contextmanager
     def _guarded(self, partition: Partition) -> Iterator[None]:

@@ -16,8 +16,8 @@ LEASE_TTL = 15.0
 FEWER, MORE = 512, 4096
 """Partitions that are compared, with the most workers."""
 
-SETTLE_SECONDS = 2 * LEASE_TTL / 3
-"""After all partitions have their owner: until nobody looks for changes any more."""
+SETTLE_SECONDS = LEASE_TTL
+"""After all partitions are taken over: until nobody looks for changes any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Idle:
 def measure(world: Surroundings, *, quick: bool) -> Section:
     """One arrangement after the other."""
     section = Section("Idle")
-    seconds = 12.0 if quick else 60.0
+    seconds = LEASE_TTL if quick else 4 * LEASE_TTL
     found = {(workers, count): _idle(world, workers, count, seconds) for workers in WORKERS for count in PARTITIONS}
     section.grids.append(
         Grid(
@@ -82,6 +82,7 @@ def _idle(world: Surroundings, count: int, partitions: int, seconds: float) -> I
         ]
         share = [partitions // count] * count
         wait_until(lambda: sorted(world.owned(partitions).values()) == share, "no balance")
+        wait_until(lambda: world.taken_over(partitions), "not all partitions were taken over")
         time.sleep(SETTLE_SECONDS)
         began, before, redis = time.perf_counter(), sum(worker.cpu() for worker in workers), world.facts().cpu
         time.sleep(seconds)
