@@ -246,7 +246,9 @@ class NodeReader:
         return [readable[number] for number in numbers[first:] + numbers[:first]]
 
     def _is_due(self, number: int, partition: Partition) -> bool:
-        return (number + self._turns) % IDLE_TURNS == 0 or self.drains or not partition.is_idle
+        if (number + self._turns) % IDLE_TURNS == 0 or self.drains:
+            return True
+        return not (partition.caught_up and (number in self._left_out or partition.is_idle))
 
     @contextmanager
     def _guarded(self, partition: Partition) -> Iterator[None]:
