@@ -12,7 +12,7 @@ from worker.errors import WorkerError
 def main() -> int:
     """Returns 1 if something that was to be measured did not work."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three minutes instead of 25; the figures are rougher")
+    parser.add_argument("--quick", action="store_true", help="seven minutes instead of 35; the figures are rougher")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--only", action="append", choices=ALL_PARTS, help="one part; may be repeated")
     arguments = parser.parse_args()
