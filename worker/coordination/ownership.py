@@ -62,6 +62,7 @@ class Ownership:
         self._listed: Sequence[Member] = [member]
         self._listed_at = client.clock()
         self._divided_among: Sequence[Member] = []
+        self._divided_partitions = 0
         self._divided_at = client.clock()
         self._is_settled = False
         self.difference = ""
@@ -143,14 +144,15 @@ class Ownership:
             log.warning("partitions.lost", partitions=lost)
 
     async def _divide(self) -> None:
-        """Move towards an even division, unless the last look found it, and the workers are still the same.
+        """Move towards an even division, unless the last look found it, and workers and partitions are still the same.
 
         The owners of many partitions are dear to read, and others' leases concern us only when a worker starts, leaves
         or dies: whoever loses a lease otherwise notices it at its renewal, and takes it again.
         """
         members = await self._introduce()
         look_again_at = self._divided_at + self._ttl
-        if not self._is_settled or members is not self._divided_among or self._client.clock() >= look_again_at:
+        is_same = members is self._divided_among and self._leases.partitions == self._divided_partitions
+        if not (self._is_settled and is_same) or self._client.clock() >= look_again_at:
             await self._divide_among(members)
         self._count_owned()
 
@@ -165,7 +167,7 @@ class Ownership:
         taken, refused = await self._leases.acquire(free, us)
         for lease in taken:
             self._adopt(lease)
-        self._divided_among, self._divided_at = members, began
+        self._divided_among, self._divided_partitions, self._divided_at = members, len(owners), began
         self._is_settled = owners == wanted and ours == self.leases.keys()
         self._tell_division(len(members), owners, len(taken))
         await self._report(refused)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.tools.bench.cost import TYPICAL, Measured
 from tests.tools.bench.figures import Grid, Section
-from worker.stream.keys import MAX_PARTITIONS
+from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS
 
 MEGABYTE, GIGABYTE = 10**6, 10**9
 SESSION_BYTES = 32_000
@@ -33,7 +33,6 @@ STREAM_SESSIONS = 16
 NODE_STREAMS = 30
 """Streams per node, so that chance gives no node much more than the others."""
 
-LEAST_STREAMS = 64
 OUTAGES = (0, 1, 5, 10, 30, 60)
 SESSIONS = (200, 2_000, 20_000, 200_000, 2_000_000)
 WATCHED_OUTAGE = 10
@@ -83,7 +82,7 @@ def plan(sessions: int, outage: float, measured: Measured = TYPICAL) -> Plan:
     each = math.ceil(sessions / cells)
     by_cpu = math.ceil(each / sessions_per_node(max(REDIS_CPU.values())))
     nodes = max(by_cpu, math.ceil(memory(each, outage, measured) / NODE_BYTES))
-    wanted = max(LEAST_STREAMS, each / STREAM_SESSIONS, NODE_STREAMS * nodes if nodes > 1 else 0)
+    wanted = max(DEFAULT_PARTITIONS, each / STREAM_SESSIONS, NODE_STREAMS * nodes if nodes > 1 else 0)
     streams = min(MAX_PARTITIONS, 2 ** math.ceil(math.log2(wanted)))
     return Plan(sessions, cells, streams, nodes * cells, math.ceil(sessions * measured.worker_cpu / 60))
 

@@ -5,7 +5,7 @@ import pytest
 from tests.tools.bench import sizing
 from tests.tools.bench.cost import TYPICAL
 from tests.tools.bench.sizing import GIGABYTE, NODE_STREAMS, STREAM_SESSIONS, memory, plan
-from worker.stream.keys import MAX_PARTITIONS
+from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS
 
 
 def test_half_a_core_at_two_milliseconds_per_megabyte_carries_250_megabytes_a_second() -> None:
@@ -20,7 +20,7 @@ def test_an_outage_of_ten_minutes_takes_eleven_times_the_memory_of_a_steady_minu
 
 def test_few_sessions_need_one_node_and_the_streams_of_a_default() -> None:
     small = plan(200, 10)
-    assert (small.nodes, small.cells, small.streams, small.cores) == (1, 1, 64, 1)
+    assert (small.nodes, small.cells, small.streams, small.cores) == (1, 1, DEFAULT_PARTITIONS, 1)
 
 
 @pytest.mark.parametrize("sessions", sizing.SESSIONS)

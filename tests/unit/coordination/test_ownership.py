@@ -144,3 +144,12 @@ async def test_a_lost_lease_is_missed_by_its_owner_at_its_renewal(crew: Crew, re
     assert crew.owned() == {"a": 6, "b": 6}
     owners = await crew.workers[0].leases.owners()
     assert Counter(owners) == {"a": 6, "b": 6}
+
+
+async def test_a_change_of_the_number_of_partitions_is_followed_at_the_next_tick(
+    crew: Crew, redis_client: Raw, prefix: str
+) -> None:
+    await balanced(crew, ["a", "b", "c"])
+    await redis_client.hset(Keys(prefix).config, "layouts", f"{PARTITIONS},{2 * PARTITIONS}")
+    await crew.tick()
+    assert crew.owned() == {"a": 8, "b": 8, "c": 8}
