@@ -113,6 +113,11 @@ class Batcher:
         for held in (self.open, self._resumed, self._resuming, self._histories):
             held.clear()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is here: no batch, no decision, and no history that time could make useless."""
+        return not (self.open or self._resuming or self._histories) and self._decided.is_empty
+
     def decisions(self) -> Decisions:
         """Hand over the decisions since the last call; the batcher keeps none of them."""
         decided, self._decided = self._decided, Decisions()

@@ -26,6 +26,11 @@ class Decisions:
     duplicates: dict[EntryId, Conversation] = field(default_factory=dict)
     stored: dict[Conversation, dict[EntryId, bytes]] = field(default_factory=dict)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be done."""
+        return not (self.closed or self.completed or self.discarded or self.duplicates or self.stored)
+
     def add(self, later: Decisions) -> None:
         """Append later decisions."""
         self.closed += later.closed

@@ -95,6 +95,18 @@ class Partition:
         """The number of the partition."""
         return self.lease.partition
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is here to close, to settle or to deliver. Most partitions of many are idle."""
+        return (
+            self.caught_up
+            and self._batcher.is_idle
+            and self._decided.is_empty
+            and self._quarantine.is_idle
+            and not self.in_flight.batches
+            and not self._recoveries.are_waiting
+        )
+
     def states(self) -> Counter[BatchState]:
         """Count the batches in each state; closed ones that wait for their seal are still open."""
         counts = Counter(closed.state for closed in self.in_flight.batches.values())
@@ -202,7 +214,8 @@ class Partition:
 
     def next_read(self) -> ReadRequest:
         """The request for the next page."""
-        return ReadRequest(self.lease.partition, self.cursor, self.read_size.count(self.next_pages))
+        pages = self.next_pages
+        return ReadRequest(self.lease.partition, self.cursor, self.read_size.count(pages), pages)
 
     def begin_page(self, page: Sequence[Entry]) -> None:
         """Note what was read, before it is made pending: if the server fails meanwhile, it may have lost these."""
@@ -281,10 +294,6 @@ class Partition:
     def _age(pushed_ms: int, now_ms: int, here: float) -> float:
         """Seconds since an entry was pushed; if its id is from the future, the seconds that it has been `here`."""
         return (now_ms - pushed_ms) / 1000 if pushed_ms <= now_ms else here
-
-    async def count_unread_losses(self) -> None:
-        """Count entries that were removed from the stream before any owner had read them."""
-        self.losses.count_unread(await self._entries.count_unread_losses(self.lease))
 
     def _collect(self) -> None:
         """Take what the batcher has decided."""

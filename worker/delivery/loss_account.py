@@ -83,6 +83,8 @@ class LossAccount:
 
     def reached_end(self) -> None:
         """Count the expected entries that have not come, because the stream holds no more."""
+        if not (self._expected or self._stored_beside or self._orphans):
+            return
         self._lose(self._expected.keys() - self._sealed_by_others - self._stored_beside)
         self._expected, self._stored_beside, self._orphans = {}, set(), []
 

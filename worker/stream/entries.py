@@ -57,9 +57,9 @@ MAX_ENTRY_BYTES = MAX_CHUNK_BYTES + 64 * 1024
 MAX_PAGES_BYTES = 64 * 1024 * 1024
 """Bytes that one round trip may return: over twice the number that its pages aim at."""
 
-STREAMS_TOGETHER = 8
-"""Streams that one command reads at most. A worker polls all its streams all the time, and commands are its largest
-cost. But the reply to one command must arrive within the connection's timeout."""
+PAGES_TOGETHER = 8
+"""Pages that one command reads at most, each from another stream. A worker polls all its streams all the time, and
+commands are its largest cost. But the reply to one command must arrive within the connection's timeout."""
 
 
 SEALED = "sealed"
@@ -70,13 +70,14 @@ _Page: TypeAlias = list[Entry] | StreamError
 """The entries of a read, or its error."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ReadRequest:
-    """At most `count` entries after the id `cursor`."""
+    """At most `count` entries after the id `cursor`: about so many pages, see `worker.consuming.read_size`."""
 
     partition: int
     cursor: EntryId
     count: int
+    pages: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +256,11 @@ class Entries:
         Raises a `StreamError` of cause "large" if all entries together have over MAX_PAGES_BYTES.
         """
         with at_most(MAX_PAGES_BYTES):
-            alike = [some for same in _alike(requests) for some in self._client.together(same, STREAMS_TOGETHER)]
+            alike = [
+                some
+                for same in _alike(requests)
+                for some in self._client.together(same, int(PAGES_TOGETHER / same[0].pages))
+            ]
             pages = await self._read_together(alike)
             # One stream that can't be read has failed all streams of the same command.
             spoiled = [[request] for request in requests if isinstance(pages[request], StreamError)]
@@ -274,11 +279,14 @@ class Entries:
         pages: dict[ReadRequest, _Page] = {}
         for group, reply in zip(groups, await self._client.pipeline(queue), strict=True):
             found = entries_by_stream(reply)
-            if isinstance(found, StreamError) and found.cause not in ONE_PARTITION:
+            if not found:
+                pages |= {request: [] for request in group}
+            elif isinstance(found, dict):
+                pages |= {request: found.get(self._keys.stream(request.partition), []) for request in group}
+            elif found.cause in ONE_PARTITION:
+                pages |= dict.fromkeys(group, found)
+            else:
                 raise found
-            for request in group:
-                key = self._keys.stream(request.partition)
-                pages[request] = found if isinstance(found, StreamError) else found.get(key, [])
         return pages
 
     async def read_next(self, request: ReadRequest) -> _Page:
@@ -401,10 +409,20 @@ class Entries:
         fate, told = texts(await self._client.run(Call("abandon", keys, args)))
         return OrphanFate(fate), told
 
-    async def count_unread_losses(self, lease: Lease) -> int:
-        """How many more entries have left the stream since the last call, before an owner had read them."""
-        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition), self._keys.lost(lease.partition)]
-        return int(await self._client.run(Call("account", keys, [lease.token, int(LOST_TTL * 1000)])))
+    async def count_unread_losses(self, leases: Sequence[Lease]) -> list[int | StreamError]:
+        """How many more entries have left each stream since the last call, before an owner had read them.
+
+        What Redis refuses, and a lost lease, are values.
+        """
+        calls = [
+            Call(
+                "account",
+                [*self._fenced_keys(lease), self._keys.epoch(lease.partition), self._keys.lost(lease.partition)],
+                [lease.token, int(LOST_TTL * 1000)],
+            )
+            for lease in leases
+        ]
+        return await self._client.gather(calls)
 
     async def lost(self, questions: Sequence[LossQuestion]) -> list[list[EntryId] | StreamError | None]:
         """Ask for the entries that are lost, in one round trip; the entries of an answer are this worker's to count.
@@ -469,9 +487,9 @@ class Entries:
 
 def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
     """Groups of requests that one command can make: one count for all its streams, and each stream once."""
-    alike: dict[tuple[int, int], list[ReadRequest]] = {}
+    alike: dict[tuple[int, float, int], list[ReadRequest]] = {}
     times: Counter[int] = Counter()
     for request in requests:
-        alike.setdefault((request.count, times[request.partition]), []).append(request)
+        alike.setdefault((request.count, request.pages, times[request.partition]), []).append(request)
         times[request.partition] += 1
     return list(alike.values())

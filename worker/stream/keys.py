@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 
 DEFAULT_PARTITIONS = 256
-MAX_PARTITIONS = 4096
+MAX_PARTITIONS = 16384
+"""As many as a Redis Cluster has slots."""
+
 PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 """Allowed values of STREAM_PREFIX: braces would make another hash tag."""
 

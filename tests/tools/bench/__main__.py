@@ -28,7 +28,7 @@ def _share(text: str) -> float:
 def main() -> int:
     """Returns 1 if something that was to be measured did not work."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="some minutes instead of 40; the figures are rougher")
+    parser.add_argument("--quick", action="store_true", help="seven minutes instead of 35; the figures are rougher")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     parser.add_argument("--only", action="append", choices=ALL_PARTS, help="one part; may be repeated")
     cost = parser.add_argument_group("what the cost is computed for")

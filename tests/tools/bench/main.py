@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from tests.tools.bench import cost, cpu, crowd, day, lifecycle, load, quality, report, scaling
+from tests.tools.bench import cost, cpu, crowd, day, idle, lifecycle, load, quality, report, scaling, sizing
 from tests.tools.bench.figures import Section
 from tests.tools.bench.surroundings import Surroundings, surroundings
 
@@ -20,10 +20,11 @@ PARTS: Mapping[str, Callable[[Surroundings, bool], Section]] = {
     "crowd": lambda world, quick: crowd.measure(world, quick=quick),
     "load": lambda world, quick: load.measure(world, quick=quick),
     "scaling": lambda world, quick: scaling.measure(world, quick=quick),
+    "idle": lambda world, quick: idle.measure(world, quick=quick),
     "quality": lambda _, quick: quality.measure(quick=quick),
 }
 
-ALL_PARTS = (*PARTS, "cost")
+ALL_PARTS = (*PARTS, "cost", "sizing")
 
 
 def run(*, quick: bool, as_json: bool, only: Collection[str], plan: cost.Plan) -> None:
@@ -42,8 +43,12 @@ def run(*, quick: bool, as_json: bool, only: Collection[str], plan: cost.Plan) -
         with surroundings() as world:
             sections.append(measure(world, quick))
         report.show(sections[-1], console)
+    measured = _measured(sections)
     if not only or "cost" in only:
-        sections.append(cost.section(_measured(sections), plan))
+        sections.append(cost.section(measured, plan))
+        report.show(sections[-1], console)
+    if not only or "sizing" in only:
+        sections.append(sizing.section(measured))
         report.show(sections[-1], console)
     if as_json:
         sys.stdout.write(report.as_json(sections) + "\n")

@@ -215,10 +215,10 @@ class ModelRedis:
     def _hmget(self, key: str, *names: str) -> list[bytes | None]:
         return [self.data.hash(key).get(name) for name in names]
 
-    def _hdel(self, key: str, name: str) -> int:
+    def _hdel(self, key: str, *names: str) -> int:
         if self.readonly:
             return self._refuse()
-        return int(self.data.hash(key).pop(name, None) is not None)
+        return sum(self.data.hash(key).pop(name, None) is not None for name in names)
 
     def _scan(self, *_: Argument) -> tuple[int, list[bytes]]:
         return 0, [key.encode() for key in self.data.streams]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from redis.exceptions import ResponseError
 
 from tests.tools.simulation.redis_model import Database, Group, Id, Reply, Script, parsed_id, text_id
+from worker.stream.leases import LIST
 from worker.stream.scripting import script
 
 Args = list[bytes]
@@ -178,16 +179,23 @@ def finish(data: Database, keys: list[str], args: Args) -> bytes:
 
 
 def heartbeat(data: Database, keys: list[str], args: Args) -> Reply:
-    known = data.hash(keys[0])
-    known[args[0].decode()] = b"%d %s" % (data.now_ms + int(args[1]), args[2])
-    live: list[bytes] = []
-    for worker, value in list(known.items()):
-        expiry, _, description = value.partition(b" ")
-        if expiry.isdigit() and int(expiry) > data.now_ms:
-            live += [worker.encode(), description]
-        else:
-            del known[worker]
-    return [live]
+    known, worker, others_version = data.hash(keys[0]), args[0].decode(), args[3]
+    has_changed = worker not in known or others_version == b""
+    known[worker] = b"%d %s" % (data.now_ms + int(args[1]), args[2])
+    words = known.get(LIST, b"").split()
+    version, swept = (words[1], int(words[3])) if words else (None, 0)
+    if version == others_version and not has_changed and swept <= data.now_ms < swept + int(args[5]):
+        return [version]
+    dead = [name for name, value in known.items() if name != LIST and not _is_alive(value, data.now_ms)]
+    for name in dead:
+        del known[name]
+    if has_changed or dead or version is None:
+        version = args[4]
+    known[LIST] = b"version %s swept %d" % (version, data.now_ms)
+    if version == others_version:
+        return [version]
+    live = [[name.encode(), value.partition(b" ")[2]] for name, value in known.items() if name != LIST]
+    return [version, [part for facts in live for part in facts]]
 
 
 def identify(data: Database, keys: list[str], args: Args) -> Reply:
@@ -363,6 +371,11 @@ def _is_counted_by(book: dict[str, bytes], entry: bytes, token: bytes, most: int
 def _is_here(data: Database, stream: str, entry: bytes, conversation: bytes) -> bool:
     fields = data.stream(stream).entries.get(parsed_id(entry))
     return fields is not None and conversation == b"/".join(fields.get(n, b"") for n in (b"uid", b"conversation_id"))
+
+
+def _is_alive(heartbeat_of_a_worker: bytes, now_ms: int) -> bool:
+    expiry, _, _ = heartbeat_of_a_worker.partition(b" ")
+    return expiry.isdigit() and int(expiry) > now_ms
 
 
 def _is_on_page(entry: Id, page: str) -> bool:
