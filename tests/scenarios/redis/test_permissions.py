@@ -22,12 +22,13 @@ from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.producing import Troubles, producing, push, stored_seqs
 from tests.support.redis_server import RedisServer
 from tests.tools.readme import CHART, TOP
-from worker.errors import NotSent, SettingsError, StreamError
+from worker.errors import NotSent, StreamError
 from worker.producer import Limits
 from worker.runtime.timing import GaugeTiming, ReadingTiming, Timing
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.servers.checks import check_servers
+from worker.stream.keys import Keys
+from worker.stream.leases import Leases, Member
 from worker.stream.servers.connecting import connect
 
 USERS = dict(re.findall(r"^ACL SETUSER (\w+) on >PASSWORD (.+)$", (CHART / "SECURITY.md").read_text(), re.MULTILINE))
@@ -95,9 +96,9 @@ async def refused(admin: Any, user: str) -> set[str]:  # noqa: ANN401 -- the lib
 
 def test_a_pusher_reaches_the_streams_of_partitions_and_nothing_else(dry_run: Callable[..., bool]) -> None:
     xadd = ("*", "uid", "u")
-    for number in range(64):
+    for number in range(256):
         assert dry_run("pusher", "XADD", f"pcm:{{{number}}}", *xadd)
-    others = [f"pcm:{{{number}}}" for number in ("64", "99", "100", "00", "-1", "*", "")] + [
+    others = [f"pcm:{{{number}}}" for number in ("256", "299", "1000", "00", "-1", "*", "")] + [
         "pcm:59",
         "pcm2:{3}",
         "pcm",
@@ -261,8 +262,8 @@ async def test_user_that_may_not_run_a_command_is_told_which_user_it_needs(
 
 async def test_worker_with_a_pushers_user_is_told_which_user_it_needs(server: RedisServer) -> None:
     async with Client(connect(as_user(server, "pusher"))) as client:
-        with pytest.raises(SettingsError, match=r"refuses the user or password: .* a worker the user worker"):
-            await check_servers(client)
+        with pytest.raises(StreamError, match=r"a worker the user worker"):
+            await Leases(client, Keys("pcm"), 8, 30.0).heartbeat(Member("a worker"))
 
 
 def here_as_admin(here: Harness, admin: redis.asyncio.Redis) -> Harness:
