@@ -35,7 +35,7 @@ class RedisCluster:
         for number in range(primaries + replicas):
             place = directory / f"node{number}"
             place.mkdir(parents=True)
-            self.servers.append(RedisServer(place, **OPTIONS, **options))
+            self.servers.append(RedisServer(place, **OPTIONS | options))
         self._primaries = primaries
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -42,9 +43,9 @@ class RedisServer:
         path = self.directory / "redis.log"
         return path.read_text() if path.exists() else ""
 
-    def client(self) -> redis.Redis:
-        """A client that retries nothing."""
-        return redis.Redis(host="127.0.0.1", port=self.port, retry=Retry(NoBackoff(), 0))
+    def client(self, timeout: float | None = None) -> redis.Redis:
+        """A client that retries nothing, and waits `timeout` seconds for a reply."""
+        return redis.Redis(host="127.0.0.1", port=self.port, retry=Retry(NoBackoff(), 0), socket_timeout=timeout)
 
     def start(self) -> None:
         """Return when it answers PING, with its data loaded.
@@ -89,7 +90,7 @@ class RedisServer:
         if "cluster-enabled" in self.options:
             place["cluster-port"] = str(self.bus_port)
         return [
-            "redis-server",
+            os.environ.get("REDIS_SERVER") or "redis-server",
             *(part for name, value in (place | self.options).items() for part in (f"--{name}", value)),
         ]
 
