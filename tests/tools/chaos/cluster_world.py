@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from codec.entry import partition_of
+from redis.crc import key_slot
+
 from tests.support.gcs.control import GcsClient
 from tests.support.redis_cluster import RedisCluster
 from tests.tools.chaos.cluster_account import ClusterAccount
-from tests.tools.chaos.cluster_pushers import ClusterPushers, KeyOf
+from tests.tools.chaos.cluster_pushers import ClusterPushers, FixedStreams, Streams
 from tests.tools.chaos.conservation import PREFIX, become_quiet, bucket_process, settings_of
 from tests.tools.chaos.fleet import Fleet
 from tests.tools.chaos.plain_client import NoAnswer, PlainClient
 from tests.tools.chaos.shards import Shards
+from tests.tools.chaos.talks import Talk
 from tests.tools.chaos.trouble import Plan
 from worker.settings import Settings
 from worker.stream.keys import Keys
@@ -41,6 +43,12 @@ class ClusterWorld:
     keys: Keys
     settings: Callable[..., Settings]
     partitions: int
+    talks: Sequence[Talk]
+
+    def streams_outside(self, slots: Collection[int]) -> list[str]:
+        """The streams that are not in these slots."""
+        keys = map(self.keys.stream, range(self.partitions))
+        return [key for key in keys if key_slot(key.encode()) not in slots]
 
     async def come_to_rest(self) -> None:
         """Wait until all is stored, and end all workers."""
@@ -57,7 +65,7 @@ class ClusterWorld:
         told = sum(int(str(event["entries"])) for event in self.fleet.said("entries.lost"))
         if told > (most := sum(map(len, self.pushers.receipts.lost.values()))):
             wrong.append(f"workers call {told} entries lost, {most} are")
-        talks = self.pushers.all
+        talks = self.talks
         objects = await self.bucket.objects()
         return [*wrong, *self.fleet.wrong], [
             f"{sum(talk.pushed for talk in talks)} chunks in {len(talks)} conversations, {len(objects)} objects",
@@ -68,7 +76,7 @@ class ClusterWorld:
         ]
 
     def _account(self) -> ClusterAccount:
-        return ClusterAccount(self.client, self.keys, self.partitions, self.pushers.all, self.pushers.receipts.lost)
+        return ClusterAccount(self.client, self.keys, self.partitions, self.talks, self.pushers.receipts.lost)
 
     async def _left(self) -> float:
         try:
@@ -79,7 +87,7 @@ class ClusterWorld:
 
 @asynccontextmanager
 async def cluster_world(
-    plan: Plan, directory: Path, *, replicas: int, wait: int = 0, key_of: KeyOf | None = None, partitions: int = 0
+    plan: Plan, directory: Path, *, replicas: int, wait: int = 0, streams: Streams | None = None, partitions: int = 0
 ) -> AsyncIterator[ClusterWorld]:
     """A cluster with an append-only file at each node, and an empty fleet."""
     options = {"appendonly": "yes", "appendfsync": "no", "repl_diskless_sync_delay": "0", "maxclients": "500"}
@@ -96,11 +104,11 @@ async def cluster_world(
             pushers = ClusterPushers(
                 plan,
                 client,
-                key_of or (lambda talk: keys.stream(partition_of(talk.conversation_id, plan.partitions))),
+                streams or FixedStreams(keys, plan.partitions),
                 Random(plan.seed),
                 wait=wait,
             )
             most = partitions or plan.partitions
-            yield ClusterWorld(plan, Shards(cluster), fleet, client, pushers, bucket, keys, settings, most)
+            yield ClusterWorld(plan, Shards(cluster), fleet, client, pushers, bucket, keys, settings, most, pushers.all)
     finally:
         cluster.stop()

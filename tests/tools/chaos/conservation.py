@@ -171,29 +171,28 @@ async def _shared(watch: Watch, shares: list[int]) -> None:
 
 
 def settings_of(plan: Plan, url: str, bucket: GcsClient) -> Callable[..., Settings]:
-    """Make the settings of a run's workers."""
+    """Make the settings of a run's workers; a change to None leaves a setting out."""
+    usual: dict[str, object] = {
+        "redis_url": url,
+        "store_url": f"gs://{bucket.bucket}",
+        "storage_emulator_host": bucket.url,
+        "encryption_secret": TEST_SECRET,
+        "partitions": plan.partitions,
+        "stream_prefix": PREFIX,
+        "batch_max_seconds": 1.0,
+        "batch_max_age": 3.0,
+        "gap_tolerance": 0.2,
+        "lease_ttl": plan.lease_ttl,
+        "blob_codec": plan.codec,
+        "encode_threads": 1,
+        "shutdown_grace": 30.0,
+        "http_host": "127.0.0.1",
+        "http_port": 0,
+    }
 
     def make(**changes: object) -> Settings:
-        return Settings.model_validate(
-            {
-                "redis_url": url,
-                "store_url": f"gs://{bucket.bucket}",
-                "storage_emulator_host": bucket.url,
-                "encryption_secret": TEST_SECRET,
-                "partitions": plan.partitions,
-                "stream_prefix": PREFIX,
-                "batch_max_seconds": 1.0,
-                "batch_max_age": 3.0,
-                "gap_tolerance": 0.2,
-                "lease_ttl": plan.lease_ttl,
-                "blob_codec": plan.codec,
-                "encode_threads": 1,
-                "shutdown_grace": 30.0,
-                "http_host": "127.0.0.1",
-                "http_port": 0,
-            }
-            | changes
-        )
+        values = {name: value for name, value in (usual | changes).items() if value is not None}
+        return Settings.model_validate(values)
 
     return make
 

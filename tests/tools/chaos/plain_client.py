@@ -69,16 +69,16 @@ class PlainClient:
         slot, asking = key_slot(key.encode()), False
         port = self._places.get(slot) or self._random.choice([*self._nodes])
         for _ in range(MOST_REDIRECTIONS):
-            replies = await self._ask(slot, port, commands, asking=asking)
-            first, asking = replies[0], isinstance(replies[0], AskError)
-            if not isinstance(first, MovedError | AskError):
+            replies, was_asking = await self._ask(slot, port, commands, asking=asking), asking
+            first = replies[0]
+            if not isinstance(first, AskError):  # a MovedError is one, too
                 break
-            port = first.port
-            if not asking:
-                self._places[slot] = port
+            port, asking = first.port, not isinstance(first, MovedError)
         if isinstance(first, Exception):
             self._places.pop(slot, None)
             raise NoAnswer(type(first).__name__)
+        if not was_asking:
+            self._places[slot] = port
         return Answer(port, replies)
 
     async def _ask(self, slot: int, port: int, commands: Sequence[Words], *, asking: bool) -> list[Any]:

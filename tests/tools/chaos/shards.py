@@ -85,7 +85,7 @@ class Shards:
         return self._members(next(server for server in self.servers if server.is_running and server not in self._hung))
 
     def settled(self) -> None:
-        """Wait until all servers run and agree, and each primary has a replica with all that it has itself.
+        """Wait until all servers run and agree, and each primary has a replica with all that it has, or none has one.
 
         Raises:
             TimeoutError: it does not come to that.
@@ -207,7 +207,7 @@ class Shards:
         if sum(last + 1 - first for member in primaries for first, last in member.slots) != ALL_SLOTS:
             return False
         followed = {member.primary for member in views[0] if not member.is_primary}
-        return {member.id for member in primaries} == followed and all(map(self._is_linked, self.servers))
+        return followed in (set(), {member.id for member in primaries}) and all(map(self._is_linked, self.servers))
 
     def _is_linked(self, server: RedisServer) -> bool:
         with server.client(timeout=ADMIN_TIMEOUT) as client:
