@@ -54,15 +54,28 @@ chaos: setup ## kill, pause and disconnect real workers at random, and account f
 fuzz: setup ## feed hostile bytes to all parsers, guided by coverage (ARGS="--seconds 3600 blobs")
 	@$(BIN)/python -m tests.tools.fuzz $(ARGS)
 
+UV = tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \
+	&& $(BIN)/python -m venv "$$tmp" && "$$tmp/bin/pip" install --quiet --disable-pip-version-check uv
+
+.PHONY: lowest
+lowest: setup ## run the quick unit tests with the lowest versions that pyproject.toml allows (PYTHON=python3.11)
+	@$(UV) && uv="$$tmp/bin/uv" && python="$$tmp/lowest/bin/python" \
+	&& "$$uv" venv --quiet --python $(BIN)/python "$$tmp/lowest" \
+	&& "$$uv" pip compile pyproject.toml --quiet --extra demo --resolution lowest-direct --python "$$python" \
+		--output-file "$$tmp/lowest.txt" \
+	&& "$$uv" pip install --quiet --no-deps --python "$$python" -r tests/requirements.txt \
+	&& "$$uv" pip install --quiet --no-deps --python "$$python" -r "$$tmp/lowest.txt" -e . \
+	&& "$$python" -m pytest -q -n auto -m "not slow" -W ignore::DeprecationWarning tests/unit $(ARGS)
+
 PIN = $$tmp/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade)
 
 .PHONY: requirements
 requirements: setup ## pin what pyproject.toml asks for (UPGRADE=1 moves all pins to the newest)
-	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \
-	&& $(BIN)/python -m venv "$$tmp" && "$$tmp/bin/pip" install --quiet --disable-pip-version-check uv \
-	&& $(PIN) --output-file deploy/requirements.txt \
-	&& $(PIN) --extra dev --constraint deploy/requirements.txt --output-file tests/requirements.txt \
+	@$(UV) \
+	&& $(PIN) --extra worker --output-file deploy/requirements.txt \
+	&& $(PIN) --extra demo --constraint deploy/requirements.txt --output-file deploy/demo-requirements.txt \
+	&& $(PIN) --extra dev --constraint deploy/demo-requirements.txt --output-file tests/requirements.txt \
 	&& $(PIN) --extra bench --constraint tests/requirements.txt --output-file tests/tools/bench/requirements.txt \
 	&& printf 'hatchling>=1.26\nsetuptools>=77\n' | $(subst pyproject.toml,-,$(PIN)) --output-file deploy/build-requirements.txt
 

@@ -1,6 +1,6 @@
 """Opus: an incremental encoder from PCM to a container, and a decoder.
 
-Frames of 20 ms, mono, application VOIP. PCM is s16le.
+Frames of 20 ms, mono. PCM is s16le.
 """
 
 from __future__ import annotations
@@ -9,34 +9,45 @@ import ctypes
 import weakref
 from contextlib import contextmanager
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from codec.arguments import NOTHING, check_types
 from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, read_header, rendition_bytes
+from codec.effort import AS_SPEECH, Controls, Effort, Quiet, efforts
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
 from codec.libopus import library
 from codec.libopus.repacketizer import MAX_FRAMES, MAX_PACKET_BYTES, repacketized
 from codec.libopus.scratch import Scratch
+from codec.speech_gate import BLOCKS_PER_SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from codec.libopus import CArg, Library
 
+Application: TypeAlias = Literal["audio", "voip"]
+"""What libopus is told about its use. `audio` keeps the low frequencies, which `voip` filters away. Modes, bytes and
+CPU are the same, because `audio` also tells it that the signal is a voice: else it would choose CELT for it."""
+
 CHANNELS = 1
-APPLICATION_VOIP = 2048  # opus_defines.h
+APPLICATIONS: Mapping[Application, int] = {"voip": 2048, "audio": 2049}  # opus_defines.h
+SIGNAL_VOICE = 3001  # opus_defines.h
 FRAMES_PER_SECOND = 50
 SECOND_BYTES = max(SAMPLE_RATES) * BYTES_PER_SAMPLE  # at the highest rate
 ZEROS = bytes(SECOND_BYTES)
 
-SETTLING_FRAMES = 10
-"""Frames of digital silence after which decoded audio is silent to 2 units of the last place."""
+SETTLING_FRAMES = 25
+"""Frames of digital silence after which decoded audio is silent to 2 units of the last place: at its input, libopus has
+a high-pass filter of 3 Hz, which rings for so long."""
 
 SILENT_PACKET = PACKET_LENGTH.pack(0)
 """An empty packet with its length: every decoder conceals 20 ms for it, and after silence it conceals with silence."""
 
-FRAMES_AT_ONCE = 256
+FRAMES_PER_BLOCK = FRAMES_PER_SECOND // BLOCKS_PER_SECOND
+"""Frames that are decided on and encoded together."""
+
+FRAMES_AT_ONCE = 52 * FRAMES_PER_BLOCK
 """Frames that libopus encodes in a row without our own code between them: a chunk of 5 s has 250."""
 
 PART_BYTES = 4096
@@ -52,10 +63,11 @@ many. It is best to decode a minute in one go: only one Python thread at a time 
 MAX_DECODED_SECONDS = 3600
 """Batches hold a minute; without a limit, every 2 bytes of a hostile blob become 120 ms."""
 
-EARLY_SAMPLES = {24000: 2, 48000: 3}
+EARLY_SAMPLES: Mapping[Application, Mapping[int, int]] = {"audio": {24000: 1, 48000: 2}, "voip": {24000: 2, 48000: 3}}
 """At these rates speech passes through libopus' resampler and comes out this many samples earlier than the look-ahead
-says. Without this correction, the cross-correlation of 25 s of recorded speech with the decoded speech peaks at -1.5
-and -3.0. At lower rates it peaks within half a sample of the look-ahead."""
+says. Without this correction, the cross-correlation of 24 s of recorded speech with the decoded speech peaks at -1.0
+and -2.1 (audio), or at -1.5 and -3.0 (voip). At lower rates it peaks at the look-ahead (audio), or within half a sample
+of it (voip)."""
 
 _frames = Scratch(FRAMES_AT_ONCE * SECOND_BYTES // FRAMES_PER_SECOND)  # PCM to encode
 _packets = Scratch(FRAMES_AT_ONCE * MAX_PACKET_BYTES)  # the encoded packets
@@ -75,21 +87,34 @@ class Encoder:
         WrongType: a setting is not a whole number.
     """
 
-    def __init__(self, sample_rate: int, *, complexity: int, bitrate: int | None = None, dtx: bool = False) -> None:
+    def __init__(
+        self,
+        sample_rate: int,
+        *,
+        complexity: int,
+        bitrate: int | None = None,
+        dtx: bool = False,
+        application: Application = "audio",
+        quiet: Quiet = AS_SPEECH,
+    ) -> None:
         check_types(int, sample_rate=sample_rate, complexity=complexity)
         check_types(int, NOTHING, bitrate=bitrate)
         check_types(bool, dtx=dtx)
+        check_types(str, application=application)
+        check_types(Quiet, quiet=quiet)
         self._library = library()
         self._sample_rate = sample_rate
+        self._application = application
         self._frame_samples = sample_rate // FRAMES_PER_SECOND
         self._frame_bytes = self._frame_samples * BYTES_PER_SAMPLE
+        self._block_bytes = FRAMES_PER_BLOCK * self._frame_bytes
         self._samples = 0
         self._packets = 0
         self._tail = b""
         self._parts: list[bytes] = []
         self._part = bytearray()
         self._size = HEADER.size
-        state = self._create(complexity, bitrate, dtx=dtx)
+        state = self._create(Effort(complexity, bitrate), quiet, dtx=dtx)
         self._state = ctypes.byref(state.contents)
         self._silence = bytes(self._frame_bytes)
         self._silent_frames = 0
@@ -102,7 +127,7 @@ class Encoder:
     @property
     def pre_skip(self) -> int:
         """Samples, at the encoder's rate, by which decoded speech comes late."""
-        return self._look_ahead - EARLY_SAMPLES.get(self._sample_rate, 0)
+        return self._look_ahead - EARLY_SAMPLES[self._application].get(self._sample_rate, 0)
 
     @property
     def size(self) -> int:
@@ -144,6 +169,7 @@ class Encoder:
         self._require_open()
         if self._samples:
             self._append(bytes((self._look_ahead + self._frame_samples - 1) * BYTES_PER_SAMPLE))
+            self._encode_blocks(self._tail, 0, len(self._tail) // self._frame_bytes * self._frame_bytes)
         pcm_bytes = rendition_bytes(self._samples, self._sample_rate)
         self.close()
         container = b"".join([HEADER.pack(self._packets, pcm_bytes), *self._parts, self._part])
@@ -154,46 +180,48 @@ class Encoder:
         """Free the encoder's state; a second call is harmless, and a forgotten encoder is freed with its object."""
         self._free()
 
-    def _create(self, complexity: int, bitrate: int | None, *, dtx: bool) -> Any:  # noqa: ANN401 -- opuslib has no types
+    def _create(self, speech: Effort, quiet: Quiet, *, dtx: bool) -> Any:  # noqa: ANN401 -- opuslib has no types
         binding, ctl = self._library.encoder, self._library.ctl
-        settings = [(ctl.set_complexity, complexity), (ctl.set_dtx, int(dtx))]
-        if bitrate is not None:
-            settings.append((ctl.set_bitrate, bitrate))
         with _translated(self._library):
-            state = binding.create_state(self._sample_rate, CHANNELS, APPLICATION_VOIP)
+            state = binding.create_state(self._sample_rate, CHANNELS, APPLICATIONS[self._application])
             self._free = weakref.finalize(self, binding.destroy, state)
             self._free.atexit = False  # a thread may still encode while the interpreter ends
-            for setting, value in settings:
-                binding.encoder_ctl(state, setting, value)
+            binding.encoder_ctl(state, ctl.set_dtx, int(dtx))
+            if self._application == "audio":
+                binding.encoder_ctl(state, ctl.set_signal, SIGNAL_VOICE)
+            self._efforts = efforts(Controls(self._library, state), self._sample_rate, speech, quiet)
             self._look_ahead: int = binding.encoder_ctl(state, ctl.get_lookahead)
         return state
 
     def _append(self, pcm: bytes) -> None:
         start = 0
         if self._tail:
-            start = self._frame_bytes - len(self._tail)
+            start = self._block_bytes - len(self._tail)
             self._tail += pcm[:start]
-            if len(self._tail) < self._frame_bytes:
+            if len(self._tail) < self._block_bytes:
                 return
-            self._encode_frames(self._tail, 0, 1)
-        frames = max(0, len(pcm) - start) // self._frame_bytes
-        self._encode_frames(pcm, start, frames)
-        self._tail = pcm[start + frames * self._frame_bytes :]
+            self._encode_blocks(self._tail, 0, self._block_bytes)
+        end = start + max(0, len(pcm) - start) // self._block_bytes * self._block_bytes
+        self._encode_blocks(pcm, start, end)
+        self._tail = pcm[end:]
 
-    def _encode_frames(self, pcm: bytes, start: int, frames: int) -> None:
-        end, step = start + frames * self._frame_bytes, FRAMES_AT_ONCE * self._frame_bytes
+    def _encode_blocks(self, pcm: bytes, start: int, end: int) -> None:
+        step = FRAMES_AT_ONCE * self._frame_bytes
         for at in range(start, end, step):
             self._encode_some(pcm, at, min(at + step, end))
 
     def _encode_some(self, pcm: bytes, start: int, end: int) -> None:
-        _frames.view[: end - start] = memoryview(pcm)[start:end]
+        view = _frames.view[: end - start]
+        view[:] = memoryview(pcm)[start:end]
         pieces, at = _frames.slots(self._frame_bytes), 0
-        for skippable, count in self._runs(pcm, start, end):
-            if skippable:
-                self._hold(SILENT_PACKET * count, count)
-            else:
-                self._encode_run(pieces[at : at + count])
-            at += count
+        for size in self._efforts.stretches(view):
+            for skippable, count in self._runs(pcm, start, start + size):
+                if skippable:
+                    self._hold(SILENT_PACKET * count, count)
+                else:
+                    self._encode_run(pieces[at : at + count])
+                at += count
+            start += size
 
     def _runs(self, pcm: bytes, start: int, end: int) -> Iterator[tuple[bool, int]]:
         """Divide frames into runs to encode and runs to skip.

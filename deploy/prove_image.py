@@ -176,12 +176,8 @@ CHECKS = (
     ),
     ("libopus is 1.5 or newer", ["python3", "-c", "import audio_batch_worker.codec.libopus as l; print(l.VERSION)"]),
     (
-        "no tests of packages, and numpy works without them",
-        [
-            "/bin/sh",
-            "-c",
-            "! find /opt/venv -type d -name tests | grep . && python3 -c 'import numpy.testing; print(0)'",
-        ],
+        "no tests of packages",
+        ["/bin/sh", "-c", "! find /opt/venv -type d -name tests | grep . && echo ok"],
     ),
     ("no pip, no compiler", ["/bin/sh", "-c", "! command -v pip && ! command -v cc && echo ok"]),
     ("the helm test's tools are there", ["/bin/sh", "-c", "command -v python3 date grep mktemp sleep"]),

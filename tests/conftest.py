@@ -13,6 +13,7 @@ import structlog
 from tests.support.harness import Harness, owned_before
 from tests.support.proxy import Proxy
 from tests.support.redis_cluster import RedisCluster
+from tests.support.redis_sentinels import RedisSentinels
 from tests.support.redis_server import RedisServer
 from tests.support.secret import TEST_SECRET
 from tests.support.timing import SHORT_TURNS
@@ -119,14 +120,30 @@ def own_cluster(tmp_path: Path) -> Iterator[Callable[..., RedisCluster]]:
     """Start a private Redis Cluster: `own_cluster(3, replicas=1)`."""
     clusters: list[RedisCluster] = []
 
-    def start(primaries: int = 1, replicas: int = 0, **options: str) -> RedisCluster:
-        clusters.append(RedisCluster(tmp_path / f"cluster-{len(clusters)}", primaries, replicas, **options))
+    def start(primaries: int = 1, replicas: int = 0, *, tls: Path | None = None, **options: str) -> RedisCluster:
+        place = tmp_path / f"cluster-{len(clusters)}"
+        clusters.append(RedisCluster(place, primaries, replicas, tls=tls, **options))
         clusters[-1].start()
         return clusters[-1]
 
     yield start
     for cluster in clusters:
         cluster.stop()
+
+
+@pytest.fixture
+def own_sentinels(tmp_path: Path) -> Iterator[Callable[..., RedisSentinels]]:
+    """Start a private primary with a replica and three sentinels: `own_sentinels(lines=("requirepass secret",))`."""
+    groups: list[RedisSentinels] = []
+
+    def start(*, tls: Path | None = None, lines: tuple[str, ...] = (), **options: str) -> RedisSentinels:
+        groups.append(RedisSentinels(tmp_path / f"sentinels-{len(groups)}", tls=tls, lines=lines, **options))
+        groups[-1].start()
+        return groups[-1]
+
+    yield start
+    for group in groups:
+        group.stop()
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ async def run(settings: Settings, *, drain: bool = False, timing: Timing = Timin
     """
     settings.require_storage()
     stamina.instrumentation.set_on_retry_hooks([])  # we log and count refusals ourselves
-    client = Client(connect(settings.redis_url, timeout=settings.redis.reply_timeout))
+    client = Client(connect(settings.redis.url, timeout=settings.redis.reply_timeout))
     context = Context(Metrics(), timing, client.clock)
     means = _open(settings, client, context)
     try:
@@ -151,6 +151,7 @@ class Worker:
                 await self._shut_down(is_store_wrong=check is not None and check.wrong is not None)
             await end(background)
             await self._delivery.orphans.leave(self._timing.process.release / 2)
+            await self._delivery.inquiry.leave(self._timing.process.release / 4)
         if self._spooling:
             self._spooling.close()
         self._context.digest.flush()
@@ -166,6 +167,7 @@ class Worker:
             "stray streams": self._strays.run(),
             "orphans": self._delivery.orphans.run(),
             "stop": self._note_stop(stop),
+            "losses": self._delivery.inquiry.run(),
         }
         if self._spooling:
             work["spool"] = self._spooling.run()

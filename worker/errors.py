@@ -4,6 +4,7 @@ WorkerError           the root, defined in codec/errors.py, because the codec im
 ├── CodecError        values or bytes that don't fit; codec/errors.py shows its branch
 ├── WrongType         an argument of a call has a wrong type: correct the call
 ├── LibopusMissing    libopus can't be loaded: install it
+├── ExtraMissing      an optional part of this package is not installed: install it
 ├── SettingsError     a person must change a setting; the process ends with exit code 2
 ├── AudioFileError    a person must give another file
 ├── BadSelection      a request selects audio in a way that makes no sense
@@ -36,6 +37,10 @@ from worker.model.causes import SpoolCause, StoreCause, StreamCause
 
 if TYPE_CHECKING:
     from codec.entry import Chunk, End
+
+
+class ExtraMissing(WorkerError, ImportError):
+    """An extra of this package is not installed; the message is the command that installs it."""
 
 
 class SettingsError(WorkerError):

@@ -15,7 +15,9 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
+from codec.effort import Quiet
 from codec.errors import escaped
+from codec.opus import Application
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
@@ -24,7 +26,7 @@ from worker.runtime.cpu import cpu_limit
 from worker.stores import checked_emulator, checked_store_url, open_store
 from worker.stores.base import Store
 from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS, PREFIX, Keys
-from worker.stream.servers import address
+from worker.stream.servers import address, certificates
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 DAY = 24 * 3600
 T = TypeVar("T")
+V = TypeVar("V")
 
 FOREIGN_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "MALLOC_ARENA_MAX")
 """Variables that the documents name and that are not read here."""
@@ -48,6 +51,7 @@ URL_USER = re.compile(r"(://)[^/?#]*@")
 class RedisSettings:
     """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how workers share them.
 
+    `url` is REDIS_URL with REDIS_CA_FILE and REDIS_AUTH as its options: all that a connection needs.
     `partitions` is None if PARTITIONS is not set.
     """
 
@@ -140,9 +144,18 @@ class Settings(BaseSettings):
         str,
         Field(
             repr=False,
-            description="Redis that holds the streams: redis://[user:password@]host[:port][/db] or rediss://…",
+            description="Redis that holds the streams: redis://[user:password@]host[:port][/db], or rediss:// for TLS;"
+            " several hosts of a cluster; redis+sentinel://host,host/name.",
         ),
     ] = "redis://localhost:6379/0"
+    redis_ca_file: Annotated[
+        Path | None,
+        Field(description="PEM file of the private authority that vouches for Redis; REDIS_URL must have TLS."),
+    ] = None
+    redis_auth: Annotated[
+        Literal["password", "google-iam"],
+        Field(description="How to log in to Redis; google-iam takes an access token as the password, for Memorystore."),
+    ] = "password"
     store_url: Annotated[
         str, Field(description="Where blobs go: gs://bucket[/prefix] or file:///directory. Required by all that store.")
     ] = ""
@@ -198,6 +211,23 @@ class Settings(BaseSettings):
     opus_dtx: Annotated[
         bool, Field(description="Let libopus drop silent frames; saves few bytes and costs quality.")
     ] = False
+    opus_application: Annotated[
+        Application, Field(description="audio keeps low frequencies, voip filters them away.")
+    ] = "audio"
+    opus_quiet_complexity: Annotated[
+        int,
+        Field(
+            ge=0, le=10, description="Encoder effort where nobody speaks; no less than OPUS_COMPLEXITY turns this off."
+        ),
+    ] = 1
+    opus_quiet_bitrate: Annotated[
+        int | None,
+        Field(
+            ge=6000,
+            le=510000,
+            description="Bits per second where nobody has spoken for 3 s; empty is that of speech.",
+        ),
+    ] = None
     encode_threads: Annotated[
         int, Field(ge=1, le=256, description="Encoder threads; by default the CPU limit of this process, rounded down.")
     ] = Field(default_factory=cpu_limit)
@@ -258,6 +288,27 @@ class Settings(BaseSettings):
         _as_value_error(address.parse, url)
         return url
 
+    @field_validator("redis_ca_file")
+    @classmethod
+    def _redis_authority(cls, path: Path | None, others: ValidationInfo) -> Path | None:
+        url = others.data.get("redis_url")
+        if path is not None and url is not None:
+            parsed = address.parse(url)
+            if not parsed.tls:
+                raise ValueError("needs TLS: begin REDIS_URL with rediss://")
+            if "ssl_ca_certs" in parsed.options:
+                raise ValueError("is set, and REDIS_URL has ssl_ca_certs: give one of the two")
+            _as_value_error(certificates.check_authorities, path)
+        return path
+
+    @field_validator("redis_auth")
+    @classmethod
+    def _redis_login(cls, auth: str, others: ValidationInfo) -> str:
+        url = others.data.get("redis_url")
+        if auth != address.Auth.PASSWORD and url is not None:
+            _as_value_error(address.parse, address.with_options(url, auth=auth))
+        return auth
+
     @field_validator("store_url")
     @classmethod
     def _store_place(cls, url: str) -> str:
@@ -297,7 +348,9 @@ class Settings(BaseSettings):
     @property
     def redis(self) -> RedisSettings:
         """For connections, keys and leases."""
-        return RedisSettings(self.redis_url, self.stream_prefix, self.stated_partitions, self.lease_ttl)
+        ours = {"ssl_ca_certs": self.redis_ca_file, "auth": None if self.redis_auth == "password" else self.redis_auth}
+        url = address.with_options(self.redis_url, **{name: str(value) for name, value in ours.items() if value})
+        return RedisSettings(url, self.stream_prefix, self.stated_partitions, self.lease_ttl)
 
     @property
     def stated_partitions(self) -> int | None:
@@ -323,7 +376,8 @@ class Settings(BaseSettings):
     @property
     def encoding(self) -> EncodingSettings:
         """For the encoders."""
-        opus = OpusSettings(self.opus_complexity, self.opus_bitrate, self.opus_dtx)
+        quiet = Quiet(self.opus_quiet_complexity, self.opus_quiet_bitrate)
+        opus = OpusSettings(self.opus_complexity, self.opus_bitrate, self.opus_dtx, self.opus_application, quiet)
         return EncodingSettings(opus, self.encode_threads, self.memory_limit)
 
     @property
@@ -410,7 +464,7 @@ def misspelt(variables: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _as_value_error(check: Callable[[str], T], value: str) -> T:
+def _as_value_error(check: Callable[[V], T], value: V) -> T:
     """Make a check of another module one of pydantic's, so that it is told together with the others."""
     try:
         return check(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from tests.deploy.chart import CHART, OUTSIDE_SECRET, POD_TEMPLATE_HASH, SCENARIOS, render
 from worker.settings import Settings, load
+from worker.stream.servers import certificates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +30,7 @@ def variable(key: str) -> str:
 def loaded(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> Settings:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(certificates, "check_authorities", Path)  # here is no pod, in which the file is mounted
     return load()
 
 
@@ -93,3 +96,10 @@ def test_the_spools_defaults_are_the_workers() -> None:
 
     assert (fields["spool_mode"].default, fields["spool_max_bytes"].default) == (spool["mode"], spool["maxBytes"])
     assert fields["spool_after"].default == spool["afterSeconds"]
+
+
+def test_redis_is_trusted_and_logged_in_to_as_the_values_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = render({"redis": {"auth": "google-iam", "caFile": {"configMap": "ca", "key": "a.pem"}}}, scenario=None)
+    settings = loaded(monkeypatch, rendered.environment())
+
+    assert settings.redis.url == "rediss://redis:6378/0?ssl_ca_certs=/etc/redis-ca/a.pem&auth=google-iam"

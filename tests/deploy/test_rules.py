@@ -17,6 +17,7 @@ TOO_SMALL = "{resources: {limits: {memory: 512Mi}}}"
 TOGETHER = {
     "image.tag": f"{{image: {{tag: v1, digest: '{DIGEST}'}}}}",
     "redis.url": "{redis: {url: 'redis://redis', existingSecret: {name: redis}}}",
+    "redis.caFile.configMap": "{redis: {caFile: {configMap: ca, secret: ca}}}",
     "store.url": "{store: {existingSecret: {name: store}}}",
     "encryption.secret": f"{{encryption: {{secret: {'s' * 32}, existingSecret: {{name: secret}}}}}}",
     "encryption.oldSecrets": f"{{encryption: {{oldSecrets: [{'s' * 32}], existingSecret: {{oldSecretsKey: old}}}}}}",
@@ -70,6 +71,12 @@ FITTING = {
     "the port of Redis is the usual one": "{redis: {url: 'redis://:7777@redis'}}",
     "the port of Redis is let through": "{redis: {url: 'redis://r:7777?db=1'}, networkPolicy: {redisPorts: [7777]}}",
     "somebody knows where Redis is": "{redis: {url: 'redis://r:7777'}, networkPolicy: {extraEgress: [{ports: []}]}}",
+    "ports of a cluster": (
+        "{redis: {url: 'redis://u:p@a:7000,b:7001,[::1]'}, networkPolicy: {redisPorts: [7000, 7001, 6379]}}"
+    ),
+    "ports of sentinels": (
+        "{redis: {url: 'rediss+sentinel://a,b:7001/n/1'}, networkPolicy: {redisPorts: [26379, 7001]}}"
+    ),
     "volumes beside the chart's": "{extraVolumes: [{name: spool}], extraVolumeMounts: [{name: spool, mountPath: /x}]}",
     "an empty spool is left mounted": "{spool: {mode: 'off', existingClaim: files}}",
     "what a parent's condition reads": "{enabled: true, global: {region: eu}}",
@@ -85,6 +92,8 @@ FORMS = {
     "redis.url": "http://redis",
     "redis.existingSecret.name": "my secret",
     "redis.existingSecret.key": "a/b",
+    "redis.caFile.secret": "my secret",
+    "redis.caFile.key": "a/b",
     "store.url": "s3://bucket",
     "encryption.secret": "too short",
     "encryption.oldSecrets": ["too short"],

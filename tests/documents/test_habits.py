@@ -18,7 +18,8 @@ TOP = README.parent
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
 MAKEFILE = (TOP / "Makefile").read_text()
 DOCUMENTS = sorted((TOP / ".github").glob("*.md"))
-JOB: dict[str, Any] = yaml.safe_load((TOP / ".github/workflows/ci.yml").read_text())["jobs"]["check"]
+JOBS: dict[str, Any] = yaml.safe_load((TOP / ".github/workflows/ci.yml").read_text())["jobs"]
+JOB = JOBS["check"]
 
 
 def test_the_workflow_runs_what_ci_runs() -> None:
@@ -33,6 +34,13 @@ def test_the_workflow_runs_every_python_that_the_package_names() -> None:
     assert JOB["strategy"]["matrix"]["python"] == named
     assert PROJECT["requires-python"] == f">={named[0]}"
     assert all(extra["may_fail"] for extra in JOB["strategy"]["matrix"]["include"])
+
+
+def test_the_lowest_versions_are_tried_with_the_lowest_python() -> None:
+    lowest = [
+        step["with"]["python-version"] for step in JOBS["lowest"]["steps"] if "python-version" in step.get("with", {})
+    ]
+    assert [f">={python}" for python in lowest] == [PROJECT["requires-python"]]
 
 
 def test_hooks_run_the_commands_of_make_lint() -> None:

@@ -66,7 +66,7 @@ class Running:
         self.health = WorkerHealth(timing=timing.health)
         self.stop = asyncio.Event()
         self.store = settings.store.open()
-        self.client = Client(connect(settings.redis_url, timeout=settings.redis.reply_timeout))
+        self.client = Client(connect(settings.redis.url, timeout=settings.redis.reply_timeout))
         self.pool = ThreadPoolExecutor(settings.encode_threads)
         context = Context(self.metrics, timing, self.client.clock)
         means = Means(self.client, monitored(settings, self.store, context), self.pool)
@@ -211,7 +211,7 @@ HarnessMaker = Callable[[RedisServer | Proxy, RedisServer | Proxy], Awaitable[Ha
 async def owned_before(harness: Harness) -> Harness:
     """Let a former worker have owned all streams, so that Redis knows them, and entries are taken for new."""
     settings = harness.settings()
-    async with Client(connect(settings.redis_url)) as client:
+    async with Client(connect(settings.redis.url)) as client:
         leases = Leases(client, harness.keys, harness.partitions, settings.lease_ttl)
         entries = Entries(client, harness.keys, "a former worker")
         taken, _ = await leases.acquire(range(harness.partitions), "a former worker")

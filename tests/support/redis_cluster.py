@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from redis.crc import key_slot
 
-from tests.support.redis_server import POLL_SECONDS, RedisServer
+from tests.support.certificates import tls_options
+from tests.support.redis_server import POLL_SECONDS, RedisServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,19 +29,27 @@ OPTIONS = {
 
 
 class RedisCluster:
-    """`primaries` nodes that share all slots evenly, and `replicas` more nodes, one for each of the first primaries."""
+    """`primaries` nodes that share all slots evenly, and `replicas` more nodes, one for each of the first primaries.
 
-    def __init__(self, directory: Path, primaries: int = 3, replicas: int = 0, **options: str) -> None:
+    With `tls`, a file with a certificate and its key, nodes speak TLS to each other and to clients of `url`.
+    """
+
+    def __init__(
+        self, directory: Path, primaries: int = 3, replicas: int = 0, *, tls: Path | None = None, **options: str
+    ) -> None:
         self.servers: list[RedisServer] = []
         for number in range(primaries + replicas):
             place = directory / f"node{number}"
             place.mkdir(parents=True)
-            self.servers.append(RedisServer(place, **OPTIONS | options))
+            encrypted = {**tls_options(tls), "tls_cluster": "yes", "tls_port": str(free_port())} if tls else {}
+            self.servers.append(RedisServer(place, **OPTIONS | encrypted | options))
         self._primaries = primaries
 
     @property
     def url(self) -> str:
-        return self.servers[0].url
+        """Where a client begins, by TLS if the nodes speak it."""
+        tls_port = self.servers[0].options.get("tls-port")
+        return f"rediss://127.0.0.1:{tls_port}/0" if tls_port else self.servers[0].url
 
     def start(self) -> None:
         """Return when all nodes agree that all slots are served."""
@@ -81,8 +90,9 @@ class RedisCluster:
         self.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", self.id_of(source))
         self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", self.id_of(target))
         yield
+        port = int(target.options.get("tls-port", target.port))
         while keys := self.ask(source, "CLUSTER", "GETKEYSINSLOT", slot, 10):
-            self.ask(source, "MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *keys)
+            self.ask(source, "MIGRATE", "127.0.0.1", port, "", 0, 5000, "KEYS", *keys)
         for server in (target, source, *self.servers):
             if server.is_running:
                 self.ask(server, "CLUSTER", "SETSLOT", slot, "NODE", self.id_of(target))
@@ -91,6 +101,11 @@ class RedisCluster:
         """Let a replica take over from its primary, orderly."""
         self.ask(replica, "CLUSTER", "FAILOVER")
         self.await_primary(replica)
+
+    def cut_replication(self, primary: RedisServer, replica: RedisServer) -> None:
+        """Hang a replica, so that from now on it gets nothing from its primary, not even what is in a socket."""
+        replica.pause()
+        self.ask(primary, "CLIENT", "KILL", "TYPE", "replica")
 
     def synchronised(self) -> None:
         """Wait until each replica has what its primary had."""

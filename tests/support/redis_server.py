@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+
+from worker.demo.server import server_program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +91,7 @@ class RedisServer:
         if "cluster-enabled" in self.options:
             place["cluster-port"] = str(self.bus_port)
         return [
-            os.environ.get("REDIS_SERVER") or "redis-server",
+            server_program(),
             *(part for name, value in (place | self.options).items() for part in (f"--{name}", value)),
         ]
 

@@ -12,7 +12,7 @@ SHORT_TURNS = Timing(reading=ReadingTiming(poll=0.05))
 SHORT_RESTS = replace(
     SHORT_TURNS,
     reading=replace(SHORT_TURNS.reading, rest=0.05),
-    delivery=DeliveryTiming(recovery_rest=0.05),
+    delivery=DeliveryTiming(recovery_rest=0.05, losses=0.05),
     store=StoreTiming(retry=Backoff(0.02, 0.2)),
 )
 """Whatever rests after trouble rests shortly, too."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from codec.effort import Quiet
+from tests.support.certificates import self_signed
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
@@ -30,6 +32,8 @@ from worker.stores.gcs import GcsStore
 
 DEFAULTS = {
     "redis_url": "redis://localhost:6379/0",
+    "redis_ca_file": None,
+    "redis_auth": "password",
     "store_url": "",
     "partitions": 256,
     "stream_prefix": "pcm",
@@ -43,6 +47,9 @@ DEFAULTS = {
     "opus_complexity": 6,
     "opus_bitrate": None,
     "opus_dtx": False,
+    "opus_application": "audio",
+    "opus_quiet_complexity": 1,
+    "opus_quiet_bitrate": None,
     "upload_concurrency": 16,
     "memory_limit": 512 * MIB,
     "spool_dir": None,
@@ -76,7 +83,7 @@ def test_groups_hold_every_setting_that_the_worker_takes_from_them(tmp_path: Pat
     assert settings.redis.reply_timeout == 5.0
     assert settings.store == StoreSettings("", None, 16)
     assert settings.batches == BatchRules(BatchLimits(60.0, 60.0, 8 * MIB, 2.0), "opus", "start")
-    assert settings.encoding == EncodingSettings(OpusSettings(6, None, dtx=False), 3, 512 * MIB)
+    assert settings.encoding == EncodingSettings(OpusSettings(6, None, dtx=False, quiet=Quiet(1)), 3, 512 * MIB)
     assert settings.spool == SpoolSettings(tmp_path, "off", 10 * 1024 * MIB, 30.0)
     assert settings.http == HttpSettings("0.0.0.0", 8080)  # noqa: S104 -- nothing listens here
     assert settings.ending == ShutdownSettings(flush=True, grace=25.0)
@@ -103,6 +110,9 @@ def test_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         "BATCH_MAX_SECONDS": "30.5",
         "OPUS_BITRATE": "24000",
         "OPUS_DTX": "true",
+        "OPUS_APPLICATION": "voip",
+        "OPUS_QUIET_COMPLEXITY": "2",
+        "OPUS_QUIET_BITRATE": "12000",
         "SHUTDOWN": "handoff",
         "ENCRYPTION_SECRET": "x" * 32,
     }
@@ -110,6 +120,7 @@ def test_environment_sets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     settings = load()
     assert (settings.partitions, settings.batch_max_seconds, settings.opus_bitrate) == (16, 30.5, 24000)
+    assert settings.encoding.opus == OpusSettings(6, 24000, dtx=True, application="voip", quiet=Quiet(2, 12000))
     assert (settings.opus_dtx, settings.shutdown, settings.secret) == (True, "handoff", "x" * 32)
 
 
@@ -147,6 +158,9 @@ WRONG = {
     "OPUS_COMPLEXITY": ["-1", "11"],
     "OPUS_BITRATE": ["5999", "510001", "fast"],
     "OPUS_DTX": ["perhaps"],
+    "OPUS_APPLICATION": ["lowdelay", "AUDIO"],
+    "OPUS_QUIET_COMPLEXITY": ["-1", "11", "on"],
+    "OPUS_QUIET_BITRATE": ["5999", "510001", "off"],
     "ENCODE_THREADS": ["0", "257"],
     "UPLOAD_CONCURRENCY": ["0", "1025"],
     "MEMORY_LIMIT": ["0", "1048575"],
@@ -335,3 +349,51 @@ def test_a_former_secret_that_is_too_short_is_refused_without_being_quoted(monke
         load()
 
     assert "tiny" not in str(caught.value)
+
+
+def test_authority_and_login_of_redis_become_options_of_its_url(tmp_path: Path) -> None:
+    authority = self_signed("localhost", tmp_path)
+    made = Settings(redis_url="rediss://h", redis_ca_file=authority, redis_auth="google-iam")
+    assert made.redis.url == f"rediss://h?ssl_ca_certs={authority}&auth=google-iam"
+    assert made.public()["REDIS_CA_FILE"] == str(authority)
+    assert Settings(redis_url="rediss://h?db=1", redis_ca_file=authority).redis.url.startswith("rediss://h?db=1&ssl")
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            {"REDIS_URL": "rediss://h", "REDIS_CA_FILE": "{missing}"},
+            "REDIS_CA_FILE names {missing}, which can't be read: No",
+        ),
+        (
+            {"REDIS_URL": "rediss://h", "REDIS_CA_FILE": "{empty}"},
+            "REDIS_CA_FILE names {empty}, which holds no certificates",
+        ),
+        (
+            {"REDIS_URL": "redis://h", "REDIS_CA_FILE": "{empty}"},
+            "REDIS_CA_FILE needs TLS: begin REDIS_URL with rediss://",
+        ),
+        (
+            {"REDIS_URL": "rediss://h?ssl_ca_certs=/a", "REDIS_CA_FILE": "{empty}"},
+            "REDIS_CA_FILE is set, and REDIS_URL has ssl_ca_certs: give one of the two",
+        ),
+        ({"REDIS_AUTH": "aws"}, "REDIS_AUTH is 'aws': it should be 'password' or 'google-iam'"),
+        (
+            {"REDIS_URL": "redis://:secret@h", "REDIS_AUTH": "google-iam"},
+            "REDIS_URL has a password, but an access token",
+        ),
+    ],
+)
+def test_access_to_redis_that_makes_no_sense_is_one_sentence(
+    variables: dict[str, str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"missing": str(tmp_path / "missing.pem"), "empty": str(tmp_path / "empty.pem")}
+    Path(files["empty"]).touch()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(**files))
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert sentence.format(**files) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -98,7 +98,14 @@ CODEC: dict[str, Call] = {
     "Encoder": Call(
         opus.Encoder,
         {"sample_rate": 16000, "complexity": 5},
-        {"sample_rate": WHOLE, "complexity": WHOLE, "bitrate": WHOLE | NONE, "dtx": {"flag"}},
+        {
+            "sample_rate": WHOLE,
+            "complexity": WHOLE,
+            "bitrate": WHOLE | NONE,
+            "dtx": {"flag"},
+            "application": TEXT,
+            "quiet": set(),
+        },
     ),
     "from_mapping": Call(BlobMetadata.from_mapping, {}, {"mapping": {"mapping"}}),
     "partition_of": Call(
@@ -136,6 +143,7 @@ PRODUCER: dict[str, Call] = {
             "on_trouble": {"function"},
             "backoff": NONE,
             "session": TEXT | NONE | {"bytes"},
+            "replicas": WHOLE,
         },
         {"redis_url": "REDIS_URL", "partitions": "PARTITIONS", "prefix": "STREAM_PREFIX"},
     ),
@@ -182,7 +190,7 @@ ARCHIVE: dict[str, Call] = {
     "Encoding": Call(
         Encoding,
         {"secret": TEST_SECRET, "complexity": 5},
-        {"secret": TEXT, "complexity": WHOLE, "bitrate": WHOLE | NONE},
+        {"secret": TEXT, "complexity": WHOLE, "bitrate": WHOLE | NONE, "application": TEXT},
     ),
 }
 PROGRESS = {"progress": {"function"}}

@@ -217,7 +217,10 @@ class Archive:
         dry_run: bool,
         on_unknown: OnUnknown = unheard,
     ) -> AsyncGenerator[Conversion, None]:
-        """Turn PCM into Opus, of a conversation, of a user or of the whole store; see `conversion.Converter`."""
+        """Turn PCM into Opus, of a conversation, of a user or of the whole store; see `conversion.Converter`.
+
+        Raises `ExtraMissing` without the extra `audio`.
+        """
         check_types(Encoding, encoding=encoding)
         check_types(bool, dry_run=dry_run)
         check_types(FUNCTION, on_unknown=on_unknown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -113,6 +113,11 @@ class Batcher:
         for held in (self.open, self._resumed, self._resuming, self._histories):
             held.clear()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is here: no batch, no decision, and no history that time could make useless."""
+        return not (self.open or self._resuming or self._histories) and self._decided.is_empty
+
     def decisions(self) -> Decisions:
         """Hand over the decisions since the last call; the batcher keeps none of them."""
         decided, self._decided = self._decided, Decisions()
@@ -210,10 +215,12 @@ class Batcher:
                 found |= resumed.held
         return found
 
-    def all_held(self) -> set[EntryId]:
-        """Entries of all batches here."""
-        growing = [entry for held in self.open.values() for entry in held.batch.entries]
-        return {*growing, *(entry for resumed in self.resuming() for entry in resumed.seal.entries)}
+    def all_held(self) -> Iterator[tuple[Conversation, dict[EntryId, bytes]]]:
+        """For each batch here its entries that have come, and the identities of their chunks."""
+        for conversation, held in self.open.items():
+            yield conversation, held.batch.held
+        for resumed in self.resuming():
+            yield resumed.seal.conversation, resumed.held
 
     def encoders(self, conversation: Conversation) -> list[BatchEncoder]:
         """The encoders that work on audio of a conversation."""

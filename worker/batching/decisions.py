@@ -26,6 +26,11 @@ class Decisions:
     duplicates: dict[EntryId, Conversation] = field(default_factory=dict)
     stored: dict[Conversation, dict[EntryId, bytes]] = field(default_factory=dict)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be done."""
+        return not (self.closed or self.completed or self.discarded or self.duplicates or self.stored)
+
     def add(self, later: Decisions) -> None:
         """Append later decisions."""
         self.closed += later.closed
@@ -38,10 +43,6 @@ class Decisions:
     def batches(self) -> Iterator[ClosedBatch]:
         """All batches that wait here."""
         return chain(self.closed, self.completed)
-
-    def entries(self) -> Iterator[EntryId]:
-        """The entries of the chunks of these batches."""
-        return chain.from_iterable(batch.seal.entries for batch in self.batches())
 
     def encoders(self, conversation: Conversation) -> list[BatchEncoder]:
         """The encoders that work on audio of a conversation."""

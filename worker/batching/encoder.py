@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
+from codec.effort import AS_SPEECH, Quiet
 from codec.names import Codec
-from codec.opus import Encoder
+from codec.opus import Application, Encoder
 from worker.batching.memory import MemoryBudget
 
 ENCODER_STATE_BYTES = 32 * 1024
@@ -19,15 +20,24 @@ ENCODER_STATE_BYTES = 32 * 1024
 
 @dataclass(frozen=True, slots=True)
 class OpusSettings:
-    """How libopus encodes; see OPUS_COMPLEXITY, OPUS_BITRATE and OPUS_DTX."""
+    """How libopus encodes; see the settings OPUS_*."""
 
     complexity: int
     bitrate: int | None = None
     dtx: bool = False
+    application: Application = "audio"
+    quiet: Quiet = AS_SPEECH
 
     def encoder(self, sample_rate: int) -> Encoder:
         """A new encoder at `sample_rate`."""
-        return Encoder(sample_rate, complexity=self.complexity, bitrate=self.bitrate, dtx=self.dtx)
+        return Encoder(
+            sample_rate,
+            complexity=self.complexity,
+            bitrate=self.bitrate,
+            dtx=self.dtx,
+            application=self.application,
+            quiet=self.quiet,
+        )
 
 
 class ContentEncoder(Protocol):

@@ -1,4 +1,4 @@
-"""The command line: one module per group of commands, gathered here."""
+"""The command line: one module per group of commands; `commands` names them all."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import sys
 
 import typer
 
+from codec.errors import LibopusMissing
 from worker import __version__
-from worker.cli import demo, output, push
-from worker.cli.operating import dead_letters, partitions, run, spool, status, streams
-from worker.cli.recordings import audit, convert, copy, export, files, ls, rm, verify
+from worker.cli import output
+from worker.cli.commands import Commands
 from worker.cli.text import printable
 from worker.errors import SettingsError, WorkerError
+from worker.runtime.extras import extra_imports
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C has ended, as shells have it."""
@@ -20,43 +21,40 @@ READER_GONE = 141
 """Exit code of a command whose output is not read to its end, as shells have it for SIGPIPE."""
 
 app = typer.Typer(
+    cls=Commands,
     name="audio-batch-worker",
     help="PCM chunks on Redis streams become encrypted Opus blobs in Google Cloud Storage, exactly once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 def _version(shown: bool) -> None:
     if shown:
-        typer.echo(__version__)
+        typer.echo(f"{__version__}\n{_libopus()}")
         raise typer.Exit
+
+
+def _libopus() -> str:
+    """Which libopus encodes here, and where it comes from."""
+    from codec.libopus import BUNDLED_DISTRIBUTION, library
+
+    try:
+        found = library()
+    except LibopusMissing as error:
+        return str(error)
+    origin = f"the Python package {BUNDLED_DISTRIBUTION}" if found.origin == "bundled" else f"the system: {found.path}"
+    return f"{found.version}, from {origin}"
 
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version, and that of libopus."
+    ),
 ) -> None:
     pass
-
-
-run.register(app)
-push.register(app)
-status.register(app)
-dead_letters.register(app)
-spool.register(app)
-streams.register(app)
-partitions.register(app)
-audit.register(app)
-ls.register(app)
-export.register(app)
-files.register(app)
-copy.register(app)
-rm.register(app)
-verify.register(app)
-convert.register(app)
-demo.register(app)
 
 
 def main() -> None:
@@ -77,7 +75,8 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        app()
+        with extra_imports():
+            app()
     except SettingsError as error:
         sys.exit(_complain(str(error), 2))
     except WorkerError as error:

@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="A new directory, or one that an earlier demo made.")],
+    out: Annotated[Path, typer.Option("--out", help="A new directory, or one that an earlier demo made.")] = Path(
+        "demo-out"
+    ),
     wav: Annotated[
         Path | None, typer.Option("--wav", help="Your own recording, in any format that `push` takes.")
     ] = None,

@@ -161,7 +161,7 @@ async def _agreed(settings: Settings) -> Settings:
     if settings.stated_partitions is not None:
         return settings
     try:
-        async with Client(connect(settings.redis_url)) as client:
+        async with Client(connect(settings.redis.url)) as client:
             layouts = await recorded_layouts(client, settings.redis.keys, settings.partitions)
     except StreamError:  # the producer tells the trouble and waits
         return settings
@@ -174,7 +174,7 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
 
     total = math.ceil((audio.report.claimed or 0) / source.chunk_seconds)
     producer = Producer(
-        settings.redis_url,
+        settings.redis.url,
         partitions=settings.partitions,
         prefix=settings.stream_prefix,
         limits=Limits(close_within=CLOSE_SECONDS),

@@ -31,7 +31,7 @@ def with_redis(work: Callable[[Client, Keys, Layouts], Awaitable[T]]) -> T:
     keys = Keys(loaded.stream_prefix)
 
     async def working() -> T:
-        async with Client(connect(loaded.redis_url)) as client:
+        async with Client(connect(loaded.redis.url)) as client:
             return await work(client, keys, await recorded_layouts(client, keys, loaded.partitions))
 
     return asyncio.run(working())

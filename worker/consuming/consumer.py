@@ -13,7 +13,6 @@ from worker.consuming.partition import Partition
 from worker.coordination.ownership import Ownership
 from worker.errors import StreamError
 from worker.model.causes import RewindCause
-from worker.model.ids import EntryId
 from worker.runtime.context import Context
 from worker.runtime.tasks import end
 from worker.stream.entries import Entries
@@ -47,7 +46,6 @@ class Consumer:
         self._clock = context.clock
         self._paused = False
         self._moving: dict[int, Partition] = {}
-        self._held_before: dict[int, tuple[int, set[EntryId]]] = {}
         self.readers: dict[Node, NodeReader] = {}
         self.abandoned: list[Partition] = []
         self.last_turn = self._clock()
@@ -86,11 +84,13 @@ class Consumer:
             for number, partition in list(here.items()):
                 if self._ownership.leases.get(number) is not partition.lease or partition.lease.lost:
                     self._abandon(here.pop(number))
-        for number in list(reader.partitions):
-            if self._entries.node_of(number) is not reader.node:
-                self._moving[number] = reader.partitions.pop(number)
-        for number, lease in self._ownership.leases.items():
-            if self._entries.node_of(number) is reader.node and not self._is_read(number) and not lease.lost:
+        if self._entries.client.nodes != [reader.node]:
+            for number in list(reader.partitions):
+                if self._entries.node_of(number) is not reader.node:
+                    self._moving[number] = reader.partitions.pop(number)
+        for number in self._unread():
+            lease = self._ownership.leases[number]
+            if self._entries.node_of(number) is reader.node and not lease.lost:
                 reader.partitions[number] = self._adopted(lease)
         self.abandoned = [partition for partition in self.abandoned if partition.deliveries]
 
@@ -99,13 +99,16 @@ class Consumer:
 
         Reading goes on if memory can't become free without it: resumed batches need their missing entries.
         """
-        here = [*self.partitions.values(), *self.abandoned]
-        paused = self.budget.exhausted and any(partition.frees_memory for partition in here)
+        paused = self.budget.exhausted and self._frees_memory()
         if paused != self._paused:
             log.warning("reading.paused" if paused else "reading.resumed", held=self.budget.used)
         self._paused = paused
         self._metrics.paused.set(paused)
         return paused or self.budget.behind
+
+    def _frees_memory(self) -> bool:
+        here = [*self.partitions.values(), *self.abandoned]
+        return any(partition.frees_memory for partition in here)
 
     async def settle(self) -> bool:
         """Let every partition carry out its decisions in Redis, when no reader runs any more.
@@ -165,13 +168,15 @@ class Consumer:
         return self.readers[node]
 
     def _abandon(self, partition: Partition) -> None:
-        self._held_before[partition.number] = partition.lease.generation, partition.held()
         partition.abandon()
         self.abandoned.append(partition)
 
-    def _is_read(self, number: int) -> bool:
-        """Whether a reader has the partition; that of another server gives it away only when its turn has ended."""
-        return any(number in reader.partitions for reader in self.readers.values())
+    def _unread(self) -> list[int]:
+        """Partitions that no reader has; that of another server gives one away only when its turn has ended."""
+        unread = set(self._ownership.leases)
+        for reader in self.readers.values():
+            unread -= reader.partitions.keys()
+        return sorted(unread)
 
     def _adopted(self, lease: Lease) -> Partition:
         """The partition of a lease, for another reader or for the first time."""
@@ -179,11 +184,7 @@ class Consumer:
             partition = self._moving.pop(lease.partition)
             partition.rewind(RewindCause.MOVED)
             return partition
-        partition = self._begin(lease)
-        generation, held = self._held_before.pop(lease.partition, (0, set()))
-        if lease.generation <= generation:  # Redis forgot our lease, and perhaps these entries
-            partition.losses.expect(held)
-        return partition
+        return self._begin(lease)
 
     def _progressed(self) -> None:
         """Note that all readers make progress: those of a server that hangs do, by their time-outs."""

@@ -77,6 +77,9 @@ class InFlight:
             if before is not None:
                 await asyncio.wait([before])
             stored = await self._delivery.deliver(closed, partial(self._pending, closed.seal.conversation))
+        except asyncio.CancelledError:
+            self._ended(closed, None)
+            raise
         except Exception as error:  # noqa: BLE001 -- no error may stop the other conversations
             await self._rest_after(error, closed)
             self._ended(closed, None)

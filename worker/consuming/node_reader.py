@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -21,6 +22,10 @@ T = TypeVar("T")
 
 READ_PAGES = 16
 """Most full pages per round trip; this bounds the memory that one reply takes."""
+
+IDLE_TURNS = 4
+"""Turns in which each idle partition is read once. So the first chunk of a conversation may wait for two seconds: this
+is little beside a minute of accumulation, and reading is most of what thousands of idle partitions cost."""
 
 log = structlog.get_logger()
 
@@ -64,6 +69,8 @@ class NodeReader:
         self._clock = context.clock
         self._server_id: str | None = None
         self._next_to_read = 0
+        self._turns = 0
+        self._left_out: set[int] = set()
         self._surplus_since: dict[int, float] = {}
         self._resting_until: dict[int, float] = {}
         self._refusals: dict[int, tuple[str, float]] = {}
@@ -77,17 +84,22 @@ class NodeReader:
             await self._check_server()
             await self._take_over_doubtful()
             more = await self._read()
-            self._close_aged()
-            await self.settle()
+            busy = self._busy()
+            self._close_aged(busy)
+            await self._settle(busy)
             await self._release_surplus()
         except StreamError as error:
             await self.rest(error)
         self._progressed()
+        self._turns += 1
         return more
 
     async def settle(self) -> None:
         """Let every partition carry out its decisions in Redis."""
-        for partition in self._usable():
+        await self._settle(self._busy())
+
+    async def _settle(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
             with self._guarded(partition):
                 await partition.settle()
 
@@ -119,7 +131,6 @@ class NodeReader:
         """Rewind all partitions if, after a failure, the server is another one or may have lost its latest writes."""
         if not self.node.must_recheck:
             return
-        self.node.must_recheck = False
         server_id = await self.node.server_id()
         if self._server_id not in (None, server_id):
             log.warning("redis.changed", before=self._server_id, now=server_id, node=self.node.name)
@@ -145,7 +156,7 @@ class NodeReader:
         """Group partitions to read together: few that fill their pages, or many that have no backlog."""
         together: list[Partition] = []
         pages = 0.0
-        for partition in self._readable():
+        for partition in self._in_turn():
             size = READ_PAGES if partition.read_size.one_at_a_time else partition.next_pages
             if pages + size > READ_PAGES:
                 yield together
@@ -159,13 +170,17 @@ class NodeReader:
         requests = [partition.next_read() for partition in partitions]
         pages: list[tuple[Partition, ReadRequest, list[Entry]]] = []
         for partition, request, page in zip(partitions, requests, await self._ask(partitions, requests), strict=True):
-            with self._guarded(partition):
-                if page := _checked(page):
-                    pages.append((partition, request, page))
-                else:
-                    partition.reached_end()
+            if isinstance(page, StreamError):
+                with self._guarded(partition):
+                    raise page
+            elif page:
+                pages.append((partition, request, page))
+            else:
+                partition.reached_end()
         if not pages:
             return
+        for partition, _, page in pages:
+            partition.begin_page(page)
         accepted = await self._entries.accept([(p.lease, [entry.id for entry in page]) for p, _, page in pages])
         for (partition, request, page), ids in zip(pages, accepted, strict=True):
             with self._guarded(partition):
@@ -185,9 +200,10 @@ class NodeReader:
                 partition.read_size.failed()
             raise
 
-    def _close_aged(self) -> None:
-        for partition in self.taken_over():
-            partition.close_aged(self.node.now_ms(), hurry=self._share.hurries)
+    def _close_aged(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            if partition.rewind_cause is None:
+                partition.close_aged(self.node.now_ms(), hurry=self._share.hurries)
         if self.drains and self.caught_up():
             self.close_all()
 
@@ -196,8 +212,7 @@ class NodeReader:
         now = self._clock()
         for number in self._share.surplus & self.partitions.keys():
             partition = self.partitions[number]
-            partition.rewind(RewindCause.HANDOVER)
-            partition.drop()
+            partition.hand_over()
             patience_ends = self._surplus_since.setdefault(number, now) + self._timing.handover
             if partition.deliveries and now < patience_ends:
                 continue
@@ -206,16 +221,34 @@ class NodeReader:
 
     def _usable(self) -> list[Partition]:
         now = self._clock()
+        resting = {number for number, until in self._resting_until.items() if now < until}
         return [
             partition
             for number, partition in self.partitions.items()
-            if partition.lease.usable(now) and now >= self._resting_until.get(number, now)
+            if partition.lease.usable(now) and number not in resting
         ]
 
+    def _busy(self) -> list[Partition]:
+        """Usable partitions that hold anything: few of many. What is not read stays idle."""
+        looked_at = [partition for partition in self._usable() if partition.number not in self._left_out]
+        return [partition for partition in looked_at if not partition.is_idle]
+
     def _readable(self) -> list[Partition]:
-        """Partitions in turn: first those that were not reached the last time."""
-        found = [partition for partition in self.taken_over() if partition.number not in self._share.surplus]
-        return sorted(found, key=lambda partition: (partition.number < self._next_to_read, partition.number))
+        surplus = self._share.surplus
+        return [partition for partition in self.taken_over() if partition.number not in surplus]
+
+    def _in_turn(self) -> list[Partition]:
+        """What is to be read in this turn: first the partitions that were not reached the last time."""
+        readable = {partition.number: partition for partition in self._readable()}
+        self._left_out = {number for number, partition in readable.items() if not self._is_due(number, partition)}
+        numbers = sorted(readable.keys() - self._left_out)
+        first = bisect_left(numbers, self._next_to_read)
+        return [readable[number] for number in numbers[first:] + numbers[:first]]
+
+    def _is_due(self, number: int, partition: Partition) -> bool:
+        if (number + self._turns) % IDLE_TURNS == 0 or self.drains:
+            return True
+        return not (partition.caught_up and (number in self._left_out or partition.is_idle))
 
     @contextmanager
     def _guarded(self, partition: Partition) -> Iterator[None]:

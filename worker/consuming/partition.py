@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 
 import structlog
 
+from codec.entry import Chunk, parse
+from codec.errors import BadEntry
 from worker.batching.batcher import Batcher
 from worker.batching.closed_batch import ClosedBatch
 from worker.batching.decisions import Decisions
@@ -28,7 +31,8 @@ from worker.delivery.loss_account import LossAccount
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
 from worker.model.causes import RewindCause
-from worker.model.ids import START, Conversation, EntryId, entry_ms
+from worker.model.holding import ChunksHeld, Holding
+from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_ms
 from worker.model.states import BatchState
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.context import Context
@@ -38,6 +42,9 @@ from worker.stream.replies import Entry, size_of
 
 EXPECTED_REWINDS = frozenset({RewindCause.HANDOVER, RewindCause.RECOVERED})
 """Causes that are normal: every roll-out hands over all partitions."""
+
+MAX_LEFT_OUT = 500
+"""Entries of waiting conversations that are remembered, the latest ones: those that a failover may lose."""
 
 log = structlog.get_logger()
 
@@ -64,7 +71,7 @@ class Partition:
         self.caught_up = False
         self.rewind_cause: RewindCause | None = RewindCause.NEW
         self.read_size = ReadSize()
-        self.losses = LossAccount(lease.partition, context.metrics)
+        self.losses = LossAccount(lease.partition, context.metrics, delivery.inquiry.record)
         self.in_flight = InFlight(delivery, self._identities, self._delivered, context)
         self._batcher = batcher
         self._decided = Decisions()
@@ -74,6 +81,10 @@ class Partition:
         self._digest = context.digest
         self._log = log.bind(partition=lease.partition)
         self._timed = delivery.timed
+        self._inquiry = delivery.inquiry
+        self._identity = StreamIdentity("")
+        self._arriving: Sequence[Entry] = ()
+        self._left_out: dict[EntryId, tuple[Conversation, bytes]] = {}
         self._quarantine = Quarantine(lease, batcher, entries, context)
         self._sealed_before: set[EntryId] = set()
         self._taken_at = batcher.clock()
@@ -83,6 +94,18 @@ class Partition:
     def number(self) -> int:
         """The number of the partition."""
         return self.lease.partition
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is here to close, to settle or to deliver. Most partitions of many are idle."""
+        return (
+            self.caught_up
+            and self._batcher.is_idle
+            and self._decided.is_empty
+            and self._quarantine.is_idle
+            and not self.in_flight.batches
+            and not self._recoveries.are_waiting
+        )
 
     def states(self) -> Counter[BatchState]:
         """Count the batches in each state; closed ones that wait for their seal are still open."""
@@ -106,9 +129,15 @@ class Partition:
         """Whether memory becomes free here without reading more."""
         return bool(self.in_flight.batches or self._batcher.open)
 
-    def held(self) -> set[EntryId]:
-        """Entries of the batches here that are not being delivered."""
-        return self._batcher.all_held() | set(self._decided.entries())
+    def held(self) -> ChunksHeld:
+        """The chunks here that are not being delivered, unless the store was found to hold them."""
+        decided = [(batch.seal.conversation, batch.chunks) for batch in self._decided.batches() if batch.found is None]
+        held: dict[Conversation, dict[EntryId, bytes]] = {}
+        for entry, (conversation, identity) in (*self._left_out.items(), *_identified(self._arriving)):
+            held.setdefault(conversation, {})[entry] = identity
+        for conversation, chunks in (*decided, *self._batcher.all_held()):
+            held.setdefault(conversation, {}).update(chunks)
+        return held
 
     async def take_over(self) -> None:
         """Take the partition over, for the first time or again."""
@@ -120,7 +149,7 @@ class Partition:
         self._sealed_before = {*self.in_flight.batches, *(seal.id for seal in waiting)}
         self.losses.sealed(entry for seal in found.seals for entry in seal.all_ids)
         self.losses.vanished(found.vanished)
-        self.losses.expect(self.held())
+        self._expect_again(found.identity)
         self.drop()
         self._recoveries.begin(found.identity)
         self._batcher.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
@@ -141,13 +170,35 @@ class Partition:
         self._batcher.drop()
         self._decided.release()
         self._decided = Decisions()
+        self._arriving = ()
+        self._left_out = {}
+
+    def hand_over(self) -> None:
+        """Forget what another owner will read, because the partition will be its."""
+        self.rewind(RewindCause.HANDOVER)
+        self.losses.expect_chunks(self.held())
+        self.drop()
 
     def abandon(self) -> None:
         """Forget the partition, because it is not ours any more; deliveries may end by themselves."""
         self.lease.lost = True
         self.rewind_cause = RewindCause.ABANDONED
+        self.losses.expect_chunks(self.held())
+        self._inquire(self.losses.hand_over())
         self.drop()
         self._recoveries.stop()
+
+    def _expect_again(self, found: StreamIdentity) -> None:
+        """Expect what was in hand; if another server or stream was found, an inquiry tells what is lost."""
+        self.losses.expect_chunks(self.held())
+        if (found.server, found.stream) != (self._identity.server, self._identity.stream):
+            self._inquire(self.losses.hand_over())
+        self.losses.expect(entry for resumed in self._batcher.resuming() for entry in resumed.missing)
+        self._identity = found
+
+    def _inquire(self, chunks: ChunksHeld) -> None:
+        server, stream = self._identity.server, self._identity.stream
+        self._inquiry.keep(Holding(self.number, server, stream, self.lease.renewed, chunks))
 
     def reached_end(self) -> None:
         """Note that the stream ends at the cursor; expected entries that have not come are lost."""
@@ -163,7 +214,12 @@ class Partition:
 
     def next_read(self) -> ReadRequest:
         """The request for the next page."""
-        return ReadRequest(self.lease.partition, self.cursor, self.read_size.count(self.next_pages))
+        pages = self.next_pages
+        return ReadRequest(self.lease.partition, self.cursor, self.read_size.count(pages), pages)
+
+    def begin_page(self, page: Sequence[Entry]) -> None:
+        """Note what was read, before it is made pending: if the server fails meanwhile, it may have lost these."""
+        self._arriving = page
 
     async def take(self, request: ReadRequest, page: Sequence[Entry], accepted: set[EntryId]) -> None:
         """Route the entries of a page that are pending with us.
@@ -184,8 +240,9 @@ class Partition:
         tried = {item.conversation for item in suspects}
         others = {entry: whose for entry, whose in on_their_way.items() if whose not in tried}
         self._route(page, [item for item in items if item.conversation not in tried], others)
-        self.losses.expect({entry.id for entry in page} - accepted)
+        self._arriving = ()
         self.losses.came(accepted)
+        self._miss([entry for entry in page if entry.id not in accepted])
         self.cursor, self.caught_up = page[-1].id, False
         if len(page) < request.count:
             self.reached_end()
@@ -238,13 +295,17 @@ class Partition:
         """Seconds since an entry was pushed; if its id is from the future, the seconds that it has been `here`."""
         return (now_ms - pushed_ms) / 1000 if pushed_ms <= now_ms else here
 
-    async def count_unread_losses(self) -> None:
-        """Count entries that were removed from the stream before any owner had read them."""
-        self.losses.count_unread(await self._entries.count_unread_losses(self.lease))
-
     def _collect(self) -> None:
         """Take what the batcher has decided."""
         self._decided.add(self._batcher.decisions())
+
+    def _miss(self, vanished: Sequence[Entry]) -> None:
+        """Read again if entries have vanished since they were read; a failover may have lost them."""
+        if vanished:
+            self.losses.expect(entry.id for entry in vanished)
+            for entry, (conversation, identity) in _identified(vanished):
+                self.losses.expect_chunks({conversation: {entry: identity}})
+            self.rewind(RewindCause.VANISHED)
 
     def _recoverable(self, parsed: Iterable[ParsedEntry | None]) -> list[ParsedEntry]:
         """Leave out entries whose conversation must be looked up in the store first; they are read again after that."""
@@ -252,6 +313,12 @@ class Partition:
         for item in items:
             if self._batcher.is_doubtful(item.id):
                 self._recoveries.ask(item.conversation)
+        waiting = [item for item in items if self._recoveries.is_waiting(item.conversation)]
+        for item in waiting:
+            if isinstance(item.content, Chunk):
+                self._left_out[item.id] = item.conversation, item.content.identity()
+            if len(self._left_out) > MAX_LEFT_OUT:
+                del self._left_out[next(iter(self._left_out))]
         return [item for item in items if not self._recoveries.is_waiting(item.conversation)]
 
     def _route_one(
@@ -382,23 +449,52 @@ class Partition:
                 self.in_flight.send(closed)
             else:
                 closed.encoder.release()
-                self.losses.expect(refused.vanished or closed.seal.all_ids)
+                self._expect_unsealed(closed, refused.vanished)
                 self.rewind(refused.cause)
+
+    def _expect_unsealed(self, closed: ClosedBatch, vanished: Sequence[EntryId]) -> None:
+        """Expect a batch whose seal was refused, or only those of its entries that have vanished."""
+        gone = set(vanished or closed.seal.all_ids)
+        chunks = {entry: identity for entry, identity in closed.chunks.items() if entry in gone}
+        self.losses.expect(gone - chunks.keys())
+        self.losses.expect_chunks({closed.seal.conversation: chunks})
 
     def _delivered(self, closed: ClosedBatch, stored: StoredBlob | None) -> None:
         """Note the end of a delivery; if it failed, or stored not exactly this batch, all is read again."""
-        if stored is None:
-            self.losses.expect(closed.seal.all_ids)
-            self.rewind(RewindCause.FAILED)
-        elif not stored.complete:
+        if stored is not None and stored.complete:
+            return
+        covered = () if stored is None else stored.covered
+        holding = self._holding(closed).without(covered)
+        if stored is not None:
             self._recoveries.forget(closed.seal.conversation)
-            self.losses.expect(closed.seal.all_ids)
-            self.losses.stored_beside(stored.covered)
+            self.losses.stored_beside(covered)
             if stored.orphan is not None:
+                stored.orphan.holding = holding
                 self.losses.orphaned(stored.orphan)
-            self.rewind(RewindCause.PART)
+        if self.lease.lost or closed.server != self._identity.server:
+            if stored is None or stored.orphan is None:
+                self._inquiry.keep(holding)
+        else:
+            self.losses.expect(closed.seal.markers)
+            self.losses.expect_chunks(holding.chunks)
+        self.rewind(RewindCause.FAILED if stored is None else RewindCause.PART)
+
+    def _holding(self, closed: ClosedBatch) -> Holding:
+        """The chunks of a batch that is sealed and not stored, unless the store was found to hold them."""
+        chunks = closed.chunks if closed.found is None else {}
+        seal, known_at = closed.seal, self.lease.renewed
+        return Holding(self.number, closed.server, seal.stream, known_at, {seal.conversation: chunks})
 
     def _identities(self, conversation: Conversation) -> dict[EntryId, bytes]:
         """Entries of a conversation that are pending with us, and the identities of their chunks."""
         waiting = self._batcher.held(conversation) | self._decided.identities(conversation)
         return self.in_flight.identities(conversation) | waiting
+
+
+def _identified(entries: Iterable[Entry]) -> Iterator[tuple[EntryId, tuple[Conversation, bytes]]]:
+    """The conversation and the identity of each chunk among the entries."""
+    for entry in entries:
+        with suppress(BadEntry):
+            chunk = parse(entry.fields)
+            if isinstance(chunk, Chunk):
+                yield entry.id, (Conversation(chunk.uid, chunk.conversation_id), chunk.identity())

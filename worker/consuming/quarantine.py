@@ -49,6 +49,11 @@ class Quarantine:
         self._quarantined: set[Conversation] = set()
         self._tried: Counter[Conversation] = Counter()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no entry is in question."""
+        return not (self._invalid or self._suspects or self._quarantined)
+
     def begin(self, survivors: set[EntryId]) -> None:
         """Suspect the entries that have survived the death of an owner, and no others."""
         self._invalid = {}

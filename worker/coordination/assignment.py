@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Sequence
 
@@ -34,14 +35,7 @@ def assign(partitions: int, members: Sequence[Member], owners: Sequence[str | No
     limits = _limits(partitions, workers, owners)
     if len(receivers) < len(workers):
         limits.update(dict.fromkeys(receivers, partitions))
-    result = _kept(owners, limits)
-    held = Counter(worker for worker in result if worker)
-    for partition, worker in enumerate(result):
-        if worker is None:
-            receiver = _neediest(receivers, held, limits)
-            result[partition] = receiver
-            held[receiver] += 1
-    return result
+    return _given(_kept(owners, limits), receivers, limits)
 
 
 def _receivers(members: Sequence[Member], now_ms: int) -> list[str]:
@@ -74,6 +68,18 @@ def _kept(owners: Sequence[str | None], limits: dict[str, int]) -> list[str | No
     return result
 
 
-def _neediest(receivers: Sequence[str], held: Counter[str], limits: dict[str, int]) -> str:
-    """The receiver furthest below its limit; during a rollout, where limits are equal, the one that holds least."""
-    return max(receivers, key=lambda worker: (limits[worker] - held[worker], -held[worker]))
+def _given(kept: Sequence[str | None], receivers: Sequence[str], limits: dict[str, int]) -> list[str | None]:
+    """Give each partition without an owner to the receiver that is furthest below its limit by then.
+
+    During a rollout, where limits are equal, this is the one that holds least. Among equals it is the first by name.
+    """
+    held = Counter(worker for worker in kept if worker)
+    heap = [(held[worker] - limits[worker], held[worker], worker) for worker in receivers]
+    heapq.heapify(heap)
+    result = list(kept)
+    for partition, owner in enumerate(kept):
+        if owner is None:
+            need, holding, receiver = heap[0]
+            result[partition] = receiver
+            heapq.heapreplace(heap, (need + 1, holding + 1, receiver))
+    return result

@@ -59,8 +59,12 @@ class Ownership:
         self._ticking = asyncio.Lock()
         self._generations: dict[int, int] = {}
         self._refused: set[str] = set()
-        self._listed = [member]
+        self._listed: Sequence[Member] = [member]
         self._listed_at = client.clock()
+        self._divided_among: Sequence[Member] = []
+        self._divided_partitions = 0
+        self._divided_at = client.clock()
+        self._is_settled = False
         self.difference = ""
         self.unlisted = ""
         self.leads = False
@@ -131,6 +135,7 @@ class Ownership:
 
     def _forget_lost(self) -> None:
         lost = [partition for partition, lease in self.leases.items() if lease.lost]
+        self._is_settled = self._is_settled and not lost
         for partition in lost:
             del self.leases[partition]
             self.surplus.discard(partition)
@@ -139,7 +144,20 @@ class Ownership:
             log.warning("partitions.lost", partitions=lost)
 
     async def _divide(self) -> None:
-        us, members = self._member.worker, await self._introduce()
+        """Move towards an even division, unless the last look found it, and workers and partitions are still the same.
+
+        The owners of many partitions are dear to read, and others' leases concern us only when a worker starts, leaves
+        or dies: whoever loses a lease otherwise notices it at its renewal, and takes it again.
+        """
+        members = await self._introduce()
+        look_again_at = self._divided_at + self._ttl
+        is_same = members is self._divided_among and self._leases.partitions == self._divided_partitions
+        if not (self._is_settled and is_same) or self._client.clock() >= look_again_at:
+            await self._divide_among(members)
+        self._count_owned()
+
+    async def _divide_among(self, members: Sequence[Member]) -> None:
+        us, began = self._member.worker, self._client.clock()
         self.leads = us == min(member.worker for member in members)
         owners = await self._leases.owners()
         wanted = assign(self._leases.partitions, members, owners, self._client.now_ms())
@@ -149,18 +167,18 @@ class Ownership:
         taken, refused = await self._leases.acquire(free, us)
         for lease in taken:
             self._adopt(lease)
+        self._divided_among, self._divided_partitions, self._divided_at = members, len(owners), began
+        self._is_settled = owners == wanted and ours == self.leases.keys()
+        self._tell_division(len(members), owners, len(taken))
+        await self._report(refused)
+
+    def _tell_division(self, workers: int, owners: Sequence[str | None], taken: int) -> None:
         if taken or self.surplus:
             log.info(
-                "ownership.changed",
-                workers=len(members),
-                owned=len(self.leases),
-                taken=len(taken),
-                surplus=len(self.surplus),
+                "ownership.changed", workers=workers, owned=len(self.leases), taken=taken, surplus=len(self.surplus)
             )
-        self._metrics.workers.set(len(members))
+        self._metrics.workers.set(workers)
         self._metrics.unowned.set(sum(owner is None for owner in owners))
-        self._count_owned()
-        await self._report(refused)
 
     def _count_owned(self) -> None:
         """Count usable leases only: without Redis they expire, but Redis can't report it."""
@@ -178,8 +196,8 @@ class Ownership:
         for error in [error for error in failures if error not in refused][:1]:
             await self._failed(error)
 
-    async def _introduce(self) -> list[Member]:
-        """Send a heartbeat; returns all live workers.
+    async def _introduce(self) -> Sequence[Member]:
+        """Send a heartbeat; returns all live workers, the same object as long as they are the same.
 
         While the server with their list does not answer, these are those that were listed last, and after a while only
         this worker: then it takes what is free, as all others do.
@@ -194,7 +212,7 @@ class Ownership:
             if error.cause in (StreamCause.READONLY, StreamCause.REFUSED):
                 raise
             await self._failed(error)
-            if self._client.clock() > self._listed_at + self._ttl:
+            if self._client.clock() > self._listed_at + self._ttl and len(self._listed) > 1:
                 self._listed = [self._member]
         self._compare()
         return self._listed

@@ -19,6 +19,7 @@ from codec.names import parse_name
 from codec.sessions import to_text
 from worker import __version__
 from worker.batching.closed_batch import ClosedBatch
+from worker.delivery.loss_inquiry import LossInquiry
 from worker.delivery.orphans import Orphans
 from worker.delivery.sink import BlobSink, EncodedBatch, Pending
 from worker.errors import StoreError, StreamError
@@ -49,7 +50,8 @@ class Deletions(Protocol):
 class Delivery:
     """Stores each sealed batch as one object, also if steps are repeated or another owner stores the same batch.
 
-    `orphans` holds the objects whose upload lost its seal. The worker must run it beside the deliveries.
+    `orphans` holds the objects whose upload lost its seal, and `inquiry` the chunks that a failover may have lost. The
+    worker must run both beside the deliveries.
     """
 
     def __init__(
@@ -62,7 +64,8 @@ class Delivery:
     ) -> None:
         self._entries = entries
         self._sink = sink
-        self.orphans = Orphans(entries, sink, context)
+        self.inquiry = LossInquiry(entries, context)
+        self.orphans = Orphans(entries, sink, self.inquiry, context)
         self._deletions = deletions
         self._secret = secret
         self._metrics = context.metrics

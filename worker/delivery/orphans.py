@@ -16,6 +16,7 @@ from typing import NamedTuple
 import structlog
 
 from worker.delivery.loss_account import LossAccount
+from worker.delivery.loss_inquiry import LossInquiry
 from worker.delivery.sink import BlobSink
 from worker.errors import StoreError, StreamError
 from worker.model.causes import OrphanFate
@@ -36,9 +37,10 @@ class Kept(NamedTuple):
 class Orphans:
     """Keeps or removes each orphan, when Redis tells what became of its audio."""
 
-    def __init__(self, entries: Entries, sink: BlobSink, context: Context) -> None:
+    def __init__(self, entries: Entries, sink: BlobSink, inquiry: LossInquiry, context: Context) -> None:
         self._entries = entries
         self._sink = sink
+        self._inquiry = inquiry
         self._metrics = context.metrics
         self._digest = context.digest
         self._timing = context.timing.delivery
@@ -67,7 +69,7 @@ class Orphans:
             if fate is OrphanFate.WAITING or (fate is OrphanFate.UNCOUNTED and not await self._erased(orphan)):
                 continue
             if fate is OrphanFate.UNCOUNTED:
-                LossAccount(orphan.partition, self._metrics).count(orphan.missing)
+                self._lose(orphan)
             orphan.fate = fate
             self._waiting.remove(orphan)
             self._kept.pop(stored.upload, None)
@@ -86,6 +88,11 @@ class Orphans:
             self._kept[stored.upload] = Kept(failures, self._clock() + self._timing.erase_retry.after(failures))
             return False
         return True
+
+    def _lose(self, orphan: Orphan) -> None:
+        LossAccount(orphan.partition, self._metrics, self._inquiry.record).count(orphan.missing)
+        if orphan.holding is not None:
+            self._inquiry.keep(orphan.holding.without(orphan.missing))
 
     async def _fate(self, orphan: Orphan) -> OrphanFate:
         """What became of an orphan; an event may name the same object by another name than its maker knows."""

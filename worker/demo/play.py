@@ -20,7 +20,7 @@ from worker.demo.children import child, ended_by_signals
 from worker.demo.fidelity import Fidelity, compare
 from worker.demo.place import WORKER_LOG, prepared
 from worker.demo.recordings import CHUNK_SECONDS, DemoRecording
-from worker.demo.server import redis_server
+from worker.demo.server import redis_server, server_program
 from worker.errors import DemoFailed
 from worker.producer import Producer
 from worker.settings import Settings
@@ -91,7 +91,7 @@ async def play(recordings: Sequence[DemoRecording], directory: Path, say: Say) -
 async def _play(recordings: Sequence[DemoRecording], directory: Path, store_url: str, say: Say) -> Result:
     with ended_by_signals(), tempfile.TemporaryDirectory(prefix="audio-batch-worker-demo-") as temporary:
         async with redis_server(Path(temporary)) as redis_url:
-            say(f"redis-server listens at {redis_url}, for this demo only")
+            say(f"{Path(server_program()).name} listens at {redis_url}, for this demo only")
             push_seconds = await _timed(_push(recordings, redis_url))
             say(f"pushed {_described(recordings)} into Redis in {push_seconds:.2f} s")
             work_seconds = await _timed(_work(redis_url, store_url, recordings, directory / WORKER_LOG))

@@ -43,11 +43,7 @@ class DemoRecording:
 
 
 def recorded() -> tuple[DemoRecording, ...]:
-    """Two minutes each of a reader, of a telephone at 8 kHz, and of the reader without encryption.
-
-    Raises:
-        AudioFileError: the recordings are not installed.
-    """
+    """Two minutes each of a reader, of a telephone at 8 kHz, and of the reader without encryption."""
     return (
         DemoRecording("audio-book", _speech(WIDEBAND), WIDEBAND.rate),
         DemoRecording("telephone", _speech(NARROWBAND), NARROWBAND.rate),

@@ -48,6 +48,7 @@ class RedisPersistence(StrEnum):
     """Whether Redis' append-only file keeps audio through a crash of Redis."""
 
     ON = "on"
+    UNKNOWN = "unknown"  # Redis does not tell
     OFF = "off"
     FAILING = "failing"  # it can't be written, and Redis refuses writes
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from codec.metadata import BlobMetadata
 from worker.model.causes import OrphanFate
+from worker.model.holding import Holding
 from worker.model.ids import EntryId
 from worker.model.seal import Seal
 
@@ -37,8 +38,9 @@ class StoredBlob:
 class Orphan:
     """An object whose seal was gone when its upload ended.
 
-    `missing` are its entries that Redis has lost: they are only in this object. `deleted` says that its audio was
-    deleted on demand, so that it must go whatever Redis says.
+    `missing` are its entries that are known to have left Redis: they are only in this object. An inquiry about the
+    other ones in `holding` tells what a failover has lost. `deleted` says that its audio was deleted
+    on demand, so that it must go whatever Redis says.
     """
 
     partition: int
@@ -47,3 +49,4 @@ class Orphan:
     fate: OrphanFate = OrphanFate.WAITING
     missing: set[EntryId] = field(default_factory=set)
     deleted: bool = False
+    holding: Holding | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from worker.spool import Summary
+from worker.stream.entries import LOST_TTL
 from worker.stream.inspection.overview import Overview, WorkerView
 from worker.stream.servers.checks import ServerState
 
@@ -30,7 +31,7 @@ CLOCK_TOLERANCE_MS = 60_000
 _LOOK = "their logs have the words of what refuses, RUNBOOKS.md what to do"
 
 NAMED = 10
-"""Stray streams that are named one by one."""
+"""Stray streams, or partitions with losses, that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,13 @@ def _safety(overview: Overview) -> Iterator[Concern]:
 
 
 def _server(overview: Overview, server: ServerState) -> Iterator[Concern]:
-    if server.policy.startswith("allkeys"):
+    if server.is_hidden:
+        yield Concern(
+            "warning",
+            "Redis does not tell its memory, maxmemory-policy and appendonly: allow +info to workers and to this user,"
+            " or see to these yourself",
+        )
+    elif server.policy.startswith("allkeys"):
         yield Concern("danger", f"Redis may evict audio: its maxmemory-policy is {server.policy}; set noeviction")
     elif server.policy != "noeviction":
         yield Concern(
@@ -110,6 +117,19 @@ def _flow(overview: Overview, batch_max_age: float) -> Iterator[Concern]:
         )
     if dead := sum(view.dead for view in overview.partitions):
         yield Concern("warning", f"entries that could not be processed: {dead}; see audio-batch-worker dead-letters ls")
+    yield from _losses(overview)
+
+
+def _losses(overview: Overview) -> Iterator[Concern]:
+    views = [view for view in overview.partitions if view.lost]
+    if views:
+        named = ", ".join(str(view.number) for view in views[:NAMED])
+        more = f" and {len(views) - NAMED} more" if len(views) > NAMED else ""
+        yield Concern(
+            "warning",
+            f"entries were lost: {sum(view.lost for view in views):,} of partitions {named}{more}, the last ones within"
+            f" {LOST_TTL / 3600:.0f} hours; their audio is gone; the workers' logs have the times (entries.lost)",
+        )
 
 
 def _workers(overview: Overview) -> Iterator[Concern]:

@@ -17,6 +17,9 @@ from worker.stores.monitored import StoreHealth
 from worker.stream.entries import Backlog, Entries
 from worker.stream.servers.checks import UNKNOWN, ServerState, server_states
 
+ACCOUNTS_AT_ONCE = 64
+"""Partitions whose losses are counted in one round trip."""
+
 
 class Monitor:
     """Fills the gauges of one worker while `measure_delay` and `observe` run."""
@@ -54,7 +57,7 @@ class Monitor:
 
     def observe_memory(self) -> None:
         """Fill the gauges that this process knows by itself."""
-        partitions = self._consumer.partitions.values()
+        partitions = [partition for partition in self._consumer.partitions.values() if not partition.is_idle]
         self._metrics.memory.set(self._budget.used)
         self._metrics.memory_limit.set(self._budget.limit)
         here = [*partitions, *self._consumer.abandoned]
@@ -94,7 +97,8 @@ class Monitor:
         metrics.redis_policy.clear()  # one that was changed is not shown beside the new one
         for policy in {server.policy for server in servers} - {UNKNOWN}:
             metrics.redis_policy.labels(policy).set(1)
-        self._watch_growth(fullest)
+        if not fullest.is_hidden:
+            self._watch_growth(fullest)
 
     def _watch_growth(self, fullest: ServerState) -> None:
         if fullest.name != self._fullest:
@@ -104,17 +108,25 @@ class Monitor:
 
     async def _count_losses(self, backlog: Backlog) -> None:
         """Count entries that were removed before any owner had read them."""
-        now = self._client.clock()
-        for partition in self._consumer.taken_over():
-            is_busy = backlog.entries.get(partition.number)
-            rest = self._timing.busy_account if is_busy else self._timing.account
-            if now - self._accounted.get(partition.number, -rest) >= rest:
-                self._accounted[partition.number] = now
-                try:
-                    await partition.count_unread_losses()
-                except LeaseLost:
-                    continue
-                except StreamError as error:
-                    if error.cause is not StreamCause.REFUSED:  # else a broken key costs only its own partition
-                        raise
-                    self._metrics.redis_errors.labels(error.cause).inc()
+        due = [
+            partition for partition in self._consumer.taken_over() if self._is_account_due(partition.number, backlog)
+        ]
+        for first in range(0, len(due), ACCOUNTS_AT_ONCE):
+            some = due[first : first + ACCOUNTS_AT_ONCE]
+            self._accounted |= dict.fromkeys([partition.number for partition in some], self._client.clock())
+            counts = await self._entries.count_unread_losses([partition.lease for partition in some])
+            for partition, count in zip(some, counts, strict=True):
+                if isinstance(count, int):
+                    partition.losses.count_unread(count)
+                elif not isinstance(count, LeaseLost):
+                    self._refused(count)
+
+    def _is_account_due(self, partition: int, backlog: Backlog) -> bool:
+        rest = self._timing.busy_account if backlog.entries.get(partition) else self._timing.account
+        return self._client.clock() - self._accounted.get(partition, -rest) >= rest
+
+    def _refused(self, error: StreamError) -> None:
+        """Count a refusal: a broken key costs only its own partition. Raises any other failure."""
+        if error.cause is not StreamCause.REFUSED:
+            raise error
+        self._metrics.redis_errors.labels(error.cause).inc()

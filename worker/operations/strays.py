@@ -50,6 +50,8 @@ class StrayWatch:
 
     async def _search(self) -> None:
         strays = await self._strays.find(self._timing.stray_step)
+        if self._strays.away:
+            log.warning("streams.not_searched", nodes=list(self._strays.away))
         self._metrics.strays.set(sum(stray.entries for stray in strays))
         new = [stray for stray in strays if stray.key not in self._known]
         for stray in new[:NAMED]:

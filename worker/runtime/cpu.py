@@ -17,7 +17,7 @@ def cpu_limit() -> int:
     stalls the event loop for 50 ms at a time.
     """
     quota = _quota_v2() or _quota_v1()
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # not on macOS
     return max(1, min(cores, math.floor(quota)) if quota else cores)
 
 

@@ -127,7 +127,7 @@ class Metrics:
         self.redis_memory_limit = self._gauge("redis_memory_limit_bytes", "maxmemory of Redis, 0 without a limit")
         self.redis_policy = self._gauge("redis_eviction_policy", "1 for Redis' maxmemory-policy", "policy")
         self.redis_persistence = self._gauge(
-            "redis_persistence", "1 for the state of Redis' append-only file: on, off or failing", "state"
+            "redis_persistence", "1 for the state of Redis' append-only file: on, unknown, off or failing", "state"
         )
         self.redis_replicas = self._gauge(
             "redis_replicas", "Replicas that Redis has; of a cluster, those of the node with the fewest"

@@ -80,6 +80,9 @@ class DeliveryTiming:
     erase_retry: Backoff = Backoff(2.0, 600.0)
     """Before an object is removed again that the store keeps, as under a hold. That may last for days."""
 
+    losses: float = 2.0
+    """Between two tries to find out what a failover has lost. Redis is asked only after a failover."""
+
     recovery_rest: float = 2.0
     """Before Redis or the spool is asked again about a conversation, after it did not answer."""
 

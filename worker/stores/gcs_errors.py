@@ -14,12 +14,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from worker.errors import ObjectExists, ObjectMissing, StoreError
 from worker.model.causes import StoreCause
+from worker.runtime.google_credentials import MALFORMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# The libraries' errors when a reply is not the JSON that they expect.
-MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 # All errors that a request can raise: the transport's errors, and those.
 FOREIGN = (aiohttp.ClientError, TimeoutError, OSError, *MALFORMED)
 

@@ -15,7 +15,7 @@ from worker.errors import StreamError
 from worker.model.causes import StreamCause
 from worker.stream.keys import expected_type
 from worker.stream.scripting import Call
-from worker.stream.servers.connecting import Place
+from worker.stream.servers.address import Place
 from worker.stream.servers.failures import is_wrong_type, stream_error, wrong_type
 from worker.stream.servers.node import Callbacks, Command, Node
 from worker.stream.servers.topology import Servers, Topology

@@ -38,7 +38,8 @@ async def record_or_check(client: Client, keys: Keys, partitions: int | None) ->
         StreamError: Redis is unreachable or refuses, or the record can't be understood.
     """
     recorded = await client.command(lambda pipe: pipe.hmget(keys.config, FIELDS), keys.config)
-    if None in recorded:
+    number, contract, listed = recorded
+    if contract is None or (number is None and listed is None):
         recorded = await _record(client, keys, partitions)
     if difference := difference_in(recorded, keys, partitions):
         raise SettingsError(difference)
@@ -52,7 +53,8 @@ async def recorded_layouts(client: Client, keys: Keys, configured: int) -> Layou
         StreamError: Redis is unreachable or refuses, or the record can't be understood.
     """
     recorded = await client.command(lambda pipe: pipe.hmget(keys.config, FIELDS), keys.config)
-    return Layouts.single(configured) if recorded[0] is None else layouts_in(recorded, keys)
+    number, _, listed = recorded
+    return Layouts.single(configured) if number is None and listed is None else layouts_in(recorded, keys)
 
 
 async def change_layouts(client: Client, keys: Keys, before: Layouts, after: Layouts) -> bool:

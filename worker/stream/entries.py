@@ -24,7 +24,7 @@ from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
 from worker.stream.replies import Entry, chunk_of, entries_by_stream, entry_of, parse_seal, tombstone_position
 from worker.stream.scripting import Call, texts
-from worker.stream.servers.node import Node
+from worker.stream.servers.node import HIDDEN, Node
 from worker.stream.servers.reply_limit import at_most
 
 CLAIM_PAGE = 500
@@ -35,6 +35,15 @@ SEEN_TTL = 3600.0
 
 DONE_LENGTH = 10_000
 """Events kept per partition for backends that read late."""
+
+LOST_TTL = 24 * 3600.0
+"""Seconds for which lost entries are remembered after the last one, so that `status` tells of them the next morning."""
+
+MAX_LOST = 10_000
+"""Lost entries that a partition remembers: some 600 kB of Redis' memory."""
+
+LETTERS_LOOKED_AT = 100
+"""The newest dead letters, among which a chunk that was in hand just now may be."""
 
 WITHDRAWN_TTL = 7 * 24 * 3600.0
 """Seconds for which no done step may count an object that was given up: longer than any owner may be paused."""
@@ -48,9 +57,9 @@ MAX_ENTRY_BYTES = MAX_CHUNK_BYTES + 64 * 1024
 MAX_PAGES_BYTES = 64 * 1024 * 1024
 """Bytes that one round trip may return: over twice the number that its pages aim at."""
 
-STREAMS_TOGETHER = 8
-"""Streams that one command reads at most. A worker polls all its streams all the time, and commands are its largest
-cost. But the reply to one command must arrive within the connection's timeout."""
+PAGES_TOGETHER = 8
+"""Pages that one command reads at most, each from another stream. A worker polls all its streams all the time, and
+commands are its largest cost. But the reply to one command must arrive within the connection's timeout."""
 
 
 SEALED = "sealed"
@@ -61,13 +70,14 @@ _Page: TypeAlias = list[Entry] | StreamError
 """The entries of a read, or its error."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ReadRequest:
-    """At most `count` entries after the id `cursor`."""
+    """At most `count` entries after the id `cursor`: about so many pages, see `worker.consuming.read_size`."""
 
     partition: int
     cursor: EntryId
     count: int
+    pages: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,22 @@ class Refused:
 
     cause: RewindCause
     vanished: list[EntryId]
+
+
+@dataclass(frozen=True, slots=True)
+class LossQuestion:
+    """What became of some chunks of one conversation, which a worker had in hand: entry → identity.
+
+    `server` and `stream` are as in `Holding`. `token` tells this inquiry from all others: only the first one that finds
+    an entry lost gets it in its answers.
+    """
+
+    token: str
+    partition: int
+    server: str
+    stream: str
+    conversation: Conversation
+    chunks: Mapping[EntryId, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +256,11 @@ class Entries:
         Raises a `StreamError` of cause "large" if all entries together have over MAX_PAGES_BYTES.
         """
         with at_most(MAX_PAGES_BYTES):
-            alike = [some for same in _alike(requests) for some in self._client.together(same, STREAMS_TOGETHER)]
+            alike = [
+                some
+                for same in _alike(requests)
+                for some in self._client.together(same, int(PAGES_TOGETHER / same[0].pages))
+            ]
             pages = await self._read_together(alike)
             # One stream that can't be read has failed all streams of the same command.
             spoiled = [[request] for request in requests if isinstance(pages[request], StreamError)]
@@ -249,11 +279,14 @@ class Entries:
         pages: dict[ReadRequest, _Page] = {}
         for group, reply in zip(groups, await self._client.pipeline(queue), strict=True):
             found = entries_by_stream(reply)
-            if isinstance(found, StreamError) and found.cause not in ONE_PARTITION:
+            if not found:
+                pages |= {request: [] for request in group}
+            elif isinstance(found, dict):
+                pages |= {request: found.get(self._keys.stream(request.partition), []) for request in group}
+            elif found.cause in ONE_PARTITION:
+                pages |= dict.fromkeys(group, found)
+            else:
                 raise found
-            for request in group:
-                key = self._keys.stream(request.partition)
-                pages[request] = found if isinstance(found, StreamError) else found.get(key, [])
         return pages
 
     async def read_next(self, request: ReadRequest) -> _Page:
@@ -354,12 +387,13 @@ class Entries:
         ]
         flat_event = [part for field in step.event.to_fields().items() for part in field]
         args: list[str | bytes | int] = [GROUP, seal.id, seal.to_json(), *seal.conversation.tombstones]
-        args += [step.identities, max(step.ids, key=entry_order), step.server]
+        presumed = self.node_of(partition).presumed_id  # before the request: if that fails, it is another one
+        args += [step.identities, max(step.ids, key=entry_order), HIDDEN if step.server == presumed else step.server]
         args += [MAX_BYTES, int(SEEN_TTL * 1000), DONE_LENGTH]
         args += [len(flat_event), *flat_event, *step.ids]
         reply: bytes = await self._client.run(Call("done", keys, args))
         outcome, _, server = reply.decode().partition(" ")
-        return DoneReply(DoneOutcome(outcome), server)
+        return DoneReply(DoneOutcome(outcome), presumed if server == HIDDEN else server)
 
     async def abandon(self, orphan: Orphan, others: Sequence[str] = ()) -> tuple[OrphanFate, str]:
         """Give up an object whose seal is gone; after the fate "uncounted" no done step can count it.
@@ -375,10 +409,37 @@ class Entries:
         fate, told = texts(await self._client.run(Call("abandon", keys, args)))
         return OrphanFate(fate), told
 
-    async def count_unread_losses(self, lease: Lease) -> int:
-        """How many more entries have left the stream since the last call, before an owner had read them."""
-        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
-        return int(await self._client.run(Call("account", keys, [lease.token])))
+    async def count_unread_losses(self, leases: Sequence[Lease]) -> list[int | StreamError]:
+        """How many more entries have left each stream since the last call, before an owner had read them.
+
+        What Redis refuses, and a lost lease, are values.
+        """
+        calls = [
+            Call(
+                "account",
+                [*self._fenced_keys(lease), self._keys.epoch(lease.partition), self._keys.lost(lease.partition)],
+                [lease.token, int(LOST_TTL * 1000)],
+            )
+            for lease in leases
+        ]
+        return await self._client.gather(calls)
+
+    async def lost(self, questions: Sequence[LossQuestion]) -> list[list[EntryId] | StreamError | None]:
+        """Ask for the entries that are lost, in one round trip; the entries of an answer are this worker's to count.
+
+        Each entry is in the answers to one token only, and in all of them if the question is asked again. An answer is
+        None if neither the server nor the stream is another one.
+        """
+        replies = await self._client.gather([self._lost(question) for question in questions])
+        return [
+            reply if isinstance(reply, StreamError) else None if reply == [b"same"] else texts(reply)[1:]
+            for reply in replies
+        ]
+
+    async def record_lost(self, partition: int, entries: Sequence[EntryId]) -> None:
+        """Record entries that are counted as lost, so that no inquiry counts them, too."""
+        args: list[str | int] = ["counted", int(LOST_TTL * 1000), MAX_LOST, *entries]
+        await self._client.run(Call("record_lost", [self._keys.lost(partition)], args))
 
     async def mark_suspect(self, lease: Lease, conversation: Conversation) -> int:
         """Mark a conversation as suspect; returns how often it was tried, this time included."""
@@ -407,7 +468,17 @@ class Entries:
     def _identify(self, lease: Lease) -> Call:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
         stream, read_to, born = self._read.get(lease.partition, ("", START, START))
-        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, born])
+        presumed = self.node_of(lease.partition).presumed_id
+        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, born, presumed])
+
+    def _lost(self, question: LossQuestion) -> Call:
+        number, keys = question.partition, self._keys
+        parts = [keys.stream(number), keys.seen(number, str(question.conversation))]
+        args: list[str | bytes | int] = [GROUP, question.server, question.stream, question.token, int(LOST_TTL * 1000)]
+        args += [MAX_LOST, LETTERS_LOOKED_AT, *question.conversation.tombstones]
+        for entry, identity in question.chunks.items():
+            args += [entry, identity]
+        return Call("lost", [*parts, keys.deleted(number), keys.dead(number), keys.lost(number)], args)
 
     def _suspect(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]
@@ -416,9 +487,9 @@ class Entries:
 
 def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
     """Groups of requests that one command can make: one count for all its streams, and each stream once."""
-    alike: dict[tuple[int, int], list[ReadRequest]] = {}
+    alike: dict[tuple[int, float, int], list[ReadRequest]] = {}
     times: Counter[int] = Counter()
     for request in requests:
-        alike.setdefault((request.count, times[request.partition]), []).append(request)
+        alike.setdefault((request.count, request.pages, times[request.partition]), []).append(request)
         times[request.partition] += 1
     return list(alike.values())

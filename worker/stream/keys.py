@@ -11,7 +11,9 @@ import re
 from dataclasses import dataclass
 
 DEFAULT_PARTITIONS = 256
-MAX_PARTITIONS = 4096
+MAX_PARTITIONS = 16384
+"""As many as a Redis Cluster has slots."""
+
 PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 """Allowed values of STREAM_PREFIX: braces would make another hash tag."""
 
@@ -31,6 +33,7 @@ TYPES = {
     "dead": "stream",
     "trials": "hash",
     "deleted": "hash",
+    "lost": "hash",
     "seen": "string",
     "withdrawn": "string",
 }
@@ -75,7 +78,8 @@ class Keys:
 
         Also the server process that the last owner saw (`server`), the stream's last entry when an owner last saw
         another server (`changed`), the last entry that is older than the stream's id (`born`), the last entry that was
-        read (`highest`), how many were read (`accepted`), and how many left the stream unread (`missed`).
+        read (`highest`), how many were read (`accepted`), how many left the stream unread (`missed`), and whether
+        these are to be counted anew (`recount`).
         """
         return f"{self.stream(partition)}:epoch"
 
@@ -98,6 +102,10 @@ class Keys:
     def deleted(self, partition: int) -> str:
         """Hash, the tombstones: "uid/" or "uid/conversation" → the stream's last entry at the deletion."""
         return f"{self.stream(partition)}:deleted"
+
+    def lost(self, partition: int) -> str:
+        """Hash with expiry: lost entry → the token of the inquiry that counts it; `unread`: how many more were lost."""
+        return f"{self.stream(partition)}:lost"
 
     def seen(self, partition: int, conversation: str) -> str:
         """String with expiry: a line with the last entry, then 8-byte identities of the chunks stored last."""

@@ -23,6 +23,12 @@ from worker.stream.servers.failures import stream_error
 USABLE_SHARE = 2 / 3
 """Share of the TTL after which an owner stops on its own, counted from before its last successful renewal was sent."""
 
+LOOKS_PER_TTL = 15
+"""How often dead workers are looked for: whatever the number of workers is, they do so together only so often."""
+
+LIST = " list"
+"""Field of the workers' hash that has the version of their list; no name of a worker begins with a space."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -69,6 +75,8 @@ class Lease:
 class Leases:
     """Membership and leases under one prefix.
 
+    The list of live workers comes only when it has changed: a worker has started, left or died.
+
     `difference` says how the settings that Redis recorded at the last heartbeat differ from ours; empty if they agree.
     `broken` says why the list of workers can't be read; empty if it can. `layouts` are the numbers of partitions that
     Redis recorded then.
@@ -82,6 +90,8 @@ class Leases:
         self.ttl = ttl
         self.difference = ""
         self.broken = ""
+        self._version = ""
+        self._members: list[Member] = []
         self._owners: dict[int, str | None] = {}
 
     @property
@@ -93,23 +103,36 @@ class Leases:
     def _ttl_ms(self) -> int:
         return int(self.ttl * 1000)
 
-    async def heartbeat(self, member: Member) -> list[Member]:
-        """Send a heartbeat; returns all live workers, also this one.
+    async def heartbeat(self, member: Member) -> Sequence[Member]:
+        """Send a heartbeat; returns all live workers, also this one: the same object until they are others.
 
-        The same round trip records the shared settings again, in case Redis has lost them since our start. If the list
-        of workers is broken, this worker counts as the only one: leases still divide the partitions, first come first
-        served.
+        What they say of themselves is as old as that. The same round trip records the shared settings again, in case
+        Redis has lost them since our start. If the list of workers is broken, this worker counts as the only one:
+        leases still divide the partitions, first come first served.
         """
-        call = Call("heartbeat", [self._keys.workers], [member.worker, self._ttl_ms, _description(member)])
+        call = Call("heartbeat", [self._keys.workers], [*self._introduction(member), *self._versions()])
         beat, recorded = await self._client.gather([call, record_settings(self._keys, self._configured)])
         self._follow(recorded)
         if isinstance(beat, Exception):
             raise beat
-        live, *broken = beat
-        self.broken = await self._client.wrong_types([self._keys.workers]) or str(broken[0]) if broken else ""
-        if broken:
-            return [member]
-        return [member_of(worker, facts) for worker, facts in zip(live[::2], live[1::2], strict=True)]
+        version, *changed = beat
+        await self._learn(version.decode(), member, *changed)
+        return self._members
+
+    def _introduction(self, member: Member) -> list[str | int]:
+        return [member.worker, self._ttl_ms, _description(member)]
+
+    def _versions(self) -> list[str | int]:
+        return [self._version, secrets.token_hex(8), self._ttl_ms // LOOKS_PER_TTL]
+
+    async def _learn(self, version: str, member: Member, live: Sequence[bytes] = (), error: bytes = b"") -> None:
+        """Keep the list if it comes; while it is broken, its version is not known."""
+        self._version = version
+        self.broken = await self._client.wrong_types([self._keys.workers]) or error.decode() if error else ""
+        if live:
+            self._members = [member_of(*facts) for facts in zip(live[::2], live[1::2], strict=True)]
+        elif error and self._members != [member]:
+            self._members = [member]
 
     def _follow(self, recorded: Sequence[bytes | None] | StreamError) -> None:
         """Compare the recorded settings with ours, and follow a change of the number of partitions to its end.
@@ -128,8 +151,8 @@ class Leases:
                 self.difference = str(error)
 
     async def leave(self, worker: str) -> None:
-        """Remove this worker from the list, so that others divide its share at once."""
-        await self._client.command(lambda pipe: pipe.hdel(self._keys.workers, worker), self._keys.workers)
+        """Remove this worker from the list, and its version too, so that others divide its share at once."""
+        await self._client.command(lambda pipe: pipe.hdel(self._keys.workers, worker, LIST), self._keys.workers)
 
     async def owners(self) -> list[str | None]:
         """Worker id per partition; None where no worker holds the lease.

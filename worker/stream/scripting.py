@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +23,8 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("heartbeat", "acquire", "renew", "config", "layouts", "store", "abandon"), ("preamble",)),
     **dict.fromkeys(("tombstone", "restore", "standing"), ("preamble", "order")),
     **dict.fromkeys(("done", "seen"), ("preamble", "order", "memory")),
+    "lost": ("preamble", "order", "memory", "letter", "loss_book"),
+    "record_lost": ("preamble", "loss_book"),
     **dict.fromkeys(("accept", "identify", "seal", "account"), (*FENCED, "order")),
     "claim": (*FENCED, "paging"),
     "between": ("reading", "paging"),
@@ -37,6 +40,9 @@ BEGINNINGS: Mapping[str, Sequence[str]] = {
 lease."""
 
 
+_COMMANDS = re.compile(r"redis\.p?call\('([A-Z]+)'")
+
+
 @cache
 def script(name: str) -> str:
     """Source of a script as Redis gets it."""
@@ -49,6 +55,12 @@ def script(name: str) -> str:
 def digest(name: str) -> str:
     """The name under which Redis caches a script."""
     return sha1(script(name).encode(), usedforsecurity=False).hexdigest()
+
+
+@cache
+def rights(name: str) -> Sequence[str]:
+    """Rights to the commands that a script runs: Redis 7.0 does not say which one it refuses to a script."""
+    return sorted({f"+{command.lower()}" for command in _COMMANDS.findall(script(name))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,12 @@ class Call:
         if isinstance(reply, ResponseError) and "LEASELOST" in str(reply):
             return LeaseLost(self.keys[0])
         error = stream_error(reply)
-        return StreamError(f"{error} ({self.script} at {', '.join(self.keys[:1])})", cause=error.cause)
+        advice = (
+            f"; it needs {', '.join(rights(self.script))}"
+            if "user executing the script can't run" in str(reply)
+            else ""
+        )
+        return StreamError(f"{error} ({self.script} at {', '.join(self.keys[:1])}){advice}", cause=error.cause)
 
 
 def texts(replies: Any) -> list[str]:

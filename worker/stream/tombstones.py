@@ -17,6 +17,7 @@ from worker.stream.client import Client
 from worker.stream.config import record_or_check
 from worker.stream.keys import GROUP, Keys
 from worker.stream.scripting import Call, texts
+from worker.stream.servers.checks import count_replicas
 from worker.stream.servers.connecting import connect
 from worker.stream.servers.failures import stream_error
 from worker.stream.servers.node import Node
@@ -118,8 +119,7 @@ class Tombstones:
 
         WAIT covers the last write of its own connection, so one deletion is recorded again right before it.
         """
-        facts = await node.command(lambda pipe: pipe.info("replication"))
-        replicas = int(facts.get("connected_slaves", 0))
+        replicas = await count_replicas(node)
         if not replicas:
             return 0, 0
 

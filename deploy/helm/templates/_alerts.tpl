@@ -33,7 +33,7 @@ The alerts, each with `page` (a person gets up) or `ticket` severity, and with t
   severity: page
   summary: Audio entries vanished from Redis before they were stored
   description: >-
-    Another program or an eviction removed entries from a stream. That audio is gone. The time is in the workers' logs: {{ $logs }} | grep entries.lost
+    Another program, an eviction or a failover to a replica that was behind removed entries from a stream. That audio is gone. The times and the partitions are in the workers' logs: {{ $logs }} | grep entries.lost
 - alert: AudioBatchDeadLetters
   expr: >-
     sum by (namespace, job, kind) (increase(audio_batch_dead_letters_total{ {{- $own -}} }[15m])) > 0

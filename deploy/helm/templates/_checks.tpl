@@ -58,6 +58,9 @@ templates there. `helm lint` passes over `required`, so that `fail` follows.
 {{- if and .url .existingSecret.name }}
 - 'redis.url: give this (development) or redis.existingSecret.name, not both'
 {{- end }}
+{{- if and .caFile.configMap .caFile.secret }}
+- 'redis.caFile.configMap: give this or redis.caFile.secret, not both'
+{{- end }}
 {{- end }}
 {{- with .Values.store }}
 {{- if and .url .existingSecret.name }}
@@ -202,7 +205,7 @@ templates there. `helm lint` passes over `required`, so that `fail` follows.
 {{- end }}
 
 {{- define "audio-batch-worker.checks.environment" -}}
-{{- $taken := list "REDIS_URL" "STORE_URL" "ENCRYPTION_SECRET" "ENCRYPTION_SECRETS_OLD" "SPOOL_DIR" "SPOOL_MODE" "SPOOL_MAX_BYTES" "SPOOL_AFTER" "REVISION" "WORKER_ID" }}
+{{- $taken := list "REDIS_URL" "REDIS_AUTH" "REDIS_CA_FILE" "STORE_URL" "ENCRYPTION_SECRET" "ENCRYPTION_SECRETS_OLD" "SPOOL_DIR" "SPOOL_MODE" "SPOOL_MAX_BYTES" "SPOOL_AFTER" "REVISION" "WORKER_ID" }}
 {{- range $key, $_ := .Values.config }}{{ $taken = append $taken (snakecase $key | upper) }}{{ end }}
 {{- range .Values.extraEnv }}
 {{- if has .name $taken }}
@@ -246,6 +249,10 @@ templates there. `helm lint` passes over `required`, so that `fail` follows.
 {{- end }}
 {{- $paths = append $paths (clean .Values.spool.mountPath) }}
 {{- end }}
+{{- if include "audio-batch-worker.hasRedisCa" . }}
+{{- $names = append $names "redis-ca" }}
+{{- $paths = append $paths "/etc/redis-ca" }}
+{{- end }}
 {{- range .Values.extraVolumes }}
 {{- if has .name $names }}
 - {{ printf "extraVolumes: %s is a volume of the chart; give another name" .name | quote }}
@@ -262,11 +269,13 @@ templates there. `helm lint` passes over `required`, so that `fail` follows.
 {{- if .Values.networkPolicy.enabled }}
 {{- $url := default "" .Values.redis.url }}
 {{- if and (hasPrefix "redis" $url) (not .Values.networkPolicy.extraEgress) }}
-{{- $port := regexFind ":[0-9]+([/?]|$)" $url | regexFind "[0-9]+" | default "6379" | atoi }}
 {{- $open := list }}
 {{- range .Values.networkPolicy.redisPorts }}{{ $open = append $open (int .) }}{{ end }}
+{{- range splitList "," (regexReplaceAll "^[a-z+]+://([^@]*@)?([^/?]*).*$" $url "${2}") }}
+{{- $port := regexFind ":[0-9]+$" . | trimPrefix ":" | default (ternary "26379" "6379" (contains "+sentinel://" $url)) | atoi }}
 {{- if not (has $port $open) }}
-- 'networkPolicy.redisPorts: lacks {{ $port }}, the port of redis.url'
+- 'networkPolicy.redisPorts: lacks {{ $port }}, a port of redis.url'
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -8,6 +8,12 @@
 {{- with .Values.store.url }}
 STORE_URL: {{ quote . }}
 {{- end }}
+{{- if ne .Values.redis.auth "password" }}
+REDIS_AUTH: {{ quote .Values.redis.auth }}
+{{- end }}
+{{- if include "audio-batch-worker.hasRedisCa" . }}
+REDIS_CA_FILE: {{ printf "/etc/redis-ca/%s" .Values.redis.caFile.key | quote }}
+{{- end }}
 SPOOL_MODE: {{ .Values.spool.mode | quote }}
 {{- if include "audio-batch-worker.hasSpool" . }}
 SPOOL_DIR: {{ .Values.spool.mountPath | quote }}
@@ -37,6 +43,25 @@ ENCRYPTION_SECRETS_OLD: {{ join "\n" . | quote }}
     secretKeyRef:
       name: {{ ternary (printf "%s-development" $full) (default $full .from.name) (not (empty .value)) | quote }}
       key: {{ ternary .name (default .from.key .key) (not (empty .value)) | quote }}
+{{- end }}
+
+{{- /* Whether a private authority of Redis is mounted at /etc/redis-ca. */}}
+{{- define "audio-batch-worker.hasRedisCa" -}}
+{{- with .Values.redis.caFile }}{{ if or .configMap .secret }}true{{ end }}{{ end }}
+{{- end }}
+
+{{- /* The volume with it; a list with one item. */}}
+{{- define "audio-batch-worker.redisCaVolume" -}}
+- name: redis-ca
+{{- with .Values.redis.caFile }}
+{{- if .secret }}
+  secret:
+    secretName: {{ quote .secret }}
+{{- else }}
+  configMap:
+    name: {{ quote .configMap }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "audio-batch-worker.env" -}}

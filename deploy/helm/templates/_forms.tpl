@@ -3,10 +3,10 @@ The forms of single values, with the words for a person. They are not in values.
 regular expression. A list or a map stands for each of its values. Messages never repeat a value: it may be a secret.
 */}}
 {{- define "audio-batch-worker.forms" -}}
-- at: [nameOverride, fullnameOverride, redis.existingSecret.name, store.existingSecret.name, encryption.existingSecret.name, spool.existingClaim, spool.claim.storageClass, serviceAccount.name, priorityClass.name]
+- at: [nameOverride, fullnameOverride, redis.existingSecret.name, redis.caFile.configMap, redis.caFile.secret, store.existingSecret.name, encryption.existingSecret.name, spool.existingClaim, spool.claim.storageClass, serviceAccount.name, priorityClass.name]
   fits: '^$|^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$'
   must: be a name of Kubernetes, at most 253 lower-case letters, digits, - and ., with a letter or digit at both ends
-- at: [redis.existingSecret.key, store.existingSecret.key, encryption.existingSecret.key]
+- at: [redis.existingSecret.key, redis.caFile.key, store.existingSecret.key, encryption.existingSecret.key]
   fits: '^[-._a-zA-Z0-9]+$'
   must: be a key of a Secret, made of letters, digits, -, _ and .
 - at: [encryption.existingSecret.oldSecretsKey]
@@ -22,8 +22,8 @@ regular expression. A list or a map stands for each of its values. Messages neve
   fits: '^$|^sha256:[0-9a-f]{64}$'
   must: be sha256 and a colon with 64 hex digits in lower case, or empty
 - at: [redis.url]
-  fits: '^$|^(redis|rediss|unix)://'
-  must: begin with redis://, rediss:// or unix://, or be empty
+  fits: '^$|^(rediss?(\+sentinel)?|unix)://'
+  must: begin with redis://, rediss://, redis+sentinel://, rediss+sentinel:// or unix://, or be empty
 - at: [store.url]
   fits: '^$|^gs://[a-z0-9]|^file:///.'
   must: be gs://bucket with or without /prefix, or file:///directory, or empty

@@ -5,7 +5,9 @@ default and all. What is empty by default may be null, and so may what goes to K
 {{- define "audio-batch-worker.needed" -}}
 "": [minReadySeconds, revisionHistoryLimit, progressDeadlineSeconds, terminationMarginSeconds, automountServiceAccountToken, tmpSize]
 image: [repository, pullPolicy]
+redis: [auth]
 redis.existingSecret: [key]
+redis.caFile: [key]
 store.existingSecret: [key]
 encryption.existingSecret: [key]
 config: [batchMaxAge, leaseTtl, httpPort, shutdown, shutdownGrace]

@@ -246,7 +246,7 @@ async def test_store_from_before_there_were_ids_is_recorded_without_complaint(ha
 async def test_bucket_has_no_id_and_none_is_recorded(harness: Harness) -> None:
     for _ in range(2):
         await app.run(harness.settings(), drain=True, timing=harness.timing)
-    assert set(await harness.redis.hgetall(harness.keys.config)) == {b"partitions", b"contract"}
+    assert set(await harness.redis.hgetall(harness.keys.config)) == {b"partitions", b"contract", b"layouts"}
 
 
 async def test_secret_is_rotated_while_audio_flows(harness: Harness) -> None:

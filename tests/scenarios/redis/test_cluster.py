@@ -12,7 +12,7 @@ import redis.asyncio.cluster
 from tests.support.cluster_harness import ClusterHarness, split
 from tests.support.command import command
 from tests.support.gcs.server import GcsServer
-from tests.support.harness import EXACT, Harness, eventually, owned_before
+from tests.support.harness import EXACT, HANDOFF, Harness, eventually, owned_before
 from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.process import Process, environment
 from tests.support.redis_cluster import RedisCluster
@@ -86,7 +86,7 @@ async def test_a_node_that_hangs_delays_only_its_own_partitions(harness: Harness
         cluster.servers[1].resume()
         for talk in there:
             await harness.say(talk, 5)
-    assert running.count("entries_lost_total") == 0
+    assert running.count("lost_entries_total") == 0
     await harness.drain(**EXACT)
     for talk in [*there, *elsewhere]:
         assert_stored_once(talk, harness.blobs())
@@ -104,10 +104,34 @@ async def test_a_replica_takes_over_from_a_node_that_dies(harness: Harness, clus
         for talk in spoken:
             await harness.say(talk, 4)
         await eventually(lambda: running.count("rewinds_total", cause="moved") > 0)
-    assert running.count("entries_lost_total") == 0
+    assert running.count("lost_entries_total") == 0
     await harness.drain(**EXACT)
     for talk in spoken:
         assert_stored_once(talk, harness.blobs())
+
+
+@pytest.mark.parametrize("cluster", [3], indirect=True)
+async def test_what_a_replica_that_lags_has_not_got_is_counted(harness: Harness, cluster: RedisCluster) -> None:
+    there, elsewhere = split(harness, cluster, cluster.servers[1], talks())
+    long = {"batch_max_seconds": 60.0, **HANDOFF}
+    async with harness.worker(**long) as one, harness.worker(**long) as other:
+        for talk in [*there, *elsewhere]:
+            await harness.say(talk, 1)
+        both = [one, other]
+        await eventually(lambda: sum(running.count("chunks_total") for running in both) >= 24)
+        await asyncio.to_thread(cluster.synchronised)
+        await asyncio.to_thread(cluster.cut_replication, cluster.servers[1], cluster.servers[4])
+        before = sum(running.count("chunks_total") for running in both)
+        for talk in [*there, *elsewhere]:
+            await harness.say(talk, 1.5)
+        await eventually(lambda: sum(running.count("chunks_total") for running in both) >= before + 36)
+        cluster.servers[1].kill()
+        cluster.servers[4].resume()
+        await asyncio.to_thread(cluster.await_primary, cluster.servers[4])
+        await eventually(lambda: sum(running.count("lost_entries_total") for running in both) >= 3 * len(there))
+        await harness.say(there[0], 1)
+    assert sum(running.count("lost_entries_total") for running in both) == 3 * len(there) > 0
+    assert (await harness.drain(**EXACT)).count("lost_entries_total") == 0
 
 
 async def test_a_slot_that_is_held_open_delays_only_its_partition(harness: Harness, cluster: RedisCluster) -> None:
@@ -124,6 +148,26 @@ async def test_a_slot_that_is_held_open_delays_only_its_partition(harness: Harne
     await harness.drain(**EXACT)
     for talk in spoken:
         assert_stored_once(talk, harness.blobs())
+
+
+async def test_commands_show_what_the_other_nodes_have(harness: Harness, cluster: RedisCluster) -> None:
+    for number in range(PARTITIONS):
+        await harness.redis.xadd(harness.keys.dead(number), {"uid": "u", "reason": "r", "entry": "1-0", "at": "1"})
+    config = cluster.owner(harness.keys.config)
+    lost = next(server for server in cluster.servers[1:] if server is not config)
+    there = [number for number in range(PARTITIONS) if cluster.owner(harness.keys.stream(number)) is lost]
+    lost.kill()
+
+    async def said(*words: str) -> tuple[int, str]:
+        result = await asyncio.to_thread(command, harness.settings(), *words)
+        return result.exit_code, result.output
+
+    assert "danger: can't be read" in (await said("status"))[1]
+    code, output = await said("dead-letters", "ls", "--json")
+    assert (code, output.count('"reason"')) == (3, PARTITIONS - len(there))
+    assert f"the dead letters at 127.0.0.1:{lost.port} can't be listed" in output
+    code, output = await said("streams", "ls")
+    assert (code, "does not answer: its streams are not searched" in output) == (3, True)
 
 
 COMMANDS = (

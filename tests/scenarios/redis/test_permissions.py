@@ -22,16 +22,17 @@ from tests.support.oracle import Talk, assert_stored_once, blobs_of
 from tests.support.producing import Troubles, producing, push, stored_seqs
 from tests.support.redis_server import RedisServer
 from tests.tools.readme import CHART, TOP
-from worker.errors import NotSent, SettingsError, StreamError
+from worker.errors import NotSent, StreamError
 from worker.producer import Limits
 from worker.runtime.timing import GaugeTiming, ReadingTiming, Timing
 from worker.settings import Settings
 from worker.stream.client import Client
-from worker.stream.servers.checks import check_servers
+from worker.stream.keys import Keys
+from worker.stream.leases import Leases, Member
 from worker.stream.servers.connecting import connect
 
 USERS = dict(re.findall(r"^ACL SETUSER (\w+) on >PASSWORD (.+)$", (CHART / "SECURITY.md").read_text(), re.MULTILINE))
-PARTS = ("lease", "epoch", "ready", "done", "dead", "trials", "deleted", "seen:u/c", "seen:u/c}", "withdrawn:x")
+PARTS = ("lease", "epoch", "ready", "done", "dead", "trials", "deleted", "lost", "seen:u/c", "seen:u/c}", "withdrawn:x")
 
 
 @pytest.fixture
@@ -88,15 +89,16 @@ def as_user(server: RedisServer, user: str) -> str:
     return server.url.replace("//", f"//{user}:word@")
 
 
-async def refused(admin: Any) -> list[tuple[bytes, bytes]]:  # noqa: ANN401 -- the library does not type it
-    return [(entry["username"], entry["object"]) for entry in await admin.acl_log()]
+async def refused(admin: Any, user: str) -> set[str]:  # noqa: ANN401 -- the library does not type it
+    """What Redis has refused to a user, but for what the library asks from Redis 7.2 on and can do without."""
+    return {entry["object"] for entry in await admin.acl_log() if entry["username"] == user} - {"client|setinfo"}
 
 
 def test_a_pusher_reaches_the_streams_of_partitions_and_nothing_else(dry_run: Callable[..., bool]) -> None:
     xadd = ("*", "uid", "u")
-    for number in range(64):
+    for number in range(256):
         assert dry_run("pusher", "XADD", f"pcm:{{{number}}}", *xadd)
-    others = [f"pcm:{{{number}}}" for number in ("64", "99", "100", "00", "-1", "*", "")] + [
+    others = [f"pcm:{{{number}}}" for number in ("256", "299", "1000", "00", "-1", "*", "")] + [
         "pcm:59",
         "pcm2:{3}",
         "pcm",
@@ -201,7 +203,7 @@ async def test_a_worker_does_all_its_work_as_its_user(here: Harness, admin: redi
     assert_stored_once(cut, here.blobs())
     assert blobs_of(deleted, here.blobs()) == []
     assert len(await here.dead()) == 1
-    assert {object_ for user, object_ in await refused(admin) if user == b"worker"} == set()
+    assert await refused(admin, "worker") == set()
 
 
 async def test_an_operator_runs_every_command_as_its_user(
@@ -230,7 +232,7 @@ async def test_an_operator_runs_every_command_as_its_user(
     assert await run("dead-letters", "drop", "--all", "--yes") == 0
     assert await run("audit", "--uid", "u", "--conversation", "c") == 1
     assert await run("rm", "--uid", "u", "--yes") == 0
-    assert {object_ for user, object_ in await refused(admin) if user == b"operator"} == set()
+    assert await refused(admin, "operator") == set()
 
 
 @pytest.mark.parametrize(
@@ -260,8 +262,8 @@ async def test_user_that_may_not_run_a_command_is_told_which_user_it_needs(
 
 async def test_worker_with_a_pushers_user_is_told_which_user_it_needs(server: RedisServer) -> None:
     async with Client(connect(as_user(server, "pusher"))) as client:
-        with pytest.raises(SettingsError, match=r"refuses the user or password: .* a worker the user worker"):
-            await check_servers(client)
+        with pytest.raises(StreamError, match=r"a worker the user worker"):
+            await Leases(client, Keys("pcm"), 8, 30.0).heartbeat(Member("a worker"))
 
 
 def here_as_admin(here: Harness, admin: redis.asyncio.Redis) -> Harness:

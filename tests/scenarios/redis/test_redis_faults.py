@@ -87,12 +87,12 @@ async def test_worker_that_finds_others_configured_otherwise_says_so_and_serves_
     with capture_logs() as events:
         async with harness.worker(**SHORT) as running:
             await eventually(running.worker._ownership.leases.copy)
-            await harness.redis.hset(harness.keys.config, "partitions", "3")
+            await harness.redis.hset(harness.keys.config, mapping={"partitions": "3", "layouts": "3"})
             await eventually(lambda: any("PARTITIONS is 2, but" in reason for reason in running.health.ready()))
             assert running.count("redis_errors_total", cause="config") >= 1
             await harness.say(talk, 3)
             await eventually(lambda: running.count("batches_total", trigger="audio") == 1)
-            await harness.redis.hset(harness.keys.config, "partitions", "2")
+            await harness.redis.hset(harness.keys.config, mapping={"partitions": "2", "layouts": "2"})
             await eventually(lambda: list(running.health.ready()) == [])
     assert [event["log_level"] for event in events if event["event"] == "config.differs"] == ["error"]
     assert_stored_once(talk, harness.blobs())

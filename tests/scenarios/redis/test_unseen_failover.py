@@ -5,21 +5,50 @@ Between two requests the library replaces a closed connection silently, and only
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from tests.support.failover import Pair
-from tests.support.harness import EXACT, Harness, Running, eventually
+from tests.support.gcs.server import GcsServer
+from tests.support.harness import EXACT, Harness, Running, eventually, owned_before
+from tests.support.hidden_redis import as_plain_user, users_file
 from tests.support.oracle import Talk, assert_plays
+from tests.support.redis_server import RedisServer
 from tests.support.timing import SHORT_RESTS
 from worker.coordination.ownership import Ownership
 from worker.runtime.timing import Timing
+from worker.settings import Settings
 
 
 @pytest.fixture
 def timing() -> Timing:
     return SHORT_RESTS
+
+
+@pytest.fixture(params=["told", "hidden"])
+def hides(request: pytest.FixtureRequest) -> bool:
+    """Whether Redis hides from its workers which server it is."""
+    return bool(request.param == "hidden")
+
+
+@pytest.fixture
+async def pair(own_redis: Callable[..., RedisServer], tmp_path: Path) -> AsyncIterator[Pair]:
+    async with Pair(partial(own_redis, aclfile=users_file(tmp_path))) as running:
+        yield running
+
+
+@pytest.fixture
+async def paired(
+    pair: Pair, hides: bool, settings: Callable[..., Settings], gcs_server: GcsServer, timing: Timing
+) -> AsyncIterator[Harness]:
+    url = as_plain_user(pair.way) if hides else pair.way.url
+    async with redis.asyncio.Redis.from_url(pair.way.url) as client:
+        yield await owned_before(Harness(partial(settings, redis_url=url), client, gcs_server, timing))
 
 
 @pytest.fixture

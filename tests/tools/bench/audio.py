@@ -10,6 +10,7 @@ from tests.support.speech import speech
 
 RATE = 16000
 SECONDS = 60
+MINUTE_BYTES = SECONDS * RATE * 2
 CHUNK_SECONDS = 5
 CHUNK_BYTES = CHUNK_SECONDS * RATE * 2
 NOISE_DBFS = -60
@@ -17,7 +18,7 @@ NOISE_DBFS = -60
 
 def silence() -> bytes:
     """Digital silence: a muted microphone."""
-    return bytes(SECONDS * RATE * 2)
+    return bytes(MINUTE_BYTES)
 
 
 def spoken() -> bytes:
@@ -34,7 +35,7 @@ def noise() -> bytes:
 
 def half_silence() -> bytes:
     """Speech for five seconds, digital silence for five seconds, and so on."""
-    turns = (spoken()[at : at + CHUNK_BYTES] for at in range(0, SECONDS * RATE * 2, 2 * CHUNK_BYTES))
+    turns = (spoken()[at : at + CHUNK_BYTES] for at in range(0, MINUTE_BYTES, 2 * CHUNK_BYTES))
     return b"".join(turn + bytes(CHUNK_BYTES) for turn in turns)
 
 

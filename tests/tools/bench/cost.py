@@ -2,70 +2,74 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tests.tools.bench import prices
 from tests.tools.bench.figures import Grid, Section
+from tests.tools.bench.prices import CLASSES, MachinePrices, StorageClass
 
 HOURS = 720
 """Of a month with 30 days, as the predecessor counted."""
-GB = 10**9
 GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """$ without discounts, us-central1; what is a list price and what an assumption is told in PRICES_SOURCE."""
-
-    class_a: float
-    """Per Class A operation, Standard storage in one region."""
-    gb_month: float
-    """Per GB stored for a month, the same."""
-    vcpu_hour: float
-    """Per vCPU of a worker's or Redis' machine."""
-    gib_hour: float
-    """Per GiB of memory of such a machine."""
-
-
-LIST_PRICES = Prices(class_a=0.005 / 1000, gb_month=0.020, vcpu_hour=0.0218, gib_hour=0.0029)
-PRICES_SOURCE = (
-    "Cloud Storage: list prices of us-central1 without discounts, as published in 2025 at "
-    "cloud.google.com/storage/pricing (Class A $0.005 per 1,000, Standard $0.020 per GB and month). Machines: an "
-    "assumption of the order of an E2 machine's list price, not looked up ($0.0218 per vCPU and hour, $0.0029 per GiB "
-    "and hour); Redis runs on such memory, with one replica. Put your own prices in before you decide by them"
-)
 USED_SHARE = 0.7
 """Of the CPU and the memory that is paid for."""
 REDIS_COPIES = 2
 """A primary and a replica."""
+QUIET_SHARE = 0.52
+"""Of the built day (scenes.py): the share of its audio that the gate takes for quiet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What one session needs: all of it in real time, without a pause.
 
-    CPU in seconds per audio-minute, of the worker and of Redis, Redis memory at the end of a minute and worker memory
-    in bytes, stored bytes per audio-minute.
+    CPU in seconds per audio-minute, of the worker for speech and where it is quiet, and of Redis; bytes stored per
+    audio-minute, for speech and where it is quiet; memory of Redis at the end of a minute, and of the worker, in bytes.
     """
 
     worker_cpu: float
+    quiet_cpu: float
     redis_cpu: float
     redis_bytes: float
     worker_bytes: float
-    blob_bytes: float
+    minute_bytes: float
+    quiet_bytes: float
 
 
-TYPICAL = Measured(worker_cpu=0.291, redis_cpu=0.0023, redis_bytes=1.97e6, worker_bytes=193e3, blob_bytes=147e3)
+TYPICAL = Measured(
+    worker_cpu=0.291,
+    quiet_cpu=0.100,
+    redis_cpu=0.0023,
+    redis_bytes=1.97e6,
+    worker_bytes=193e3,
+    minute_bytes=147e3,
+    quiet_bytes=119e3,
+)
 """Of the machine in tests/tools/bench/README.md, for the table alone without measuring again."""
 
 SESSIONS = (200, 20_000, 2_000_000)
 PREDECESSOR = (("5-second PCM objects", 518.0), ("60-second batches", 43.0), ("60-second batches with spool", 92.0))
 """$ per month at 200 sessions as its authors gave them."""
 PREDECESSOR_SESSIONS = 200
+KEPT_MONTHS = (1, 3, 4, 6, 12, 24, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How audio is stored: the bucket's class, the months that it is kept, the seconds of a blob.
+
+    `quiet_share` (0..1) is how much of the audio is quiet.
+    """
+
+    storage: StorageClass = CLASSES["standard"]
+    months: float = 1
+    blob_seconds: float = 60
+    quiet_share: float = QUIET_SHARE
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """$ per month; `stored` is what the audio of one month costs in each further month."""
+    """$ per month; `stored` for all audio that is kept, once the first has been deleted."""
 
     operations: float
     worker: float
@@ -77,48 +81,103 @@ class Bill:
         """All but the storage."""
         return self.operations + self.worker + self.redis
 
+    @property
+    def all_in(self) -> float:
+        """Everything."""
+        return self.running + self.stored
 
-def bill(sessions: int, measured: Measured, prices: Prices = LIST_PRICES) -> Bill:
+
+def bill(sessions: int, measured: Measured, plan: Plan, machines: MachinePrices = prices.MACHINES) -> Bill:
     """For so many sessions at once, day and night."""
     minutes = sessions * HOURS * 60
-    worker = sessions * (measured.worker_cpu / 60 * prices.vcpu_hour + measured.worker_bytes / GIB * prices.gib_hour)
-    redis_memory = measured.redis_bytes / GIB * prices.gib_hour * REDIS_COPIES
-    redis = sessions * (measured.redis_cpu / 60 * prices.vcpu_hour * REDIS_COPIES + redis_memory)
+    cpu = _mixed(measured.worker_cpu, measured.quiet_cpu, plan.quiet_share)
+    size = _mixed(measured.minute_bytes, measured.quiet_bytes, plan.quiet_share)
+    worker = sessions * (cpu / 60 * machines.vcpu_hour + measured.worker_bytes / GIB * machines.gib_hour)
+    waiting = measured.redis_bytes * plan.blob_seconds / 60
+    redis = sessions * (measured.redis_cpu / 60 * machines.vcpu_hour + waiting / GIB * machines.gib_hour)
     return Bill(
-        operations=minutes * prices.class_a,
+        operations=minutes * 60 / plan.blob_seconds * plan.storage.class_a,
         worker=worker * HOURS / USED_SHARE,
-        redis=redis * HOURS / USED_SHARE,
-        stored=minutes * measured.blob_bytes / GB * prices.gb_month,
+        redis=redis * REDIS_COPIES * HOURS / USED_SHARE,
+        stored=minutes * size / GIB * plan.storage.gib_month * _billed_months(plan.storage, plan.months),
     )
 
 
-def section(measured: Measured = TYPICAL) -> Section:
-    """The table."""
+def lifetime(blob_bytes: float, months: float, storage: StorageClass) -> float:
+    """$ for one blob, from its upload to its deletion, if nobody reads it."""
+    return storage.class_a + blob_bytes / GIB * storage.gib_month * _billed_months(storage, months)
+
+
+def section(measured: Measured = TYPICAL, plan: Plan | None = None) -> Section:
+    """The tables."""
+    plan = plan or Plan()
+    notes = [
+        f"Cloud Storage: {prices.STORAGE_SOURCE}, us-central1, without discounts, as of {prices.AS_OF}",
+        (
+            f"machines: {prices.MACHINE_SOURCE}, not looked up (${prices.MACHINES.vcpu_hour} per vCPU and hour, "
+            f"${prices.MACHINES.gib_hour} per GiB and hour); Redis runs on such memory, with one replica"
+        ),
+        (
+            f"{USED_SHARE:.0%} of the paid CPU and memory are in use; the predecessor's figures are operations, and "
+            "disks for its spool: they leave out its CPU, Redis and storage"
+        ),
+        "put your own prices into tests/tools/bench/prices.py before you decide by them",
+    ]
+    return Section("Cost", grids=[_running(measured, plan), _classes(measured, plan)], notes=notes)
+
+
+def _running(measured: Measured, plan: Plan) -> Grid:
     rows: list[tuple[str | float, ...]] = []
+    days = {"speech all day": 0.0, f"{plan.quiet_share:.0%} quiet": plan.quiet_share}
     for sessions in SESSIONS:
-        month = bill(sessions, measured)
-        factor = sessions / PREDECESSOR_SESSIONS
-        former = [cost * factor for _, cost in PREDECESSOR]
-        rows.append(
-            (float(sessions), month.operations, month.worker, month.redis, month.running, month.stored, *former)
-        )
+        former = [cost * sessions / PREDECESSOR_SESSIONS for _, cost in PREDECESSOR]
+        for name, share in days.items():
+            month = bill(sessions, measured, replace(plan, quiet_share=share))
+            costs = (month.operations, month.worker, month.redis, month.running, month.stored, month.all_in)
+            rows.append((float(sessions), name, *costs, *former))
     columns = (
         ("sessions", ",.0f"),
+        ("audio", ""),
         ("Class A operations", ",.0f"),
         ("worker's CPU and memory", ",.0f"),
         ("Redis", ",.0f"),
         ("together", ",.0f"),
-        ("keeping a month's audio for a month", ",.0f"),
+        (f"storage of {_months(plan.months)}", ",.0f"),
+        ("all", ",.0f"),
         *((name, ",.0f") for name, _ in PREDECESSOR),
     )
-    grid = Grid(
-        "$ per month, the predecessor's as its authors gave them for 200 sessions, in proportion", columns, rows
+    title = (
+        f"$ per month, {plan.storage.name} class, blobs of {plan.blob_seconds:g} s; the predecessor's as its authors "
+        "gave them for 200 sessions, in proportion"
     )
-    notes = [
-        PRICES_SOURCE,
-        (
-            f"{USED_SHARE:.0%} of the paid CPU and memory are in use; the predecessor's figures are operations, and "
-            "disks for its spool: they leave out its CPU and Redis"
-        ),
-    ]
-    return Section("Cost", grids=[grid], notes=notes)
+    return Grid(title, columns, rows)
+
+
+def _classes(measured: Measured, plan: Plan) -> Grid:
+    size = _mixed(measured.minute_bytes, measured.quiet_bytes, plan.quiet_share) * plan.blob_seconds / 60
+    rows: list[tuple[str | float, ...]] = []
+    for storage in CLASSES.values():
+        costs = [lifetime(size, months, storage) for months in KEPT_MONTHS]
+        rows.append((storage.name, *(_marked(storage, size, *each) for each in zip(KEPT_MONTHS, costs, strict=True))))
+    standard = CLASSES["standard"]
+    managed = [lifetime(size, months, standard) + months * prices.AUTOCLASS_OBJECT_MONTH for months in KEPT_MONTHS]
+    rows.append(("standard with Autoclass' fee", *(f"{1e6 * cost:.2f}" for cost in managed)))
+    columns = (("class", ""), *((_months(months), ">") for months in KEPT_MONTHS))
+    return Grid(f"$ per million blobs of {size / 1000:.0f} kB, upload and storage; * is the cheapest", columns, rows)
+
+
+def _marked(storage: StorageClass, size: float, months: float, cost: float) -> str:
+    cheapest = min(CLASSES.values(), key=lambda other: lifetime(size, months, other))
+    return f"{'* ' if storage is cheapest else ''}{1e6 * cost:.2f}"
+
+
+def _months(count: float) -> str:
+    return f"{count:g} month{'' if count == 1 else 's'}"
+
+
+def _mixed(speech: float, quiet: float, quiet_share: float) -> float:
+    return speech * (1 - quiet_share) + quiet * quiet_share
+
+
+def _billed_months(storage: StorageClass, months: float) -> float:
+    return max(months, storage.least_months)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from codec.libopus import library
 from tests.tools.bench import predecessor
-from tests.tools.bench.audio import CHUNK_BYTES, SCENES, chunks, silence, spoken
+from tests.tools.bench.audio import CHUNK_BYTES, MINUTE_BYTES, SCENES, chunks, silence, spoken
 from tests.tools.bench.figures import Figure, Grid, Section, Spread, at_most, exactly
 from tests.tools.bench.limit import Limit
 from tests.tools.bench.processes import Usage
@@ -58,10 +58,10 @@ def measure(world: Surroundings, *, quick: bool) -> Section:
     former: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(turns):
         bare.append(fmean(limit.encode(spoken(), complexity=COMPLEXITY).cpu for _ in range(minutes)))
-        drained.append(drain(world, spoken(), conversations, first=turn * conversations))
+        drained.append(drain(world, spoken() * MINUTES_EACH, conversations, first=turn * conversations))
         for name, path in ways.items():
             former[name].append(predecessor.measure(world, path, minutes=2 if quick else 10))
-    start = _start_cpu(world)
+    start = start_cpu(world)
     section.figures += _ratios(Spread.of(bare), drained, start, former)
     section.figures += _redis(drained) + _store(drained)
     section.grids.append(_scenes(world, limit, start, quick=quick))
@@ -69,20 +69,22 @@ def measure(world: Surroundings, *, quick: bool) -> Section:
     return section
 
 
-def drain(world: Surroundings, pcm: bytes, conversations: int, *, first: int) -> Drained:
-    """Let a worker store `MINUTES_EACH` repetitions of a minute, of so many conversations."""
+def drain(
+    world: Surroundings, pcm: bytes, conversations: int, *, first: int, settings: Mapping[str, object] | None = None
+) -> Drained:
+    """Let a worker store whole minutes, the same of so many conversations."""
     world.clear()
-    names, pieces = ids(conversations, first=first), chunks(pcm) * MINUTES_EACH
+    names = ids(conversations, first=first)
     empty = world.facts()
-    pushed = push(world.redis, rounds(names, pieces))
+    pushed = push(world.redis, rounds(names, chunks(pcm)))
     full = world.facts()
-    with world.worker(drain=True) as worker:
+    with world.worker(settings, drain=True) as worker:
         usage = worker.ended()
-    minutes = conversations * MINUTES_EACH
+    minutes = conversations * (len(pcm) // MINUTE_BYTES)
     return Drained(minutes, pushed, usage, empty, full, world.facts(), world.store_requests())
 
 
-def _start_cpu(world: Surroundings) -> float:
+def start_cpu(world: Surroundings) -> float:
     """CPU seconds of a worker that stores one silent minute: its start, and the first use of every part."""
     runs = []
     for turn in range(2):
@@ -155,8 +157,8 @@ def _scenes(world: Surroundings, limit: Limit, start: float, *, quick: bool) -> 
         pcm = make()
         bare = min((limit.encode(pcm, complexity=COMPLEXITY) for _ in range(2)), key=lambda encoded: encoded.cpu)
         first = 1_000_000 * (number + 1)
-        run = drain(world, pcm, 4 if quick else 20, first=first)
-        stored = _stored_bytes(world) / run.minutes
+        run = drain(world, pcm * MINUTES_EACH, 4 if quick else 20, first=first)
+        stored = stored_bytes(world) / run.minutes
         steady = (run.usage.cpu - start) / run.minutes
         rows.append((name, bare.cpu, steady, steady / bare.cpu, bare.bytes, stored))
     columns = ("s, bare loop", ".3f"), ("s, worker", ".3f"), ("x", ".2f"), ("B, bare loop", ".0f"), ("B, worker", ".0f")
@@ -172,7 +174,7 @@ def _silence(scenes: Grid) -> list[Figure]:
     ]
 
 
-def _stored_bytes(world: Surroundings) -> int:
+def stored_bytes(world: Surroundings) -> int:
     """Bytes of all blobs that the events since the last clearing tell of."""
     events: list[tuple[bytes, dict[bytes, bytes]]] = []
     for key in world.redis.scan_iter(match="*:done", count=1000):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.libopus import library
-from codec.opus import APPLICATION_VOIP
+from codec.opus import APPLICATIONS, SIGNAL_VOICE
 from tests.tools.bench.audio import RATE
 
 FRAME_SAMPLES = RATE // 50
@@ -87,7 +87,8 @@ def _compiled(directory: Path) -> Any:
 
 def _state(complexity: int, bitrate: int | None, *, dtx: bool) -> Any:
     binding, ctl = library().encoder, library().ctl
-    state = binding.create_state(RATE, 1, APPLICATION_VOIP)
+    state = binding.create_state(RATE, 1, APPLICATIONS["audio"])
+    binding.encoder_ctl(state, ctl.set_signal, SIGNAL_VOICE)
     binding.encoder_ctl(state, ctl.set_complexity, complexity)
     binding.encoder_ctl(state, ctl.set_dtx, int(dtx))
     if bitrate is not None:

@@ -5,26 +5,29 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from rich.console import Console
 
-from tests.tools.bench import cost, cpu, crowd, lifecycle, load, quality, report, scaling
+from tests.tools.bench import cost, cpu, crowd, day, idle, lifecycle, load, quality, report, scaling, sizing
 from tests.tools.bench.figures import Section
 from tests.tools.bench.surroundings import Surroundings, surroundings
 
 PARTS: Mapping[str, Callable[[Surroundings, bool], Section]] = {
+    "day": lambda world, quick: day.measure(world, quick=quick),
     "cpu": lambda world, quick: cpu.measure(world, quick=quick),
     "lifecycle": lambda world, quick: lifecycle.measure(world, quick=quick),
     "crowd": lambda world, quick: crowd.measure(world, quick=quick),
     "load": lambda world, quick: load.measure(world, quick=quick),
     "scaling": lambda world, quick: scaling.measure(world, quick=quick),
+    "idle": lambda world, quick: idle.measure(world, quick=quick),
     "quality": lambda _, quick: quality.measure(quick=quick),
 }
 
-ALL_PARTS = (*PARTS, "cost")
+ALL_PARTS = (*PARTS, "cost", "sizing")
 
 
-def run(*, quick: bool, as_json: bool, only: Collection[str] = ()) -> None:
+def run(*, quick: bool, as_json: bool, only: Collection[str], plan: cost.Plan) -> None:
     """Measure and print: tables, or one JSON document with progress on standard error.
 
     Raises:
@@ -40,8 +43,12 @@ def run(*, quick: bool, as_json: bool, only: Collection[str] = ()) -> None:
         with surroundings() as world:
             sections.append(measure(world, quick))
         report.show(sections[-1], console)
+    measured = _measured(sections)
     if not only or "cost" in only:
-        sections.append(cost.section(_measured(sections)))
+        sections.append(cost.section(measured, plan))
+        report.show(sections[-1], console)
+    if not only or "sizing" in only:
+        sections.append(sizing.section(measured))
         report.show(sections[-1], console)
     if as_json:
         sys.stdout.write(report.as_json(sections) + "\n")
@@ -55,10 +62,12 @@ def _measured(sections: Collection[Section]) -> cost.Measured:
         values = [value for section in sections if (value := section.value(name)) is not None]
         return values[0] * factor if values else otherwise
 
-    return cost.Measured(
-        worker_cpu=found("worker, whole process", 1, typical.worker_cpu),
+    worker_cpu = found("worker, whole process", 1, typical.worker_cpu)
+    return replace(
+        typical,
+        worker_cpu=worker_cpu,
+        quiet_cpu=typical.quiet_cpu * worker_cpu / typical.worker_cpu,
         redis_cpu=found("Redis: CPU per audio-minute", 1e-3, typical.redis_cpu),
         redis_bytes=found("Redis: memory per session with a full minute", 1e6, typical.redis_bytes),
         worker_bytes=found("RSS per open conversation, 5000 open", 1e3, typical.worker_bytes),
-        blob_bytes=typical.blob_bytes,
     )

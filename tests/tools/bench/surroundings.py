@@ -79,10 +79,17 @@ class Surroundings:
                 pipe.xlen(KEYS.stream(partition))
             return sum(pipe.execute())
 
-    def owned(self) -> dict[str, int]:
+    def owned(self, partitions: int = PARTITIONS) -> dict[str, int]:
         """How many partitions each worker holds."""
-        tokens: Any = self.redis.mget([KEYS.lease(partition) for partition in range(PARTITIONS)])
+        tokens: Any = self.redis.mget([KEYS.lease(partition) for partition in range(partitions)])
         return dict(Counter(owner for token in tokens if (owner := owner_of(token))))
+
+    def taken_over(self, partitions: int) -> bool:
+        """Whether the owners of so many partitions know their streams, and could read them."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            for partition in range(partitions):
+                pipe.hexists(KEYS.epoch(partition), "server")
+            return all(pipe.execute())
 
     def store_requests(self) -> dict[str, int]:
         """Requests by kind since the store was last emptied."""

@@ -34,9 +34,10 @@ class NumberedTask(asyncio.Task[T]):
         coro: Coroutine[Any, Any, T],
         loop: asyncio.AbstractEventLoop,
         context: contextvars.Context | None,
+        **options: Any,  # noqa: ANN401
     ) -> None:
         self._number = number
-        super().__init__(coro, loop=loop, context=context)
+        super().__init__(coro, loop=loop, context=context, **options)
 
     def __hash__(self) -> int:
         return self._number
@@ -89,8 +90,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         _: asyncio.AbstractEventLoop,
         coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
         context: contextvars.Context | None = None,
+        **options: Any,  # noqa: ANN401 -- of newer Pythons: name, eager_start
     ) -> NumberedTask[T]:
         assert not isinstance(coro, Generator)
-        task = NumberedTask(next(self._numbers), coro, self, context)
+        task = NumberedTask(next(self._numbers), coro, self, context, **options)
         self.on_task(task, context or contextvars.copy_context())
         return task

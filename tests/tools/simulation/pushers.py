@@ -21,11 +21,15 @@ FIRST_TIMESTAMP = 1000.0
 
 @dataclass(slots=True)
 class Pushed:
-    """What Redis was given: entry ids per chunk number and conversation, and how many bad entries."""
+    """What Redis was given: entry ids per chunk number and conversation, and how many bad entries.
+
+    `forgotten` are the chunks, and `lost` their entries, that a failover made it forget.
+    """
 
     entries: dict[Conversation, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
     bad: int = 0
     forgotten: dict[Conversation, set[int]] = field(default_factory=lambda: defaultdict(set))
+    lost: dict[Conversation, dict[int, set[str]]] = field(default_factory=lambda: defaultdict(dict))
 
     def note(self, conversation: Conversation, number: int, entry: str) -> None:
         self.entries[conversation].setdefault(number, []).append(entry)
@@ -128,3 +132,4 @@ def forget(pushed: Pushed, server: ModelRedis, keys: dict[Conversation, str]) ->
             if len(kept) < len(entries):
                 numbers[number] = kept
                 pushed.forgotten[conversation].add(number)
+                pushed.lost[conversation].setdefault(number, set()).update(set(entries) - set(kept))

@@ -12,7 +12,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from tests.tools.simulation.faults import Edge, Fate
 from tests.tools.simulation.node import Node
 from tests.tools.simulation.redis_model import ModelRedis
-from worker.stream.servers.connecting import Place
+from worker.stream.servers.address import Place
 
 Command = tuple[Any, ...]
 

@@ -138,6 +138,8 @@ class ModelRedis:
         self.data = Database()
         self.readonly = False
         self.incarnation = 0
+        self.read: set[tuple[str, str]] = set()
+        """Streams and entries that any worker was given."""
         self._behind = 0.0
 
     def snapshot(self) -> Database:
@@ -195,6 +197,7 @@ class ModelRedis:
     def _xread(self, _count: bytes, count: str, _streams: bytes, *rest: str) -> Reply:
         keys, cursors = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         found = {key: self._after(key, parsed_id(at), int(count)) for key, at in zip(keys, cursors, strict=True)}
+        self.read |= {(key, entry.decode()) for key, entries in found.items() for entry, _ in entries}
         return [[key.encode(), entries] for key, entries in found.items() if entries]
 
     def _after(self, key: str, cursor: Id, count: int) -> list[tuple[bytes, list[bytes]]]:
@@ -212,10 +215,10 @@ class ModelRedis:
     def _hmget(self, key: str, *names: str) -> list[bytes | None]:
         return [self.data.hash(key).get(name) for name in names]
 
-    def _hdel(self, key: str, name: str) -> int:
+    def _hdel(self, key: str, *names: str) -> int:
         if self.readonly:
             return self._refuse()
-        return int(self.data.hash(key).pop(name, None) is not None)
+        return sum(self.data.hash(key).pop(name, None) is not None for name in names)
 
     def _scan(self, *_: Argument) -> tuple[int, list[bytes]]:
         return 0, [key.encode() for key in self.data.streams]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from redis.exceptions import ResponseError
 
 from tests.tools.simulation.redis_model import Database, Group, Id, Reply, Script, parsed_id, text_id
+from worker.stream.leases import LIST
 from worker.stream.scripting import script
 
 Args = list[bytes]
@@ -61,12 +62,17 @@ def accept(data: Database, keys: list[str], args: Args) -> Reply:
 
 
 def account(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG001 -- the token is the fence's
-    stream, epoch = data.stream(keys[1]), data.hash(keys[2])
+    stream, epoch, lost = data.stream(keys[1]), data.hash(keys[2]), data.hash(keys[3])
     if "highest" not in epoch or any(entry > parsed_id(epoch["highest"]) for entry in stream.entries):
+        return 0
+    if "recount" in epoch:
+        epoch["accepted"] = b"%d" % (stream.added - int(epoch.get("missed", b"0")))
+        del epoch["recount"]
         return 0
     missed = stream.added - int(epoch.get("accepted", b"0")) - int(epoch.get("missed", b"0"))
     if missed > 0:
         epoch["missed"] = b"%d" % (int(epoch.get("missed", b"0")) + missed)
+        lost["unread"] = b"%d" % (int(lost.get("unread", b"0")) + missed)
     return max(0, missed)
 
 
@@ -173,16 +179,23 @@ def finish(data: Database, keys: list[str], args: Args) -> bytes:
 
 
 def heartbeat(data: Database, keys: list[str], args: Args) -> Reply:
-    known = data.hash(keys[0])
-    known[args[0].decode()] = b"%d %s" % (data.now_ms + int(args[1]), args[2])
-    live: list[bytes] = []
-    for worker, value in list(known.items()):
-        expiry, _, description = value.partition(b" ")
-        if expiry.isdigit() and int(expiry) > data.now_ms:
-            live += [worker.encode(), description]
-        else:
-            del known[worker]
-    return [live]
+    known, worker, others_version = data.hash(keys[0]), args[0].decode(), args[3]
+    has_changed = worker not in known or others_version == b""
+    known[worker] = b"%d %s" % (data.now_ms + int(args[1]), args[2])
+    words = known.get(LIST, b"").split()
+    version, swept = (words[1], int(words[3])) if words else (None, 0)
+    if version == others_version and not has_changed and swept <= data.now_ms < swept + int(args[5]):
+        return [version]
+    dead = [name for name, value in known.items() if name != LIST and not _is_alive(value, data.now_ms)]
+    for name in dead:
+        del known[name]
+    if has_changed or dead or version is None:
+        version = args[4]
+    known[LIST] = b"version %s swept %d" % (version, data.now_ms)
+    if version == others_version:
+        return [version]
+    live = [[name.encode(), value.partition(b" ")[2]] for name, value in known.items() if name != LIST]
+    return [version, [part for facts in live for part in facts]]
 
 
 def identify(data: Database, keys: list[str], args: Args) -> Reply:
@@ -203,6 +216,8 @@ def identify(data: Database, keys: list[str], args: Args) -> Reply:
         born = parsed_id(args[5]) if survived else last if stream.entries else (0, 0)
         epoch["born"] = text_id(min(born, last)).encode()
     epoch["server"] = server
+    if before is not None and before != server:
+        epoch["recount"] = b"1"
     unidentified = known_id is None and bool(stream.entries)
     if unidentified or went_back or (before != server and (before is not None or known_id is not None)):
         epoch["changed"] = text_id(last).encode()
@@ -219,6 +234,32 @@ def following(data: Database, keys: list[str], args: Args) -> Reply:
     flat = [part for field in entries[entry].items() for part in field]
     size = sum(map(len, flat))
     return [text_id(entry).encode(), size, flat if size <= int(args[1]) else []]
+
+
+def lost(data: Database, keys: list[str], args: Args) -> Reply:
+    stream, seen_key, tombstones, dead, book = keys
+    group = data.stream(stream).groups.get(args[0].decode())
+    if (args[1], args[2].decode()) == (data.server.encode(), group and _known_stream_id(group)):
+        return [b"same"]
+    token, most, names = args[3], int(args[5]), args[7:9]
+    remembered = _remembered(data, seen_key, tombstones, names)[1]
+    accounted = {remembered[at : at + 8] for at in range(0, len(remembered), 8)}
+    letters = list(data.stream(dead).entries.values())[-int(args[6]) :]
+    accounted |= {letter[b"entry"] for letter in letters if b"entry" in letter}
+    gone = [
+        entry
+        for entry, identity in zip(args[9::2], args[10::2], strict=True)
+        if not _is_here(data, stream, entry, names[1])
+        and not _is_deleted(data, tombstones, entry, names)
+        and not {entry, identity} & accounted
+    ]
+    return [b"lost", *(entry for entry in gone if _is_counted_by(data.hash(book), entry, token, most))]
+
+
+def record_lost(data: Database, keys: list[str], args: Args) -> Reply:
+    for entry in args[3:]:
+        _is_counted_by(data.hash(keys[0]), entry, args[0], int(args[2]))
+    return 1
 
 
 def release(data: Database, keys: list[str], args: Args) -> Reply:  # noqa: ARG001 -- the token is the fence's
@@ -320,6 +361,23 @@ def fenced(body: Script) -> Script:
     return run
 
 
+def _is_counted_by(book: dict[str, bytes], entry: bytes, token: bytes, most: int) -> bool:
+    counter = book.get(entry.decode())
+    if counter is None and len(book) < most:
+        book[entry.decode()] = token
+    return counter in (None, token)
+
+
+def _is_here(data: Database, stream: str, entry: bytes, conversation: bytes) -> bool:
+    fields = data.stream(stream).entries.get(parsed_id(entry))
+    return fields is not None and conversation == b"/".join(fields.get(n, b"") for n in (b"uid", b"conversation_id"))
+
+
+def _is_alive(heartbeat_of_a_worker: bytes, now_ms: int) -> bool:
+    expiry, _, _ = heartbeat_of_a_worker.partition(b" ")
+    return expiry.isdigit() and int(expiry) > now_ms
+
+
 def _is_on_page(entry: Id, page: str) -> bool:
     return page == "-" or entry > parsed_id(page.removeprefix("("))
 
@@ -354,7 +412,7 @@ _BODIES: Mapping[str, Script] = {
     body.__name__: body
     for body in (
         *(abandon, accept, account, acquire, between, dead_letter, claim, config, discard, done, heartbeat, identify),
-        *(release, renew, restore, seal, seen, sizes, standing, suspect, sweep, unseal),
+        *(lost, record_lost, release, renew, restore, seal, seen, sizes, standing, suspect, sweep, unseal),
     )
 } | {"next": following}
 SCRIPTS: Mapping[str, Script] = {

@@ -325,6 +325,13 @@ class Run:
         await asyncio.sleep(self.random.random() ** 2 * 1.5)
         self._promote(replica)
 
+    async def fail_over_slowly(self) -> None:
+        """Nobody reaches the new primary for so long that leases expire there, and workers swap partitions."""
+        await self.fail_over()
+        before, self.redis_edge.rates = self.redis_edge.rates, Rates(refused=1.0)
+        await asyncio.sleep(self.random.random() * 1.5 * self.world.lease_ttl)
+        self.redis_edge.rates = before
+
     async def roll_and_fail_over(self) -> None:
         """What closed batches early is forgotten, so that the next owner cuts them otherwise."""
         replica = self.redis.snapshot()

@@ -96,7 +96,7 @@ async def test_full_redis_refuses_a_replay_and_keeps_the_letter(
     async with dead_letter_streams(settings(redis_url=server.url)) as streams:
         await streams.dead_letter(fields)
         (letter,) = await streams.found()
-        await streams.client.nodes[0].redis.config_set("maxmemory", "1mb")
+        await streams.client.nodes[0].redis.config_set("maxmemory", "1kb")
 
         with pytest.raises(StreamError, match="maxmemory"):
             await streams.letters.replay(letter)

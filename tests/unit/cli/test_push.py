@@ -330,7 +330,7 @@ def test_another_number_of_partitions_is_refused(settings: Callable[..., Setting
 async def test_a_full_redis_is_waited_for_and_said_once(
     settings: Callable[..., Settings], recording: Path, own_redis: Callable[..., RedisServer]
 ) -> None:
-    server = own_redis(maxmemory="1mb")
+    server = own_redis(maxmemory="1kb")
     chosen = settings(redis_url=server.url)
     async with Process(environment(chosen), "push", str(recording), *WHOSE, "--start", "0") as process:
         await process.said(f"waiting for 127.0.0.1:{server.port}; Redis: OutOfMemoryError")
@@ -346,7 +346,7 @@ async def test_a_full_redis_is_waited_for_and_said_once(
 async def test_ctrl_c_tells_what_did_not_get_into_redis(
     settings: Callable[..., Settings], recording: Path, own_redis: Callable[..., RedisServer]
 ) -> None:
-    server = own_redis(maxmemory="1mb")
+    server = own_redis(maxmemory="1kb")
     arguments = ("push", str(recording), *WHOSE, "--start", "7")
     async with Process(environment(settings(redis_url=server.url)), *arguments) as process:
         await process.said("; Redis: OutOfMemoryError")

@@ -144,7 +144,7 @@ async def test_seal_of_another_version_does_not_hide_the_rest(streams: DeadLette
 async def test_full_redis_can_be_looked_at(own_redis: Callable[..., RedisServer], settings: MakeSettings) -> None:
     async with dead_letter_streams(settings(redis_url=own_redis().url)) as streams:
         await streams.push(fields())
-        await streams.client.nodes[0].redis.config_set("maxmemory", "1mb")
+        await streams.client.nodes[0].redis.config_set("maxmemory", "1kb")
 
         overview = await look(streams)
 
@@ -387,6 +387,7 @@ def test_json_has_all_that_the_page_tells_and_more(busy: Settings) -> None:
         "bytes": 0,
         "oldest_age_ms": 0,
         "dead": 1,
+        "lost": 0,
         "stored": 0,
         "unowned": 7,
         "full_in_s": None,

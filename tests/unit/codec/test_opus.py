@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import gc
+import math
+import platform
 import struct
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pesq
@@ -12,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.container import read_header
+from codec.container import packets, read_header
 from codec.entry import SAMPLE_RATES
 from codec.errors import BadBlob, EncodingFailed
 from codec.libopus import library
-from codec.opus import MAX_DECODED_SECONDS, Encoder, decode
+from codec.opus import MAX_DECODED_SECONDS, Application, Encoder, decode
 from tests.support.speech import speech, speech_array
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ def contained(*contents: bytes, pcm_bytes: int = 0) -> bytes:
     return struct.pack("<II", len(parts), pcm_bytes) + b"".join(parts)
 
 
-def round_trip(pcm: bytes, rate: int) -> bytes:
-    encoder = Encoder(rate, complexity=7)
+def round_trip(pcm: bytes, rate: int, application: Application = "audio") -> bytes:
+    encoder = Encoder(rate, complexity=7, application=application)
     encoder.encode(pcm)
     pre_skip, samples = encoder.pre_skip, encoder.samples
     return decode(encoder.finish(), sample_rate=rate, pre_skip=pre_skip, samples=samples)
@@ -87,10 +90,11 @@ def default_container(pcm: bytes) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("application", get_args(Application))
 @pytest.mark.parametrize("rate", SAMPLE_RATES)
-def test_recorded_speech_comes_back_complete_and_aligned_to_the_sample(rate: int) -> None:
+def test_recorded_speech_comes_back_complete_and_aligned_to_the_sample(rate: int, application: Application) -> None:
     source = speech_array(20.013, rate)
-    decoded = samples_of(round_trip(source.tobytes(), rate))
+    decoded = samples_of(round_trip(source.tobytes(), rate, application))
     assert len(decoded) == len(source)
     assert lag(decoded, source.astype(np.float64)) == 0
 
@@ -190,9 +194,36 @@ def test_no_samples_make_an_empty_container() -> None:
     assert decode(container) == b""
 
 
-@pytest.mark.parametrize(("rate", "pre_skip"), [(8000, 52), (12000, 78), (16000, 104), (24000, 154), (48000, 309)])
-def test_pre_skip_is_the_look_ahead_at_the_encoders_rate_less_what_speech_gains(rate: int, pre_skip: int) -> None:
-    assert Encoder(rate, complexity=7).pre_skip == pre_skip
+@pytest.mark.parametrize(
+    ("rate", "audio", "voip"),
+    [(8000, 52, 52), (12000, 78, 78), (16000, 104, 104), (24000, 155, 154), (48000, 310, 309)],
+)
+def test_pre_skip_is_the_look_ahead_at_the_encoders_rate_less_what_speech_gains(
+    rate: int, audio: int, voip: int
+) -> None:
+    assert Encoder(rate, complexity=7).pre_skip == audio
+    assert Encoder(rate, complexity=7, application="voip").pre_skip == voip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+def test_audio_follows_the_waveform_which_voip_filters(rate: int) -> None:
+    source = speech_array(9.0, rate)
+
+    def signal_to_noise(application: Application) -> float:
+        decoded = samples_of(round_trip(source.tobytes(), rate, application))
+        return 10 * math.log10(np.sum(np.square(source, dtype=float)) / np.sum((source - decoded) ** 2))
+
+    assert signal_to_noise("audio") > signal_to_noise("voip") + 5
+    assert signal_to_noise("audio") > 11
+
+
+@pytest.mark.parametrize("application", get_args(Application))
+def test_voice_is_coded_as_a_voice_whatever_the_application(application: Application) -> None:
+    encoder = Encoder(16000, complexity=6, application=application)
+    encoder.encode(speech(5))
+    modes = {packet[0] >> 3 for packet in packets(encoder.finish())}
+    assert modes == {9}  # SILK alone, wide band, 20 ms; CELT begins at 16
 
 
 @pytest.mark.slow
@@ -337,3 +368,20 @@ def test_arbitrary_packets_are_decoded_or_refused(contents: list[bytes], rate: i
 def test_last_frame_is_padded_with_silence() -> None:
     pcm = speech(0.5)[:-200]
     assert encoded(pcm + bytes(6400))[8:].startswith(encoded(pcm)[8:])
+
+
+@pytest.mark.skipif(
+    (library().version, platform.machine()) != ("libopus 1.6.1", "x86_64"),
+    reason="another libopus makes other packets, and so may another processor",
+)
+@pytest.mark.parametrize(
+    ("complexity", "digest"),
+    [
+        (0, "a4ec17e6e8b9a7f7"),
+        (6, "5e765ee59f106ea8"),
+        (9, "f92830811cae0c4d"),
+    ],
+)
+def test_packets_of_libopus_1_6_1_are_these_whoever_has_built_it(complexity: int, digest: str) -> None:
+    made = b"".join(packets(encoded(speech(5), complexity=complexity)))
+    assert sha256(made).hexdigest().startswith(digest)

@@ -52,8 +52,8 @@ class Batching:
     def held(self, _: Conversation) -> dict[str, bytes]:
         return {}
 
-    def all_held(self) -> set[str]:
-        return set()
+    def all_held(self) -> list[tuple[Conversation, dict[str, bytes]]]:
+        return []
 
     def drop(self) -> None:
         """It holds nothing."""
@@ -73,7 +73,8 @@ def batching() -> Batching:
 
 @pytest.fixture
 def partition(batching: Batching) -> Partition:
-    delivery, recoveries = SimpleNamespace(timed=None), SimpleNamespace(stop=lambda: None)
+    delivery = SimpleNamespace(timed=None, inquiry=SimpleNamespace(record=None))
+    recoveries = SimpleNamespace(stop=lambda: None)
     made = Partition(
         Lease(0, "token", 1, 0.0),
         cast("Batcher", batching),
@@ -94,10 +95,10 @@ async def test_history_that_is_loaded_again_has_the_chunks_that_wait_for_their_s
 
 
 def test_closed_batch_counts_as_held_and_pending_until_it_is_dropped(partition: Partition) -> None:
-    assert partition.held() == set(SEAL.entries)
+    assert partition.held() == {CONVERSATION: {SEAL.id: HELD}}
     assert partition._identities(CONVERSATION) == {SEAL.id: HELD}
     assert partition.unsealed == 1
     partition.drop()
-    assert partition.held() == set()
+    assert partition.held() == {}
     assert partition._identities(CONVERSATION) == {}
     assert partition.unsealed == 0

@@ -74,6 +74,40 @@ def test_every_worker_computes_the_same_and_then_it_is_at_rest(
     assert assign(partitions, alive, result, NOW) == result
 
 
+def assigned_one_by_one(
+    partitions: int, alive: Sequence[Member], owners: Owners, rolled_out: Sequence[str]
+) -> list[str | None]:
+    """The same division by its definition, in the plainest way: each free partition looks at all receivers."""
+    names = sorted(member.worker for member in alive)
+    share, larger = divmod(partitions, len(names))
+    most_first = sorted(names, key=lambda name: (-list(owners).count(name), name))
+    limits = {name: share + (place < larger) for place, name in enumerate(most_first)}
+    limits.update(dict.fromkeys(rolled_out, partitions))
+    result: list[str | None] = []
+    for owner in owners:
+        result.append(owner if owner in limits and result.count(owner) < limits[owner] else None)
+    for partition in range(partitions):
+        if result[partition] is None:
+            needs = [
+                (result.count(name) - limits[name], result.count(name), name) for name in sorted(rolled_out) or names
+            ]
+            result[partition] = min(needs)[-1]
+    return result
+
+
+@pytest.mark.slow
+@given(worlds(), st.integers(0, 12))
+def test_the_division_is_that_of_its_definition(
+    world: tuple[int, list[Member], list[str | None]], renewed: int
+) -> None:
+    """With no, some or all workers of a revision that is being rolled out."""
+    partitions, alive, owners = world
+    new = [Member(member.worker, "b", NOW - 1) for member in alive[:renewed]]
+    mixed = new + alive[renewed:]
+    rolled_out = [member.worker for member in new] if 0 < len(new) < len(mixed) else []
+    assert assign(partitions, mixed, owners, NOW) == assigned_one_by_one(partitions, mixed, owners, rolled_out)
+
+
 def test_without_workers_nobody_owns_anything() -> None:
     assert assign(3, [], [None, "w1", None], NOW) == [None] * 3
 

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from codec.metadata import BlobMetadata
 from tests.support.clock import Clock
 from tests.support.seals import SEAL
+from worker.delivery.loss_inquiry import LossInquiry
 from worker.delivery.orphans import Orphans
 from worker.delivery.sink import BlobSink
 from worker.errors import StoreError
@@ -69,7 +70,8 @@ async def test_object_that_the_store_keeps_is_asked_for_ever_more_rarely_and_hin
     clock = Clock()
     other = replace(STORED, name="other", upload="other upload")
     store, held = Holding(STORED, 20), Orphan(0, SEAL, STORED)
-    orphans = Orphans(cast("Entries", Told([])), cast("BlobSink", store), Context(clock=clock))
+    inquiry = LossInquiry(cast("Entries", None), Context())
+    orphans = Orphans(cast("Entries", Told([])), cast("BlobSink", store), inquiry, Context(clock=clock))
     orphans.add(held)
     orphans.add(Orphan(0, SEAL, other))
 
@@ -105,7 +107,8 @@ async def test_object_goes_only_if_no_event_means_it(
     told: list[str], objects: dict[str, str], fate: OrphanFate
 ) -> None:
     store, orphan = Stored(objects), Orphan(0, SEAL, STORED)
-    orphans = Orphans(cast("Entries", Told(told)), cast("BlobSink", store), Context())
+    inquiry = LossInquiry(cast("Entries", None), Context())
+    orphans = Orphans(cast("Entries", Told(told)), cast("BlobSink", store), inquiry, Context())
     orphans.add(orphan)
     await orphans.settle()
     assert orphan.fate is fate

@@ -38,11 +38,11 @@ async def test_the_eviction_policy_is_the_one_that_redis_has_now(running: Runnin
 
 async def test_persistence_is_the_one_that_redis_has_now(running: Running, server: RedisServer) -> None:
     await running.worker._monitor.observe_redis()
-    assert [running.count("redis_persistence", state=state) for state in RedisPersistence] == [0, 1, 0]
+    assert [running.count("redis_persistence", state=state) for state in RedisPersistence] == [0, 0, 1, 0]
     with server.client() as admin:
         admin.config_set("appendonly", "yes")
     await running.worker._monitor.observe_redis()
-    assert [running.count("redis_persistence", state=state) for state in RedisPersistence] == [1, 0, 0]
+    assert [running.count("redis_persistence", state=state) for state in RedisPersistence] == [1, 0, 0, 0]
 
 
 async def test_replicas_are_counted(

@@ -84,7 +84,7 @@ async def test_a_full_redis_delays_audio_and_is_reported_until_it_has_room(
         async with producing(server.url, "pcm", on_trouble=troubles) as producer:
             await push(producer, "c1", 0)
             await producer.flush()
-            admin.config_set("maxmemory", "1mb")
+            admin.config_set("maxmemory", "1kb")
             for number in range(1, 4):
                 await push(producer, "c1", number)
             assert "OutOfMemoryError" in (await troubles.of("full")).message
@@ -101,7 +101,7 @@ async def test_a_full_redis_delays_audio_and_is_reported_until_it_has_room(
 
 
 async def test_a_producer_can_start_at_a_full_redis(own_redis: Callable[..., RedisServer]) -> None:
-    server = own_redis(maxmemory="1mb")
+    server = own_redis(maxmemory="1kb")
     async with producing(server.url, "pcm") as producer:
         await producer.check()
     with server.client() as admin:

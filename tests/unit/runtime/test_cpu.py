@@ -23,6 +23,12 @@ def test_without_a_cgroup_all_cores_are_ours() -> None:
     assert cpu.cpu_limit() == 8
 
 
+def test_where_affinity_is_unknown_all_cores_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert cpu.cpu_limit() == 4
+
+
 @pytest.mark.parametrize(
     ("text", "limit"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from datetime import UTC, datetime
 
 import aiohttp
@@ -28,6 +29,8 @@ NEVER_RAISED_BY_REQUESTS = {
     asyncio.LimitOverrunError,
     asyncio.SendfileNotAvailableError,
 }
+if sys.version_info >= (3, 13):
+    NEVER_RAISED_BY_REQUESTS.add(asyncio.QueueShutDown)
 
 
 def exceptions_of(module: object) -> set[type[BaseException]]:

@@ -13,15 +13,16 @@ from urllib.parse import quote
 
 import pytest
 from redis.asyncio import connection as library
+from structlog.testing import capture_logs
 
 from tests.support.certificates import self_signed
 from tests.support.redis_server import RedisServer, free_port
 from worker.errors import SettingsError, StreamError
 from worker.runtime import logs
 from worker.stream.client import Client
-from worker.stream.servers.address import OPTIONS, parse
+from worker.stream.servers.address import OPTIONS, Place, parse
 from worker.stream.servers.checks import check_servers
-from worker.stream.servers.connecting import Place, connect
+from worker.stream.servers.connecting import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,11 +58,13 @@ VALUES: dict[str, tuple[list[tuple[str, object]], list[str]]] = {
         ["maybe", ""],
     ),
 }
+OURS = ("sentinel_user", "sentinel_password", "auth")
+"""Options that are not the library's."""
 
 
 def test_table_of_this_test_is_that_of_the_code() -> None:
-    assert list(VALUES) == list(OPTIONS)
-    assert set(OPTIONS) <= KNOWN_TO_THE_LIBRARY
+    assert [*VALUES, *OURS] == list(OPTIONS)
+    assert set(VALUES) <= KNOWN_TO_THE_LIBRARY
 
 
 @pytest.mark.parametrize(
@@ -97,6 +100,61 @@ def test_option_of_tls_needs_tls(scheme: str, name: str) -> None:
 def test_option_that_is_given_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="option db twice"):
         parse("redis://host?db=1&db=1")
+
+
+@pytest.mark.parametrize(
+    ("url", "places", "service", "database"),
+    [
+        ("redis://a:7000,b,c:7002", ["a:7000", "b:6379", "c:7002"], "", None),
+        ("rediss://u:p@[::1]:7000,b/0", ["[::1]:7000", "b:6379"], "", 0),
+        ("redis+sentinel://a,b:1/audio", ["a:26379", "b:1"], "audio", None),
+        ("rediss+sentinel://u:p,q@a/my-audio.1/3", ["a:26379"], "my-audio.1", 3),
+        ("redis+sentinel://a/audio/?db=2", ["a:26379"], "audio", 2),
+    ],
+)
+def test_several_servers_or_sentinels_may_be_named(
+    url: str, places: list[str], service: str, database: int | None
+) -> None:
+    address = parse(url)
+    assert ([str(place) for place in address.places], address.service) == (places, service)
+    assert address.arguments().get("db") == database
+    assert "db" not in address.sentinel_arguments()
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("redis+sentinel://a,b", "does not name the primary"),
+        ("redis+sentinel://a/", "does not name the primary"),
+        ("redis+sentinel:///audio", "can't be understood"),
+        ("redis+sentinel://a/audio/b", "can't be understood"),
+        ("redis+sentinel://a/au%64io", "does not name the primary"),
+        ("unix+sentinel://a/audio", "must start with"),
+        ("redis://a,,b", "can't be understood"),
+        ("redis://a,b:0", "port that is not"),
+        ("redis://a?sentinel_user=x", "sentinel_user, which is for sentinels"),
+        ("rediss://a,b?sentinel_password=x", "sentinel_password, which is for sentinels"),
+        ("redis+sentinel://a/audio?sentinel_user=", "sentinel_user with a value that is not"),
+        ("redis+sentinel://a/audio?ssl_cert_reqs=none", "needs TLS: begin with rediss"),
+        ("redis://a?auth=gcp", "auth with a value that is not password or google-iam"),
+        ("redis://:secret@a?auth=google-iam", "has a password"),
+    ],
+)
+def test_place_that_makes_no_sense_is_refused(url: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^REDIS_URL .*{sentence}") as caught:
+        connect(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_credentials_of_sentinels_are_theirs_alone_and_never_shown() -> None:
+    url = "redis+sentinel://alice:Vq7xZk@a/audio?sentinel_user=bob&sentinel_password=jW9tRb%2F&db=1"
+    address = parse(url)
+    assert (address.arguments()["username"], address.arguments()["password"]) == ("alice", "Vq7xZk")
+    assert address.sentinel_arguments() == {"username": "bob", "password": "jW9tRb/"}
+    shown = f"{address} {address!r} {connect(url)!r}"
+    assert seen_in(shown) == []
+    assert "alice" not in shown
+    assert "bob" not in shown
 
 
 @pytest.mark.parametrize(
@@ -178,7 +236,7 @@ def test_password_is_taken_exactly_or_refused_and_never_shown(scheme: str, user:
             shown = "".join(traceback.format_exception(error))
         else:
             accepted += 1
-            assert (address.user or "", address.host, address.port) == (user, "host", 7000)
+            assert (address.user or "", address.places) == (user, (Place("host", 7000),))
             assert address.password == password or "%" in password
             shown = f"{address} {address!r} {connect(url)!r} {connect(url).pool(Place('host'))!r}"
         assert seen_in(shown) == [], password
@@ -227,7 +285,7 @@ def test_file_that_is_missing_is_named(option: str, tmp_path: Path) -> None:
 def test_file_that_holds_no_certificate_is_named(option: str, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no certificate")
-    with pytest.raises(SettingsError, match=rf"REDIS_URL: {option} {wrong} "):
+    with pytest.raises(SettingsError, match=rf"REDIS_URL: {option} (names )?{wrong}"):
         connect(f"rediss://host?{option}={wrong}")
 
 
@@ -251,8 +309,17 @@ async def test_options_of_tls_do_what_they_say(
 ) -> None:
     own, port = self_signed("localhost", tmp_path), free_port()
     files = dict.fromkeys(("tls_cert_file", "tls_key_file", "tls_ca_cert_file"), str(own))
-    own_redis(tls_port=str(port), tls_auth_clients="optional", **files)
-    async with Client(connect(f"rediss://localhost:{port}?{options.format(own=own)}")) as client:
+    try:
+        own_redis(tls_port=str(port), tls_auth_clients="optional", **files)
+    except RuntimeError as error:
+        if "tls" not in str(error):
+            raise
+        pytest.skip("this server is built without TLS")
+    with capture_logs() as logged:
+        connector = connect(f"rediss://localhost:{port}?{options.format(own=own)}")
+    warned = ["redis.unverified"] if options == "ssl_cert_reqs=none" else []
+    assert [entry["event"] for entry in logged] == warned
+    async with Client(connector) as client:
         if refused:
             with pytest.raises(StreamError, match=refused):
                 await client.command(lambda pipe: pipe.get("none"), "none")

@@ -9,7 +9,7 @@ import pytest
 from tests.support.partition_owner import Raw
 from worker.errors import SettingsError
 from worker.stream.client import Client
-from worker.stream.config import record_or_check_store
+from worker.stream.config import record_or_check, record_or_check_store, record_settings
 from worker.stream.keys import Keys
 
 URL = "file:///var/lib/recordings"
@@ -41,3 +41,30 @@ async def test_the_command_in_the_sentence_accepts_the_new_directory(client: Cli
     assert command is not None
     await raw.execute_command(*command[1].split())
     await record_or_check_store(client, keys, URL, "two")
+
+
+@pytest.mark.parametrize(
+    ("record", "allowed", "total"),
+    [
+        ({"partitions": "8", "contract": "1"}, [8], 8),  # of a version without layouts
+        ({"layouts": "8,64", "contract": "1"}, [8, 64], 64),
+        ({"partitions": "8", "layouts": "8,64", "contract": "1"}, [8, 64], 64),
+        ({"partitions": "8", "layouts": "64", "contract": "1"}, [64], 64),  # the list is what counts
+    ],
+)
+async def test_each_listed_number_of_partitions_is_allowed_and_no_other(
+    client: Client, keys: Keys, raw: Raw, record: dict[str, str], allowed: list[int], total: int
+) -> None:
+    await raw.hset(keys.config, mapping=record)
+    for number in (8, 64, 16):
+        if number in allowed:
+            assert (await record_or_check(client, keys, number)).total == total
+        else:
+            with pytest.raises(SettingsError, match=f"PARTITIONS is {number}, but"):
+                await record_or_check(client, keys, number)
+    assert (await record_or_check(client, keys, None)).total == total
+    assert await client.run(record_settings(keys, 16)) == [
+        str(record.get("partitions", "8")).encode(),
+        b"1",
+        str(record.get("layouts", "8")).encode(),
+    ]

@@ -65,7 +65,7 @@ async def test_every_step_works_in_a_full_redis(own_redis: Callable[..., RedisSe
     client = Client(connect(server.url))
     owner = await PartitionOwner.open(client, Keys("pcm"), "one")
     ids = await owner.push(6, pcm=bytes(100_000))
-    await client.nodes[0].redis.config_set("maxmemory", "1mb")
+    await client.nodes[0].redis.config_set("maxmemory", "1kb")
     with pytest.raises(Exception, match="maxmemory"):
         await owner.push(1)
     owner = await PartitionOwner.open(client, Keys("pcm"), "two")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,7 +11,7 @@ from tests.support.harness import eventually
 from tests.support.partition_owner import PARTITIONS, TTL, Raw
 from worker.stream.client import Client
 from worker.stream.keys import Keys
-from worker.stream.leases import USABLE_SHARE, Lease, Leases, Member
+from worker.stream.leases import LIST, USABLE_SHARE, Lease, Leases, Member
 
 
 async def test_free_leases_are_taken_and_held_ones_are_not(leases: Leases) -> None:
@@ -146,6 +147,54 @@ async def test_the_clock_is_that_of_redis(client: Client, raw: Raw) -> None:
     assert client.now_ms() == pytest.approx(seconds * 1000 + microseconds / 1000, abs=500)
 
 
+async def test_list_of_workers_comes_only_when_it_has_changed(
+    leases: Leases, client: Client, keys: Keys, raw: Raw
+) -> None:
+    others = Leases(client, keys, PARTITIONS, TTL)
+    alone = await leases.heartbeat(Member("one"))
+    assert await leases.heartbeat(Member("one", trouble="the store refuses")) is alone  # this one is for people
+    assert b"the store refuses" in (await raw.hgetall(keys.workers))[b"one"]
+
+    await others.heartbeat(Member("two"))
+    both = await leases.heartbeat(Member("one"))
+    assert names(both) == ["one", "two"]
+    assert await leases.heartbeat(Member("one")) is both
+
+    restarted = Leases(client, keys, PARTITIONS, TTL)
+    await restarted.heartbeat(Member("two", "another revision"))
+    changed = await leases.heartbeat(Member("one"))
+    assert {member.revision for member in changed} == {"", "another revision"}
+
+    await restarted.leave("two")
+    assert names(await leases.heartbeat(Member("one"))) == ["one"]
+
+
+async def test_list_of_workers_that_redis_has_lost_is_made_again(leases: Leases, keys: Keys, raw: Raw) -> None:
+    before = await leases.heartbeat(Member("one"))
+    await raw.delete(keys.workers)
+    after = await leases.heartbeat(Member("one"))
+    assert after == before
+    assert after is not before
+
+
+async def test_dead_worker_is_noticed_by_those_who_live_on(client: Client, keys: Keys, raw: Raw) -> None:
+    """Each of them hears of it, though only one of them has looked."""
+    living = {name: Leases(client, keys, PARTITIONS, TTL) for name in ("one", "two")}
+    await Leases(client, keys, PARTITIONS, TTL).heartbeat(Member("dead"))
+    for name, leases in living.items():
+        await leases.heartbeat(Member(name))
+    assert names(await living["one"].heartbeat(Member("one"))) == ["dead", "one", "two"]
+
+    await raw.hset(keys.workers, "dead", "1 {}")  # its last heartbeat is long ago
+    await raw.hset(keys.workers, LIST, (await raw.hget(keys.workers, LIST)).rpartition(b" ")[0] + b" 1")
+    for name, leases in living.items():
+        assert names(await leases.heartbeat(Member(name))) == ["one", "two"]
+
+
+def names(members: Sequence[Member]) -> list[str]:
+    return sorted(member.worker for member in members)
+
+
 async def test_silent_worker_is_forgotten(client: Client, keys: Keys, raw: Raw) -> None:
     await Leases(client, keys, PARTITIONS, 0.001).heartbeat(Member("silent"))
     leases = Leases(client, keys, PARTITIONS, TTL)
@@ -154,7 +203,7 @@ async def test_silent_worker_is_forgotten(client: Client, keys: Keys, raw: Raw) 
         return [member.worker for member in await leases.heartbeat(Member("one"))] == ["one"]
 
     await eventually(alone)
-    assert await raw.hkeys(keys.workers) == [b"one"]
+    assert await raw.hkeys(keys.workers) == [LIST.encode(), b"one"]
 
 
 async def test_leaving_worker_is_off_the_list_at_once(leases: Leases) -> None:

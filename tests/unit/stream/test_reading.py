@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.partition_owner import PartitionOwner, Raw, pending
 from worker.errors import StreamError
 from worker.model.ids import START
-from worker.stream.entries import STREAMS_TOGETHER, ReadRequest
+from worker.stream.entries import PAGES_TOGETHER, ReadRequest
 
 
 async def test_reading_changes_nothing_and_may_be_repeated(owner: PartitionOwner, raw: Raw) -> None:
@@ -36,9 +36,12 @@ async def test_one_stream_may_be_read_from_several_places(owner: PartitionOwner)
 
 
 async def test_more_streams_than_one_command_asks_for_are_read(owner: PartitionOwner, raw: Raw) -> None:
-    count = 3 * STREAMS_TOGETHER + 1
+    """Whole pages and looks in turn."""
+    count = 12 * PAGES_TOGETHER + 1
     ids = [(await raw.xadd(owner.keys.stream(number), {"a": "1"})).decode() for number in range(count)]
-    pages = await owner.entries.read([ReadRequest(number, START, 1 + number % 2) for number in range(count)])
+    pages = await owner.entries.read(
+        [ReadRequest(number, START, 1, (1.0, 0.25)[number % 2]) for number in range(count)]
+    )
     assert [[entry.id for entry in page] for page in pages if isinstance(page, list)] == [[id_] for id_ in ids]
 
 

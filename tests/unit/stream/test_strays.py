@@ -263,7 +263,7 @@ async def test_a_broken_partition_keeps_its_own_entries_only(strays: Strays, raw
 async def test_a_redis_that_stray_audio_has_filled_is_freed_by_the_move(strays: Strays, raw: Raw) -> None:
     for number in range(3):
         await raw.xadd("pcm:59", chunk("c", number))
-    await raw.config_set("maxmemory", "1mb")
+    await raw.config_set("maxmemory", "1kb")
     (stray,) = await strays.find()
 
     assert await moved(strays, stray) == {MoveOutcome.MOVED: 3}

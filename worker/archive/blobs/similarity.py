@@ -51,6 +51,11 @@ def holds(whole: Audio, part: Audio) -> bool:
     )
 
 
+def level(audio: Audio) -> float:
+    """The standard deviation of its s16 samples: how loud it is."""
+    return float(np.std(np.frombuffer(audio.pcm, "<i2").astype(np.float32)))
+
+
 def _alike(wanted: Samples, there: Samples) -> bool:
     if np.std(wanted) <= SILENT:
         return bool(np.std(there) <= QUIET)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from codec.blob import Audio
 from codec.container import packets
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.opus import Encoder
 from worker.archive.playback.pieces import Piece
 from worker.archive.playback.timeline import Timeline
-from worker.audio.rate_converter import RateConverter
-from worker.audio.samples import FULL_SCALE, s16le
+from worker.audio.pcm_rates import pcm_converter
 from worker.audio.writing.ogg_opus import OPUS_RATE, OggOpusWriter, Trim
 
 COMPLEXITY = 10
@@ -78,6 +75,5 @@ def _encodable(audio: Audio) -> Audio:
     rate = min((rate for rate in SAMPLE_RATES if rate >= audio.sample_rate), default=max(SAMPLE_RATES))
     if rate == audio.sample_rate:
         return audio
-    converter = RateConverter(audio.sample_rate, rate)
-    samples = np.frombuffer(audio.pcm, "<i2").astype(np.float32) / np.float32(FULL_SCALE)
-    return Audio(s16le(np.concatenate([converter.convert(samples), converter.rest()]) * FULL_SCALE), rate)
+    converter = pcm_converter(audio.sample_rate, rate)
+    return Audio(converter.convert(audio.pcm) + converter.rest(), rate)

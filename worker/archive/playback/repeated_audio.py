@@ -13,10 +13,10 @@ from worker.archive.blobs.alternatives import AudioAlternatives, longer
 from worker.archive.blobs.listing import Blob
 from worker.archive.blobs.provenance import last_chunk
 from worker.archive.blobs.reading import Problem, Reader
-from worker.archive.blobs.similarity import holds
 from worker.archive.playback.timeline import cropped
 from worker.errors import Undecryptable, Unreadable
 from worker.model.jitter import GAP_TOLERANCE
+from worker.runtime.extras import extra_imports
 
 MOST_GOING_ON = 16
 """The most blobs that overlap at one moment and are kept for comparison: memory stays bounded for any names."""
@@ -101,7 +101,7 @@ class RepeatFilter:
     async def holder(self, span: MeasuredBlob) -> MeasuredBlob | None:
         """The span, taken before, that holds all audio of this one; None if there is none, and this one is taken.
 
-        Only the audio of spans that overlap is read and compared. Raises `StoreError`.
+        Only the audio of spans that overlap is read and compared. Raises `StoreError`, `ExtraMissing`.
         """
         going_on = [each for each in self._going_on if each.covers >= span.start]
         self._going_on = list(_light(heapq.nlargest(MOST_GOING_ON, going_on, key=lambda each: each.covers)))
@@ -147,5 +147,8 @@ def _hears(whole: MeasuredBlob, part: MeasuredBlob) -> bool:
     last = last_chunk(whole.blob)
     pauses = 0.0 if last is None else max(0.0, last + part.seconds - whole.end)
     since, until = part.start - GAP_TOLERANCE - pauses, part.end + GAP_TOLERANCE
+    with extra_imports():
+        from worker.archive.blobs.similarity import holds  # noqa: PLC0415 -- numpy, only for audio that overlaps
+
     _, there = cropped(whole.start, whole.audio, since, until)
     return holds(there, part.audio)

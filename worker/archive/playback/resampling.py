@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from codec.entry import BYTES_PER_SAMPLE
 from worker.archive.playback.pieces import Piece
 from worker.archive.playback.timeline import Timeline
-from worker.audio.rate_converter import RateConverter
-from worker.audio.samples import FULL_SCALE, s16le
+from worker.audio.pcm_rates import PcmConverter, pcm_converter
 
 SILENCE_BLOCK = 1 << 20
 """Bytes of silence that are made at once: a gap may be hours long."""
@@ -22,7 +19,7 @@ class Resampler:
     def __init__(self, timeline: Timeline, sample_rate: int) -> None:
         self._timeline = timeline
         self._rate = sample_rate
-        self._converter: RateConverter | None = None
+        self._converter: PcmConverter | None = None
         self.samples = 0
 
     def add(self, piece: Piece) -> Iterator[bytes]:
@@ -38,9 +35,9 @@ class Resampler:
             return
         if self._converter is None or self._converter.source_rate != audio.sample_rate:
             yield from self._finished()
-            self._converter = RateConverter(audio.sample_rate, self._rate)
+            self._converter = pcm_converter(audio.sample_rate, self._rate)
         self._timeline.append(len(pcm) // BYTES_PER_SAMPLE / audio.sample_rate)
-        yield from self._counted(self._converted(self._converter, pcm))
+        yield from self._counted(self._converter.convert(pcm))
 
     def finish(self) -> Iterator[bytes]:
         """The PCM that the resampler still holds."""
@@ -48,14 +45,8 @@ class Resampler:
 
     def _finished(self) -> Iterator[bytes]:
         if self._converter is not None:
-            yield from self._counted(s16le(self._converter.rest() * FULL_SCALE))
+            yield from self._counted(self._converter.rest())
             self._converter = None
-
-    def _converted(self, converter: RateConverter, pcm: bytes) -> bytes:
-        if converter.source_rate == self._rate:
-            return pcm
-        samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(FULL_SCALE)
-        return s16le(converter.convert(samples) * FULL_SCALE)
 
     def _silence(self, samples: int) -> Iterator[bytes]:
         self._timeline.append(samples / self._rate)

@@ -13,6 +13,7 @@ from worker.archive.playback.download import Download, DownloadReport
 from worker.audio.writing.formats import AudioFormat, promised_format
 from worker.audio.writing.output import STANDARD_OUTPUT, open_output, writing
 from worker.audio.writing.wav import check_wav_size, wav_writer
+from worker.runtime.extras import extra_imports
 
 
 async def save(download: Download, path: Path, form: AudioFormat | None = None) -> DownloadReport:
@@ -55,7 +56,8 @@ def _writer(file: BinaryIO, path: Path, form: AudioFormat, rate: int) -> Iterato
         with wav_writer(file, path, rate) as append:
             yield append
     else:
-        from worker.audio.writing.encoded import encoding_writer  # noqa: PLC0415 -- FFmpeg takes time to load
+        with extra_imports():
+            from worker.audio.writing.encoded import encoding_writer  # noqa: PLC0415 -- FFmpeg takes time to load
 
         with encoding_writer(file, path, form, rate) as append:
             yield append

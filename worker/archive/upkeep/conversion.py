@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import google_crc32c
-import numpy as np
 
 from codec.arguments import NOTHING, check_types
 from codec.blob import Audio, seal_content
@@ -18,7 +17,7 @@ from codec.entry import SAMPLE_RATES
 from codec.manifest import verified, without_manifest
 from codec.metadata import BlobMetadata
 from codec.names import object_name
-from codec.opus import MAX_DECODED_SECONDS, Encoder
+from codec.opus import MAX_DECODED_SECONDS, Application, Encoder
 from worker import __version__
 from worker.archive.blobs.known_deletions import known_deletions, may_concern, noted, noting, recorded_deletions
 from worker.archive.blobs.listing import Blob, UnknownObject, walk
@@ -26,9 +25,9 @@ from worker.archive.blobs.ordered import ordered
 from worker.archive.blobs.provenance import Provenance
 from worker.archive.blobs.reading import Reader
 from worker.archive.blobs.retrying import OF_ONE_OBJECT, retry
-from worker.archive.blobs.similarity import QUIET, holds
 from worker.errors import ObjectExists, StoreError, Unreadable
 from worker.runtime.cpu import cpu_limit
+from worker.runtime.extras import extra_imports, require
 from worker.stores.base import BlobInfo, Store
 
 DELETED = "deleted meanwhile: what was made of it is removed; if it is still there, convert again"
@@ -69,11 +68,13 @@ class Encoding:
     secret: str
     complexity: int
     bitrate: int | None = None
+    application: Application = "audio"
 
     def __post_init__(self) -> None:
         check_types(str, secret=self.secret)
         check_types(int, complexity=self.complexity)
         check_types(int, NOTHING, bitrate=self.bitrate)
+        check_types(str, application=self.application)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class Converter:
         self._reader = reader
         self._encoding = encoding
         self._on_unknown = on_unknown
+        require("audio")  # else a blob would be stored, and then not be compared
 
     async def convert(self, start: str, *, dry_run: bool) -> AsyncGenerator[Conversion, None]:
         """Convert the blobs that hold PCM and whose name begins with `start`, in name order.
@@ -245,7 +247,13 @@ class Converter:
         return True
 
     def _encoded(self, blob: Blob, audio: Audio) -> tuple[bytes, BlobMetadata]:
-        encoder = Encoder(audio.sample_rate, complexity=self._encoding.complexity, bitrate=self._encoding.bitrate)
+        settings = self._encoding
+        encoder = Encoder(
+            audio.sample_rate,
+            complexity=settings.complexity,
+            bitrate=settings.bitrate,
+            application=settings.application,
+        )
         encoder.encode(audio.pcm)
         facts = replace(
             blob.facts,
@@ -266,12 +274,15 @@ class Converter:
 
     async def _flaw(self, source: Audio, origin: Provenance, info: BlobInfo) -> str | None:
         """Why the stored blob that has the new name can't stand for the old one; None if it can."""
+        with extra_imports():
+            from worker.archive.blobs.similarity import QUIET, holds, level  # noqa: PLC0415 -- numpy
+
         audio = await self._reader.audio(Blob.of(info))
         if (audio.samples, audio.sample_rate) != (source.samples, source.sample_rate):
             return f"{info.name} holds {audio.samples} samples in place of {source.samples}"
         if origin != Provenance.noted(info) and not await asyncio.to_thread(holds, audio, source):
             return f"{info.name} is other audio"
-        before, after = await asyncio.to_thread(lambda: (_level(source), _level(audio)))
+        before, after = await asyncio.to_thread(lambda: (level(source), level(audio)))
         if before > QUIET and not before / LEVEL_RATIO < after < before * LEVEL_RATIO:
             return f"{info.name} does not sound like it: a level of {after:.0f} in place of {before:.0f}"
         return None
@@ -310,7 +321,3 @@ def _obstacle(audio: Audio) -> str | None:
     if audio.duration > MAX_DECODED_SECONDS:
         return f"it holds {audio.duration:.0f} s, more than a blob may"
     return None
-
-
-def _level(audio: Audio) -> float:
-    return float(np.std(np.frombuffer(audio.pcm, "<i2").astype(np.float32)))

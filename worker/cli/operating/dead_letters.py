@@ -218,6 +218,7 @@ class Seen:
         self._newest: dict[int, EntryId | None] = {}
         self._named: set[str] = set()
         self._unreadable: set[int] = set()
+        self._away: set[str] = set()
 
     async def letters(self, limit: int | None = None) -> AsyncIterator[DeadLetter]:
         """The chosen letters, `limit` of them at most."""
@@ -233,15 +234,21 @@ class Seen:
         """End with an exit code of its own if a letter that was named does not exist, or a partition was not read."""
         if missing := [name for name in self._wanted.ids or () if name not in self._named]:
             typer.echo(f"no such dead letter: {', '.join(map(printable, missing))}", err=True)
-        if missing or self._unreadable:
+        if missing or self._unreadable or self._away:
             raise typer.Exit(printing.INCOMPLETE)
 
     async def _readable(self, partition: int) -> AsyncIterator[DeadLetter]:
-        """The chosen letters of one partition; if its keys are broken, that is told once, and the others go on."""
+        """The chosen letters of one partition; if it can't be read, that is told once, and the others go on."""
+        if self.tools.letters.away(partition) in self._away:
+            return
         try:
             async for letter in self._passing(partition):
                 yield letter
         except StreamError as error:
+            if away := self.tools.letters.away(partition):
+                self._away.add(away)
+                printing.say(f"the dead letters at {away} can't be listed: {error}", err=True)
+                return
             if error.cause is not StreamCause.REFUSED:
                 raise
             if partition not in self._unreadable:

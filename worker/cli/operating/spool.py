@@ -113,7 +113,7 @@ async def _drain(settings: Settings) -> tuple[dict[SpoolOutcome, int], int]:
 
     settings.require_store()
     keys = settings.redis.keys
-    client = Client(connect(settings.redis_url))
+    client = Client(connect(settings.redis.url))
     store = settings.store.open()
     try:
         await record_or_check(client, keys, settings.stated_partitions)

@@ -95,7 +95,7 @@ async def _look_once(settings: Settings) -> Overview:
     from worker.stream.client import Client
     from worker.stream.servers.connecting import connect
 
-    async with Client(connect(settings.redis_url)) as client:
+    async with Client(connect(settings.redis.url)) as client:
         return await _Looks(client, settings).look()
 
 
@@ -127,7 +127,9 @@ class _Looks:
 
         self._strays, self._refusals = (), ()
         try:
-            self._strays = tuple(await self._inspector.strays(self._partitions))
+            strays, away = await self._inspector.strays(self._partitions)
+            self._strays = tuple(strays)
+            self._refusals = tuple(f"the names of streams at {node}: it does not answer" for node in away)
         except StreamError as error:
             if error.cause is not StreamCause.REFUSED:
                 raise
@@ -139,7 +141,7 @@ async def _watch(settings: Settings, interval: float, show: Show) -> None:
     from worker.stream.client import Client
     from worker.stream.servers.connecting import connect
 
-    async with Client(connect(settings.redis_url)) as client:
+    async with Client(connect(settings.redis.url)) as client:
         looks = _Looks(client, settings)
         while True:
             try:
@@ -198,6 +200,7 @@ def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
         "bytes": overview.bytes,
         "oldest_age_ms": overview.oldest_age_ms,
         "dead": sum(view.dead for view in overview.partitions),
+        "lost": sum(view.lost for view in overview.partitions),
         "stored": sum(view.stored for view in overview.partitions),
         "unowned": len(overview.unowned),
         "full_in_s": overview.full_in_s,

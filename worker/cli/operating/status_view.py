@@ -89,6 +89,8 @@ def _totals(overview: Overview, libopus: str, spool: Summary | None) -> Renderab
 
 
 def _server(server: ServerState) -> str:
+    if server.is_hidden:
+        return f"{server.version}, memory unknown, policy {server.policy}, appendonly {server.saving}"
     limit = f" of {shown_bytes(server.memory_limit)}" if server.memory_limit else ", no limit"
     replicas = f", replicas {server.replicas}" if server.replicas else ""
     return (
@@ -99,6 +101,8 @@ def _server(server: ServerState) -> str:
 def _lasts(overview: Overview) -> str:
     """How long Redis' memory lasts, or why that can't be told."""
     measured = overview.measured
+    if overview.server.is_hidden:
+        return "can't be told: it does not tell its memory"
     if not overview.server.memory_limit:
         return "can't be told: it has no maxmemory"
     if measured is None:

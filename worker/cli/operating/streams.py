@@ -37,8 +37,8 @@ commands = typer.Typer(
     no_args_is_help=True, help="Streams with audio that no worker reads: list, move to where workers read."
 )
 
-Found = tuple["list[Stray]", int]
-"""Stray streams, and Redis' time in ms."""
+Found = tuple["list[Stray]", int, Sequence[str]]
+"""Stray streams, Redis' time in ms, and nodes that do not answer."""
 
 
 @dataclass(slots=True)
@@ -79,15 +79,20 @@ def register(app: typer.Typer) -> None:
 
 @commands.command("ls")
 def list_streams(as_json: options.Json = False) -> None:
-    """List the streams with audio that no worker reads, and why. Exits with 3 if there are any."""
-    strays, now_ms = _with_strays(_found)
+    """List the streams with audio that no worker reads, and why.
+
+    Exits with 3 if there are any, or if a node of a Redis Cluster does not answer.
+    """
+    strays, now_ms, away = _with_strays(_found)
     if as_json:
         printing.print_json([asdict(stray) for stray in strays])
     elif strays:
         printing.print_table(_table(strays, now_ms))
     else:
         typer.echo("workers read every stream that has audio")
-    printing.finish(complete=not strays)
+    for node in away:
+        printing.say(f"{node} does not answer: its streams are not searched", err=True)
+    printing.finish(complete=not strays and not away)
 
 
 @commands.command("move")
@@ -126,7 +131,7 @@ def _with_strays(work: Callable[[Strays], Awaitable[T]]) -> T:
 
 
 async def _found(strays: Strays) -> Found:
-    return await strays.find(), await strays.now_ms()
+    return await strays.find(), await strays.now_ms(), strays.away
 
 
 async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveSummary]:

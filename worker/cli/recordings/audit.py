@@ -102,7 +102,7 @@ async def _audit(settings: Settings, uid: str, conversation_id: str, last_seq: i
     store = archives.configured_store(settings)
     keys = Keys(settings.stream_prefix)
     try:
-        async with Client(connect(settings.redis_url)) as client:
+        async with Client(connect(settings.redis.url)) as client:
             layouts = await recorded_layouts(client, keys, settings.partitions)
             views = [
                 ConversationView(client, keys, partition, Conversation(uid, conversation_id))

@@ -42,7 +42,8 @@ def convert(
     async def work(archive: Archive, settings: Settings) -> ConversionTally:
         if do_it:
             settings.require_storage()
-        encoding = Encoding(settings.secret, settings.opus_complexity, settings.opus_bitrate)
+        opus = settings.encoding.opus
+        encoding = Encoding(settings.secret, opus.complexity, opus.bitrate, opus.application)
         tally, others = ConversionTally(), printing.FirstFew()
         with printing.told_if_stopped(lambda: f"{tally.summary(do_it=do_it)}; the same command goes on"):
             async with printing.counted_progress(

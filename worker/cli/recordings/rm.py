@@ -91,7 +91,7 @@ async def _tombstones(settings: Settings, *, needed: bool) -> AsyncIterator[Tomb
     async with AsyncExitStack() as stack:
         tombstones = None
         if needed:
-            redis = open_tombstones(settings.redis_url, settings.stream_prefix, settings.stated_partitions)
+            redis = open_tombstones(settings.redis.url, settings.stream_prefix, settings.stated_partitions)
             try:
                 tombstones = await stack.enter_async_context(redis)
             except StreamError as error:

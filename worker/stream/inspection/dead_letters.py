@@ -54,6 +54,11 @@ class DeadLetters:
         self._client = client
         self._keys = keys
 
+    def away(self, partition: int) -> str:
+        """The name of the node of a cluster that has a partition, if it did not answer the last time; else empty."""
+        node = self._client.node_of(self._keys.dead(partition))
+        return node.name if node.failing_since is not None and len(self._client.nodes) > 1 else ""
+
     async def list(self, partition: int, up_to: EntryId | None = None) -> AsyncIterator[DeadLetter]:
         """All letters of a partition, or those up to an id, the oldest first; their audio stays in Redis.
 

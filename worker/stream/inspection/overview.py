@@ -36,7 +36,8 @@ class PartitionView:
     """One partition at one moment. Times are Redis' own in ms, sizes in bytes of Redis' memory (estimated).
 
     The `entries` are not stored yet: `sealed_entries` are in `sealed_batches`, perhaps already on their way to the
-    store, other `pending` ones are in open batches, and the rest is unread. `stored` counts all blobs ever stored.
+    store, other `pending` ones are in open batches, and the rest is unread. `stored` counts all blobs ever stored, and
+    `lost` the entries that were lost lately, see `LOST_TTL`.
     """
 
     number: int
@@ -52,6 +53,7 @@ class PartitionView:
     dead: int
     stored: int
     last_stored_ms: int | None
+    lost: int = 0
 
     @property
     def states(self) -> dict[BatchState, int]:
@@ -65,7 +67,7 @@ class PartitionView:
     @property
     def idle(self) -> bool:
         """Whether the partition holds nothing that a person could look at."""
-        return not (self.entries or self.sealed_batches or self.dead)
+        return not (self.entries or self.sealed_batches or self.dead or self.lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +191,11 @@ class Inspector:
         refusals += map(str, failures)
         return tuple(state for state in states if isinstance(state, ServerState))
 
-    async def strays(self, configured: int) -> list[Stray]:
-        """All stray streams."""
+    async def strays(self, configured: int) -> tuple[list[Stray], Sequence[str]]:
+        """All stray streams, and the nodes that do not answer."""
         layouts = await self._layouts(configured, [])
-        return await Strays(self._client, self._keys, lambda: layouts).find()
+        strays = Strays(self._client, self._keys, lambda: layouts)
+        return await strays.find(), strays.away
 
     async def _layouts(self, configured: int, refusals: list[str]) -> Layouts:
         """The recorded numbers of partitions, or the configured one if Redis refuses to tell."""
@@ -220,8 +223,9 @@ class Inspector:
 
     def _call(self, number: int) -> Call:
         keys = self._keys
-        parts = (keys.stream, keys.lease, keys.epoch, keys.ready, keys.dead, keys.done, keys.trials, keys.deleted)
-        return Call("look", [part(number) for part in parts], [GROUP])
+        parts = (keys.stream, keys.lease, keys.epoch, keys.ready, keys.dead, keys.done, keys.trials)
+        more = (keys.deleted, keys.lost)
+        return Call("look", [part(number) for part in (*parts, *more)], [GROUP])
 
 
 async def _unless_refused(question: Awaitable[T], refusals: list[str]) -> T | None:
@@ -236,7 +240,7 @@ async def _unless_refused(question: Awaitable[T], refusals: list[str]) -> T | No
 
 
 def _partition(number: int, reply: Sequence[Any]) -> PartitionView:
-    token, left, generation, entries, size, oldest, pending, seals, dead, stored, last = reply
+    token, left, generation, entries, size, oldest, pending, seals, dead, stored, last, lost = reply
     return PartitionView(
         number,
         owner=owner_of(token),
@@ -251,6 +255,7 @@ def _partition(number: int, reply: Sequence[Any]) -> PartitionView:
         dead=dead,
         stored=stored,
         last_stored_ms=entry_ms(last.decode()) if last else None,
+        lost=lost,
     )
 
 

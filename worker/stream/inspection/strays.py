@@ -75,6 +75,7 @@ class Strays:
         self._client = client
         self._keys = keys
         self._layouts = layouts
+        self.away: tuple[str, ...] = ()
 
     async def find(self, pause: float = 0.0) -> list[Stray]:
         """All stray streams of this database, the one with the oldest entry first; nothing is changed.
@@ -82,9 +83,21 @@ class Strays:
         Between two steps of the search it rests for `pause` seconds. Under our own prefix, every stream counts that is
         named like a partition's, and every other one whose entries are like ours. Of other names only those count that
         end in a number, whose entries are like ours, which have no consumer group, and whose prefix has no workers.
-        Streams that this user of Redis may not read are left out.
+        Streams that this user of Redis may not read are left out. So are those of nodes of a cluster that do not
+        answer: `away` names these afterwards.
         """
-        strays = [stray async for key in self._suspects(pause) if (stray := await self._examined(key)) is not None]
+        known: dict[str, Stray | None] = {}
+        failures: dict[str, StreamError] = {}
+        nodes = await self._client.find_nodes()
+        for node in nodes:
+            try:
+                await self._search(node, pause, known)
+            except StreamError as error:
+                failures[node.name] = error
+        if len(failures) == len(nodes):
+            raise next(iter(failures.values()))
+        self.away = tuple(failures)
+        strays = [stray for stray in known.values() if stray is not None]
         return sorted(strays, key=lambda stray: (entry_order(stray.oldest), stray.key))
 
     async def named(self, key: str) -> Stray | None:
@@ -147,15 +160,12 @@ class Strays:
             return None
         return partition_of_bytes(conversation, self._layouts().current)
 
-    async def _suspects(self, pause: float) -> AsyncIterator[str]:
-        """Streams whose names are like ours and not those of our partitions, each once."""
-        known: set[str] = set()
-        for node in await self._client.find_nodes():
-            async for name in _streams(node, pause):
-                key = _decoded(name)
-                if key is not None and key not in known and self._is_suspect(key):
-                    known.add(key)
-                    yield key
+    async def _search(self, node: Node, pause: float, known: dict[str, Stray | None]) -> None:
+        """Look at the streams of a node whose names are like ours and not those of our partitions, each once."""
+        async for name in _streams(node, pause):
+            key = _decoded(name)
+            if key is not None and key not in known and self._is_suspect(key):
+                known[key] = await self._examined(key)
 
     def _is_suspect(self, key: str) -> bool:
         parts = STREAM_KEY.fullmatch(key)

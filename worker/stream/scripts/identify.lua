@@ -1,7 +1,7 @@
 -- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read
--- of it, last entry that is older than the id that it knew
+-- of it, last entry that is older than the id that it knew, what stands for the id of a server that hides it
 -- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate
--- Redis may have forgotten, the last one that is older than the id, and the reply of `server_id`.
+-- Redis may have forgotten, the last one that is older than the id, and the id of the server.
 -- A failover or a restart may lose seals, done steps and deletions. The last entry whose fate may be forgotten is the
 -- stream's last one when an owner first saw it on another server process, or with another history, than the owner
 -- before; "0-0" if this never happened. The fate of entries that are there before any id is just as uncertain: Redis may
@@ -16,6 +16,9 @@ local first = facts['first-entry'] and facts['first-entry'][1] or last
 local survived = not known_id and ARGV[4] ~= '' and facts['length'] > 0 and not is_after(first, ARGV[5])
 local id = stream_id(KEYS[2], ARGV[2], survived and ARGV[4] or ARGV[3])
 local server = server_id()
+if server == HIDDEN then -- nothing tells that it is the server of the owner before, so it counts as another one
+  server = ARGV[7]
+end
 local known = redis.call('HMGET', KEYS[3], 'server', 'highest')
 local read_to = known_id and known[2] or '0-0'
 local went_back = is_after(read_to, last)
@@ -28,6 +31,9 @@ if not known_id then
 end
 if known[1] ~= server then
   redis.call('HSET', KEYS[3], 'server', server)
+end
+if known[1] and known[1] ~= server then
+  redis.call('HSET', KEYS[3], 'recount', 1)
 end
 local unidentified = not known_id and facts['length'] > 0
 if unidentified or went_back or (known[1] ~= server and (known[1] or known_id)) then

@@ -1,6 +1,6 @@
--- KEYS stream, lease, epoch, ready, dead, done, trials, deleted | ARGV group
+-- KEYS stream, lease, epoch, ready, dead, done, trials, deleted, lost | ARGV group
 -- One partition at one moment: lease, ms left of it, generation, entries, bytes of memory, oldest entry, pending
--- entries, seals, dead letters, blobs ever stored, id of the last event. A key of a wrong type is an error.
+-- entries, seals, dead letters, blobs ever stored, id of the last event, entries that were lost lately. A key of a wrong type is an error.
 redis.call('HLEN', KEYS[7])
 redis.call('HLEN', KEYS[8])
 local pending = redis.pcall('XPENDING', KEYS[1], ARGV[1])
@@ -16,6 +16,11 @@ if redis.call('EXISTS', KEYS[6]) == 1 then
     end
   end
 end
+local unread = redis.call('HGET', KEYS[9], 'unread')
+local lost = redis.call('HLEN', KEYS[9])
+if unread then
+  lost = lost - 1 + unread
+end
 return {
   redis.call('GET', KEYS[2]),
   redis.call('PTTL', KEYS[2]),
@@ -28,4 +33,5 @@ return {
   redis.call('XLEN', KEYS[5]),
   stored,
   last_event,
+  lost,
 }

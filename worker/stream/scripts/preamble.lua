@@ -13,16 +13,26 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+-- In the place of the id of a server that does not tell it: the user may not run INFO, or nobody may.
+local HIDDEN = 'hidden'
+
 -- The server process that answers, and its data's history: another one may have lost its predecessor's latest writes.
 local function server_id()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') .. ':' ..
-    (string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or '')
+  local told = ''
+  for _, section in ipairs({'server', 'replication'}) do
+    local info = redis.pcall('INFO', section)
+    told = told .. (type(info) == 'string' and info or '')
+  end
+  local process, history = string.match(told, 'run_id:(%x+)'), string.match(told, 'master_replid:(%x+)')
+  return process and history and process .. ':' .. history or HIDDEN
 end
 
 -- Whether an owner has taken the partition over on this server. If not, the owner's data may come from another server,
--- which may have known more. `epoch` is a key, see identify.lua.
+-- which may have known more. `epoch` is a key, see identify.lua. An owner notices by its connections that a server which
+-- hides may be another one, and takes the partition over again before it goes on.
 local function is_known_server(epoch)
-  return redis.call('HGET', epoch, 'server') == server_id()
+  local server, known = server_id(), redis.call('HGET', epoch, 'server')
+  return known == server or (server == HIDDEN and known and string.sub(known, 1, #HIDDEN + 1) == HIDDEN .. ':')
 end
 
 local function flat_to_table(flat)

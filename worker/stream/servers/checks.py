@@ -12,10 +12,14 @@ import structlog
 from redis.exceptions import AuthenticationError, AuthorizationError, NoPermissionError, ResponseError
 
 from worker.errors import SettingsError, StreamError
+from worker.model.causes import StreamCause
 from worker.model.states import RedisPersistence
 from worker.stream.client import Client
-from worker.stream.servers.failures import USERS
+from worker.stream.servers.address import SENTINEL_FORM
+from worker.stream.servers.failures import is_hiding
 from worker.stream.servers.node import Node
+from worker.stream.servers.sentinels import UnknownPrimary
+from worker.stream.servers.topology import NoCluster
 
 OLDEST_VERSION = (7, 0)
 """The first with script flags (allow-oom), and with an XCLAIM that drops pending ids whose entry is gone."""
@@ -50,11 +54,11 @@ async def check_servers(client: Client) -> list[str]:
 
 async def _checked(node: Node) -> str:
     try:
-        facts = await node.command(lambda pipe: pipe.info())
+        facts = await _facts(node)
     except StreamError as error:
         raise _wrong_setting(error) or error from None
     version = str(facts["redis_version"])
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
+    if "valkey_version" not in facts and tuple(int(part) for part in version.split(".")[:2]) < OLDEST_VERSION:
         raise SettingsError(f"REDIS_URL: Redis {version} is too old; 7.0 or newer is needed")
     policy = str(facts.get("maxmemory_policy", "noeviction"))
     if policy.startswith("allkeys"):
@@ -67,12 +71,34 @@ async def _checked(node: Node) -> str:
     return version_of(facts)
 
 
+async def _facts(node: Node) -> Mapping[str, Any]:
+    """The facts of INFO; without the right to it the few that every connection may know, under the same names."""
+    try:
+        facts: Mapping[str, Any] = await node.command(lambda pipe: pipe.info())
+    except StreamError as error:
+        if not is_hiding(error.__cause__):
+            raise
+        flat = await node.command(lambda pipe: pipe.execute_command("HELLO"))
+        told = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+        kind, version, role = (bytes(told[name]).decode() for name in ("server", "version", "role"))
+        facts = {"redis_version": version, "role": "slave" if role == "replica" else role}
+        return facts | ({"valkey_version": version} if kind == "valkey" else {})
+    return facts
+
+
 def _wrong_setting(error: StreamError) -> SettingsError | None:
     """What is wrong with REDIS_URL, if an error tells that."""
     reason = error.__cause__
-    if isinstance(reason, (AuthenticationError, AuthorizationError, NoPermissionError)):
-        advice = f"; {USERS}" if isinstance(reason, NoPermissionError) else ""
-        return SettingsError(f"REDIS_URL: Redis refuses the user or password: {reason}{advice}")
+    if isinstance(reason, UnknownPrimary):
+        return SettingsError(
+            f"REDIS_URL: {reason}: give the name that follows `sentinel monitor` in their configuration"
+        )
+    if isinstance(reason, NoPermissionError):
+        return SettingsError(f"REDIS_URL: {error}")
+    if isinstance(reason, (AuthenticationError, AuthorizationError)):
+        return SettingsError(f"REDIS_URL: Redis refuses the user or password: {reason}")
+    if isinstance(reason, NoCluster):
+        return SettingsError(f"{reason}; name that server alone, or sentinels: {SENTINEL_FORM}")
     if isinstance(reason, ResponseError) and _NO_SUCH_DATABASE.search(str(reason)):
         return SettingsError(
             f"REDIS_URL: Redis refuses the database: {reason}; give another number after the port, or none"
@@ -84,7 +110,8 @@ def _wrong_setting(error: StreamError) -> SettingsError | None:
 class ServerState:
     """What may become of audio in a server: memory in bytes, `memory_limit` 0 without one.
 
-    `policy` is "unknown" if it is not told. `saving` is the state of the append-only file.
+    `policy` is "unknown" if it is not told. `saving` is the state of the append-only file. If the server `is_hidden`,
+    it tells nothing but its version and role.
     """
 
     name: str
@@ -95,6 +122,7 @@ class ServerState:
     policy: str
     saving: RedisPersistence
     replicas: int
+    is_hidden: bool = False
 
     @property
     def room(self) -> float:
@@ -113,18 +141,20 @@ async def server_states(client: Client) -> list[ServerState | StreamError]:
 
 async def _state(node: Node) -> ServerState | StreamError:
     try:
-        facts = await node.command(lambda pipe: pipe.info())
+        facts = await _facts(node)
     except StreamError as error:
         return StreamError(f"{node.name}: {error}", cause=error.cause)
+    is_hidden = "used_memory" not in facts
     return ServerState(
         name=node.name,
         version=version_of(facts),
         role=str(facts.get("role", UNKNOWN)),
-        memory=int(facts["used_memory"]),
+        memory=int(facts.get("used_memory", 0)),
         memory_limit=int(facts.get("maxmemory", 0)),
         policy=str(facts.get("maxmemory_policy", UNKNOWN)),
-        saving=persistence_of(facts),
+        saving=RedisPersistence.UNKNOWN if is_hidden else persistence_of(facts),
         replicas=int(facts.get("connected_slaves", 0)),
+        is_hidden=is_hidden,
     )
 
 
@@ -141,3 +171,18 @@ def persistence_of(facts: Mapping[str, Any]) -> RedisPersistence:
         return RedisPersistence.OFF
     written = facts.get("aof_last_write_status", "ok") == "ok"
     return RedisPersistence.ON if written else RedisPersistence.FAILING
+
+
+async def count_replicas(node: Node) -> int:
+    """How many replicas a server has.
+
+    Raises:
+        StreamError: the server can't be reached, or tells by neither of two commands.
+    """
+    info, role = await node.pipeline(lambda pipe: (pipe.info("replication"), pipe.role()))
+    if isinstance(info, dict) and "connected_slaves" in info:
+        return int(info["connected_slaves"])
+    if not isinstance(role, Exception):
+        return len(role[2]) if role[0] in (b"master", "master") else 0
+    text = f"{node.name} does not tell how many replicas it has: allow this user +role or +info"
+    raise StreamError(text, cause=StreamCause.REFUSED) from role

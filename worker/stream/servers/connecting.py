@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
+import structlog
 from redis import DriverInfo
 from redis.asyncio import Redis
 from redis.asyncio.connection import (
@@ -18,8 +19,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker import __version__
-from worker.stream.servers.address import RedisAddress, check_files, parse
+from worker.stream.servers.address import Auth, Place, RedisAddress, parse
+from worker.stream.servers.certificates import check_files
+from worker.stream.servers.pool import Pool
 from worker.stream.servers.reply_limit import BoundedParser
+from worker.stream.servers.sentinels import ElectedConnection, ElectedPool, ElectedSSLConnection, Sentinels
 
 READ_SIZE = 256 * 1024
 """Bytes per socket read: 10-20 % less client CPU than the library's 32 KiB when entries are 160 kB."""
@@ -31,16 +35,7 @@ _CONNECTIONS: Mapping[str, type[AbstractConnection]] = {
 }
 
 
-class Place(NamedTuple):
-    """Where a server listens; a Unix socket has a path as its host, and no port."""
-
-    host: str
-    port: int = 0
-
-    def __str__(self) -> str:
-        """The place for people."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}" if self.port else self.host
+log = structlog.get_logger()
 
 
 class Connector:
@@ -53,12 +48,12 @@ class Connector:
     def __init__(self, address: RedisAddress, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
+        self._login = _tokens(address.user) if address.auth is Auth.GOOGLE_IAM else {}
 
     @property
     def seeds(self) -> Sequence[Place]:
-        """The places that REDIS_URL names."""
-        address = self._address
-        return [Place(address.path) if address.scheme == "unix" else Place(address.host, address.port)]
+        """The places that REDIS_URL names; a primary that sentinels know has its name as its place."""
+        return [Place(self._address.service)] if self._address.service else self._address.places
 
     def open(self, place: Place) -> Redis:
         """A client of one server; it connects with its first command."""
@@ -66,24 +61,42 @@ class Connector:
 
     def pool(self, place: Place) -> ConnectionPool:
         """The connections to one server."""
-        arguments = self._address.arguments()
-        if self._address.scheme != "unix":
-            arguments |= {"host": place.host, "port": place.port}
-        return ConnectionPool(
-            connection_class=_CONNECTIONS[self._address.scheme],
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=self._timeout,
-            socket_connect_timeout=self._timeout,
-            socket_read_size=READ_SIZE,
-            parser_class=BoundedParser,
-            driver_info=DriverInfo().add_upstream_driver("audio-batch-worker", __version__),
-            **arguments,
-        )
+        arguments = self._arguments() | self._address.arguments() | self._login
+        if self._address.service:
+            elected = ElectedSSLConnection if self._address.tls else ElectedConnection
+            return ElectedPool(self._sentinels(), connection_class=elected, **arguments)
+        return self._pool(place, arguments)
+
+    def _sentinels(self) -> Sentinels:
+        arguments = self._arguments() | self._address.sentinel_arguments()
+        clients = {place: Redis.from_pool(self._pool(place, arguments)) for place in self._address.places}
+        return Sentinels(self._address.service, clients)
+
+    def _pool(self, place: Place, arguments: Mapping[str, Any]) -> ConnectionPool:
+        scheme = self._address.scheme
+        where = {"path": place.host} if scheme == "unix" else {"host": place.host, "port": place.port}
+        return Pool(connection_class=_CONNECTIONS[scheme], **where, **arguments)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "protocol": 2,
+            "retry": Retry(NoBackoff(), 0),
+            "socket_timeout": self._timeout,
+            "socket_connect_timeout": self._timeout,
+            "socket_read_size": READ_SIZE,
+            "parser_class": BoundedParser,
+            "driver_info": DriverInfo().add_upstream_driver("audio-batch-worker", __version__),
+        }
 
     def __repr__(self) -> str:
         """The address without user and password."""
         return f"{type(self).__name__}({self._address})"
+
+
+def _tokens(user: str | None) -> dict[str, Any]:
+    from worker.stream.servers.google_iam import GoogleIam  # noqa: PLC0415 -- its library loads slowly, and few need it
+
+    return {"credential_provider": GoogleIam(user), "username": None}
 
 
 def connect(url: str, *, timeout: float = 5.0) -> Connector:
@@ -94,4 +107,6 @@ def connect(url: str, *, timeout: float = 5.0) -> Connector:
     """
     address = parse(url)
     check_files(address)
+    if address.options.get("ssl_cert_reqs") == "none":
+        log.warning("redis.unverified", address=str(address), meaning="whoever answers there is taken for Redis")
     return Connector(address, timeout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from redis.exceptions import ClusterDownError, NoPermissionError, ReadOnlyError, ResponseError, TryAgainError
 
 from worker.errors import StreamError
@@ -25,15 +27,36 @@ USERS = (
 """What to do if Redis forbids a command."""
 
 
+_REFUSED_COMMAND = re.compile(r"no permissions to run the '([^']+)' command")
+_REFUSED_KEY = re.compile(r"user executing the script can't access|No permissions to access a key")
+
+
 def stream_error(error: Exception) -> StreamError:
     """One sentence on the error of Redis or the network; the text is cut, because it may repeat untrusted input."""
     if isinstance(error, StreamError):
         return error
-    text = f"Redis: {type(error).__name__}: {str(error)[:200]}"
+    text = f"Redis: {type(error).__name__}: {str(error)[:200]}{_missing_right(error)}"
     if isinstance(error, NoPermissionError):
         text = f"{text}; {USERS}"
     cause = next((cause for kind, cause in CAUSES if isinstance(error, kind)), StreamCause.CONNECTION)
     return StreamError(text, cause=cause)
+
+
+def _missing_right(error: Exception) -> str:
+    """What a person can do about a refused right; empty for other errors."""
+    if found := _REFUSED_COMMAND.search(str(error)):
+        right = f"+{found[1]}"
+    elif isinstance(error, NoPermissionError) or _REFUSED_KEY.search(str(error)):
+        right = "the key, or the pattern of the keys"
+    else:
+        return ""
+    return f"; allow this user {right}, as in Users of Redis (SECURITY.md)"
+
+
+def is_hiding(error: BaseException | None) -> bool:
+    """Whether a server refuses to run a command at all, for us or for everybody."""
+    is_unknown = isinstance(error, ResponseError) and "unknown command" in str(error)
+    return is_unknown or isinstance(error, NoPermissionError)
 
 
 def is_wrong_type(reply: object) -> bool:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
+import structlog
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
-from worker.stream.servers.failures import stream_error
+from worker.errors import StreamError
+from worker.stream.servers.failures import is_hiding, stream_error
+from worker.stream.servers.pool import Pool
 
 Command: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 """A command as the library's pipelines record it: its words and the options of its reply."""
@@ -22,23 +26,39 @@ Command: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 Callbacks: TypeAlias = dict[Any, Any]
 """The library's functions that turn replies into values, by command."""
 
+HIDDEN = "hidden"
+"""In the place of the id of a server that does not tell it, as in preamble.lua."""
+
 ASKING: Command = (("ASKING",), {})
 """Lets the next command of a connection use a slot that the server is receiving."""
+
+NO_INFO = (
+    "it refuses INFO or leaves its id out, so a lost connection counts as a failover, and each take-over of a partition"
+    " looks its audio up in the store; allow +info, or see to maxmemory-policy and appendonly yourself"
+)
+
+log = structlog.get_logger()
 
 
 class Node:
     """One server. It answers for all keys, or for some slots of a cluster.
 
     `must_recheck` tells whether a request failed or another server answered since the last check, or none was made yet.
-    `failing_since` is the monotonic time of the first failure since its last answer, None if it answers.
+    `is_hidden` tells whether the server refuses to say who it is. `failing_since` is the monotonic time of the first
+    failure since its last answer, None if it answers. `seen_id` is the `server_id` that it told last, None before the
+    first time.
     """
 
     def __init__(self, name: str, redis: Redis, clock: Callable[[], float]) -> None:
         self.name = name
         self.redis = redis
         self.must_recheck = True
+        self.is_hidden = False
         self.failing_since: float | None = None
+        self.seen_id: str | None = None
         self._clock = clock
+        self._witness = secrets.token_hex(8)
+        self._failures = 0
         self._offset_ms = 0.0
         self._server_id: str | None = None
         self._connections: WeakSet[AbstractConnection] = WeakSet()
@@ -70,7 +90,9 @@ class Node:
             pipe.response_callbacks = callbacks
             pipe.command_stack = [part for command in commands for part in (ASKING, command)] if asking else [*commands]
             replies: list[Any] = await pipe.execute(raise_on_error=False)
-        return replies[1::2] if asking else replies
+        if not asking:
+            return replies
+        return [ask if isinstance(ask, Exception) else reply for ask, reply in zip(*[iter(replies)] * 2, strict=True)]
 
     async def pipeline(self, queue: Callable[[Pipeline], object]) -> list[Any]:
         """Run any commands of this server in one round trip. Raises as `execute`."""
@@ -90,12 +112,26 @@ class Node:
         async with self._translated():
             await self.redis.transaction(work, key)
 
+    @property
+    def presumed_id(self) -> str:
+        """What stands for the id of a server that does not tell it.
+
+        After a failed request, and for every other client, it is another one: the server may have changed.
+        """
+        return f"{HIDDEN}:{self._witness}:{self._failures}"
+
     async def server_id(self) -> str:
         """Id of the server process and its data's history: a server with another id may have forgotten our writes.
 
-        A primary that was a replica for a while is the same process, but it has another history.
+        A primary that was a replica for a while is the same process, but it has another history. This is the check that
+        `must_recheck` demands. Raises `StreamError`.
         """
-        self._server_id = await self._asked()
+        self.must_recheck = False  # before the request: a failure meanwhile demands another check
+        try:
+            self._server_id = await self._asked()
+        except StreamError:
+            self.must_recheck = True
+            raise
         return self._server_id
 
     async def observe(self) -> None:
@@ -113,12 +149,30 @@ class Node:
 
     async def _asked(self) -> str:
         replies = await self.pipeline(lambda pipe: (pipe.time(), pipe.info("server"), pipe.info("replication")))
-        for reply in replies:
-            if isinstance(reply, Exception):
+        time, *facts = replies
+        if isinstance(time, Exception):
+            raise stream_error(time) from time
+        self.sync_clock(int(time[0]) * 1000 + int(time[1]) // 1000)
+        for reply in facts:
+            if isinstance(reply, Exception) and not is_hiding(reply):
                 raise stream_error(reply) from reply
-        (seconds, micros), process, history = replies
-        self.sync_clock(int(seconds) * 1000 + int(micros) // 1000)
-        return f"{process['run_id']}:{history.get('master_replid', '')}"
+        told = {name: fact for reply in facts if isinstance(reply, dict) for name, fact in reply.items()}
+        if "run_id" in told and "master_replid" in told:
+            self.is_hidden = False
+            self.seen_id = f"{told['run_id']}:{told['master_replid']}"
+            return self.seen_id
+        await self._watch()
+        self.seen_id = self.presumed_id
+        return self.seen_id
+
+    async def _watch(self) -> None:
+        """Notice a failover by the connections, because the server does not tell it."""
+        if not self.is_hidden:
+            log.warning("redis.hidden", node=self.name, meaning=NO_INFO)
+        self.is_hidden = True
+        if isinstance(self.redis.connection_pool, Pool):
+            async with self._translated():
+                await self.redis.connection_pool.watch()
 
     def sync_clock(self, redis_ms: int) -> None:
         """Learn the server's time from a reply that has just arrived."""
@@ -144,6 +198,7 @@ class Node:
                 yield
             except (RedisError, OSError, TimeoutError) as error:
                 self.must_recheck = True
+                self._failures += 1
                 self.failing_since = self._clock() if self.failing_since is None else self.failing_since
                 raise stream_error(error) from error
             self.failing_since = None

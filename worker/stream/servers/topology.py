@@ -15,11 +15,13 @@ from typing import Any, Protocol
 import structlog
 from redis.asyncio import Redis
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from worker.errors import StreamError
 from worker.model.causes import StreamCause
 from worker.runtime.tasks import end
-from worker.stream.servers.connecting import Place
+from worker.stream.servers.address import Place
+from worker.stream.servers.failures import stream_error
 from worker.stream.servers.node import Command, Node
 
 SLOTS: Command = (("CLUSTER", "SLOTS"), {})
@@ -30,6 +32,10 @@ LEAST_REST = 0.5
 """Seconds between two questions for the slots; a redirection needs none."""
 
 log = structlog.get_logger()
+
+
+class NoCluster(RedisError):
+    """Several servers were given, and the first that answers is a single one."""
 
 
 class Servers(Protocol):
@@ -55,6 +61,9 @@ class Topology:
         self._clock = clock
         self._nodes: dict[Place, Node] = {}
         self._owners: list[Node | None] = []
+        self._alone: Node | None = None  # the server that has answered without telling slots
+        self._primaries: list[Node] = []
+        """The owners, each once: looking through all slots takes a millisecond."""
         self._is_known = False
         self._is_outdated = False
         self._asked_at = 0.0
@@ -70,13 +79,15 @@ class Topology:
     def nodes(self) -> list[Node]:
         """All nodes that have slots, each once; a single server is the only node."""
         if not self._owners:
-            return [self._at(self._servers.seeds[0])]
-        return list(dict.fromkeys(node for node in self._owners if node is not None))
+            return [self._alone or self._at(self._servers.seeds[0])]
+        if not self._primaries:
+            self._primaries = list(dict.fromkeys(node for node in self._owners if node is not None))
+        return self._primaries
 
     def node_of(self, key: str | bytes) -> Node:
         """The node that has a key; if no node has its slot, any node, which will say so."""
         if not self._owners:
-            return self._at(self._servers.seeds[0])
+            return self.nodes[0]
         return self._owners[slot_of(key)] or self.nodes[0]
 
     async def refresh(self) -> None:
@@ -103,6 +114,7 @@ class Topology:
             self._owners = [asked] * REDIS_CLUSTER_HASH_SLOTS
         self.changes += self._owners[slot] is not node
         self._owners[slot] = node
+        self._primaries = []
         return node
 
     def asks(self, asked: Node, place: Place) -> Node:
@@ -136,15 +148,21 @@ class Topology:
         return sorted(dict.fromkeys(known), key=lambda node: node.must_recheck)
 
     def _learn(self, answering: Node, reply: Any) -> None:
+        if len(self._servers.seeds) > 1 and _is_no_cluster(reply):
+            text = f"REDIS_URL names several servers, but {answering.name} belongs to no cluster: {reply}"
+            raise StreamError(text, cause=StreamCause.REFUSED) from NoCluster(text)
         self._is_known, self._is_outdated = True, False
         if isinstance(reply, Exception):  # a single server: it has no slots, or it may not be asked
+            self._alone = answering
+            if isinstance(reply, NoPermissionError):
+                log.warning("redis.slots_refused", error=str(stream_error(reply)))
             return
         owners: list[Node | None] = [None] * REDIS_CLUSTER_HASH_SLOTS
         for first, last, primary, *_ in reply:
             node = self._at(self._completed(_place(primary), answering))
             owners[first : last + 1] = [node] * (last + 1 - first)
         self.changes += owners != self._owners
-        before, self._owners = self.nodes if self._owners else None, owners
+        before, self._owners, self._primaries = self.nodes if self._owners else None, owners, []
         if before not in (None, now := self.nodes):
             log.warning("redis.nodes_changed", nodes=[node.name for node in now])
 
@@ -165,6 +183,11 @@ class Topology:
 def slot_of(key: str | bytes) -> int:
     """The slot of a key, by its hash tag."""
     return key_slot(key if isinstance(key, bytes) else key.encode())
+
+
+def _is_no_cluster(reply: Any) -> bool:
+    """Whether a server refuses to tell slots for another reason than who we are."""
+    return isinstance(reply, ResponseError) and not isinstance(reply, NoPermissionError)
 
 
 def _place(facts: Sequence[Any]) -> Place:

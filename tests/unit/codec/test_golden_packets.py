@@ -1,0 +1,69 @@
+"""Packets that are pinned: a libopus that encodes or decodes otherwise shows here, before it does in stored audio."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from codec.effort import Quiet
+from codec.entry import SAMPLE_RATES
+from codec.libopus import library
+from codec.opus import Encoder, decode
+
+GOLDEN = Path(__file__).parent / "golden"
+CPU_FLAGS = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+VERSION = "libopus 1.6.1"
+
+ENCODED: dict[int, str] = {
+    8000: "c724ee4a15d2b0007ce9f6f683ae6da127c784f76100d3a9134935b72b3ba22a",
+    12000: "0961f81e4405faecc266452a8115e1980d9281ae4d3c76b8952d1b43bb7f0728",
+    16000: "95929fd430b5885df93d4fd5c1f285437754462e20788f3dea6768a78b151fff",
+    24000: "7197113f80a27ec8036466548be9a8354611119149bcd164d7e30309e1807bc5",
+    48000: "04434eced04284271e397b52241c91c54585ecbadc3693c4b5312e4adf70cfce",
+}
+"""By rate: SHA-256 of a container that VERSION made of `signal`, on x86-64 with AVX2. Others round otherwise."""
+
+DECODED: dict[int, str] = {
+    8000: "5e76ac5df89a6ffbc10b9aff37306d8e243ea53c0eb638032e78db4cc835cfda",
+    12000: "afaffc4ecb84773062004d5cab0a57d4c473c6953522fdae2fe71f77e03a6ce1",
+    16000: "5546fa8375ab1ae31ed3e58daccc6c49f83f538cef500d980ad0cefd4c45599f",
+    24000: "3752416e3cd1dbb8a5921305ba8b9ad0b9988c72a08b4cf079491821c42d8f3d",
+    48000: "b76331e0ce39281fffd2b7b8a50cdd79204e590bc6825e3579e063da17e8f053",
+}
+"""By rate: SHA-256 of what golden/16000.opus is decoded to. Old libraries and other processors agree on it."""
+
+
+def signal(rate: int) -> bytes:
+    """Three seconds: a voice-like buzz that glides, soft noise, and the buzz again. It is made without rounding."""
+    random, samples, phase = Random(21), [], 0
+    for number in range(3 * rate):
+        loud = not rate <= number < 2.5 * rate
+        phase = (phase + 110 + number * 60 // rate) % rate
+        buzz = abs(2 * phase - rate) * 12000 // rate - 6000 if loud else 0
+        samples.append(buzz + random.getrandbits(6) - 32)
+    return b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples)
+
+
+def encoded(rate: int) -> bytes:
+    encoder = Encoder(rate, complexity=6, quiet=Quiet(complexity=1, bitrate=None))
+    encoder.encode(signal(rate))
+    return encoder.finish()
+
+
+@pytest.mark.skipif(
+    not (platform.machine() == "x86_64" and {"avx2", "fma"} <= set(CPU_FLAGS.split())) or library().version != VERSION,
+    reason=f"the packets are those of {VERSION} on x86-64 with AVX2",
+)
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+def test_same_packets_as_ever_are_made(rate: int) -> None:
+    assert hashlib.sha256(encoded(rate)).hexdigest() == ENCODED[rate], "another libopus, or other settings of it"
+
+
+@pytest.mark.parametrize("rate", SAMPLE_RATES)
+def test_stored_packets_are_decoded_as_ever(rate: int) -> None:
+    pcm = decode((GOLDEN / "16000.opus").read_bytes(), sample_rate=rate)
+    assert hashlib.sha256(pcm).hexdigest() == DECODED[rate]
