@@ -42,7 +42,7 @@ class RedisCluster:
             place = directory / f"node{number}"
             place.mkdir(parents=True)
             encrypted = {**tls_options(tls), "tls_cluster": "yes", "tls_port": str(free_port())} if tls else {}
-            self.servers.append(RedisServer(place, **OPTIONS, **encrypted, **options))
+            self.servers.append(RedisServer(place, **OPTIONS | encrypted | options))
         self._primaries = primaries
 
     @property

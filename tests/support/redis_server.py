@@ -44,9 +44,9 @@ class RedisServer:
         path = self.directory / "redis.log"
         return path.read_text() if path.exists() else ""
 
-    def client(self) -> redis.Redis:
-        """A client that retries nothing."""
-        return redis.Redis(host="127.0.0.1", port=self.port, retry=Retry(NoBackoff(), 0))
+    def client(self, timeout: float | None = None) -> redis.Redis:
+        """A client that retries nothing, and waits `timeout` seconds for a reply."""
+        return redis.Redis(host="127.0.0.1", port=self.port, retry=Retry(NoBackoff(), 0), socket_timeout=timeout)
 
     def start(self) -> None:
         """Return when it answers PING, with its data loaded.

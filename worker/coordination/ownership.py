@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -56,7 +56,7 @@ class Ownership:
         self._tick_seconds = leases.ttl / TICKS_PER_TTL
         self._leaving = False
         self._release_slots = asyncio.Semaphore(RELEASES_AT_ONCE)
-        self._ticking = asyncio.Lock()
+        self._dividing = asyncio.Lock()
         self._generations: dict[int, int] = {}
         self._refused: set[str] = set()
         self._listed: Sequence[Member] = [member]
@@ -73,25 +73,56 @@ class Ownership:
         self.last_success = client.clock()
 
     async def run(self) -> None:
-        """Tick until cancelled; a request that fails is tried again at the next tick."""
+        """Renew leases and divide the partitions until cancelled; a request that fails is tried again at the next tick.
+
+        Each has a task of its own: a server that hangs makes a division last for some time-outs.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self.renew), name="renewals")
+            group.create_task(self._repeat(self.divide), name="division")
+
+    async def renew(self) -> None:
+        """Renew the leases that are due, and forget those that are lost.
+
+        A server that does not answer costs only its own partitions. Raises `StreamError` if none answers.
+        """
+        self._forget_lost()
+        renewed_by = self._client.clock() - self._ttl / RENEWALS_PER_TTL
+        due = [lease for lease in self.leases.values() if lease.renewed <= renewed_by]
+        failures = await self._leases.renew(due)
+        self._forget_lost()
+        for error in failures[:1]:
+            await self._failed(error)
+        if due:
+            self.last_success = self._client.clock()
+
+    async def divide(self) -> None:
+        """Send a heartbeat, see which workers live, and move towards an even division; nothing after `leave`.
+
+        Raises:
+            StreamError: no server answers, or the one with the list of workers refuses.
+        """
+        async with self._dividing:
+            if self._leaving:
+                return
+            if not self._member.started:
+                await self._client.observe_nodes()
+                self._member = replace(self._member, started=self._client.now_ms())
+            # Together: a heartbeat must not wait for a server that hangs.
+            outcomes = await asyncio.gather(self._client.observe_nodes(), self._move(), return_exceptions=True)
+            for outcome in outcomes:
+                if outcome is not None:
+                    raise outcome
+        self.last_success = self._client.clock()
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self.tick()
+                await step()
             except StreamError as error:
                 await self._failed(error)
                 self._count_owned()
             await asyncio.sleep(self._tick_seconds)
-
-    async def tick(self) -> None:
-        """One round: renew leases, send a heartbeat, see which workers live, and move towards an even division.
-
-        A server that does not answer costs only its own partitions.
-        """
-        async with self._ticking:
-            await self._renew()
-            if not self._leaving:
-                await self._divide()
-        self.last_success = self._client.clock()
 
     async def _failed(self, error: StreamError) -> None:
         self._metrics.redis_errors.labels(error.cause).inc()
@@ -103,7 +134,7 @@ class Ownership:
     async def leave(self) -> None:
         """Stop taking partitions: from now on leases are only renewed until they are released."""
         self._leaving = True
-        async with self._ticking:  # a heartbeat in flight would put us back on the list
+        async with self._dividing:  # a heartbeat in flight would put us back on the list
             await self._leases.leave(self._member.worker)
 
     async def release(self, partition: int) -> None:
@@ -124,15 +155,6 @@ class Ownership:
         """Whether Redis answered within the last TTL."""
         return self._client.clock() - self.last_success < self._ttl
 
-    async def _renew(self) -> None:
-        self._forget_lost()
-        renewed_by = self._client.clock() - self._ttl / RENEWALS_PER_TTL
-        due = [lease for lease in self.leases.values() if lease.renewed <= renewed_by]
-        failures = await self._leases.renew(due)
-        self._forget_lost()
-        for error in failures[:1]:
-            await self._failed(error)
-
     def _forget_lost(self) -> None:
         lost = [partition for partition, lease in self.leases.items() if lease.lost]
         self._is_settled = self._is_settled and not lost
@@ -143,7 +165,7 @@ class Ownership:
         if lost:
             log.warning("partitions.lost", partitions=lost)
 
-    async def _divide(self) -> None:
+    async def _move(self) -> None:
         """Move towards an even division, unless the last look found it, and workers and partitions are still the same.
 
         The owners of many partitions are dear to read, and others' leases concern us only when a worker starts, leaves
@@ -202,9 +224,6 @@ class Ownership:
         While the server with their list does not answer, these are those that were listed last, and after a while only
         this worker: then it takes what is free, as all others do.
         """
-        await self._client.observe_nodes()
-        if not self._member.started:
-            self._member = replace(self._member, started=self._client.now_ms())
         try:
             self._listed = await self._leases.heartbeat(self._report_of(self._member))
             self._listed_at = self._client.clock()

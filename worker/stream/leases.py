@@ -6,8 +6,10 @@ be drained, and it has no generation.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -19,6 +21,7 @@ from worker.stream.config import difference_in, layouts_in, record_settings
 from worker.stream.keys import DEFAULT_PARTITIONS, Keys
 from worker.stream.scripting import Call
 from worker.stream.servers.failures import stream_error
+from worker.stream.servers.node import Node
 
 USABLE_SHARE = 2 / 3
 """Share of the TTL after which an owner stops on its own, counted from before its last successful renewal was sent."""
@@ -194,11 +197,24 @@ class Leases:
     async def renew(self, leases: Sequence[Lease]) -> list[StreamError]:
         """Renew our leases, and mark the lost ones; returns the failures of servers: their leases are neither.
 
+        A lease counts as renewed as soon as its own server has answered.
+
         Raises:
             StreamError: no server answers.
         """
+        by_node: dict[Node, list[Lease]] = defaultdict(list)
+        for lease in leases:
+            by_node[self._client.node_of(self._keys.lease(lease.partition))].append(lease)
+        outcomes = await asyncio.gather(*map(self._renew_together, by_node.values()))
+        failures = [error for refusals, _ in outcomes for error in refusals]
+        if failures and not any(answered for _, answered in outcomes):
+            raise failures[0]
+        return failures
+
+    async def _renew_together(self, leases: Sequence[Lease]) -> tuple[list[StreamError], bool]:
+        """Renew the leases of one server; returns its failures, and whether it has answered to any request."""
         sent = self._client.clock()
-        groups = self._client.together(leases, len(leases) or 1)
+        groups = self._client.together(leases, len(leases))
         calls = [
             Call(
                 "renew",
@@ -214,9 +230,7 @@ class Leases:
                 continue
             for lease, kept in zip(some, reply, strict=True):
                 lease.renewed, lease.lost = (sent, False) if kept else (lease.renewed, True)
-        if groups and len(failures) == len(groups):
-            raise failures[0]
-        return failures
+        return failures, len(failures) < len(groups)
 
     async def release(self, lease: Lease) -> None:
         """Give a partition back cleanly; nothing happens if it is lost already."""

@@ -18,6 +18,10 @@ from tests.support.process import Process, environment
 from tests.support.redis_cluster import RedisCluster
 from tests.support.timing import SHORT_RESTS
 from worker.settings import Settings
+from worker.stream.client import Client
+from worker.stream.keys import Keys
+from worker.stream.leases import Leases
+from worker.stream.servers.connecting import connect
 
 PARTITIONS = 16
 
@@ -90,6 +94,22 @@ async def test_a_node_that_hangs_delays_only_its_own_partitions(harness: Harness
     await harness.drain(**EXACT)
     for talk in [*there, *elsewhere]:
         assert_stored_once(talk, harness.blobs())
+
+
+async def test_a_lease_does_not_wait_for_another_node_to_be_renewed(cluster: RedisCluster, prefix: str) -> None:
+    hung = cluster.servers[1]
+    async with Client(connect(cluster.url)) as client:
+        keys = Keys(prefix)
+        leases = Leases(client, keys, PARTITIONS, 60.0)
+        taken, _ = await leases.acquire(range(PARTITIONS), "one")
+        elsewhere = [lease for lease in taken if cluster.owner(keys.lease(lease.partition)) is not hung]
+        acquired = max(lease.renewed for lease in taken)
+        hung.pause()
+        renewing = asyncio.create_task(leases.renew(taken))
+        await eventually(lambda: all(lease.renewed > acquired for lease in elsewhere))
+        assert not renewing.done()
+        hung.resume()
+        await renewing
 
 
 @pytest.mark.parametrize("cluster", [3], indirect=True)

@@ -9,6 +9,10 @@ forgetting   Redis is killed, and an older copy of its data is put back
 replicas     Redis fails over to a replica that lags behind and whose clock is 5 seconds slow (that needs `cc`)
 company      conversations that change streams and prefixes, copies, conversions and deletions beside the workers
 mistakes     pushers that begin again with equal audio and write into streams that no worker reads, while workers die
+cluster      a Redis Cluster whose slots move and whose nodes die, hang and roll, `--rounds` times, while workers die;
+             once without and once with `WAIT 1` after each push; REDIS_SERVER names the program, as a valkey-server
+layouts      the number of partitions grows from 64 to 512 and shrinks again under load, `--rounds` times
+lame         a cluster with a node that is dead or hangs: what the other nodes' conversations feel of it
 soak         sessions in real time for `--minutes`; not done by default
 
 In replicas, company and mistakes the store tells lies too. In the first two, blobs wait in a spool. `--seed N` repeats
@@ -28,10 +32,13 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+from tests.tools.chaos.cluster import cluster
 from tests.tools.chaos.company import company
 from tests.tools.chaos.conservation import conserve, scale
 from tests.tools.chaos.flood import flood
 from tests.tools.chaos.forgetting import forgetting
+from tests.tools.chaos.lame import lame
+from tests.tools.chaos.layouts import FEW, layouts
 from tests.tools.chaos.mistakes import mistakes
 from tests.tools.chaos.outage import outage
 from tests.tools.chaos.replicas import replicas
@@ -40,7 +47,10 @@ from tests.tools.chaos.trouble import Plan
 from tests.tools.simulation.runner import play
 from tests.tools.simulation.world import World
 
-SCENARIOS = ("kills", "flood", "outage", "forgetting", "replicas", "company", "mistakes", "soak")
+SCENARIOS = (
+    *("kills", "flood", "outage", "forgetting", "replicas", "company", "mistakes"),
+    *("cluster", "layouts", "lame", "soak"),
+)
 
 
 def main() -> int:
@@ -55,6 +65,7 @@ def main() -> int:
     parser.add_argument("--crowd", type=int, default=10_000, help="its conversations of one chunk")
     parser.add_argument("--losses", type=int, default=60, help="losses of Redis and kills, of forgetting and replicas")
     parser.add_argument("--deaths", type=int, default=60, help="kills of company, with PCM and with Opus")
+    parser.add_argument("--rounds", type=int, default=3, help="of cluster and layouts")
     parser.add_argument("--minutes", type=float, default=15, help="of the soak")
     parser.add_argument("--sessions", type=int, default=100, help="of the soak, in real time")
     arguments = parser.parse_args()
@@ -74,7 +85,7 @@ def main() -> int:
     if arguments.what in (None, "forgetting"):
         _say(f"\nRedis goes back to older copies of its data; {arguments.losses} restores and kills")
         wrong += _run(forgetting, Plan(seed=arguments.seed, talks=30, kills=arguments.losses, pace=1.5))
-    wrong += _strain(arguments)
+    wrong += _strain(arguments) + _divide(arguments)
     if arguments.what == "soak":
         _say(f"\n{arguments.sessions} sessions for {arguments.minutes:g} minutes")
         plan = Plan(seed=arguments.seed, codec="opus", lease_ttl=15.0, partitions=64)
@@ -95,6 +106,24 @@ def _strain(arguments: argparse.Namespace) -> int:
     if arguments.what in (None, "mistakes"):
         _say(f"\nCareless pushers, wrong streams, a store that answers nonsense; {arguments.kills} kills")
         wrong += _run(mistakes, Plan(seed=arguments.seed, talks=30, seconds=30, kills=arguments.kills))
+    return wrong
+
+
+def _divide(arguments: argparse.Namespace) -> int:
+    """What only several nodes, or several numbers of partitions, can show."""
+    wrong = 0
+    if arguments.what in (None, "cluster"):
+        for wait in (0, 1):
+            _say(f"\nA cluster in trouble {arguments.rounds} times, {'with WAIT 1' if wait else 'without WAIT'}")
+            plan = Plan(seed=arguments.seed, talks=40, interval=0.4, partitions=32, pace=3.0, lease_ttl=3.0)
+            wrong += _run(partial(cluster, rounds=arguments.rounds, wait=wait), plan)
+    if arguments.what in (None, "layouts"):
+        _say(f"\nThe number of partitions grows and shrinks {arguments.rounds} times")
+        plan = Plan(seed=arguments.seed, talks=60, interval=0.4, partitions=FEW, pace=8.0, lease_ttl=3.0)
+        wrong += _run(partial(layouts, rounds=arguments.rounds), plan)
+    if arguments.what in (None, "lame"):
+        _say("\nOne of three nodes is dead, then one hangs")
+        wrong += _run(lame, Plan(seed=arguments.seed, talks=90, interval=0.5, partitions=48, lease_ttl=15.0))
     return wrong
 
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +49,7 @@ class World:
 
     async def quiet(self) -> None:
         """Wait until nothing is left in Redis, while less and less is. Raises `TimeoutError`."""
-        least = math.inf
-        while least:
-            async with asyncio.timeout(QUIET_SECONDS):
-                while (now := await self._left()) >= least:  # noqa: ASYNC110 -- it can only be looked at
-                    await asyncio.sleep(0.1)
-            least = now
+        await become_quiet(self._left)
 
     async def account(self) -> list[str]:
         """What is wrong in the end, workers' own complaints included."""
@@ -69,6 +64,16 @@ class World:
             return await left(self.client, self.keys, self.plan.partitions)
         except (RedisError, OSError):
             return math.inf
+
+
+async def become_quiet(left: Callable[[], Awaitable[float]]) -> None:
+    """Wait until nothing is left, while less and less is; infinity is unknown. Raises `TimeoutError`."""
+    least = math.inf
+    while least:
+        async with asyncio.timeout(QUIET_SECONDS):
+            while (now := await left()) >= least:  # noqa: ASYNC110 -- it can only be looked at
+                await asyncio.sleep(0.1)
+        least = now
 
 
 @asynccontextmanager
@@ -87,11 +92,11 @@ async def world(plan: Plan, directory: Path) -> AsyncIterator[World]:
 async def around(plan: Plan, server: RedisServer, url: str) -> AsyncIterator[World]:
     """A store and an empty fleet for a Redis that all reach under `url`."""
     async with AsyncExitStack() as stack:
-        bucket = await stack.enter_async_context(_bucket_process())
+        bucket = await stack.enter_async_context(bucket_process())
         clients = [redis.asyncio.Redis.from_url(url, retry=Retry(NoBackoff(), 0)) for _ in range(2)]
         for client in clients:
             stack.push_async_callback(client.aclose)
-        keys, settings = Keys(PREFIX), _settings(plan, url, bucket)
+        keys, settings = Keys(PREFIX), settings_of(plan, url, bucket)
         fleet = await stack.enter_async_context(Fleet(settings, clients[0]))
         pusher = Pusher(clients[1], keys, plan.partitions, Random(plan.seed))
         yield World(plan, fleet, pusher, bucket, clients[0], keys, server, settings)
@@ -165,34 +170,36 @@ async def _shared(watch: Watch, shares: list[int]) -> None:
             await asyncio.sleep(0.02)
 
 
-def _settings(plan: Plan, url: str, bucket: GcsClient) -> Callable[..., Settings]:
+def settings_of(plan: Plan, url: str, bucket: GcsClient) -> Callable[..., Settings]:
+    """Make the settings of a run's workers; a change to None leaves a setting out."""
+    usual: dict[str, object] = {
+        "redis_url": url,
+        "store_url": f"gs://{bucket.bucket}",
+        "storage_emulator_host": bucket.url,
+        "encryption_secret": TEST_SECRET,
+        "partitions": plan.partitions,
+        "stream_prefix": PREFIX,
+        "batch_max_seconds": 1.0,
+        "batch_max_age": 3.0,
+        "gap_tolerance": 0.2,
+        "lease_ttl": plan.lease_ttl,
+        "blob_codec": plan.codec,
+        "encode_threads": 1,
+        "shutdown_grace": 30.0,
+        "http_host": "127.0.0.1",
+        "http_port": 0,
+    }
+
     def make(**changes: object) -> Settings:
-        return Settings.model_validate(
-            {
-                "redis_url": url,
-                "store_url": f"gs://{bucket.bucket}",
-                "storage_emulator_host": bucket.url,
-                "encryption_secret": TEST_SECRET,
-                "partitions": plan.partitions,
-                "stream_prefix": PREFIX,
-                "batch_max_seconds": 1.0,
-                "batch_max_age": 3.0,
-                "gap_tolerance": 0.2,
-                "lease_ttl": plan.lease_ttl,
-                "blob_codec": plan.codec,
-                "encode_threads": 1,
-                "shutdown_grace": 30.0,
-                "http_host": "127.0.0.1",
-                "http_port": 0,
-            }
-            | changes
-        )
+        values = {name: value for name, value in (usual | changes).items() if value is not None}
+        return Settings.model_validate(values)
 
     return make
 
 
 @asynccontextmanager
-async def _bucket_process() -> AsyncIterator[GcsClient]:
+async def bucket_process() -> AsyncIterator[GcsClient]:
+    """A Cloud Storage server in a process of its own."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.support.gcs.server", "--port", "0", cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )

@@ -76,9 +76,9 @@ class Watch:
 
 
 class Fleet:
-    """Starts and ends workers; leaving the context kills what is left."""
+    """Starts and ends workers; leaving the context kills what is left. Without a client, leases are not watched."""
 
-    def __init__(self, settings: Callable[..., Settings], client: redis.asyncio.Redis) -> None:
+    def __init__(self, settings: Callable[..., Settings], client: redis.asyncio.Redis | None = None) -> None:
         self._settings = settings
         self._client = client
         self._partitions = settings().partitions
@@ -91,11 +91,12 @@ class Fleet:
         self.wrong: list[str] = []
 
     async def __aenter__(self) -> Self:
-        self._watching = asyncio.create_task(self._look())
+        self._watching = None if self._client is None else asyncio.create_task(self._look(self._client))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._watching.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
         for member in self.members:
             if member.paused:
                 member.process.signal(signal.SIGCONT)
@@ -149,11 +150,11 @@ class Fleet:
         found = Counter(str(event["verdict"]) for event in self.said("store.conflict"))
         return found + Counter(same=len(self.said("store.recognised")))
 
-    async def _look(self) -> None:
+    async def _look(self, client: redis.asyncio.Redis) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                async with self._client.pipeline(transaction=False) as pipe:
+                async with client.pipeline(transaction=False) as pipe:
                     for partition in range(self._partitions):
                         pipe.get(self._keys.lease(partition))
                     tokens = await pipe.execute()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
 
+from tests.support.harness import eventually
 from tests.support.partition_owner import Raw
 from worker.coordination.ownership import RENEWALS_PER_TTL, TICKS_PER_TTL, Ownership
 from worker.runtime.context import Context
+from worker.runtime.tasks import end
 from worker.stream.client import Client
 from worker.stream.keys import Keys
 from worker.stream.leases import Leases, Member
@@ -19,6 +22,7 @@ from worker.stream.servers.connecting import connect
 PARTITIONS = 12
 TTL = 60.0
 TICK = TTL / TICKS_PER_TTL
+BRIEF_TTL = 1.5
 
 
 class CountedLeases(Leases):
@@ -31,6 +35,22 @@ class CountedLeases(Leases):
         return await super().owners()
 
 
+class HangingLeases(Leases):
+    """Leases whose second look at all owners gets no answer, as from a server that hangs."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        super().__init__(client, keys, PARTITIONS, BRIEF_TTL)
+        self._looks = 0
+        self.hangs = asyncio.Event()
+
+    async def owners(self) -> list[str | None]:
+        self._looks += 1
+        if self._looks > 1:
+            self.hangs.set()
+            await asyncio.Event().wait()
+        return await super().owners()
+
+
 class Worker:
     """One worker's share; it has no uploads, so it releases what it should give away at once."""
 
@@ -40,7 +60,8 @@ class Worker:
         self.ownership = Ownership(client, self.leases, Member(name), lambda member: member, Context())
 
     async def tick(self) -> None:
-        await self.ownership.tick()
+        await self.ownership.renew()
+        await self.ownership.divide()
         for partition in list(self.ownership.surplus):
             await self.ownership.release(partition)
 
@@ -153,3 +174,17 @@ async def test_a_change_of_the_number_of_partitions_is_followed_at_the_next_tick
     await redis_client.hset(Keys(prefix).config, "layouts", f"{PARTITIONS},{2 * PARTITIONS}")
     await crew.tick()
     assert crew.owned() == {"a": 8, "b": 8, "c": 8}
+
+
+async def test_leases_are_renewed_while_a_division_waits_for_a_server_that_hangs(redis_url: str, prefix: str) -> None:
+    async with Client(connect(redis_url)) as client:
+        leases = HangingLeases(client, Keys(prefix))
+        ownership = Ownership(client, leases, Member("a"), lambda member: member, Context())
+        running = asyncio.create_task(ownership.run())
+        try:
+            await leases.hangs.wait()
+            taken = [lease.renewed for lease in ownership.leases.values()]
+            assert len(taken) == PARTITIONS
+            await eventually(lambda: all(lease.renewed > max(taken) for lease in ownership.leases.values()))
+        finally:
+            await end([running])

@@ -1,0 +1,188 @@
+"""One of three nodes of a Redis Cluster is dead, then one hangs: what the conversations of the other two feel of it.
+
+A producer pushes at a steady pace, one worker stores. Phases with a whole cluster and with a lame node take turns, so
+that a figure and the one that it is compared with are measured side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from codec.entry import End
+from tests.support.process import Process
+from tests.support.redis_server import RedisServer
+from tests.tools.chaos.cluster_world import ClusterWorld, cluster_world
+from tests.tools.chaos.shards import Shards
+from tests.tools.chaos.talks import Talk, Talkers
+from tests.tools.chaos.trouble import Plan
+from worker.producer import Producer
+from worker.runtime.metrics import PREFIX as METRIC
+
+PHASE_SECONDS = 12.0
+SETTLING_SECONDS = 3.0
+"""After a node has become lame or well, before it is measured."""
+
+REPEATS = 2
+WHOLE, DEAD, HUNG = "whole", "dead", "hung"
+LEAST_RATIO = 0.8
+"""Of what is pushed and stored at the other nodes."""
+
+Buckets = Mapping[float, float]
+"""How many done steps took at most so many seconds."""
+
+
+class Speakers(Talkers[Talk]):
+    """Conversations that push at a steady pace, all by one producer."""
+
+    def __init__(self, plan: Plan, producer: Producer) -> None:
+        super().__init__()
+        self._interval = plan.interval
+        self._random = Random(plan.seed)
+        self._producer = producer
+        self.all = [Talk("user", f"talk-{number:03}", "standard") for number in range(plan.talks)]
+
+    async def _live(self, talk: Talk, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._interval * self._random.random()
+        while not stop.is_set():
+            await asyncio.sleep(due - loop.time())
+            due = max(due, loop.time() - self._interval) + self._interval
+            await self._producer.put(talk.next(0.0))
+            talk.pushed += 1
+        await self._producer.put(End(talk.uid, talk.conversation_id, seq=talk.pushed))
+
+
+@dataclass(slots=True)
+class Count:
+    """What happened at the nodes that are well, in `seconds`."""
+
+    seconds: float = 0.0
+    pushed: int = 0
+    stored: int = 0
+    done: Counter[float] = field(default_factory=Counter)
+
+    def p99(self) -> float:
+        """Seconds within which 99 % of the done steps ended: the upper bound of a bucket."""
+        total = max(self.done.values(), default=0)
+        return min((bound for bound, count in self.done.items() if count >= 0.99 * total), default=0.0)
+
+
+class Measurement:
+    """Counts pushes and stores at two nodes, while the third one is well or lame."""
+
+    def __init__(self, there: ClusterWorld, worker: Process) -> None:
+        self._there = there
+        self._worker = worker
+        self.counts: dict[str, Count] = defaultdict(Count)
+
+    async def run(self) -> None:
+        """All phases."""
+        shards, victim = self._there.shards, self._there.shards.servers[-1]
+        slots = await asyncio.to_thread(shards.slots_of, victim)
+        for _ in range(REPEATS):
+            for name, lamed in ((DEAD, _dead), (HUNG, _hung)):
+                await self._measure(WHOLE, slots)
+                async with lamed(shards, victim):
+                    await self._measure(name, slots)
+                await asyncio.to_thread(shards.settled)
+
+    async def _measure(self, name: str, lame_slots: Sequence[int]) -> None:
+        await asyncio.sleep(SETTLING_SECONDS)
+        loop = asyncio.get_running_loop()
+        began, added, waiting, done = loop.time(), *await self._sizes(lame_slots), await self._done()
+        await asyncio.sleep(PHASE_SECONDS)
+        count, (added_then, waiting_then) = self.counts[name], await self._sizes(lame_slots)
+        count.seconds += loop.time() - began
+        count.pushed += added_then - added
+        count.stored += (added_then - waiting_then) - (added - waiting)
+        for bound, steps in (await self._done()).items():
+            count.done[bound] += int(steps - done[bound])
+
+    async def _sizes(self, lame_slots: Sequence[int]) -> tuple[int, int]:
+        """Entries that were ever pushed to the streams of the other nodes, and those that still wait there."""
+        added = waiting = 0
+        for key in self._there.streams_outside({*lame_slots}):
+            _, (facts,) = await self._there.client.send(key, ["XINFO", "STREAM", key])
+            found = dict(zip(facts[::2], facts[1::2], strict=True))
+            added, waiting = added + int(found[b"entries-added"]), waiting + int(found[b"length"])
+        return added, waiting
+
+    async def _done(self) -> Buckets:
+        port = self._worker.events("worker.started")[0]["http_port"]
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session, session.get("/metrics") as response:
+            families = [*text_string_to_metric_families(await response.text())]
+        samples = [sample for family in families for sample in family.samples]
+        name = f"{METRIC}_stage_seconds_bucket"
+        steps = [sample for sample in samples if sample.name == name and sample.labels["stage"] == "done"]
+        return defaultdict(float, {float(sample.labels["le"]): sample.value for sample in steps})
+
+
+@asynccontextmanager
+async def _dead(_: Shards, victim: RedisServer) -> AsyncIterator[None]:
+    victim.kill()
+    yield
+    await asyncio.to_thread(victim.start)
+
+
+@asynccontextmanager
+async def _hung(shards: Shards, victim: RedisServer) -> AsyncIterator[None]:
+    shards.hang(victim)
+    yield
+    shards.wake(victim)
+
+
+async def lame(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
+    """One run; what is wrong, best nothing, and its figures."""
+    async with cluster_world(plan, directory, replicas=0) as there:
+        worker = (await there.fleet.start("one")).process
+        await worker.said("worker.started")
+        async with Producer(
+            there.settings().redis_url, partitions=plan.partitions, prefix=there.keys.prefix
+        ) as producer:
+            speakers = Speakers(plan, producer)
+            there.talks = speakers.all
+            measurement = Measurement(there, worker)
+            await speakers.talk_through(partial(_warmed, measurement.run))
+        await there.come_to_rest()
+        wrong, figures = await there.account()
+        figures += [_figure(measurement.counts, name) for name in (WHOLE, DEAD, HUNG)]
+        return [*wrong, *_slower(measurement.counts)], figures
+
+
+async def _warmed(measure: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.sleep(SETTLING_SECONDS)
+    await measure()
+
+
+def _slower(counts: Mapping[str, Count]) -> list[str]:
+    return [
+        f"with a node that is {name}, the others take {ratios[0]:.2f} and store {ratios[1]:.2f} times as much as before"
+        for name in (DEAD, HUNG)
+        if min(ratios := _ratios(counts[name], counts[WHOLE])) < LEAST_RATIO
+    ]
+
+
+def _ratios(now: Count, before: Count) -> tuple[float, float]:
+    """How much more is pushed and stored per second than before."""
+    longer = before.seconds / now.seconds
+    return longer * now.pushed / before.pushed, longer * now.stored / before.stored
+
+
+def _figure(counts: Mapping[str, Count], name: str) -> str:
+    count = counts[name]
+    pushes, stores = _ratios(count, counts[WHOLE])
+    return (
+        f"{name}: the other nodes take {count.pushed / count.seconds:.1f} chunks per second ({pushes:.2f} times those"
+        f" of the whole cluster), and {count.stored / count.seconds:.1f} are stored ({stores:.2f} times);"
+        f" p99 of the done step is at most {1000 * count.p99():.0f} ms"
+    )

@@ -1,0 +1,153 @@
+"""The number of partitions of a Redis Cluster grows and shrinks under load: 64 → 512 → 64, while workers are killed.
+
+Pushers are of two generations. While a change is under way, each conversation goes over from the former generation to
+the new one at a moment of its own. The command's last step is tried again and again: it must wait for the audio that
+only the former number explains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from random import Random
+
+from codec.entry import partition_of
+from tests.support.command import command
+from tests.tools.chaos.cluster_world import ClusterWorld, cluster_world
+from tests.tools.chaos.conservation import PREFIX
+from tests.tools.chaos.fleet import LOOK_SECONDS
+from tests.tools.chaos.talks import Talk
+from tests.tools.chaos.trouble import FEWEST, Plan
+from worker.stream.keys import Keys
+
+FEW, MANY = 64, 512
+NOT_YET = 3
+"""Exit code of `partitions` while audio waits that only the former number explains."""
+
+PATIENCE = 60.0
+STAY = 3.0
+"""Seconds between two steps, in which audio flows."""
+
+
+class Generations:
+    """Which number of partitions each conversation's pusher uses; `valid` are those that some pusher may still use."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._numbers: dict[str, int] = {}
+        self.valid = {FEW}
+
+    def key_of(self, talk: Talk) -> str:
+        """The stream of a conversation now."""
+        number = self._numbers.get(talk.conversation_id, FEW)
+        return self._keys.stream(partition_of(talk.conversation_id, number))
+
+    def allows(self, talk: Talk, key: str) -> bool:
+        """Whether a pusher may still repeat a push to a stream."""
+        return any(key == self._keys.stream(partition_of(talk.conversation_id, number)) for number in self.valid)
+
+    def give(self, talk: Talk, number: int) -> None:
+        """Another pusher continues a conversation."""
+        self._numbers[talk.conversation_id] = number
+
+
+class Change:
+    """Changes the number of partitions there and back."""
+
+    def __init__(self, there: ClusterWorld, generations: Generations, random: Random) -> None:
+        self._there = there
+        self._generations = generations
+        self._random = random
+        self._numbers = [FEW]
+        self._said = ""
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+
+    async def run(self, rounds: int) -> None:
+        """Grow and shrink `rounds` times, and kill workers until the plan's number."""
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._kill_workers(over))
+            for _ in range(rounds):
+                for number in (MANY, FEW):
+                    await self._change_to(number)
+            over.set()
+
+    async def start(self) -> None:
+        """Start a worker that is told one of the numbers that count now, or none."""
+        number = self._random.choice([None, *self._numbers])
+        shutdown = self._random.choice(("flush", "handoff"))
+        await self._there.fleet.start("one", shutdown=shutdown, partitions=number)
+
+    async def _change_to(self, number: int) -> None:
+        former = self._numbers[0]
+        await asyncio.sleep(STAY)
+        if (code := await self._step(number)) != 0:
+            self.wrong.append(f"the first step to {number} ended with {code}")
+        self._numbers = [former, number]
+        await asyncio.sleep(STAY)
+        self._generations.valid.add(number)
+        await self._hand_over(number)
+        self._generations.valid = {number}
+        await self._there.pushers.hold(_nothing)
+        self._numbers = [number]  # for workers that start from now on; those that were told the former one live on
+        await self._all_started()
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while (code := await self._step(number)) == NOT_YET and asyncio.get_running_loop().time() < deadline:
+            self.counts["last steps that had to wait"] += 1
+            await asyncio.sleep(self._random.random())
+        if code != 0:
+            self.wrong.append(f"the last step to {number} ended with {code}: {self._said}")
+        self.counts[f"changes to {number}"] += 1
+
+    async def _hand_over(self, number: int) -> None:
+        talks = self._random.sample(self._there.pushers.all, len(self._there.pushers.all))
+        for talk in talks:
+            await asyncio.sleep(STAY / len(talks))
+            self._generations.give(talk, number)
+
+    async def _all_started(self) -> None:
+        """Wait for workers that may have been told the former number: later they would refuse to start."""
+        starting = self._there.fleet.running
+        while starting:
+            await asyncio.sleep(LOOK_SECONDS)
+            starting = [one for one in starting if not one.ended and not one.process.events("worker.started")]
+
+    async def record(self) -> None:
+        """Let Redis know the first number."""
+        await self._step(FEW)
+
+    async def _step(self, number: int) -> int:
+        settings = self._there.settings(partitions=self._numbers[0])
+        result = await asyncio.to_thread(command, settings, "partitions", str(number))
+        self._said = result.output
+        return result.exit_code
+
+    async def _kill_workers(self, over: asyncio.Event) -> None:
+        fleet = self._there.fleet
+        while not over.is_set() or fleet.counts["killed"] < self._there.plan.kills:
+            await asyncio.sleep(self._there.plan.pace * self._random.expovariate(1))
+            if fleet.running:
+                await fleet.kill(self._random.choice(fleet.running))
+            while len(fleet.running) < FEWEST + 1:
+                await self.start()
+
+
+async def _nothing() -> None:
+    """Only let what is under way with the former number end."""
+
+
+async def layouts(plan: Plan, directory: Path, *, rounds: int) -> tuple[list[str], list[str]]:
+    """One run; what is wrong, best nothing, and its figures."""
+    generations = Generations(Keys(PREFIX))
+    async with cluster_world(plan, directory, replicas=0, streams=generations, partitions=MANY) as there:
+        change = Change(there, generations, Random(plan.seed))
+        await change.record()
+        for _ in range(FEWEST + 1):
+            await change.start()
+        await there.pushers.talk_through(partial(change.run, rounds))
+        await there.come_to_rest()
+        wrong, figures = await there.account()
+        return [*wrong, *change.wrong], [*figures, f"{dict(change.counts)}"]
