@@ -90,8 +90,14 @@ async def cluster_world(
     plan: Plan, directory: Path, *, replicas: int, wait: int = 0, streams: Streams | None = None, partitions: int = 0
 ) -> AsyncIterator[ClusterWorld]:
     """A cluster with an append-only file at each node, and an empty fleet."""
-    options = {"appendonly": "yes", "appendfsync": "no", "repl_diskless_sync_delay": "0", "maxclients": "500"}
-    cluster = RedisCluster(directory, PRIMARIES, replicas, cluster_node_timeout=NODE_TIMEOUT_MS, **options)
+    cluster = RedisCluster(
+        *(directory, PRIMARIES, replicas),
+        cluster_node_timeout=NODE_TIMEOUT_MS,
+        appendonly="yes",
+        appendfsync="no",
+        repl_diskless_sync_delay="0",
+        maxclients="500",
+    )
     keys = Keys(PREFIX)
     try:
         await asyncio.to_thread(cluster.start)
