@@ -146,7 +146,7 @@ WRONG = {
     "REDIS_URL": ["localhost:6379", "http://x", "redis://:6379/0", "redis://h?protocol=3"],
     "STORE_URL": ["s3://bucket", "gs://b", "/data", "file://relative", "gs:/bucket"],
     "ENCRYPTION_SECRET": ["short", "x" * 31, "ü" * 15],
-    "PARTITIONS": ["0", "-1", "5000", "many", "1.5"],
+    "PARTITIONS": ["0", "-1", "16385", "many", "1.5"],
     "STREAM_PREFIX": ["a b", "{x}", "x" * 65],
     "BATCH_MAX_SECONDS": ["0", "-1", "91", "nan", "inf", "a minute"],
     "BATCH_MAX_AGE": ["86401", "0", "-1", "nan", "inf"],

@@ -62,7 +62,7 @@ def test_the_public_api_has_the_types_that_programs_rely_on(check: Callable[...,
 def test_mistakes_are_found(check: Callable[..., str]) -> None:
     shown = check(MISTAKES, fails=True)
 
-    assert 'Revealed type is "audio_batch_worker.producer.sender.Trouble | None"' in shown
+    assert 'Revealed type is "audio_batch_worker.producer.trouble.Trouble | None"' in shown
     assert 'Revealed type is "bytes"' in shown or 'Revealed type is "builtins.bytes"' in shown
     assert 'Missing positional argument "redis_url" in call to "Producer"' in shown
     assert 'Argument 4 to "Chunk" has incompatible type "str"; expected "bytes"' in shown

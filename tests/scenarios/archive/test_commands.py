@@ -59,7 +59,7 @@ async def test_ls_shows_a_table_and_other_objects(talk: ConversationFolder, envi
     assert result.exit_code == 0
     assert "2023-11-14 22:13:20" in result.stdout
     assert f"{T0:.3f}.opus.enc" in result.stdout
-    assert "3 blobs, 30.0 s, 689,083 bytes; 1 more with the same audio as one of them" in result.stdout
+    assert "3 blobs, 30.0 s, 689,094 bytes; 1 more with the same audio as one of them" in result.stdout
     assert "no blob" in result.stderr
 
 

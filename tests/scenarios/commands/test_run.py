@@ -41,7 +41,7 @@ async def complaint(variables: dict[str, str]) -> str:
         ({"ENCRYPTION_SECRET": ""}, "ENCRYPTION_SECRET is not set: give at least 32 bytes"),
         ({"STORE_URL": ""}, "STORE_URL is not set: give gs://bucket[/prefix] or file:///directory"),
         ({"STORE_URL": "s3://bucket"}, "STORE_URL must be gs://bucket[/prefix] or file:///directory"),
-        ({"REDIS_URL": "http://localhost"}, "REDIS_URL must start with redis:// or rediss://"),
+        ({"REDIS_URL": "http://localhost"}, "REDIS_URL must start with redis://, rediss://"),
         ({"REDIS_URL": "redis://localhost:port/0"}, "REDIS_URL "),
         ({"PARTITIONS": "many"}, "PARTITIONS is 'many': it should be a valid integer"),
         ({"SPOOL_MODE": "outage", "SPOOL_DIR": f"{__file__}/spool"}, "SPOOL_DIR: "),

@@ -461,7 +461,7 @@ def test_progress_counts_only_what_redis_has_accepted(
         shown, while_full = b"", b""
         for data in _read_all(watching):
             shown += data
-            if not while_full and b"/3" in shown.partition(b"waiting; Redis")[2]:
+            if not while_full and b"/3" in shown.partition(b"waiting for")[2]:
                 while_full = shown
                 with server.client() as admin:
                     admin.config_set("maxmemory", "0")

@@ -63,7 +63,7 @@ def test_a_wrong_url_is_a_settings_error(url: str) -> None:
     ("setting", "sentence"),
     [
         ({"partitions": 0}, "PARTITIONS is 0;"),
-        ({"partitions": 4097}, "PARTITIONS is 4097;"),
+        ({"partitions": 16385}, "PARTITIONS is 16385;"),
         ({"prefix": ""}, "STREAM_PREFIX is '';"),
         ({"prefix": "a{b"}, "STREAM_PREFIX is 'a{b';"),
     ],

@@ -23,6 +23,8 @@ DEFAULTS = {
     "delivery": {
         "done_retry": {"first": 0.1, "longest": 10.0, "jitter": 1.0},
         "orphans": 2.0,
+        "erase_retry": {"first": 2.0, "longest": 600.0, "jitter": 0.0},
+        "losses": 2.0,
         "recovery_rest": 2.0,
     },
     "store": {"retry": {"first": 0.5, "longest": 30.0, "jitter": 1.0}, "probe": 5.0},
