@@ -77,7 +77,7 @@ def peak_mb() -> float:
 async def measure(content: str, out: Path | None) -> dict[str, float]:
     """Seconds and megabytes."""
     data, facts, extension = minute(content)
-    store = DistantStore(data, facts.to_mapping(), extension)  # type: ignore[abstract] -- it only reads
+    store = DistantStore(data, facts.to_mapping(), extension)  # type: ignore[abstract]  # it only reads
     archive, reader = Archive(store, [SECRET]), Reader(store, [SECRET])
     blobs = (await archive.list("user", "talk")).blobs
     await reader.audio(blobs[0])  # loads the libraries
