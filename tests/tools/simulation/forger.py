@@ -10,7 +10,8 @@ import google_crc32c
 from codec.entry import Chunk, parse
 from codec.manifest import Manifest, claimed, without_manifest
 from codec.names import object_name
-from tests.tools.simulation.redis_model import Database, text_id
+from tests.tools.simulation.redis_cluster import Everywhere
+from tests.tools.simulation.redis_model import text_id
 from tests.tools.simulation.store_model import Bucket
 from worker.model.ids import Conversation, EntryId
 from worker.stream.keys import GROUP
@@ -41,7 +42,7 @@ class Forger:
         self._naming = naming
         self._random = random
 
-    def forge(self, data: Database, key: str, conversation: Conversation) -> None:
+    def forge(self, data: Everywhere, key: str, conversation: Conversation) -> None:
         """Put an object where a batch of what waits in a stream may be about to go."""
         waiting = _waiting(data, key, conversation)
         if not waiting:
@@ -82,7 +83,7 @@ class Forger:
         self._bucket.put_foreign(name, data, metadata)
 
 
-def _waiting(data: Database, key: str, conversation: Conversation) -> list[Waiting]:
+def _waiting(data: Everywhere, key: str, conversation: Conversation) -> list[Waiting]:
     found = []
     for entry, fields in data.stream(key).entries.items():
         if fields.get(b"conversation_id") == conversation.conversation_id.encode() and b"pcm" in fields:
@@ -92,7 +93,7 @@ def _waiting(data: Database, key: str, conversation: Conversation) -> list[Waiti
     return found
 
 
-def _stream_id(data: Database, key: str) -> str:
+def _stream_id(data: Everywhere, key: str) -> str:
     group = data.stream(key).groups.get(GROUP)
     names = [] if group is None else [name for name in group.consumers if name.startswith("stream:")]
     return names[0].removeprefix("stream:") if names else "0" * 32

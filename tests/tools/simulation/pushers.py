@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 
 from codec.entry import Chunk, End, partition_of
 from tests.tools.simulation.audio import numbered
-from tests.tools.simulation.redis_model import ModelRedis, parsed_id
+from tests.tools.simulation.redis_cluster import ModelServers
+from tests.tools.simulation.redis_model import parsed_id
 from worker.model.ids import Conversation
 
 RATE = 8000
@@ -52,19 +53,19 @@ class Habits:
 
 
 class Pusher:
-    """One live session."""
+    """One live session; it follows the slots, and waits for a server that does not answer."""
 
     def __init__(
         self,
         conversation: Conversation,
         habits: Habits,
-        server: Callable[[], ModelRedis],
+        servers: ModelServers,
         pushed: Pushed,
         random: Random,
     ) -> None:
         self._conversation = conversation
         self._habits = habits
-        self._server = server
+        self._servers = servers
         self._pushed = pushed
         self._random = random
         self._timestamp = FIRST_TIMESTAMP
@@ -79,11 +80,11 @@ class Pusher:
             await asyncio.sleep(self._habits.interval * self._random.expovariate(1))
             await self._misbehave(key)
             chunk = self._chunk(number)
-            self._push(key, number, chunk)
+            await self._push(key, number, chunk)
             if self._happens(self._habits.duplicate):
                 self._late.add(asyncio.create_task(self._push_again(key, number, chunk)))
         if self._happens(0.5):
-            self._server().push(key, End(*self._conversation).fields())
+            await self._add(key, End(*self._conversation).fields())
         if self._late:
             await asyncio.wait(self._late)
 
@@ -91,9 +92,9 @@ class Pusher:
         if self._happens(self._habits.rest):
             await asyncio.sleep(2.5 * self._random.random())
         if self._happens(self._habits.end):
-            self._server().push(key, End(*self._conversation).fields())
+            await self._add(key, End(*self._conversation).fields())
         if self._happens(self._habits.bad):
-            self._server().push(key, {"uid": "", "conversation_id": "c", "timestamp": "never", "pcm": b"1"})
+            await self._add(key, {"uid": "", "conversation_id": "c", "timestamp": "never", "pcm": b"1"})
             self._pushed.bad += 1
 
     def _chunk(self, number: int) -> Chunk:
@@ -114,19 +115,25 @@ class Pusher:
 
     async def _push_again(self, key: str, number: int, chunk: Chunk) -> None:
         await asyncio.sleep(2.0 * self._random.random() ** 3)
-        self._push(key, number, chunk)
+        await self._push(key, number, chunk)
 
-    def _push(self, key: str, number: int, chunk: Chunk) -> None:
-        self._pushed.note(self._conversation, number, self._server().push(key, chunk.fields()))
+    async def _push(self, key: str, number: int, chunk: Chunk) -> None:
+        self._pushed.note(self._conversation, number, await self._add(key, chunk.fields()))
+
+    async def _add(self, key: str, fields: Mapping[str, bytes | str]) -> str:
+        if (seconds := self._servers.holder(key).ailing_seconds) > 0:
+            await asyncio.sleep(seconds)
+            return await self._add(key, fields)
+        return self._servers.push(key, fields)
 
     def _happens(self, chance: float) -> bool:
         return self._random.random() < chance
 
 
-def forget(pushed: Pushed, server: ModelRedis, keys: dict[Conversation, str]) -> None:
+def forget(pushed: Pushed, servers: ModelServers, keys: dict[Conversation, str]) -> None:
     """Note what a failover made Redis forget: entries that were pushed after its replica's latest one."""
     for conversation, numbers in pushed.entries.items():
-        last = server.data.stream(keys[conversation]).last
+        last = servers.data.stream(keys[conversation]).last
         for number, entries in numbers.items():
             kept = [entry for entry in entries if parsed_id(entry) <= last]
             if len(kept) < len(entries):

@@ -1,7 +1,9 @@
-"""A worker's connection to the model of Redis: what `worker.stream.servers` uses of redis-py, with faults."""
+"""A worker's connections to the models of Redis: what `worker.stream.servers` uses of redis-py, with faults."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 from redis.asyncio import ConnectionPool, Redis
@@ -11,31 +13,34 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tests.tools.simulation.faults import Edge, Fate
 from tests.tools.simulation.node import Node
-from tests.tools.simulation.redis_model import ModelRedis
+from tests.tools.simulation.redis_cluster import SERVICE, ModelServers
+from tests.tools.simulation.redis_model import Ailment, ModelRedis
 from worker.stream.servers.address import Place
 
 Command = tuple[Any, ...]
 
 
-class OneServer:
-    """In the place of `worker.stream.servers.connecting.Connector`: all names lead to the same primary."""
+class ModelConnector:
+    """In the place of `worker.stream.servers.connecting.Connector`: the way of one worker to all servers."""
 
-    seeds = (Place("redis", 6379),)
+    seeds = (SERVICE,)
 
-    def __init__(self, link: RedisLink) -> None:
-        self._link = link
+    def __init__(self, node: Node, servers: ModelServers, edge: Edge) -> None:
+        self._node = node
+        self._servers = servers
+        self._edge = edge
 
-    def open(self, _place: Place) -> Redis:
-        """A client of that primary."""
-        return cast("Redis", self._link)
+    def open(self, place: Place) -> Redis:
+        """A client of whoever listens there."""
+        return cast("Redis", RedisLink(self._node, lambda: self._servers.listening_at(place), self._edge))
 
 
 class RedisLink:
     """In the place of `redis.asyncio.Redis`."""
 
-    def __init__(self, node: Node, server: ModelRedis, edge: Edge) -> None:
+    def __init__(self, node: Node, find: Callable[[], ModelRedis | None], edge: Edge) -> None:
         self._node = node
-        self._server = server
+        self._find = find
         self._edge = edge
 
     @property
@@ -54,19 +59,41 @@ class RedisLink:
 
     async def trip(self, commands: list[Command]) -> list[Any]:
         """Send commands in one go; other workers' commands may come between them, and a failover may end it."""
-        incarnation = self._server.incarnation
+        server = self._find()
+        if server is None or server.ails(Ailment.REFUSES):
+            await self._refused()
+        assert server is not None
+        incarnation = server.incarnation
 
         def act(share: float) -> list[Any]:
-            if self._server.incarnation != incarnation:
+            if server.incarnation != incarnation:
                 return []
-            return [self._server.execute(*command) for command in commands[: round(share * len(commands))]]
+            return server.execute_all(commands[: round(share * len(commands))])
 
+        if server.ails(Ailment.HANGS):
+            await self._hang(server.ails_until, act)
         replies = await self._edge.cross(
-            self._node, lambda: ", ".join(map(self._server.describe, commands)), act, _connection_error
+            self._node, lambda: ", ".join(map(server.describe, commands)), act, _connection_error
         )
-        if self._server.incarnation != incarnation:
+        if server.incarnation != incarnation or server.ails(Ailment.BREAKS_OFF):
             raise RedisConnectionError("Connection closed by server.")
         return replies
+
+    async def _refused(self) -> None:
+        await asyncio.sleep(0.001)
+        await self._node.awake()
+        raise RedisConnectionError("Connection refused.")
+
+    async def _hang(self, until: float, act: Callable[[float], object]) -> None:
+        """Wait for a server that hangs; if that takes too long, it does all the same later what it was asked."""
+        loop, patience = asyncio.get_running_loop(), self._edge.rates.timeout
+        if until - loop.time() <= patience:
+            await asyncio.sleep(until - loop.time())
+            return
+        loop.call_at(until, act, 1.0)
+        await asyncio.sleep(patience)
+        await self._node.awake()
+        raise RedisTimeoutError("Timeout reading from the server.")
 
 
 class LinkPipeline(Pipeline):

@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from hashlib import sha1
 from itertools import chain
 from typing import Any
@@ -31,6 +32,14 @@ Reply = Any
 Script = Callable[["Database", list[str], list[bytes]], Reply]
 
 
+class Ailment(StrEnum):
+    """What may be wrong with a server for a while."""
+
+    REFUSES = "refuses"  # it accepts no connections
+    HANGS = "hangs"  # it does what it is asked only when it goes on
+    BREAKS_OFF = "breaks off"  # it does what it is asked, and closes the connection instead of an answer
+
+
 @dataclass(slots=True)
 class Pending:
     consumer: str
@@ -50,14 +59,19 @@ class Stream:
     added: int = 0
     groups: dict[str, Group] = field(default_factory=dict)
 
+    @property
+    def exists(self) -> bool:
+        """Whether Redis knows the key; an empty stream stays."""
+        return self.added > 0 or bool(self.groups) or self.last > (0, 0)
+
 
 class Database:
     """The data of one server at Redis time `now_ms`."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: int = 0) -> None:
         self.now_ms = 0
-        self.run_id = _run_id(0)
-        self.replication_id = _run_id(0)
+        self.run_id = run_id(process)
+        self.replication_id = run_id(process)
         self.streams: dict[str, Stream] = {}
         self.hashes: dict[str, dict[str, bytes]] = {}
         self.strings: dict[str, bytes] = {}
@@ -67,6 +81,32 @@ class Database:
     def server(self) -> str:
         """The process and its data's history, as scripts say it."""
         return f"{self.run_id}:{self.replication_id}"
+
+    def has(self, key: str) -> bool:
+        """Whether Redis knows the key."""
+        stream = self.streams.get(key)
+        return self.get(key) is not None or bool(self.hashes.get(key)) or (stream is not None and stream.exists)
+
+    def known_keys(self) -> list[str]:
+        """All keys that Redis knows."""
+        return [key for key in dict.fromkeys((*self.streams, *self.hashes, *self.strings)) if self.has(key)]
+
+    def drop(self, key: str) -> None:
+        """Forget a key of any type."""
+        self.delete(key)
+        self.hashes.pop(key, None)
+        self.streams.pop(key, None)
+
+    def hand_over(self, key: str, to: Database) -> None:
+        """MIGRATE: another server gets the key, with the time that it has left."""
+        to.drop(key)
+        if key in self.streams:
+            to.streams[key] = self.streams[key]
+        if key in self.hashes:
+            to.hashes[key] = self.hashes[key]
+        if (value := self.get(key)) is not None:
+            to.set(key, value, self.expiries[key] - self.now_ms)
+        self.drop(key)
 
     def get(self, key: str) -> bytes | None:
         if self.expiries.get(key, self.now_ms + 1) <= self.now_ms:
@@ -128,19 +168,39 @@ class Database:
 
 
 class ModelRedis:
-    """One server name: its primary may fail over to a replica that has not got the latest writes."""
+    """One server name: its primary may fail over to a replica that has not got the latest writes.
 
-    def __init__(self, clock: Callable[[], float], scripts: Mapping[str, Script]) -> None:
+    `process` is the number of its first process; each later one has the next number. `behind` is by how many seconds
+    its clock is late.
+    """
+
+    def __init__(self, clock: Callable[[], float], scripts: Mapping[str, Script], process: int = 0) -> None:
         self._clock = clock
+        self._first_process = process
         self._scripts = {_digest(script(name)): name for name in scripts}
         self._bodies = scripts
         self._loaded: set[str] = set()
-        self.data = Database()
+        self.data = Database(process)
         self.readonly = False
         self.incarnation = 0
         self.read: set[tuple[str, str]] = set()
         """Streams and entries that any worker was given."""
-        self._behind = 0.0
+        self.behind = 0.0
+        self.ailment: Ailment | None = None
+        self.ails_until = 0.0
+
+    def fall_ill(self, ailment: Ailment, seconds: float) -> None:
+        """Let something be wrong with the server for a while."""
+        self.ailment, self.ails_until = ailment, self._clock() + seconds
+
+    def ails(self, ailment: Ailment) -> bool:
+        """Whether this is wrong with the server now."""
+        return self.ailment is ailment and self.ailing_seconds > 0
+
+    @property
+    def ailing_seconds(self) -> float:
+        """For how long something is wrong with it yet."""
+        return max(0.0, self.ails_until - self._clock()) if self.ailment is not None else 0.0
 
     def snapshot(self) -> Database:
         """What a replica holds that has received everything until now."""
@@ -152,22 +212,28 @@ class ModelRedis:
         Its clock is some seconds behind.
         """
         self.data = replica
-        self._behind = behind
+        self.behind = behind
+        self.ailment = None
         self._loaded.clear()
         self.readonly = False
         self.incarnation += 1
-        self.data.run_id = self.data.replication_id = _run_id(self.incarnation)
+        self.data.run_id = self.data.replication_id = run_id(self._first_process + self.incarnation)
+
+    def execute_all(self, commands: Sequence[Sequence[Argument]]) -> list[Reply]:
+        """Run the commands of one pipeline, one after the other."""
+        return [self.execute(*command) for command in commands]
 
     def execute(self, name: str, *args: Argument) -> Reply:
         """Run one command; an error reply is returned as a value, as in a pipeline."""
-        self.data.now_ms = self._now_ms()
+        self.tick()
         try:
             return getattr(self, f"_{name.lower()}")(*args)
         except ResponseError as error:
             return error
 
-    def _now_ms(self) -> int:
-        return EPOCH_MS + int((self._clock() - self._behind) * 1000)
+    def tick(self) -> None:
+        """Let the data know the time."""
+        self.data.now_ms = EPOCH_MS + int((self._clock() - self.behind) * 1000)
 
     def describe(self, command: Sequence[Any]) -> str:
         """A command as a line of a trace shows it."""
@@ -181,7 +247,7 @@ class ModelRedis:
 
     def push(self, key: str, fields: Mapping[str, bytes | str]) -> str:
         """XADD by a pusher; returns the id."""
-        self.data.now_ms = self._now_ms()
+        self.tick()
         return text_id(self.data.add(key, {name.encode(): as_bytes(value) for name, value in fields.items()}))
 
     def _info(self, *_: str) -> dict[str, Any]:
@@ -247,8 +313,8 @@ def _digest(source: str) -> str:
     return sha1(source.encode(), usedforsecurity=False).hexdigest()
 
 
-def _run_id(incarnation: int) -> str:
-    return uuid.UUID(int=incarnation).hex
+def run_id(process: int) -> str:
+    return uuid.UUID(int=process).hex
 
 
 def as_bytes(value: Value) -> bytes:

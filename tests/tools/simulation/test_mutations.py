@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -16,16 +17,22 @@ from tests.tools.simulation.redis_model import Database, Reply, Script
 from tests.tools.simulation.redis_scripts import SCRIPTS
 from tests.tools.simulation.runner import play
 from tests.tools.simulation.world import Run, World
+from worker.consuming.consumer import Consumer
+from worker.consuming.partition import Partition
+from worker.consuming.quarantine import QUARANTINE_AFTER
 from worker.delivery import conflict, sink
 from worker.delivery.conflict import Claim, Judgement
 from worker.delivery.recovery import Recoveries
 from worker.delivery.sink import Attempt
+from worker.errors import StreamError
 from worker.model.causes import Verdict
 from worker.model.ids import EntryId, entry_order
 from worker.stores.base import BlobInfo
+from worker.stream.leases import Lease
+from worker.stream.servers.node import Callbacks, Command, Node
 
 SEEDS = 150
-FORGETFUL_SEED = 62 if sys.version_info < (3, 12) else 300
+FORGETFUL_SEED = 160 if sys.version_info < (3, 12) else 300
 """Where forgetful worlds begin: they are slow, and the mistakes that they catch take several coincidences.
 
 Python 3.12 has changed the order in which tasks take turns, so other worlds catch them there.
@@ -72,8 +79,21 @@ def with_many_failovers(seed: int) -> World:
     return replace(world, largest_batch=16, oldest_batch=6.0, slow_clock=0.0)
 
 
+def with_broken_connections(seed: int) -> World:
+    """Workers die while they store, but too few for audio that kills them."""
+    world = replace(without_failovers(seed), redis_nodes=2, partitions=1, workers=1, events=0, reshapings=12)
+    return replace(world, forgeries=0, interval=0.2, chunks=60, kills=QUARANTINE_AFTER - 1)
+
+
+def with_silence_after_a_failover(seed: int) -> World:
+    """Nothing comes afterwards that could not be stored, so that the worker would notice what was forgotten."""
+    world = replace(without_failovers(seed), redis_nodes=2, partitions=1, workers=1, events=0, reshapings=1)
+    world = replace(world, failovers=True, forgeries=0, duplicates=0.0, ends=0.0)
+    return replace(world, lease_ttl=3.0, conversations=1, chunks=12, interval=0.1)
+
+
 def _busy(world: World) -> World:
-    busy = replace(world, workers=3, noise=1.0, kills=0, events=5, chunks=30, owned_before=True)
+    busy = replace(world, workers=3, noise=1.0, kills=0, events=5, chunks=30, owned_before=True, redis_nodes=1)
     return replace(busy, lease_ttl=1.5, largest_batch=4, spool_mode="off")
 
 
@@ -151,7 +171,7 @@ def test_owners_that_die_again_and_again_are_no_trouble(seed: int) -> None:
 
 def test_object_that_an_event_names_by_its_second_name_stays() -> None:
     """A paused worker has made it beside an object of others, another owner has found it, and then it wakes up."""
-    assert play(World.of(1796014150)) == []
+    assert play(World.of(1796014150, redis_nodes=1)) == []
 
 
 def test_recognising_audio_by_a_range_of_ids_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +182,36 @@ def test_recognising_audio_by_a_range_of_ids_is_caught(monkeypatch: pytest.Monke
 def test_believing_forged_metadata_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conflict, "verified", claimed_by_anyone)
     assert is_caught(with_forgeries)
+
+
+def test_repeating_a_command_that_may_have_run_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    execute = Node.execute
+
+    async def repeated(node: Node, commands: Sequence[Command], callbacks: Callbacks, *, asking: bool = False) -> Reply:
+        for _ in range(3):
+            with suppress(StreamError):
+                return await execute(node, commands, callbacks, asking=asking)
+        return await execute(node, commands, callbacks, asking=asking)
+
+    def prepare(run: Run) -> None:
+        run.redis_edge.rates, run.store_edge.rates = Rates(reply_lost=0.3), Rates(kill=0.3)
+        run.cluster_troubles.kinds = [run.cluster_troubles.move]
+
+    monkeypatch.setattr(Node, "execute", repeated)
+    assert is_caught(with_broken_connections, prepare=prepare)
+
+
+def test_keeping_what_is_known_of_a_partition_that_moves_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    adopt = Consumer._adopted
+
+    def adopted_as_it_was(consumer: Consumer, lease: Lease) -> Partition:
+        return consumer._moving.pop(lease.partition, None) or adopt(consumer, lease)
+
+    def prepare(run: Run) -> None:
+        run.cluster_troubles.kinds = [run.cluster_troubles.forget_stored]
+
+    monkeypatch.setattr(Consumer, "_adopted", adopted_as_it_was)
+    assert is_caught(with_silence_after_a_failover, prepare=prepare)
 
 
 def test_never_looking_for_what_a_failover_forgot_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def test_every_chunk_is_stored_once_whatever_happens(block: int) -> None:
 
 
 def test_a_seed_replays_to_the_same_run() -> None:
-    world = World.of(156, failovers=True)
+    world = World.of(156, failovers=True, redis_nodes=3)
     first: list[str] = []
     second: list[str] = []
     play(world, trace=first.append)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from random import Random
@@ -12,12 +12,14 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from codec.entry import partition_of
 from tests.tools.simulation import node as nodes
+from tests.tools.simulation.cluster_troubles import ClusterTroubles
 from tests.tools.simulation.faults import Edge, Rates, scaled
 from tests.tools.simulation.forger import Forger
 from tests.tools.simulation.loop import VirtualLoop
 from tests.tools.simulation.node import Node
 from tests.tools.simulation.pushers import Habits, Pushed, Pusher, forget
-from tests.tools.simulation.redis_link import OneServer, RedisLink
+from tests.tools.simulation.redis_cluster import ModelServers
+from tests.tools.simulation.redis_link import ModelConnector
 from tests.tools.simulation.redis_model import Database, Group, ModelRedis, Script
 from tests.tools.simulation.redis_scripts import SCRIPTS
 from tests.tools.simulation.store_model import Bucket, ModelStore
@@ -76,9 +78,12 @@ class World:
     restarts: float
     spool_mode: str
     owned_before: bool
+    redis_nodes: int
+    reshapings: int
 
     @classmethod
-    def of(cls, seed: int, *, failovers: bool | None = None) -> World:
+    def of(cls, seed: int, *, failovers: bool | None = None, redis_nodes: int | None = None) -> World:
+        """The world of a seed; single facts of it may be given."""
         random = Random(f"world {seed}")
         return cls(
             seed=seed,
@@ -103,6 +108,8 @@ class World:
             slow_clock=random.choice((0.0, 0.0, 1.0, 5.0)),
             spool_mode=random.choice(("off", "off", "always", "outage")),
             owned_before=random.random() < 0.7,
+            redis_nodes=random.choice((1, 1, 1, 1, 1, 2, 3)) if redis_nodes is None else redis_nodes,
+            reshapings=random.randint(0, 12),
         )
 
 
@@ -134,7 +141,7 @@ class Run:
         self.loop = VirtualLoop()
         self.loop.on_task = _adopt
         self.bucket = Bucket()
-        self.redis = ModelRedis(self.loop.time, scripts)
+        self.redis = ModelServers(self.loop.time, scripts, world.redis_nodes, Random(f"places {world.seed}"))
         self.pushed = Pushed()
         self.metrics = Metrics()
         self.failures: list[str] = []
@@ -148,6 +155,9 @@ class Run:
         self.volume_edge = Edge(scaled(VOLUME_RATES, world.noise), self.random, self._trace)
         self.volume = ModelVolume(self.loop.time)
         self._nodes: list[Node] = []
+        self.cluster_troubles = ClusterTroubles(
+            self, world.partitions, Random(f"cluster {world.seed}"), failovers=world.failovers
+        )
 
     def run(self) -> None:
         """Live through it. Raises `Stuck`."""
@@ -177,7 +187,7 @@ class Run:
             self._identify_streams()
         for _ in range(self.world.workers):
             self._start_worker()
-        events = asyncio.gather(self._make_trouble(), self._forge())
+        events = asyncio.gather(self._make_trouble(), self._forge(), *self._reshape())
         await asyncio.gather(
             *(self._pusher(number).run(PREFIX, self.world.partitions) for number in self._conversations())
         )
@@ -188,11 +198,19 @@ class Run:
 
     def _identify_streams(self) -> None:
         """Let all streams have an owner in the past, so that Redis knows their ids."""
-        data = self.redis.data
         for partition in range(self.world.partitions):
+            data = self.redis.holder(self.keys.stream(partition)).data
             group = data.stream(self.keys.stream(partition)).groups.setdefault(GROUP, Group())
             group.consumers[f"stream:{partition:032x}"] = None
             data.hash(self.keys.epoch(partition)).update({"server": data.server.encode(), "highest": b"0-0"})
+
+    def _reshape(self) -> list[Coroutine[Any, Any, None]]:
+        """What happens to the nodes of a cluster; a single server needs no task for that."""
+        if not self.redis.is_cluster:
+            return []
+        for server in self.redis.all:
+            server.behind = self.world.slow_clock * self.random.random()
+        return [self.cluster_troubles.make(self.world.reshapings)]
 
     def conversation(self, number: int) -> Conversation:
         return Conversation("user", f"talk-{number}")
@@ -212,7 +230,7 @@ class Run:
             restart=world.restarts,
             with_seq=with_seq,
         )
-        return Pusher(self.conversation(number), habits, lambda: self.redis, self.pushed, self.random)
+        return Pusher(self.conversation(number), habits, self.redis, self.pushed, self.random)
 
     def _start_worker(self) -> None:
         node = Node(f"worker-{len(self._nodes) + 1}")
@@ -224,7 +242,7 @@ class Run:
 
     async def _work(self, node: Node) -> None:
         settings = self._settings(node, shutdown=self.world.shutdown)
-        client = Client(OneServer(RedisLink(node, self.redis, self.redis_edge)), self.loop.time)
+        client = Client(ModelConnector(node, self.redis, self.redis_edge), self.loop.time)
         store = ModelStore(node, self.bucket, self.store_edge)
         pool = cast("ThreadPoolExecutor", LateExecutor(self.random))
         context = Context(self.metrics, clock=self.loop.time)
@@ -270,7 +288,7 @@ class Run:
             await event()
 
     def _usual_troubles(self) -> list[Callable[[], Any]]:
-        calm = [self._kill, self._pause, self._add, self._add, self._remove, self._roll, self._cut_off]
+        calm = [self.kill, self._pause, self._add, self._add, self._remove, self._roll, self._cut_off]
         if self.world.spool_mode != "off":
             calm = [*calm, self._close_store, self._close_store]
         if not self.world.failovers:
@@ -286,7 +304,7 @@ class Run:
             self.write(f"somebody forges an object of {conversation}")
             forger.forge(self.redis.data, self.stream_of(conversation), conversation)
 
-    async def _kill(self) -> None:
+    async def kill(self) -> None:
         if node := self._any_alive():
             node.crash()
 
@@ -321,9 +339,10 @@ class Run:
         self.store_edge.rates = before
 
     async def fail_over(self) -> None:
-        replica = self.redis.snapshot()
-        await asyncio.sleep(self.random.random() ** 2 * 1.5)
-        self._promote(replica)
+        async with self.redis.reshaping:
+            server, replica = self._replica()
+            await asyncio.sleep(self.random.random() ** 2 * 1.5)
+            self.promote(server, replica)
 
     async def fail_over_slowly(self) -> None:
         """Nobody reaches the new primary for so long that leases expire there, and workers swap partitions."""
@@ -334,34 +353,44 @@ class Run:
 
     async def roll_and_fail_over(self) -> None:
         """What closed batches early is forgotten, so that the next owner cuts them otherwise."""
-        replica = self.redis.snapshot()
-        await self._roll()
-        await asyncio.sleep(self.random.random())
-        self._promote(replica)
+        async with self.redis.reshaping:
+            server, replica = self._replica()
+            await self._roll()
+            await asyncio.sleep(self.random.random())
+            self.promote(server, replica)
 
     async def die_and_fail_over(self) -> None:
         """Whoever comes after workers that died while they stopped finds their seals; then these are forgotten."""
-        replica = self.redis.snapshot()
-        old = [node for node in self._nodes if node.alive]
-        self._start_worker()
-        for node in old:
-            node.stop.set()
-        await asyncio.sleep(0.3 * self.random.random())
-        for node in old:
-            node.crash()
-        await asyncio.sleep(self.world.lease_ttl * (1 + self.random.random()))
-        self._promote(replica)
+        async with self.redis.reshaping:
+            server, replica = self._replica()
+            old = [node for node in self._nodes if node.alive]
+            self._start_worker()
+            for node in old:
+                node.stop.set()
+            await asyncio.sleep(0.3 * self.random.random())
+            for node in old:
+                node.crash()
+            await asyncio.sleep(self.world.lease_ttl * (1 + self.random.random()))
+            self.promote(server, replica)
 
     async def _demote(self) -> None:
         """The primary becomes a replica and refuses to write, before the other one takes its name."""
-        self.redis.readonly = True
-        replica = self.redis.snapshot()
-        await asyncio.sleep(self.random.random())
-        self._promote(replica)
+        async with self.redis.reshaping:
+            server, replica = self._replica()
+            server.readonly = True
+            await asyncio.sleep(self.random.random())
+            self.promote(server, replica)
 
-    def _promote(self, replica: Database) -> None:
+    def _replica(self) -> tuple[ModelRedis, Database]:
+        """A server, and what a replica of it holds at this moment."""
+        servers = self.redis.all
+        server = servers[0] if len(servers) == 1 else self.random.choice(servers)
+        return server, server.snapshot()
+
+    def promote(self, server: ModelRedis, replica: Database) -> None:
+        """Let a server fail over to that state."""
         behind = self.world.slow_clock * self.random.random()
-        self.redis.fail_over(replica, behind)
+        self.redis.fail_over(server, replica, behind)
         self.failed_over += 1
         forget(self.pushed, self.redis, {c: self.stream_of(c) for c in self.pushed.entries})
         self.write("failed over")
@@ -383,9 +412,13 @@ class Run:
                 raise Stuck("a worker ended by itself")
             if self.loop.time() > deadline:
                 raise Stuck(f"{QUIET_SECONDS:.0f} s after the last fault there is still {left}")
-            if not any(node.alive and not node.stop.is_set() for node in self._nodes):
-                self._start_worker()
+            self.keep_working()
             await asyncio.sleep(0.2)
+
+    def keep_working(self) -> None:
+        """Start a worker if none is left."""
+        if not any(node.alive and not node.stop.is_set() for node in self._nodes):
+            self._start_worker()
 
     def _left(self) -> str:
         data = self.redis.data

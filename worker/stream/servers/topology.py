@@ -62,8 +62,7 @@ class Topology:
         self._nodes: dict[Place, Node] = {}
         self._owners: list[Node | None] = []
         self._alone: Node | None = None  # the server that has answered without telling slots
-        self._primaries: list[Node] = []
-        """The owners, each once: looking through all slots takes a millisecond."""
+        self._serving: list[Node] | None = None  # the different nodes in `_owners`, unless these have changed since
         self._is_known = False
         self._is_outdated = False
         self._asked_at = 0.0
@@ -80,9 +79,9 @@ class Topology:
         """All nodes that have slots, each once; a single server is the only node."""
         if not self._owners:
             return [self._alone or self._at(self._servers.seeds[0])]
-        if not self._primaries:
-            self._primaries = list(dict.fromkeys(node for node in self._owners if node is not None))
-        return self._primaries
+        if self._serving is None:  # every request asks for the nodes, and there are 16384 slots
+            self._serving = [node for node in dict.fromkeys(self._owners) if node is not None]
+        return [*self._serving]
 
     def node_of(self, key: str | bytes) -> Node:
         """The node that has a key; if no node has its slot, any node, which will say so."""
@@ -113,8 +112,7 @@ class Topology:
         if not self._owners:  # the first answer came from a user who may not ask for the slots
             self._owners = [asked] * REDIS_CLUSTER_HASH_SLOTS
         self.changes += self._owners[slot] is not node
-        self._owners[slot] = node
-        self._primaries = []
+        self._owners[slot], self._serving = node, None
         return node
 
     def asks(self, asked: Node, place: Place) -> Node:
@@ -162,7 +160,7 @@ class Topology:
             node = self._at(self._completed(_place(primary), answering))
             owners[first : last + 1] = [node] * (last + 1 - first)
         self.changes += owners != self._owners
-        before, self._owners, self._primaries = self.nodes if self._owners else None, owners, []
+        before, self._owners, self._serving = self.nodes if self._owners else None, owners, None
         if before not in (None, now := self.nodes):
             log.warning("redis.nodes_changed", nodes=[node.name for node in now])
 
