@@ -47,7 +47,6 @@ class Quarantine:
         self._suspects: set[EntryId] = set()
         self._in_order: deque[EntryId] = deque()
         self._quarantined: set[Conversation] = set()
-        self._tried: Counter[Conversation] = Counter()
 
     @property
     def is_idle(self) -> bool:
@@ -88,17 +87,13 @@ class Quarantine:
             StreamError: Redis did not answer; the other suspects are not processed yet.
         """
         for conversation, items in grouped(suspects).items():
-            # Earlier tries of this worker do not count: they ended otherwise, for example with a lost connection.
-            survived = self._tried[conversation]
-            self._tried[conversation] += 1
-            tries = await self._entries.mark_suspect(self._lease, conversation) - survived
-            if tries >= QUARANTINE_AFTER:
-                route(conversation, await self._quarantine(conversation, {item.id for item in items}, tries))
+            owners = await self._entries.mark_suspect(self._lease, conversation)
+            if owners >= QUARANTINE_AFTER:
+                route(conversation, await self._quarantine(conversation, {item.id for item in items}, owners))
                 continue
             for encoder in route(conversation, ()):
                 await encoder.idle()
             await self._entries.clear_suspect(self._lease, conversation)
-            del self._tried[conversation]
 
     async def settle(self, cursor: EntryId) -> None:
         """Move entries that can't be read to the dead letters, and forget suspects up to `cursor`.

@@ -442,7 +442,7 @@ class Entries:
         await self._client.run(Call("record_lost", [self._keys.lost(partition)], args))
 
     async def mark_suspect(self, lease: Lease, conversation: Conversation) -> int:
-        """Mark a conversation as suspect; returns how often it was tried, this time included."""
+        """Mark a conversation as suspect; returns how many owners in a row have tried it, this one included."""
         return int(await self._client.run(self._suspect(lease, conversation, 1)))
 
     async def clear_suspect(self, lease: Lease, conversation: Conversation) -> None:

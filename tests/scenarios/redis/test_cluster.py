@@ -200,6 +200,19 @@ COMMANDS = (
 )
 
 
+async def test_status_answers_without_the_node_that_has_the_list_of_workers(
+    harness: Harness, cluster: RedisCluster
+) -> None:
+    config, listing = (cluster.owner(key) for key in (harness.keys.config, harness.keys.workers))
+    if listing in (config, cluster.servers[0]):  # the first one is all that REDIS_URL names
+        listing = next(server for server in cluster.servers[1:] if server is not config)
+        await asyncio.to_thread(cluster.move, harness.keys.workers, listing)
+    listing.kill()
+    result = await asyncio.to_thread(command, harness.settings(), "status")
+    assert "danger: can't be read" in result.output
+    assert f"127.0.0.1:{listing.port}" in result.output
+
+
 async def test_commands_answer(harness: Harness) -> None:
     for talk in talks(4):
         await harness.say(talk, 3)

@@ -54,8 +54,10 @@ class ClusterTrouble:
             over.set()
 
     async def start(self) -> None:
-        """Start a worker."""
-        await self._fleet.start("one", shutdown=self._random.choice(("flush", "handoff")))
+        """Start a worker that is told all nodes, or only one of them."""
+        shutdown = self._random.choice(("flush", "handoff"))
+        seeds = self._random.choice(({}, {"redis_url": self._shards.servers[0].url}))
+        await self._fleet.start("one", shutdown=shutdown, **seeds)
 
     async def _troubles(self) -> list[Callable[[], Awaitable[None]]]:
         troubles: list[Callable[[], Awaitable[None]]] = [
@@ -187,7 +189,7 @@ class ClusterTrouble:
                 await asyncio.to_thread(primary.restart)
 
     async def _lose_seed(self) -> None:
-        """The node of REDIS_URL is away for some seconds, in which a worker starts."""
+        """The first node of each REDIS_URL, and the only one of some, is away; meanwhile a worker starts."""
         victim = self._shards.servers[0]
         if victim not in await asyncio.to_thread(self._shards.primaries):
             victim.kill()

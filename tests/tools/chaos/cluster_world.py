@@ -90,21 +90,16 @@ async def cluster_world(
     plan: Plan, directory: Path, *, replicas: int, wait: int = 0, streams: Streams | None = None, partitions: int = 0
 ) -> AsyncIterator[ClusterWorld]:
     """A cluster with an append-only file at each node, and an empty fleet."""
-    cluster = RedisCluster(
-        *(directory, PRIMARIES, replicas),
-        cluster_node_timeout=NODE_TIMEOUT_MS,
-        appendonly="yes",
-        appendfsync="no",
-        repl_diskless_sync_delay="0",
-        maxclients="500",
-    )
+    options = {"appendonly": "yes", "appendfsync": "no", "repl_diskless_sync_delay": "0", "maxclients": "500"}
+    cluster = RedisCluster(directory, PRIMARIES, replicas, tls=None, cluster_node_timeout=NODE_TIMEOUT_MS, **options)
     keys = Keys(PREFIX)
     try:
         await asyncio.to_thread(cluster.start)
         async with AsyncExitStack() as stack:
             bucket = await stack.enter_async_context(bucket_process())
-            settings = settings_of(plan, cluster.url, bucket)
-            client = PlainClient([server.port for server in cluster.servers], Random(plan.seed))
+            ports = [server.port for server in cluster.servers]
+            settings = settings_of(plan, f"redis://{','.join(f'127.0.0.1:{port}' for port in ports)}", bucket)
+            client = PlainClient(ports, Random(plan.seed))
             stack.push_async_callback(client.close)
             fleet = await stack.enter_async_context(Fleet(settings))
             pushers = ClusterPushers(

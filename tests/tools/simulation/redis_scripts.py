@@ -340,9 +340,12 @@ def sweep(data: Database, keys: list[str], args: Args) -> Reply:
 
 def suspect(data: Database, keys: list[str], args: Args) -> Reply:
     trials, conversation = data.hash(keys[1]), args[1].decode()
+    last = f"{conversation}\n"
     if args[2] == b"0":
-        return int(trials.pop(conversation, None) is not None)
-    trials[conversation] = b"%d" % (int(trials.get(conversation, b"0")) + 1)
+        return len([field for field in (conversation, last) if trials.pop(field, None) is not None])
+    if trials.get(last) != args[0]:
+        trials[last] = args[0]
+        trials[conversation] = b"%d" % (int(trials.get(conversation, b"0")) + 1)
     return int(trials[conversation])
 
 

@@ -83,9 +83,26 @@ async def test_group_is_made_at_the_beginning_of_the_stream(client: Client, keys
     assert group["last-delivered-id"] == b"0-0"
 
 
-async def test_trial_counts_until_it_ends(owner: PartitionOwner) -> None:
+async def test_trials_count_the_owners_until_one_survives(client: Client, keys: Keys) -> None:
     suspect = Conversation("u", "c")
-    assert [await owner.entries.mark_suspect(owner.lease, suspect) for _ in range(3)] == [1, 2, 3]
+    for number in range(1, 4):
+        owner = await PartitionOwner.open(client, keys, "the same pod, started again")
+        assert await owner.entries.mark_suspect(owner.lease, suspect) == number
     assert await owner.entries.mark_suspect(owner.lease, Conversation("u", "other")) == 1
     await owner.entries.clear_suspect(owner.lease, suspect)
     assert await owner.entries.mark_suspect(owner.lease, suspect) == 1
+
+
+async def test_trials_of_one_owner_that_could_not_remove_its_mark_do_not_look_like_deaths(
+    client: Client, keys: Keys
+) -> None:
+    suspect = Conversation("u", "c")
+    for number in range(1, 3):
+        owner = await PartitionOwner.open(client, keys, f"worker {number}")
+        assert [await owner.entries.mark_suspect(owner.lease, suspect) for _ in range(5)] == 5 * [number]
+
+
+async def test_removed_trial_leaves_nothing(owner: PartitionOwner, raw: Raw) -> None:
+    await owner.entries.mark_suspect(owner.lease, Conversation("u", "c"))
+    await owner.entries.clear_suspect(owner.lease, Conversation("u", "c"))
+    assert not await raw.exists(owner.keys.trials(0))

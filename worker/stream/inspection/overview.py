@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -178,7 +178,7 @@ class Inspector:
         now_ms = await self.now_ms()
         servers = await self._servers(refusals)
         layouts = await self._layouts(configured, refusals)
-        workers = await _unless_refused(self._workers(now_ms), refusals)
+        workers = await _unless(tuple(StreamCause), self._workers(now_ms), refusals)
         views = await self.views(range(layouts.total), refusals)
         return Overview(now_ms, servers, workers, tuple(views), tuple(dict.fromkeys(refusals)), layouts=layouts)
 
@@ -199,7 +199,8 @@ class Inspector:
 
     async def _layouts(self, configured: int, refusals: list[str]) -> Layouts:
         """The recorded numbers of partitions, or the configured one if Redis refuses to tell."""
-        recorded = await _unless_refused(recorded_layouts(self._client, self._keys, configured), refusals)
+        refused = (StreamCause.REFUSED,)
+        recorded = await _unless(refused, recorded_layouts(self._client, self._keys, configured), refusals)
         return recorded or Layouts.single(configured)
 
     async def views(self, partitions: Sequence[int], refusals: list[str]) -> list[PartitionView]:
@@ -228,12 +229,12 @@ class Inspector:
         return Call("look", [part(number) for part in (*parts, *more)], [GROUP])
 
 
-async def _unless_refused(question: Awaitable[T], refusals: list[str]) -> T | None:
-    """The answer; None if Redis refuses, and then its reason among `refusals`."""
+async def _unless(causes: Collection[StreamCause], question: Awaitable[T], refusals: list[str]) -> T | None:
+    """The answer; None if it fails for one of these causes, and then the reason is among `refusals`."""
     try:
         return await question
     except StreamError as error:
-        if error.cause is not StreamCause.REFUSED:
+        if error.cause not in causes:
             raise
         refusals.append(str(error))
         return None
