@@ -163,6 +163,15 @@ class Backlog:
     dead_bytes: dict[int, int]
 
 
+class _Known(NamedTuple):
+    """What the owner knows of a stream and Redis may lose: its id, the last entry that was read, `born`, the server."""
+
+    stream: str = ""
+    read_to: EntryId = START
+    born: EntryId = START
+    server: str = ""
+
+
 class Entries:
     """Entries of all partitions under one prefix. Every method raises `StreamError`, the fenced ones `LeaseLost`.
 
@@ -174,8 +183,7 @@ class Entries:
         self._keys = keys
         self._consumer = consumer
         self._layouts = layouts
-        self._read: dict[int, tuple[str, EntryId, EntryId]] = {}
-        """Per partition the id of the stream, the last entry that was read, and `born`: Redis may lose all three."""
+        self._known: dict[int, _Known] = {}
 
     @property
     def client(self) -> Client:
@@ -198,7 +206,7 @@ class Entries:
             survivors.update(texts(survived))
         await self._client.run(self._fenced("sweep", lease, self._consumer))
         identity = StreamIdentity(*texts(await self._client.run(self._identify(lease))))
-        self._read[lease.partition] = identity.stream, identity.read_to, identity.born
+        self._known[lease.partition] = _Known(identity.stream, identity.read_to, identity.born, identity.server)
         seals, tombstones = await self.seals(lease.partition), await self.tombstones(lease.partition)
         return Takeover(seals, tombstones, vanished, survivors, identity)
 
@@ -311,8 +319,8 @@ class Entries:
         replies = await self._client.gather(calls)
         for (lease, ids), reply in zip(pages, replies, strict=True):
             if not isinstance(reply, StreamError):
-                stream, read_to, born = self._read[lease.partition]
-                self._read[lease.partition] = stream, max(read_to, ids[-1], key=entry_order), born
+                known = self._known[lease.partition]
+                self._known[lease.partition] = known._replace(read_to=max(known.read_to, ids[-1], key=entry_order))
         return [reply if isinstance(reply, StreamError) else set(texts(reply)) for reply in replies]
 
     async def seen(self, partition: int, conversations: Sequence[Conversation]) -> list[bytes]:
@@ -467,9 +475,10 @@ class Entries:
 
     def _identify(self, lease: Lease) -> Call:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
-        stream, read_to, born = self._read.get(lease.partition, ("", START, START))
+        known = self._known.get(lease.partition, _Known())
         presumed = self.node_of(lease.partition).presumed_id
-        return Call("identify", keys, [lease.token, GROUP, secrets.token_hex(16), stream, read_to, born, presumed])
+        args = [lease.token, GROUP, secrets.token_hex(16), *known[:3], presumed, known.server]
+        return Call("identify", keys, args)
 
     def _lost(self, question: LossQuestion) -> Call:
         number, keys = question.partition, self._keys

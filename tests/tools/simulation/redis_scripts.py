@@ -216,10 +216,11 @@ def identify(data: Database, keys: list[str], args: Args) -> Reply:
         born = parsed_id(args[5]) if survived else last if stream.entries else (0, 0)
         epoch["born"] = text_id(min(born, last)).encode()
     epoch["server"] = server
-    if before is not None and before != server:
+    other_record = before is not None and (before != server or args[7] not in (b"", before))
+    if other_record:
         epoch["recount"] = b"1"
     unidentified = known_id is None and bool(stream.entries)
-    if unidentified or went_back or (before != server and (before is not None or known_id is not None)):
+    if unidentified or went_back or other_record or (before is None and known_id is not None):
         epoch["changed"] = text_id(last).encode()
     changed = epoch.get("changed", b"0-0")
     stream_id = (_known_stream_id(group) or "").encode()

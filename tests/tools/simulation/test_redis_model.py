@@ -247,6 +247,8 @@ class Pair:
             "1b" * 16,
             *known,
             self.random.choice(("0-0", *self.ids)),
+            "hidden:1",
+            self.random.choice(("", self.model.data.server, "another")),
         )
 
     def delete(self) -> None:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from tests.support.partition_owner import PartitionOwner, Raw, sealed
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.partition_owner import PARTITIONS, TTL, PartitionOwner, Raw, sealed
+from tests.support.redis_cluster import RedisCluster
 from worker.model.ids import START, Conversation
-from worker.stream.keys import GROUP
+from worker.stream.client import Client
+from worker.stream.entries import Entries
+from worker.stream.keys import GROUP, Keys
+from worker.stream.leases import Leases
+from worker.stream.servers.connecting import connect
 
 
 async def identity(owner: PartitionOwner) -> tuple[str, str, str]:
@@ -52,6 +62,33 @@ async def test_another_server_leaves_all_that_is_there_in_doubt(owner: Partition
     assert await identity(owner) == (owner.identity.stream, ids[2], ids[2])
     await owner.accepted(1)
     assert (await identity(owner))[2] == ids[2]
+
+
+@pytest.mark.slow
+async def test_a_stay_at_a_server_that_forgot_it_leaves_doubt_at_the_one_before(
+    own_cluster: Callable[..., RedisCluster],
+) -> None:
+    """The record of the last server is then that of the former stay: it names the very server that answers."""
+    cluster, keys = own_cluster(2), Keys("moved")
+    stream, epoch = keys.stream(0), keys.epoch(0)
+    before = cluster.owner(stream)
+    other = next(server for server in cluster.servers if server is not before)
+    async with Client(connect(cluster.url)) as client:
+        entries = Entries(client, keys, "one")
+        (lease,), _ = await Leases(client, keys, PARTITIONS, TTL).acquire([0], "one")
+        last = await client.command(lambda pipe: pipe.xadd(stream, {"uid": "u"}), stream)
+        assert (await entries.take_over(lease)).identity.changed == last.decode()
+        await entries.accept([(lease, [last.decode()])])
+        await asyncio.to_thread(cluster.move, stream, other)
+        replica = cluster.ask(other, "DUMP", epoch)
+        newer = await client.command(lambda pipe: pipe.xadd(stream, {"uid": "u"}), stream)
+        assert (await entries.take_over(lease)).identity.changed == newer.decode()
+        cluster.ask(other, "RESTORE", epoch, 0, replica, "REPLACE")
+        await asyncio.to_thread(cluster.move, stream, before)
+        assert (await entries.take_over(lease)).identity.changed == newer.decode()
+        newest = await client.command(lambda pipe: pipe.xadd(stream, {"uid": "u"}), stream)
+        found = (await entries.take_over(lease)).identity.changed
+        assert START < found == newer.decode() < newest.decode()
 
 
 async def test_a_stream_that_went_back_is_in_doubt_on_the_same_server_too(owner: PartitionOwner, raw: Raw) -> None:

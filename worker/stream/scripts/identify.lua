@@ -1,11 +1,14 @@
 -- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read
--- of it, last entry that is older than the id that it knew, what stands for the id of a server that hides it
+-- of it, last entry that is older than the id that it knew, what stands for the id of a server that hides it, the server
+-- that the owner had recorded the last time
 -- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate
 -- Redis may have forgotten, the last one that is older than the id, and the id of the server.
 -- A failover or a restart may lose seals, done steps and deletions. The last entry whose fate may be forgotten is the
 -- stream's last one when an owner first saw it on another server process, or with another history, than the owner
 -- before; "0-0" if this never happened. The fate of entries that are there before any id is just as uncertain: Redis may
 -- have been set back to a time before the first owner.
+-- Another record than this owner's own is uncertain, too, even if it names this very server: the partition may have been
+-- on a server that forgot its stay there, and have come back. Else it is that of an owner in between.
 -- If Redis has lost the id, but not the entries that this owner has read, it is the same stream. If another owner comes
 -- first, a new id is made. So the last entry that is older than the id is returned, too.
 -- Also begins the count of read entries, see account.lua.
@@ -32,11 +35,12 @@ end
 if known[1] ~= server then
   redis.call('HSET', KEYS[3], 'server', server)
 end
-if known[1] and known[1] ~= server then
+local other_record = known[1] and (known[1] ~= server or (ARGV[8] ~= '' and ARGV[8] ~= known[1]))
+if other_record then
   redis.call('HSET', KEYS[3], 'recount', 1)
 end
 local unidentified = not known_id and facts['length'] > 0
-if unidentified or went_back or (known[1] ~= server and (known[1] or known_id)) then
+if unidentified or went_back or other_record or (not known[1] and known_id) then
   redis.call('HSET', KEYS[3], 'changed', last)
 end
 local changed = redis.call('HGET', KEYS[3], 'changed') or '0-0'
