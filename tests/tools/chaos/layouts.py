@@ -62,6 +62,7 @@ class Change:
         self._random = random
         self._numbers = [FEW]
         self._said = ""
+        self._starting = asyncio.Lock()
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
 
@@ -77,9 +78,10 @@ class Change:
 
     async def start(self) -> None:
         """Start a worker that is told one of the numbers that count now, or none."""
-        number = self._random.choice([None, *self._numbers])
-        shutdown = self._random.choice(("flush", "handoff"))
-        await self._there.fleet.start("one", shutdown=shutdown, partitions=number)
+        async with self._starting:
+            number = self._random.choice([None, *self._numbers])
+            shutdown = self._random.choice(("flush", "handoff"))
+            await self._there.fleet.start("one", shutdown=shutdown, partitions=number)
 
     async def _change_to(self, number: int) -> None:
         former = self._numbers[0]
@@ -110,10 +112,11 @@ class Change:
 
     async def _all_started(self) -> None:
         """Wait for workers that may have been told the former number: later they would refuse to start."""
-        starting = self._there.fleet.running
+        async with self._starting:
+            starting = self._there.fleet.running
         while starting:
             await asyncio.sleep(LOOK_SECONDS)
-            starting = [one for one in starting if not one.ended and not one.process.events("worker.started")]
+            starting = [one for one in starting if one.process.running and not one.process.events("worker.started")]
 
     async def record(self) -> None:
         """Let Redis know the first number."""
