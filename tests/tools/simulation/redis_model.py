@@ -303,7 +303,11 @@ class ModelRedis:
         if self.readonly:
             return self._refuse()
         keys = [str(key) for key in rest[:count]]
-        return self._bodies[self._scripts[digest]](self.data, keys, [as_bytes(value) for value in rest[count:]])
+        name, args = self._scripts[digest], [as_bytes(value) for value in rest[count:]]
+        reply = self._bodies[name](self.data, keys, args)
+        if name == "next" and reply:
+            self.read.add((keys[0], reply[0].decode()))
+        return reply
 
     def _refuse(self) -> int:
         raise ReadOnlyError("You can't write against a read only replica.")
