@@ -3,6 +3,9 @@
 BIN := .venv/bin
 ARGS ?=
 
+# Many tests start processes of the worker. Without compiled files each of them compiles all modules again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-19s%s\n", $$1, $$2}' $(MAKEFILE_LIST)

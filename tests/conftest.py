@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +18,11 @@ from tests.support.redis_sentinels import RedisSentinels
 from tests.support.redis_server import RedisServer
 from tests.support.secret import TEST_SECRET
 from tests.support.timing import SHORT_TURNS
+from worker.runtime.cpu import cpu_limit
 from worker.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from pathlib import Path
 
     from tests.support.gcs.server import GcsServer
     from worker.runtime.timing import Timing
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
 pytest_plugins = ("tests.support.gcs.fixtures",)
 
 FOREIGN_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT")
+UNIT_TESTS = Path(__file__).parent / "unit"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors, because many tests wait for a server."""
+    return cpu_limit() + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The quick tests come last, so that all processes end at about the same time."""
+    items.sort(key=lambda item: item.path.is_relative_to(UNIT_TESTS))
 
 
 @pytest.fixture(autouse=True)
