@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from redis.crc import key_slot
 
 from tests.support.certificates import tls_options
-from tests.support.redis_server import POLL_SECONDS, RedisServer, free_port
+from tests.support.redis_server import RedisServer, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ALL_SLOTS = 16384
 PATIENCE = 20.0
+LOOK_SECONDS = 0.05
+"""Between two looks at all nodes, which take some connections each."""
+
 OPTIONS = {
     "cluster_enabled": "yes",
     "cluster_node_timeout": "1000",
@@ -158,4 +161,4 @@ class RedisCluster:
         while not holds():
             if time.monotonic() > deadline:
                 raise RuntimeError("the cluster does not agree: " + self.servers[0].log[-2000:])
-            time.sleep(POLL_SECONDS)
+            time.sleep(LOOK_SECONDS)
