@@ -36,8 +36,9 @@ from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry
 from worker.model.states import BatchState
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.context import Context
-from worker.stream.entries import Entries, ReadRequest
+from worker.stream.entries import Entries
 from worker.stream.leases import Lease
+from worker.stream.pages import ReadRequest
 from worker.stream.replies import Entry, size_of
 
 EXPECTED_REWINDS = frozenset({RewindCause.HANDOVER, RewindCause.RECOVERED})
