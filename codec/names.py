@@ -58,6 +58,21 @@ _KINDS: dict[tuple[Codec, Naming, bool], Kind] = {
 }
 
 
+def kind_of_new(codec: Codec, naming: Naming, *, encrypted: bool) -> Kind:
+    """The kind of a new blob; names of naming "range" don't tell the codec.
+
+    Raises:
+        BadName: the codec or the naming is unknown.
+        WrongType: an argument has a wrong type.
+    """
+    check_types(bool, encrypted=encrypted)
+    check_types(str, codec=codec, naming=naming)
+    if (codec, naming, encrypted) not in _KINDS:
+        given = f"codec {escaped(codec)} and naming {escaped(naming)}"
+        raise BadName(f"{given} are unknown: give opus or pcm, and start or range")
+    return _KINDS[codec, naming, encrypted]
+
+
 @dataclass(frozen=True, slots=True)
 class BlobName:
     """The parts of a blob's name; `start` and `end` are the starts of its first and last chunk in Unix seconds."""
@@ -102,31 +117,17 @@ def format_timestamp(seconds: float) -> str:
     return f"{abs(seconds):.3f}"
 
 
-def object_name(
-    uid: str,
-    conversation_id: str,
-    start: float,
-    *,
-    end: float | None = None,
-    encrypted: bool,
-    codec: Codec = "opus",
-    naming: Naming = "start",
-) -> str:
+def object_name(uid: str, conversation_id: str, start: float, *, end: float | None = None, kind: Kind) -> str:
     """Name of a new blob; `start` and `end` are the starts of its first and last chunk in Unix seconds.
 
-    `end` only shows in range names, and is None for a batch of one chunk. Timestamps jitter: an end before the start is
-    written as the start, because the reader in production never reads a reversed range.
+    `end` only shows in the names of batches, and is None for a batch of one chunk. Timestamps jitter: an end before the
+    start is written as the start, because the reader in production never reads a reversed range.
 
     Raises:
-        BadName: an id or a time can't be part of a name, or the codec or naming is unknown.
+        BadName: an id or a time can't be part of a name.
         WrongType: another argument has a wrong type.
     """
-    check_types(bool, encrypted=encrypted)
-    check_types(str, codec=codec, naming=naming)
-    if (codec, naming, encrypted) not in _KINDS:
-        given = f"codec {escaped(codec)} and naming {escaped(naming)}"
-        raise BadName(f"{given} are unknown: give opus or pcm, and start or range")
-    kind = _KINDS[codec, naming, encrypted]
+    check_types(Kind, kind=kind)
     stem = format_timestamp(start)
     check_types(Real, NOTHING, end=end)
     if kind.batch and end is not None:

@@ -11,7 +11,7 @@ import google_crc32c
 
 from codec.manifest import Manifest
 from codec.metadata import BlobMetadata
-from codec.names import object_name
+from codec.names import Kind, object_name
 from tests.support.secret import TEST_SECRET
 from worker.model.seal import Seal
 from worker.spool.names import FileState, SpoolOwner, parse_spool_name
@@ -38,7 +38,7 @@ SEAL = Seal(
 def seal_of(
     *entries: str, conversation_id: str = "talk", start: float = 1000.0, uid: str = "user", **changes: object
 ) -> Seal:
-    name = object_name(uid, conversation_id, start, encrypted=True)
+    name = object_name(uid, conversation_id, start, kind=Kind.OPUS_ENCRYPTED)
     chosen = replace(SEAL, object=name, uid=uid, conversation_id=conversation_id, start=start, entries=entries)
     return replace(chosen, **changes)  # type: ignore[arg-type]
 

@@ -117,7 +117,7 @@ async def change(archive: Archive, encoding: Encoding) -> int:
 def decode_one(data: bytes, name: str, metadata: dict[str, str], secret: str) -> int:
     assert_type(parse_name(name), BlobName)
     assert_type(parse_name(name).kind, Kind)
-    assert_type(object_name("alice", "lunch", 0.0, encrypted=True), str)
+    assert_type(object_name("alice", "lunch", 0.0, kind=Kind.OPUS_ENCRYPTED), str)
     assert_type(BlobMetadata.from_mapping(metadata).to_mapping(), dict[str, str])
     assert_type(key_id(secret), str)
     try:

@@ -15,7 +15,7 @@ import worker.errors
 import worker.producer
 from codec.blob import decode
 from codec.crypto import derive_key, key_id
-from codec.names import format_timestamp, object_name, parse_name, prefix
+from codec.names import Kind, format_timestamp, object_name, parse_name, prefix
 from tests.support.secret import TEST_SECRET
 from tests.support.speech import speech
 from tests.support.stored_blobs import OLD_SECRET, T0, ConversationFolder, key_of
@@ -97,7 +97,7 @@ CALLS: dict[str, tuple[type[Exception], Callable[[], object]]] = {
     "key id of None": (BadSecret, lambda: key_id(ANY)),
     "name is None": (BadName, lambda: parse_name(ANY)),
     "uid is None": (BadName, lambda: prefix(ANY)),
-    "uid is bytes": (BadName, lambda: object_name(BYTES, "c", 0.0, encrypted=True)),
+    "uid is bytes": (BadName, lambda: object_name(BYTES, "c", 0.0, kind=Kind.OPUS)),
     "time is text": (BadName, lambda: format_timestamp(TEXT)),
     "since is text": (BadSelection, lambda: Selection(since=TEXT)),
     "a timestamp is text": (BadSelection, lambda: Selection(timestamps=[TEXT])),

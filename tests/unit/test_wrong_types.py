@@ -126,9 +126,14 @@ CODEC: dict[str, Call] = {
     "format_timestamp": Call(names.format_timestamp, {}, {"seconds": NUMBER}),
     "object_name": Call(
         names.object_name,
-        GOOD_IDS | {"start": 1.0, "encrypted": True, "naming": "range"},
-        IDS | {"start": NUMBER, "end": NUMBER | NONE, "encrypted": {"flag"}, "codec": set(), "naming": set()},
+        GOOD_IDS | {"start": 1.0, "kind": names.Kind.BATCH},
+        IDS | {"start": NUMBER, "end": NUMBER | NONE, "kind": set()},
         {"start": "Unix seconds"},
+    ),
+    "kind_of_new": Call(
+        names.kind_of_new,
+        {"codec": "opus", "naming": "range", "encrypted": True},
+        {"encrypted": {"flag"}, "codec": set(), "naming": set()},
     ),
 }
 PRODUCER: dict[str, Call] = {

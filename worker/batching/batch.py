@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from codec.entry import CLEAR_PROTECTION, Chunk, End, Protection, Trace
 from codec.manifest import split
-from codec.names import Codec, Naming, object_name
+from codec.names import Codec, Naming, kind_of_new, object_name
 from codec.seqs import Span
 from codec.sessions import Numbers, note, session_name
 from worker.model.ids import Conversation, EntryId, entry_ms
@@ -159,9 +159,7 @@ def seal_of(batch: Batch, trigger: Trigger, codec: Codec, naming: Naming, stream
         *batch.conversation,
         batch.start,
         end=batch.last_start if several else None,
-        encrypted=batch.protection != CLEAR_PROTECTION,
-        codec=codec,
-        naming=naming,
+        kind=kind_of_new(codec, naming, encrypted=batch.protection != CLEAR_PROTECTION),
     )
     return Seal(
         object=name,

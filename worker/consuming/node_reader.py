@@ -14,7 +14,8 @@ from worker.consuming.partition import Partition
 from worker.errors import LeaseLost, StreamError
 from worker.model.causes import ONE_PARTITION, RewindCause, StreamCause
 from worker.runtime.context import Context
-from worker.stream.entries import Entries, ReadRequest
+from worker.stream.entries import Entries
+from worker.stream.pages import ReadRequest
 from worker.stream.replies import Entry
 from worker.stream.servers.node import Node
 
@@ -192,9 +193,9 @@ class NodeReader:
     ) -> Sequence[list[Entry] | StreamError]:
         """Read pages; if that fails, they may have been too large, and the next ones are small."""
         if partitions[0].read_size.one_at_a_time:
-            return [await self._entries.read_next(request) for request in requests]
+            return [await self._entries.pages.read_next(request) for request in requests]
         try:
-            return await self._entries.read(requests)
+            return await self._entries.pages.read(requests)
         except StreamError:
             for partition in partitions:
                 partition.read_size.failed()

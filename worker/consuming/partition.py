@@ -9,42 +9,39 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
-from codec.entry import Chunk, parse
-from codec.errors import BadEntry
 from worker.batching.batcher import Batcher
 from worker.batching.closed_batch import ClosedBatch
 from worker.batching.decisions import Decisions
 from worker.batching.encoder import BatchEncoder
 from worker.batching.resumed_batch import ParsedEntry, ResumedBatch
 from worker.consuming.in_flight import InFlight
+from worker.consuming.loss_watch import LossWatch
 from worker.consuming.quarantine import Quarantine
 from worker.consuming.read_size import LOOK, ReadSize
 from worker.consuming.sealing_order import in_question, next_to_seal
+from worker.consuming.unrouted import Unrouted, chunks_among
 from worker.delivery.delivery import Delivery
 from worker.delivery.loss_account import LossAccount
 from worker.delivery.recovery import Recoveries
 from worker.errors import StreamError
 from worker.model.causes import RewindCause
-from worker.model.holding import ChunksHeld, Holding
-from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_ms
+from worker.model.holding import ChunksHeld
+from worker.model.ids import START, Conversation, EntryId, entry_ms
 from worker.model.states import BatchState
 from worker.model.stored_blob import StoredBlob
 from worker.runtime.context import Context
-from worker.stream.entries import Entries, ReadRequest
+from worker.stream.entries import Entries
 from worker.stream.leases import Lease
+from worker.stream.pages import ReadRequest
 from worker.stream.replies import Entry, size_of
 
 EXPECTED_REWINDS = frozenset({RewindCause.HANDOVER, RewindCause.RECOVERED})
 """Causes that are normal: every roll-out hands over all partitions."""
-
-MAX_LEFT_OUT = 500
-"""Entries of waiting conversations that are remembered, the latest ones: those that a failover may lose."""
 
 log = structlog.get_logger()
 
@@ -81,10 +78,8 @@ class Partition:
         self._digest = context.digest
         self._log = log.bind(partition=lease.partition)
         self._timed = delivery.timed
-        self._inquiry = delivery.inquiry
-        self._identity = StreamIdentity("")
-        self._arriving: Sequence[Entry] = ()
-        self._left_out: dict[EntryId, tuple[Conversation, bytes]] = {}
+        self._watch = LossWatch(lease, self.losses, delivery.inquiry)
+        self._unrouted = Unrouted()
         self._quarantine = Quarantine(lease, batcher, entries, context)
         self._sealed_before: set[EntryId] = set()
         self._taken_at = batcher.clock()
@@ -133,9 +128,7 @@ class Partition:
         """The chunks here that are not being delivered, unless the store was found to hold them."""
         decided = [(batch.seal.conversation, batch.chunks) for batch in self._decided.batches() if batch.found is None]
         held: dict[Conversation, dict[EntryId, bytes]] = {}
-        for entry, (conversation, identity) in (*self._left_out.items(), *_identified(self._arriving)):
-            held.setdefault(conversation, {})[entry] = identity
-        for conversation, chunks in (*decided, *self._batcher.all_held()):
+        for conversation, chunks in (*self._unrouted.held().items(), *decided, *self._batcher.all_held()):
             held.setdefault(conversation, {}).update(chunks)
         return held
 
@@ -149,7 +142,8 @@ class Partition:
         self._sealed_before = {*self.in_flight.batches, *(seal.id for seal in waiting)}
         self.losses.sealed(entry for seal in found.seals for entry in seal.all_ids)
         self.losses.vanished(found.vanished)
-        self._expect_again(found.identity)
+        self._watch.taken_over(found.identity, self.held())
+        self.losses.expect(entry for resumed in self._batcher.resuming() for entry in resumed.missing)
         self.drop()
         self._recoveries.begin(found.identity)
         self._batcher.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
@@ -170,8 +164,7 @@ class Partition:
         self._batcher.drop()
         self._decided.release()
         self._decided = Decisions()
-        self._arriving = ()
-        self._left_out = {}
+        self._unrouted.clear()
 
     def hand_over(self) -> None:
         """Forget what another owner will read, because the partition will be its."""
@@ -183,22 +176,9 @@ class Partition:
         """Forget the partition, because it is not ours any more; deliveries may end by themselves."""
         self.lease.lost = True
         self.rewind_cause = RewindCause.ABANDONED
-        self.losses.expect_chunks(self.held())
-        self._inquire(self.losses.hand_over())
+        self._watch.abandoned(self.held())
         self.drop()
         self._recoveries.stop()
-
-    def _expect_again(self, found: StreamIdentity) -> None:
-        """Expect what was in hand; if another server or stream was found, an inquiry tells what is lost."""
-        self.losses.expect_chunks(self.held())
-        if (found.server, found.stream) != (self._identity.server, self._identity.stream):
-            self._inquire(self.losses.hand_over())
-        self.losses.expect(entry for resumed in self._batcher.resuming() for entry in resumed.missing)
-        self._identity = found
-
-    def _inquire(self, chunks: ChunksHeld) -> None:
-        server, stream = self._identity.server, self._identity.stream
-        self._inquiry.keep(Holding(self.number, server, stream, self.lease.renewed, chunks))
 
     def reached_end(self) -> None:
         """Note that the stream ends at the cursor; expected entries that have not come are lost."""
@@ -219,7 +199,7 @@ class Partition:
 
     def begin_page(self, page: Sequence[Entry]) -> None:
         """Note what was read, before it is made pending: if the server fails meanwhile, it may have lost these."""
-        self._arriving = page
+        self._unrouted.begin_page(page)
 
     async def take(self, request: ReadRequest, page: Sequence[Entry], accepted: set[EntryId]) -> None:
         """Route the entries of a page that are pending with us.
@@ -240,7 +220,7 @@ class Partition:
         tried = {item.conversation for item in suspects}
         others = {entry: whose for entry, whose in on_their_way.items() if whose not in tried}
         self._route(page, [item for item in items if item.conversation not in tried], others)
-        self._arriving = ()
+        self._unrouted.end_page()
         self.losses.came(accepted)
         self._miss([entry for entry in page if entry.id not in accepted])
         self.cursor, self.caught_up = page[-1].id, False
@@ -303,8 +283,7 @@ class Partition:
         """Read again if entries have vanished since they were read; a failover may have lost them."""
         if vanished:
             self.losses.expect(entry.id for entry in vanished)
-            for entry, (conversation, identity) in _identified(vanished):
-                self.losses.expect_chunks({conversation: {entry: identity}})
+            self.losses.expect_chunks(chunks_among(vanished))
             self.rewind(RewindCause.VANISHED)
 
     def _recoverable(self, parsed: Iterable[ParsedEntry | None]) -> list[ParsedEntry]:
@@ -315,10 +294,7 @@ class Partition:
                 self._recoveries.ask(item.conversation)
         waiting = [item for item in items if self._recoveries.is_waiting(item.conversation)]
         for item in waiting:
-            if isinstance(item.content, Chunk):
-                self._left_out[item.id] = item.conversation, item.content.identity()
-            if len(self._left_out) > MAX_LEFT_OUT:
-                del self._left_out[next(iter(self._left_out))]
+            self._unrouted.leave_out(item)
         return [item for item in items if not self._recoveries.is_waiting(item.conversation)]
 
     def _route_one(
@@ -449,52 +425,19 @@ class Partition:
                 self.in_flight.send(closed)
             else:
                 closed.encoder.release()
-                self._expect_unsealed(closed, refused.vanished)
+                self._watch.seal_refused(closed, refused.vanished)
                 self.rewind(refused.cause)
-
-    def _expect_unsealed(self, closed: ClosedBatch, vanished: Sequence[EntryId]) -> None:
-        """Expect a batch whose seal was refused, or only those of its entries that have vanished."""
-        gone = set(vanished or closed.seal.all_ids)
-        chunks = {entry: identity for entry, identity in closed.chunks.items() if entry in gone}
-        self.losses.expect(gone - chunks.keys())
-        self.losses.expect_chunks({closed.seal.conversation: chunks})
 
     def _delivered(self, closed: ClosedBatch, stored: StoredBlob | None) -> None:
         """Note the end of a delivery; if it failed, or stored not exactly this batch, all is read again."""
         if stored is not None and stored.complete:
             return
-        covered = () if stored is None else stored.covered
-        holding = self._holding(closed).without(covered)
         if stored is not None:
             self._recoveries.forget(closed.seal.conversation)
-            self.losses.stored_beside(covered)
-            if stored.orphan is not None:
-                stored.orphan.holding = holding
-                self.losses.orphaned(stored.orphan)
-        if self.lease.lost or closed.server != self._identity.server:
-            if stored is None or stored.orphan is None:
-                self._inquiry.keep(holding)
-        else:
-            self.losses.expect(closed.seal.markers)
-            self.losses.expect_chunks(holding.chunks)
+        self._watch.not_stored(closed, stored)
         self.rewind(RewindCause.FAILED if stored is None else RewindCause.PART)
-
-    def _holding(self, closed: ClosedBatch) -> Holding:
-        """The chunks of a batch that is sealed and not stored, unless the store was found to hold them."""
-        chunks = closed.chunks if closed.found is None else {}
-        seal, known_at = closed.seal, self.lease.renewed
-        return Holding(self.number, closed.server, seal.stream, known_at, {seal.conversation: chunks})
 
     def _identities(self, conversation: Conversation) -> dict[EntryId, bytes]:
         """Entries of a conversation that are pending with us, and the identities of their chunks."""
         waiting = self._batcher.held(conversation) | self._decided.identities(conversation)
         return self.in_flight.identities(conversation) | waiting
-
-
-def _identified(entries: Iterable[Entry]) -> Iterator[tuple[EntryId, tuple[Conversation, bytes]]]:
-    """The conversation and the identity of each chunk among the entries."""
-    for entry in entries:
-        with suppress(BadEntry):
-            chunk = parse(entry.fields)
-            if isinstance(chunk, Chunk):
-                yield entry.id, (Conversation(chunk.uid, chunk.conversation_id), chunk.identity())

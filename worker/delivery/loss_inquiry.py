@@ -21,7 +21,8 @@ from worker.errors import StreamError
 from worker.model.holding import Holding
 from worker.model.ids import EntryId, entry_order
 from worker.runtime.context import Context
-from worker.stream.entries import CHUNKS_PAGE, SEEN_TTL, Entries, LossQuestion
+from worker.stream.entries import CHUNKS_PAGE, SEEN_TTL, Entries
+from worker.stream.losses import LossQuestion
 
 KEPT_SECONDS = 300.0
 """How long chunks are kept while the same server answers: replicas are behind by less."""
@@ -99,7 +100,7 @@ class LossInquiry:
         lost: dict[int, list[EntryId]] = defaultdict(list)
         try:
             while due:
-                answers = await self._entries.lost([inquiry.questions[0] for inquiry in due])
+                answers = await self._entries.losses.lost([inquiry.questions[0] for inquiry in due])
                 for inquiry, answer in zip(due, answers, strict=True):
                     lost[inquiry.holding.partition] += self._note(inquiry, answer)
                 due = [inquiry for inquiry, answer in zip(due, answers, strict=True) if _goes_on(inquiry, answer)]
@@ -108,7 +109,7 @@ class LossInquiry:
             for partition, entries in lost.items():
                 LossAccount(partition, self._metrics).count(entries, failover=True)
         for partition in list(self._counted):
-            await self._entries.record_lost(partition, self._counted[partition])
+            await self._entries.losses.record_lost(partition, self._counted[partition])
             del self._counted[partition]
 
     async def _try_to_settle(self) -> None:

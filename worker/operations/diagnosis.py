@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from worker.spool import Summary
-from worker.stream.entries import LOST_TTL
 from worker.stream.inspection.overview import Overview, WorkerView
+from worker.stream.losses import LOST_TTL
 from worker.stream.servers.checks import ServerState
 
 MEMORY_WARNING = 0.8

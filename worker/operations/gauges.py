@@ -114,7 +114,7 @@ class Monitor:
         for first in range(0, len(due), ACCOUNTS_AT_ONCE):
             some = due[first : first + ACCOUNTS_AT_ONCE]
             self._accounted |= dict.fromkeys([partition.number for partition in some], self._client.clock())
-            counts = await self._entries.count_unread_losses([partition.lease for partition in some])
+            counts = await self._entries.losses.count_unread_losses([partition.lease for partition in some])
             for partition, count in zip(some, counts, strict=True):
                 if isinstance(count, int):
                     partition.losses.count_unread(count)

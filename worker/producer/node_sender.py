@@ -45,11 +45,18 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Replication:
-    """How many replicas must have an entry before it counts as sent, and how long to wait for them."""
+class SendRules:
+    """When an entry counts as sent, and what happens until then.
+
+    It counts as sent when Redis and `replicas` replicas have it; the replicas have `replication_ms` milliseconds to
+    confirm. `backoff` gives the seconds between two attempts. `on_trouble` is called with each failed attempt, and with
+    None once all is well.
+    """
 
     replicas: int
-    milliseconds: int
+    replication_ms: int
+    backoff: AbstractBackoff
+    on_trouble: Callable[[Trouble | None], object]
 
 
 @dataclass(slots=True)
@@ -73,8 +80,7 @@ class Shared:
     losses: Losses
     troubles: Troubles
     counts: Counts
-    replication: Replication
-    backoff: AbstractBackoff
+    rules: SendRules
     follow: Callable[[], Awaitable[None]]
 
 
@@ -93,8 +99,8 @@ class NodeSender:
         self._buffer = shared.buffer
         self._counts = shared.counts
         self._troubles = shared.troubles
-        self._replicas = shared.replication.replicas
-        self._backoff = copy.copy(shared.backoff)
+        self._replicas = shared.rules.replicas
+        self._backoff = copy.copy(shared.rules.backoff)
         self._round_bytes = ROUND_BYTES
         self._server = ""
         self._confirmed = 0
@@ -155,7 +161,7 @@ class NodeSender:
                 pipe.execute_command("ASKING")
             pipe.xadd(self._shared.keys.stream(head.partition), cast("dict[Any, Any]", head.entry.fields()))
         if self._replicas:
-            pipe.wait(self._replicas, self._shared.replication.milliseconds)
+            pipe.wait(self._replicas, self._shared.rules.replication_ms)
 
     def _settle(self, heads: Sequence[Pending], replies: Sequence[Any]) -> Failure | None:
         """Give all heads back to the buffer; returns the last failure."""
@@ -197,7 +203,7 @@ class NodeSender:
             return failure_of(replicas)
         if replicas >= self._replicas:
             return None
-        within = self._shared.replication.milliseconds
+        within = self._shared.rules.replication_ms
         message = f"Redis: {replicas} of {self._replicas} replicas have confirmed the audio within {within} ms"
         return Failure(Cause.UNREPLICATED, message)
 

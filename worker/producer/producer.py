@@ -32,7 +32,7 @@ from codec.entry import (
 from codec.errors import BadEntry, escaped
 from worker.errors import BufferFull, NotSent, SettingsError, StreamError
 from worker.producer.buffer import Buffer
-from worker.producer.node_sender import Replication
+from worker.producer.node_sender import SendRules
 from worker.producer.numbering import MAX_BASE_BYTES, Numbering
 from worker.producer.sender import Sender
 from worker.runtime.tasks import end
@@ -151,27 +151,21 @@ class Producer:
         check_types(Limits, limits=limits)
         check_types(FUNCTION, on_trouble=on_trouble)
         check_types(AbstractBackoff, NOTHING, backoff=backoff)
-        if not isinstance(partitions, int) or isinstance(partitions, bool) or not 1 <= partitions <= MAX_PARTITIONS:
-            raise SettingsError(f"PARTITIONS is {escaped(partitions)}; it must be from 1 to {MAX_PARTITIONS}")
-        if not isinstance(prefix, str) or not PREFIX.fullmatch(prefix):
-            raise SettingsError(f"STREAM_PREFIX is {escaped(prefix)}; give 1 to 64 letters, digits and _ . : -")
-        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
-            raise SettingsError(f"replicas is {escaped(replicas)}; give 0, or how many must have each chunk")
+        _check_streams(partitions, prefix)
+        _check_replicas(replicas)
         keys = Keys(prefix)
         self._partitions = partitions
         self._close_within = limits.close_within
         self._numbering = Numbering(_checked_session(session), time.monotonic)
         self._client = client = Client(connect(redis_url, timeout=limits.reply_timeout))
         self._buffer = Buffer(limits.buffer_bytes, time.monotonic, lambda n: client.node_of(keys.stream(n)))
-        self._sender = Sender(
-            client,
-            keys,
-            partitions,
-            self._buffer,
-            replication=Replication(replicas, round(1000 * min(REPLICATION_SECONDS, limits.reply_timeout / 2))),
-            backoff=backoff or EqualJitterBackoff(cap=MAX_DELAY, base=FIRST_DELAY),
-            on_trouble=on_trouble,
+        rules = SendRules(
+            replicas,
+            round(1000 * min(REPLICATION_SECONDS, limits.reply_timeout / 2)),
+            backoff or EqualJitterBackoff(cap=MAX_DELAY, base=FIRST_DELAY),
+            on_trouble,
         )
+        self._sender = Sender(client, keys, partitions, self._buffer, rules)
         self._sending: asyncio.Task[None] | None = None
         self._buffer_full = 0
         self._failure: BaseException | None = None
@@ -368,6 +362,18 @@ def _raw(pcm: bytes | bytearray | memoryview) -> bytes:
         return bytes(memoryview(pcm))  # bytes(5) would be five zero bytes, which are audio
     except TypeError:
         raise BadEntry(f"pcm is {type(pcm).__name__}, not bytes") from None
+
+
+def _check_streams(partitions: int, prefix: str) -> None:
+    if not isinstance(partitions, int) or isinstance(partitions, bool) or not 1 <= partitions <= MAX_PARTITIONS:
+        raise SettingsError(f"PARTITIONS is {escaped(partitions)}; it must be from 1 to {MAX_PARTITIONS}")
+    if not isinstance(prefix, str) or not PREFIX.fullmatch(prefix):
+        raise SettingsError(f"STREAM_PREFIX is {escaped(prefix)}; give 1 to 64 letters, digits and _ . : -")
+
+
+def _check_replicas(replicas: int) -> None:
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0:
+        raise SettingsError(f"replicas is {escaped(replicas)}; give 0, or how many must have each chunk")
 
 
 def _checked_session(session: bytes | str | None, longest: int = MAX_BASE_BYTES) -> bytes:

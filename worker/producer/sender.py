@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, cast
 
 from worker.producer.agreement import Agreement
 from worker.producer.losses import Losses
-from worker.producer.node_sender import Counts, NodeSender, Replication, Shared
+from worker.producer.node_sender import Counts, NodeSender, SendRules, Shared
 from worker.producer.trouble import Troubles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from redis.backoff import AbstractBackoff
-
     from worker.producer.buffer import Buffer
     from worker.producer.trouble import Trouble
     from worker.stream.client import Client
@@ -28,22 +24,12 @@ class Sender:
     A single Redis is one node.
     """
 
-    def __init__(
-        self,
-        client: Client,
-        keys: Keys,
-        partitions: int,
-        buffer: Buffer,
-        *,
-        replication: Replication,
-        backoff: AbstractBackoff,
-        on_trouble: Callable[[Trouble | None], object],
-    ) -> None:
+    def __init__(self, client: Client, keys: Keys, partitions: int, buffer: Buffer, rules: SendRules) -> None:
         self._client = client
         self._buffer = buffer
         self._agreement = Agreement(client, keys, partitions)
         self._losses = Losses(client, keys)
-        self._troubles = Troubles(on_trouble)
+        self._troubles = Troubles(rules.on_trouble)
         self.counts = Counts()
         self._shared = Shared(
             client,
@@ -53,8 +39,7 @@ class Sender:
             self._losses,
             self._troubles,
             self.counts,
-            replication,
-            backoff,
+            rules,
             self._follow,
         )
         self._changes: int | None = None

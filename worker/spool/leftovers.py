@@ -12,7 +12,8 @@ from worker.model.ids import EntryId
 from worker.spool.names import SpoolFile, Stem
 from worker.spool.record import read_record
 from worker.spool.spool import Spool
-from worker.stream.entries import Entries, ReadRequest
+from worker.stream.entries import Entries
+from worker.stream.pages import ReadRequest
 
 log = structlog.get_logger()
 
@@ -66,7 +67,7 @@ class Leftovers:
         if any((seal.entries[0], seal.entries[-1]) == (stem.first, stem.last) for seal in seals):
             return True
         outer = [ReadRequest(stem.partition, _before(entry), 1) for entry in (stem.first, stem.last)]
-        replies = await self._entries.read(outer)
+        replies = await self._entries.pages.read(outer)
         for reply in replies:
             if isinstance(reply, StreamError):
                 raise reply

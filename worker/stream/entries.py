@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from redis.asyncio.client import Pipeline
-
-from codec.entry import MAX_CHUNK_BYTES, Chunk
+from codec.entry import Chunk
 from worker.errors import StreamError
-from worker.model.causes import ONE_PARTITION, DoneOutcome, OrphanFate, RewindCause
+from worker.model.causes import DoneOutcome, OrphanFate, RewindCause
 from worker.model.done_event import DoneEvent
 from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order
 from worker.model.layouts import Layouts
@@ -22,10 +19,11 @@ from worker.model.stored_blob import Orphan
 from worker.stream.client import Client
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
-from worker.stream.replies import Entry, chunk_of, entries_by_stream, entry_of, parse_seal, tombstone_position
+from worker.stream.losses import LossRecords
+from worker.stream.pages import PageReader
+from worker.stream.replies import chunk_of, parse_seal, tombstone_position
 from worker.stream.scripting import Call, texts
 from worker.stream.servers.node import HIDDEN, Node
-from worker.stream.servers.reply_limit import at_most
 
 CLAIM_PAGE = 500
 """Pending entries taken over per script call: about a millisecond of Redis' time."""
@@ -36,48 +34,14 @@ SEEN_TTL = 3600.0
 DONE_LENGTH = 10_000
 """Events kept per partition for backends that read late."""
 
-LOST_TTL = 24 * 3600.0
-"""Seconds for which lost entries are remembered after the last one, so that `status` tells of them the next morning."""
-
-MAX_LOST = 10_000
-"""Lost entries that a partition remembers: some 600 kB of Redis' memory."""
-
-LETTERS_LOOKED_AT = 100
-"""The newest dead letters, among which a chunk that was in hand just now may be."""
-
 WITHDRAWN_TTL = 7 * 24 * 3600.0
 """Seconds for which no done step may count an object that was given up: longer than any owner may be paused."""
 
 CHUNKS_PAGE = 10
 """Entries read per script call where whole chunks pass through Lua: 1.6 MB of 5-second chunks."""
 
-MAX_ENTRY_BYTES = MAX_CHUNK_BYTES + 64 * 1024
-"""Bytes of field names and values up to which an entry is read; a chunk never has more."""
-
-MAX_PAGES_BYTES = 64 * 1024 * 1024
-"""Bytes that one round trip may return: over twice the number that its pages aim at."""
-
-PAGES_TOGETHER = 8
-"""Pages that one command reads at most, each from another stream. A worker polls all its streams all the time, and
-commands are its largest cost. But the reply to one command must arrive within the connection's timeout."""
-
-
 SEALED = "sealed"
 """The reply of seal.lua when the seal is set."""
-
-
-_Page: TypeAlias = list[Entry] | StreamError
-"""The entries of a read, or its error."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ReadRequest:
-    """At most `count` entries after the id `cursor`: about so many pages, see `worker.consuming.read_size`."""
-
-    partition: int
-    cursor: EntryId
-    count: int
-    pages: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +102,6 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class LossQuestion:
-    """What became of some chunks of one conversation, which a worker had in hand: entry → identity.
-
-    `server` and `stream` are as in `Holding`. `token` tells this inquiry from all others: only the first one that finds
-    an entry lost gets it in its answers.
-    """
-
-    token: str
-    partition: int
-    server: str
-    stream: str
-    conversation: Conversation
-    chunks: Mapping[EntryId, bytes]
-
-
-@dataclass(frozen=True, slots=True)
 class Backlog:
     """Per partition: entries in the stream, dead letters, and the bytes of Redis' memory that each take, estimated."""
 
@@ -175,10 +123,13 @@ class _Known(NamedTuple):
 class Entries:
     """Entries of all partitions under one prefix. Every method raises `StreamError`, the fenced ones `LeaseLost`.
 
+    `pages` reads them, and `losses` records the lost ones.
     While the number of partitions is being changed, `layouts` tells where else a conversation may have been.
     """
 
     def __init__(self, client: Client, keys: Keys, consumer: str, layouts: Callable[[], Layouts] | None = None) -> None:
+        self.pages = PageReader(client, keys)
+        self.losses = LossRecords(client, keys)
         self._client = client
         self._keys = keys
         self._consumer = consumer
@@ -258,60 +209,12 @@ class Entries:
             found += [chunk for _, flat in entries if (chunk := chunk_of(flat)) is not None]
         return found
 
-    async def read(self, requests: Sequence[ReadRequest]) -> list[_Page]:
-        """Entries after each request's cursor, or the error of that read; changes nothing.
-
-        Raises a `StreamError` of cause "large" if all entries together have over MAX_PAGES_BYTES.
-        """
-        with at_most(MAX_PAGES_BYTES):
-            alike = [
-                some
-                for same in _alike(requests)
-                for some in self._client.together(same, int(PAGES_TOGETHER / same[0].pages))
-            ]
-            pages = await self._read_together(alike)
-            # One stream that can't be read has failed all streams of the same command.
-            spoiled = [[request] for request in requests if isinstance(pages[request], StreamError)]
-            if spoiled:
-                pages |= await self._read_together(spoiled)
-        return [pages[request] for request in requests]
-
-    async def _read_together(self, groups: Sequence[Sequence[ReadRequest]]) -> dict[ReadRequest, _Page]:
-        """One command for each group, all in one round trip."""
-
-        def queue(pipe: Pipeline) -> None:
-            pipe.response_callbacks = {}  # the library's would hide repeated fields
-            for group in groups:
-                pipe.xread({self._keys.stream(r.partition): r.cursor for r in group}, count=group[0].count)
-
-        pages: dict[ReadRequest, _Page] = {}
-        for group, reply in zip(groups, await self._client.pipeline(queue), strict=True):
-            found = entries_by_stream(reply)
-            if not found:
-                pages |= {request: [] for request in group}
-            elif isinstance(found, dict):
-                pages |= {request: found.get(self._keys.stream(request.partition), []) for request in group}
-            elif found.cause in ONE_PARTITION:
-                pages |= dict.fromkeys(group, found)
-            else:
-                raise found
-        return pages
-
-    async def read_next(self, request: ReadRequest) -> _Page:
-        """The next entry after the request's cursor, if any; costs Redis more than `read`, but is safe for any size."""
-        call = Call("next", [self._keys.stream(request.partition)], [request.cursor, MAX_ENTRY_BYTES])
-        (found,) = await self._client.gather([call])
-        if isinstance(found, StreamError) or not found:
-            return found
-        entry, size, flat = found
-        return [entry_of(entry, flat) if flat else Entry(entry.decode(), {}, size)]
-
     async def accept(self, pages: Sequence[tuple[Lease, Sequence[EntryId]]]) -> list[set[EntryId] | StreamError]:
         """Make entries pending with this consumer; returns per page the ids that still exist, or the error."""
         calls = [
             Call(
                 "accept",
-                [*self._fenced_keys(lease), self._keys.epoch(lease.partition)],
+                [*self._keys.fenced(lease.partition), self._keys.epoch(lease.partition)],
                 [lease.token, GROUP, self._consumer, ids[-1], *ids],
             )
             for lease, ids in pages
@@ -343,14 +246,14 @@ class Entries:
 
     async def discard(self, lease: Lease, ids: Sequence[EntryId]) -> bool:
         """Remove entries that hold no audio to store; False if the partition must be taken over again first."""
-        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
+        keys = [*self._keys.fenced(lease.partition), self._keys.epoch(lease.partition)]
         return bool(await self._client.run(Call("discard", keys, [lease.token, GROUP, *ids])))
 
     async def dead_letter(self, lease: Lease, reasons: Mapping[EntryId, str]) -> int:
         """Move entries to the dead letters; returns how many were still there to be moved."""
         dead = self._keys.dead(lease.partition)
         calls = [
-            Call("dead_letter", [*self._fenced_keys(lease), dead], [lease.token, GROUP, entry, reason])
+            Call("dead_letter", [*self._keys.fenced(lease.partition), dead], [lease.token, GROUP, entry, reason])
             for entry, reason in reasons.items()
         ]
         return sum(await self._client.run_all(calls))
@@ -359,7 +262,7 @@ class Entries:
         """Fix the composition of batches; None for each that is now sealed, or was already sealed in the same way."""
         number = lease.partition
         keys = [
-            *self._fenced_keys(lease),
+            *self._keys.fenced(lease.partition),
             *(self._keys.ready(number), self._keys.deleted(number), self._keys.epoch(number)),
         ]
         calls = [
@@ -417,38 +320,6 @@ class Entries:
         fate, told = texts(await self._client.run(Call("abandon", keys, args)))
         return OrphanFate(fate), told
 
-    async def count_unread_losses(self, leases: Sequence[Lease]) -> list[int | StreamError]:
-        """How many more entries have left each stream since the last call, before an owner had read them.
-
-        What Redis refuses, and a lost lease, are values.
-        """
-        calls = [
-            Call(
-                "account",
-                [*self._fenced_keys(lease), self._keys.epoch(lease.partition), self._keys.lost(lease.partition)],
-                [lease.token, int(LOST_TTL * 1000)],
-            )
-            for lease in leases
-        ]
-        return await self._client.gather(calls)
-
-    async def lost(self, questions: Sequence[LossQuestion]) -> list[list[EntryId] | StreamError | None]:
-        """Ask for the entries that are lost, in one round trip; the entries of an answer are this worker's to count.
-
-        Each entry is in the answers to one token only, and in all of them if the question is asked again. An answer is
-        None if neither the server nor the stream is another one.
-        """
-        replies = await self._client.gather([self._lost(question) for question in questions])
-        return [
-            reply if isinstance(reply, StreamError) else None if reply == [b"same"] else texts(reply)[1:]
-            for reply in replies
-        ]
-
-    async def record_lost(self, partition: int, entries: Sequence[EntryId]) -> None:
-        """Record entries that are counted as lost, so that no inquiry counts them, too."""
-        args: list[str | int] = ["counted", int(LOST_TTL * 1000), MAX_LOST, *entries]
-        await self._client.run(Call("record_lost", [self._keys.lost(partition)], args))
-
     async def mark_suspect(self, lease: Lease, conversation: Conversation) -> int:
         """Mark a conversation as suspect; returns how many owners in a row have tried it, this one included."""
         return int(await self._client.run(self._suspect(lease, conversation, 1)))
@@ -467,38 +338,16 @@ class Entries:
         sizes = [size for reply in await self._client.run_all(calls) for size in reply]
         return Backlog(*(dict(zip(numbers, sizes[fact::4], strict=True)) for fact in range(4)))
 
-    def _fenced_keys(self, lease: Lease) -> list[str]:
-        return [self._keys.lease(lease.partition), self._keys.stream(lease.partition)]
-
     def _fenced(self, script: str, lease: Lease, *args: str | int) -> Call:
-        return Call(script, self._fenced_keys(lease), [lease.token, GROUP, *args])
+        return Call(script, self._keys.fenced(lease.partition), [lease.token, GROUP, *args])
 
     def _identify(self, lease: Lease) -> Call:
-        keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
+        keys = [*self._keys.fenced(lease.partition), self._keys.epoch(lease.partition)]
         known = self._known.get(lease.partition, _Known())
         presumed = self.node_of(lease.partition).presumed_id
         args = [lease.token, GROUP, secrets.token_hex(16), *known[:3], presumed, known.server]
         return Call("identify", keys, args)
 
-    def _lost(self, question: LossQuestion) -> Call:
-        number, keys = question.partition, self._keys
-        parts = [keys.stream(number), keys.seen(number, str(question.conversation))]
-        args: list[str | bytes | int] = [GROUP, question.server, question.stream, question.token, int(LOST_TTL * 1000)]
-        args += [MAX_LOST, LETTERS_LOOKED_AT, *question.conversation.tombstones]
-        for entry, identity in question.chunks.items():
-            args += [entry, identity]
-        return Call("lost", [*parts, keys.deleted(number), keys.dead(number), keys.lost(number)], args)
-
     def _suspect(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]
         return Call("suspect", keys, [lease.token, str(conversation), begin])
-
-
-def _alike(requests: Sequence[ReadRequest]) -> list[list[ReadRequest]]:
-    """Groups of requests that one command can make: one count for all its streams, and each stream once."""
-    alike: dict[tuple[int, float, int], list[ReadRequest]] = {}
-    times: Counter[int] = Counter()
-    for request in requests:
-        alike.setdefault((request.count, request.pages, times[request.partition]), []).append(request)
-        times[request.partition] += 1
-    return list(alike.values())

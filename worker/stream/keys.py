@@ -73,6 +73,10 @@ class Keys:
         """String with expiry: the token of the owner."""
         return f"{self.stream(partition)}:lease"
 
+    def fenced(self, partition: int) -> list[str]:
+        """The first keys of every script that only the owner may run."""
+        return [self.lease(partition), self.stream(partition)]
+
     def epoch(self, partition: int) -> str:
         """Hash: how often the lease was taken (`generation`), and whether the last owner left cleanly (`clean`).
 

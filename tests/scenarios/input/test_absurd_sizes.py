@@ -12,7 +12,7 @@ from codec.entry import MAX_CHUNK_BYTES
 from tests.support.harness import EXACT, Harness, HarnessMaker
 from tests.support.oracle import Talk, assert_stored_once
 from tests.support.redis_server import RedisServer
-from worker.stream import entries
+from worker.stream import pages
 from worker.stream.client import Client
 from worker.stream.inspection.dead_letters import DeadLetters
 from worker.stream.servers.connecting import connect
@@ -39,8 +39,8 @@ async def roomy(own_redis: Callable[..., RedisServer], harness_at: HarnessMaker)
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries, "MAX_PAGES_BYTES", PAGES)
-    monkeypatch.setattr(entries, "MAX_ENTRY_BYTES", ENTRY)
+    monkeypatch.setattr(pages, "MAX_PAGES_BYTES", PAGES)
+    monkeypatch.setattr(pages, "MAX_ENTRY_BYTES", ENTRY)
 
 
 @contextmanager

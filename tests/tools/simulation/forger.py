@@ -9,7 +9,7 @@ import google_crc32c
 
 from codec.entry import Chunk, parse
 from codec.manifest import Manifest, claimed, without_manifest
-from codec.names import object_name
+from codec.names import Kind, object_name
 from tests.tools.simulation.redis_cluster import Everywhere
 from tests.tools.simulation.redis_model import text_id
 from tests.tools.simulation.store_model import Bucket
@@ -74,9 +74,7 @@ class Forger:
         return object_name(
             *(first.uid, first.conversation_id, first.timestamp),
             end=last.timestamp if len(waiting) > 1 else None,
-            encrypted=False,
-            codec="pcm",
-            naming="range" if self._naming == "range" else "start",
+            kind=Kind.BATCH if self._naming == "range" else Kind.PCM,
         )
 
     def _put(self, name: str, data: bytes, metadata: dict[str, str]) -> None:

@@ -44,7 +44,7 @@ def test_independent_decoder_reads_a_default_blob() -> None:
     source = speech_array(3.0)
     blob, metadata = written(source.tobytes(), 16000, "ü")
     heard = plainly_decode(blob, "ü", SECRET)
-    name = object_name("ü", "c", 1000.0, encrypted=True)
+    name = object_name("ü", "c", 1000.0, kind=Kind.OPUS_ENCRYPTED)
     ours = decode(blob, name, metadata, secrets=[SECRET])
     assert len(heard) == 2 * len(source)
     assert heard[208:] == ours.pcm[:-208]  # it hears the look-ahead of 104 samples first

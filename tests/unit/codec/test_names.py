@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.errors import BadName
-from codec.names import Kind, format_timestamp, object_name, parse_name, prefix
+from codec.names import Kind, format_timestamp, kind_of_new, object_name, parse_name, prefix
 from tests.support.ids import BAD_IDS, GOOD_IDS, ids
 
 
@@ -25,20 +25,21 @@ from tests.support.ids import BAD_IDS, GOOD_IDS, ids
     ],
 )
 def test_names_of_new_blobs(codec: str, naming: str, encrypted: bool, file: str) -> None:
-    name = object_name("u", "c", 1000, end=1055, encrypted=encrypted, codec=codec, naming=naming)  # type: ignore[arg-type]
+    kind = kind_of_new(codec, naming, encrypted=encrypted)  # type: ignore[arg-type]
+    name = object_name("u", "c", 1000, end=1055, kind=kind)
     assert name == f"chunks/u/c/{file}"
 
 
 def test_batch_of_one_chunk_has_no_range() -> None:
-    assert object_name("u", "c", 7, encrypted=True, naming="range") == "chunks/u/c/7.000.batch.enc"
+    assert object_name("u", "c", 7, kind=Kind.BATCH_ENCRYPTED) == "chunks/u/c/7.000.batch.enc"
 
 
 def test_chunks_of_equal_time_make_a_range() -> None:
-    assert object_name("u", "c", 7, end=7, encrypted=True, naming="range") == "chunks/u/c/7.000-7.000.batch.enc"
+    assert object_name("u", "c", 7, end=7, kind=Kind.BATCH_ENCRYPTED) == "chunks/u/c/7.000-7.000.batch.enc"
 
 
 def test_range_is_never_reversed_even_if_timestamps_jitter_backwards() -> None:
-    assert object_name("u", "c", 7.5, end=7.4, encrypted=False, naming="range") == "chunks/u/c/7.500-7.500.batch.bin"
+    assert object_name("u", "c", 7.5, end=7.4, kind=Kind.BATCH) == "chunks/u/c/7.500-7.500.batch.bin"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_timestamps_are_written_like_c_does(seconds: float, text: str) -> None:
 @pytest.mark.parametrize("seconds", [-1.0, -0.001, float("nan"), float("inf"), -float("inf"), 1e12])
 def test_times_that_are_no_unix_seconds_get_no_name(seconds: float) -> None:
     with pytest.raises(BadName):
-        object_name("u", "c", seconds, encrypted=True)
+        object_name("u", "c", seconds, kind=Kind.OPUS_ENCRYPTED)
 
 
 @pytest.mark.parametrize(
@@ -128,16 +129,16 @@ def test_names_that_are_no_blobs_are_refused_shortly(name: str) -> None:
 @pytest.mark.parametrize("value", BAD_IDS)
 def test_ids_that_leave_their_place_make_no_name(value: str) -> None:
     with pytest.raises(BadName):
-        object_name(value, "c", 0, encrypted=True)
+        object_name(value, "c", 0, kind=Kind.OPUS_ENCRYPTED)
     with pytest.raises(BadName):
-        object_name("u", value, 0, encrypted=True)
+        object_name("u", value, 0, kind=Kind.OPUS_ENCRYPTED)
     with pytest.raises(BadName):
         prefix(value)
 
 
 @pytest.mark.parametrize("value", GOOD_IDS)
 def test_unusual_ids_survive_the_way_through_a_name(value: str) -> None:
-    blob = parse_name(object_name(value, value, 0, encrypted=True))
+    blob = parse_name(object_name(value, value, 0, kind=Kind.OPUS_ENCRYPTED))
     assert (blob.uid, blob.conversation_id) == (value, value)
 
 
@@ -158,7 +159,8 @@ def test_prefixes_end_with_a_slash_so_that_abc_is_not_abcd() -> None:
 def test_every_name_made_is_understood(
     uid: str, conversation: str, start: float, end: float | None, encrypted: bool, codec: str, naming: str
 ) -> None:
-    name = object_name(uid, conversation, start, end=end, encrypted=encrypted, codec=codec, naming=naming)  # type: ignore[arg-type]
+    kind = kind_of_new(codec, naming, encrypted=encrypted)  # type: ignore[arg-type]
+    name = object_name(uid, conversation, start, end=end, kind=kind)
     blob = parse_name(name)
     assert str(blob) == name
     assert (blob.uid, blob.conversation_id, blob.kind.encrypted) == (uid, conversation, encrypted)

@@ -18,7 +18,8 @@ from worker.model.holding import Holding
 from worker.model.ids import Conversation, EntryId
 from worker.runtime.context import Context
 from worker.runtime.metrics import PREFIX
-from worker.stream.entries import CHUNKS_PAGE, SEEN_TTL, Entries, LossQuestion
+from worker.stream.entries import CHUNKS_PAGE, SEEN_TTL, Entries
+from worker.stream.losses import LossQuestion
 
 CONVERSATION = Conversation("u", "c")
 
@@ -31,6 +32,7 @@ class Redis:
         self.answers = True
         self.asked: list[LossQuestion] = []
         self.recorded: list[EntryId] = []
+        self.losses = self
 
     def node_of(self, _: int) -> SimpleNamespace:
         return SimpleNamespace(seen_id=self.server)

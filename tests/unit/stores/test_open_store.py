@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from codec.entry import MAX_TIMESTAMP
-from codec.names import object_name
+from codec.names import Kind, object_name
 from worker.errors import SettingsError
 from worker.stores import LONGEST_PREFIX, open_store
 
@@ -45,7 +45,7 @@ async def test_an_emulator_is_found_as_by_every_client(gcs_server: GcsServer, mo
 
 
 async def test_the_longest_prefix_leaves_room_for_the_longest_name(gcs_server: GcsServer) -> None:
-    name = object_name(256 * "u", 256 * "c", 0.0, end=MAX_TIMESTAMP - 1, encrypted=True, naming="range")
+    name = object_name(256 * "u", 256 * "c", 0.0, end=MAX_TIMESTAMP - 1, kind=Kind.BATCH_ENCRYPTED)
     longest = f"gs://{gcs_server.bucket}/{LONGEST_PREFIX * 'p'}"
     store = open_store(longest, emulator_host=gcs_server.url)
     await store.create(name, b"content", {})

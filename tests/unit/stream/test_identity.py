@@ -111,21 +111,21 @@ async def test_what_is_read_or_stored_is_not_lost(owner: PartitionOwner) -> None
     await owner.entries.seal(owner.lease, [seal])
     await owner.done(seal)
     await owner.entries.discard(owner.lease, ids[2:])
-    assert await owner.entries.count_unread_losses([owner.lease]) == [0]
+    assert await owner.entries.losses.count_unread_losses([owner.lease]) == [0]
 
 
 async def test_entries_that_went_before_anybody_read_them_are_counted_once(owner: PartitionOwner, raw: Raw) -> None:
     ids = await owner.push(5)
     await raw.xdel(owner.keys.stream(0), ids[1], ids[4])
-    assert await owner.entries.count_unread_losses([owner.lease]) == [0]  # there is more to read first
+    assert await owner.entries.losses.count_unread_losses([owner.lease]) == [0]  # there is more to read first
     await owner.accept([ids[0], ids[2], ids[3]])
-    assert await owner.entries.count_unread_losses([owner.lease]) == [2]
+    assert await owner.entries.losses.count_unread_losses([owner.lease]) == [2]
     successor = await PartitionOwner.open(owner.client, owner.keys, "two")
-    assert await successor.entries.count_unread_losses([successor.lease]) == [0]
+    assert await successor.entries.losses.count_unread_losses([successor.lease]) == [0]
     await raw.xtrim(owner.keys.stream(0), maxlen=0)
     (last,) = await successor.push(1)
     await raw.xdel(owner.keys.stream(0), last)
-    assert await successor.entries.count_unread_losses([successor.lease]) == [1]
+    assert await successor.entries.losses.count_unread_losses([successor.lease]) == [1]
 
 
 async def test_what_was_there_before_the_first_owner_is_not_lost(owner: PartitionOwner, raw: Raw) -> None:
@@ -134,7 +134,7 @@ async def test_what_was_there_before_the_first_owner_is_not_lost(owner: Partitio
     await raw.xdel(owner.keys.stream(0), ids[0])
     owner = await PartitionOwner.open(owner.client, owner.keys, "one")
     await owner.accept(ids[1:])
-    assert await owner.entries.count_unread_losses([owner.lease]) == [0]
+    assert await owner.entries.losses.count_unread_losses([owner.lease]) == [0]
 
 
 async def test_redis_tells_what_became_of_a_batch_that_has_left_it(owner: PartitionOwner, raw: Raw) -> None:

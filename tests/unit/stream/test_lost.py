@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.partition_owner import PartitionOwner, Raw, sealed
 from worker.model.ids import Conversation
-from worker.stream.entries import LossQuestion
+from worker.stream.losses import LossQuestion
 
 CONVERSATION = Conversation("u", "c")
 GONE, LATER = "9999999999999-0", "9999999999999-1"
@@ -22,7 +22,7 @@ def question(owner: PartitionOwner) -> LossQuestion:
 
 
 async def lost(owner: PartitionOwner, question: LossQuestion) -> list[str] | None:
-    (answer,) = await owner.entries.lost([question])
+    (answer,) = await owner.entries.losses.lost([question])
     assert not isinstance(answer, Exception)
     return answer
 
@@ -52,7 +52,7 @@ async def test_each_entry_is_one_inquirys_to_count_also_if_it_asks_again(
 async def test_what_was_counted_without_an_inquiry_is_not_counted_again(
     owner: PartitionOwner, question: LossQuestion
 ) -> None:
-    await owner.entries.record_lost(0, [GONE])
+    await owner.entries.losses.record_lost(0, [GONE])
     assert await lost(owner, question) == [LATER]
 
 

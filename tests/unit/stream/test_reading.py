@@ -5,18 +5,18 @@ from __future__ import annotations
 from tests.support.partition_owner import PartitionOwner, Raw, pending
 from worker.errors import StreamError
 from worker.model.ids import START
-from worker.stream.entries import PAGES_TOGETHER, ReadRequest
+from worker.stream.pages import PAGES_TOGETHER, ReadRequest
 
 
 async def test_reading_changes_nothing_and_may_be_repeated(owner: PartitionOwner, raw: Raw) -> None:
     ids = await owner.push(5)
     request = ReadRequest(0, START, 3)
-    first, again = await owner.entries.read([request, request])
+    first, again = await owner.entries.pages.read([request, request])
     assert isinstance(first, list)
     assert first == again
     assert [entry.id for entry in first] == ids[:3]
     assert first[0].fields[b"uid"] == b"u"
-    rest, nothing = await owner.entries.read([ReadRequest(0, ids[2], 3), ReadRequest(3, START, 3)])
+    rest, nothing = await owner.entries.pages.read([ReadRequest(0, ids[2], 3), ReadRequest(3, START, 3)])
     assert isinstance(rest, list)
     assert [entry.id for entry in rest] == ids[3:]
     assert nothing == []
@@ -26,7 +26,7 @@ async def test_reading_changes_nothing_and_may_be_repeated(owner: PartitionOwner
 async def test_one_stream_may_be_read_from_several_places(owner: PartitionOwner) -> None:
     ids = await owner.push(5)
     requests = [ReadRequest(0, cursor, 1) for cursor in (START, ids[2], ids[4], START)]
-    pages = await owner.entries.read(requests)
+    pages = await owner.entries.pages.read(requests)
     assert [[entry.id for entry in page] for page in pages if isinstance(page, list)] == [
         [ids[0]],
         [ids[3]],
@@ -39,7 +39,7 @@ async def test_more_streams_than_one_command_asks_for_are_read(owner: PartitionO
     """Whole pages and looks in turn."""
     count = 12 * PAGES_TOGETHER + 1
     ids = [(await raw.xadd(owner.keys.stream(number), {"a": "1"})).decode() for number in range(count)]
-    pages = await owner.entries.read(
+    pages = await owner.entries.pages.read(
         [ReadRequest(number, START, 1, (1.0, 0.25)[number % 2]) for number in range(count)]
     )
     assert [[entry.id for entry in page] for page in pages if isinstance(page, list)] == [[id_] for id_ in ids]
@@ -48,7 +48,7 @@ async def test_more_streams_than_one_command_asks_for_are_read(owner: PartitionO
 async def test_key_of_a_wrong_type_spoils_only_its_own_page(owner: PartitionOwner, raw: Raw) -> None:
     await raw.set(owner.keys.stream(1), "no stream")
     ids = await owner.push(1)
-    wrong, right = await owner.entries.read([ReadRequest(1, START, 1), ReadRequest(0, START, 1)])
+    wrong, right = await owner.entries.pages.read([ReadRequest(1, START, 1), ReadRequest(0, START, 1)])
     assert isinstance(wrong, StreamError)
     assert wrong.cause == "refused"
     assert isinstance(right, list)

@@ -16,7 +16,7 @@ from codec.crypto import derive_key, key_id
 from codec.entry import SAMPLE_RATES
 from codec.manifest import verified, without_manifest
 from codec.metadata import BlobMetadata
-from codec.names import object_name
+from codec.names import Kind, object_name
 from codec.opus import MAX_DECODED_SECONDS, Application, Encoder
 from worker import __version__
 from worker.archive.blobs.known_deletions import known_deletions, may_concern, noted, noting, recorded_deletions
@@ -310,7 +310,8 @@ def _may_be_leftover(blob: Blob, recorded: frozenset[str]) -> bool:
 
 def _target(blob: Blob) -> str:
     name = blob.name
-    return object_name(name.uid, name.conversation_id, name.start, encrypted=name.kind.encrypted)
+    kind = Kind.OPUS_ENCRYPTED if name.kind.encrypted else Kind.OPUS
+    return object_name(name.uid, name.conversation_id, name.start, kind=kind)
 
 
 def _obstacle(audio: Audio) -> str | None:

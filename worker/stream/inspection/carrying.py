@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio.client import Pipeline
@@ -9,10 +10,20 @@ from redis.asyncio.client import Pipeline
 from worker.model.causes import MoveOutcome
 from worker.model.ids import EntryId
 from worker.stream.client import Client
-from worker.stream.keys import STREAM_KEY, Keys
+from worker.stream.keys import STREAM_KEY
 
 
-async def carry(client: Client, stray: str, entry: EntryId, keys: Keys, target: int, *, dry_run: bool) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An entry of a stray stream, and the keys of the partition that it belongs to: its stream, its deletions."""
+
+    stray: str
+    entry: EntryId
+    stream: str
+    deleted: str
+
+
+async def carry(client: Client, move: Move, *, dry_run: bool) -> bytes:
     """Do what stray_move.lua does, step by step; its outcomes are the same.
 
     The copy comes before the removal. If the command dies in between and is repeated, the worker recognises the second
@@ -21,22 +32,20 @@ async def carry(client: Client, stray: str, entry: EntryId, keys: Keys, target: 
     Raises:
         StreamError: Redis does not answer or refuses; then the entry is still there.
     """
-    if await _is_owned(client, stray):
+    if await _is_owned(client, move.stray):
         return MoveOutcome.OWNED.encode()
-    found = await _raw(client, stray, "XRANGE", stray, entry, entry)
+    found = await _raw(client, move.stray, "XRANGE", move.stray, move.entry, move.entry)
     if not found:
         return MoveOutcome.GONE.encode()
     flat = found[0][1]
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     uid, conversation = fields[b"uid"], fields[b"conversation_id"]
     names = [uid + b"/", uid + b"/" + conversation]
-    deleted = keys.deleted(target)
-    if any(await client.command(lambda pipe: pipe.hmget(deleted, *names), deleted)):
+    if any(await client.command(lambda pipe: pipe.hmget(move.deleted, *names), move.deleted)):
         return MoveOutcome.DELETED.encode()
     if not dry_run:
-        stream = keys.stream(target)
-        await _raw(client, stream, "XADD", stream, "*", *flat)
-        await client.command(lambda pipe: pipe.xdel(stray, entry), stray)
+        await _raw(client, move.stream, "XADD", move.stream, "*", *flat)
+        await client.command(lambda pipe: pipe.xdel(move.stray, move.entry), move.stray)
     return MoveOutcome.MOVED.encode()
 
 

@@ -12,8 +12,8 @@ from codec.sessions import session_name
 from worker.model.done_event import DoneEvent
 from worker.model.ids import Conversation, EntryId, entry_ms, entry_order
 from worker.stream.client import Client
-from worker.stream.entries import MAX_ENTRY_BYTES
 from worker.stream.keys import Keys
+from worker.stream.pages import MAX_ENTRY_BYTES
 from worker.stream.replies import tombstone_position
 from worker.stream.scripting import Call
 

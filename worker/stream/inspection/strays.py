@@ -21,7 +21,7 @@ from worker.model.causes import MoveOutcome, StreamCause
 from worker.model.ids import EntryId, entry_order
 from worker.model.layouts import Layouts
 from worker.stream.client import Client
-from worker.stream.inspection.carrying import carry
+from worker.stream.inspection.carrying import Move, carry
 from worker.stream.keys import STREAM_KEY, Keys
 from worker.stream.scripting import Call, script
 from worker.stream.servers.node import Node
@@ -136,11 +136,12 @@ class Strays:
 
     async def _step(self, stray: Stray, entry: EntryId, target: int, *, dry_run: bool) -> Any:
         """Move one entry, or look whether it can be moved; an error comes back as a value."""
-        args: list[str | int] = [entry, self._keys.stream(target), self._keys.deleted(target), int(dry_run)]
-        if self._client.node_of(stray.key) is self._client.node_of(self._keys.stream(target)):
-            return (await self._client.gather([Call("stray_move", [stray.key], args)]))[0]
+        move = Move(stray.key, entry, self._keys.stream(target), self._keys.deleted(target))
+        if self._client.node_of(move.stray) is self._client.node_of(move.stream):
+            args: list[str | int] = [move.entry, move.stream, move.deleted, int(dry_run)]
+            return (await self._client.gather([Call("stray_move", [move.stray], args)]))[0]
         try:
-            return await carry(self._client, stray.key, entry, self._keys, target, dry_run=dry_run)
+            return await carry(self._client, move, dry_run=dry_run)
         except StreamError as error:
             return error
 

@@ -1,127 +1,45 @@
-"""All settings, read from the environment: each with its unit, its default and its relation to other settings."""
+"""The environment variables: each with its unit, its default and its relation to other settings."""
 
 from __future__ import annotations
 
-import difflib
 import re
 import socket
 import uuid
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from codec.crypto import MIN_SECRET_BYTES
 from codec.effort import Quiet
-from codec.errors import escaped
 from codec.opus import Application
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings
 from worker.errors import SettingsError
 from worker.model.jitter import GAP_TOLERANCE, JOINED_STARTS
 from worker.runtime.cpu import cpu_limit
-from worker.stores import checked_emulator, checked_store_url, open_store
-from worker.stores.base import Store
-from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS, PREFIX, Keys
+from worker.settings.groups import (
+    EncodingSettings,
+    HttpSettings,
+    RedisSettings,
+    ShutdownSettings,
+    SpoolSettings,
+    StoreSettings,
+)
+from worker.stores import checked_emulator, checked_store_url
+from worker.stream.keys import DEFAULT_PARTITIONS, MAX_PARTITIONS, PREFIX
 from worker.stream.servers import address, certificates
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 MIB = 1024 * 1024
 DAY = 24 * 3600
 T = TypeVar("T")
 V = TypeVar("V")
 
-FOREIGN_VARIABLES = ("GOOGLE_APPLICATION_CREDENTIALS", "MALLOC_ARENA_MAX")
-"""Variables that the documents name and that are not read here."""
-
-ALIKE = 0.85
-"""Ratio of difflib from which a variable looks misspelt: one wrong letter in a name of seven."""
-
 NO_STORE = "STORE_URL is not set: give gs://bucket[/prefix] or file:///directory"
 NO_SECRET = f"ENCRYPTION_SECRET is not set: give at least {MIN_SECRET_BYTES} bytes"
 URL_USER = re.compile(r"(://)[^/?#]*@")
-
-
-@dataclass(frozen=True, slots=True)
-class RedisSettings:
-    """REDIS_URL, STREAM_PREFIX, PARTITIONS and LEASE_TTL: where the streams are, and how workers share them.
-
-    `url` is REDIS_URL with REDIS_CA_FILE and REDIS_AUTH as its options: all that a connection needs.
-    `partitions` is None if PARTITIONS is not set.
-    """
-
-    url: str = field(repr=False)
-    prefix: str
-    partitions: int | None
-    lease_ttl: float
-
-    @property
-    def keys(self) -> Keys:
-        """Names of all keys under the prefix."""
-        return Keys(self.prefix)
-
-    @property
-    def reply_timeout(self) -> float:
-        """Seconds that a worker waits for a reply; after a missing reply it must still be able to renew a lease."""
-        return min(5.0, self.lease_ttl / 3)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """STORE_URL, STORAGE_EMULATOR_HOST and UPLOAD_CONCURRENCY."""
-
-    url: str
-    emulator_host: str | None
-    upload_concurrency: int
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether another volume may be at the same place."""
-        return self.url.startswith("file:")
-
-    def open(self) -> Store:
-        """Open the store; raises the same errors as `open_store`."""
-        return open_store(self.url, emulator_host=self.emulator_host)
-
-
-@dataclass(frozen=True, slots=True)
-class EncodingSettings:
-    """How audio is encoded, in how many threads, and MEMORY_LIMIT."""
-
-    opus: OpusSettings
-    threads: int
-    memory_limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class SpoolSettings:
-    """SPOOL_DIR, SPOOL_MODE, SPOOL_MAX_BYTES and SPOOL_AFTER: where and when blobs wait for the store."""
-
-    directory: Path
-    mode: Literal["off", "outage", "always"]
-    max_bytes: int
-    after: float
-
-
-@dataclass(frozen=True, slots=True)
-class HttpSettings:
-    """HTTP_HOST and HTTP_PORT: the address that the HTTP server listens on; port 0 takes a free one."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class ShutdownSettings:
-    """SHUTDOWN and SHUTDOWN_GRACE: whether open batches are stored at the end, and the seconds from SIGTERM to exit."""
-
-    flush: bool
-    grace: float
 
 
 def _own_name() -> str:
@@ -132,7 +50,7 @@ class Settings(BaseSettings):
     """One field per environment variable of the same name in upper case; properties group the fields by their user.
 
     Raises:
-        SettingsError: `load` raises it, with one line on each wrong variable, which names it.
+        ValidationError: `worker.settings.load` turns it into a `SettingsError` with one line for each wrong variable.
     """
 
     # An empty variable is an unset one: that is how a chart or a compose file leaves a variable out.
@@ -440,30 +358,6 @@ def _split(secrets: SecretStr) -> list[str]:
     return [secret for secret in re.split(r"[,\r\n]+", secrets.get_secret_value()) if secret]
 
 
-def load() -> Settings:
-    """Read the settings from the environment; an empty variable counts as unset.
-
-    Raises:
-        SettingsError: one line on each invalid variable.
-    """
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = [_sentence(one) for one in error.errors(include_url=False)]
-    raise SettingsError("\n".join(wrong))
-
-
-def misspelt(variables: Iterable[str]) -> dict[str, str]:
-    """Variables that are not settings but look like one, with the setting that may be meant."""
-    known = [*(name.upper() for name in Settings.model_fields), *FOREIGN_VARIABLES]
-    found = {}
-    for variable in variables:
-        closest = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=ALIKE)
-        if closest and variable.upper() not in known:
-            found[variable] = closest[0]
-    return found
-
-
 def _as_value_error(check: Callable[[V], T], value: V) -> T:
     """Make a check of another module one of pydantic's, so that it is told together with the others."""
     try:
@@ -486,38 +380,3 @@ def _public(name: str, value: object) -> str | int | float | bool | None:
     if isinstance(value, str):
         return URL_USER.sub(r"\1***@", value)
     return value if isinstance(value, int | float | None) else str(value)
-
-
-def _sentence(error: ErrorDetails) -> str:
-    name = ".".join(str(part) for part in error["loc"]).upper()
-    if error["type"] == "value_error":  # from a validator above; the value may be a secret
-        message = error["msg"].removeprefix("Value error, ")
-        return message if message.startswith(name) else f"{name} {message}"
-    wanted = error["msg"].partition(" should ")[2].partition(", unable to ")[0]
-    return f"{name} is {escaped(error['input'])}: it should {wanted}"
-
-
-def environment_names() -> dict[str, str]:
-    """Every variable's name and description, for --help."""
-    return {
-        name.upper(): f"{field.description} [default: {shown_default_and_choices(name)}]"
-        for name, field in Settings.model_fields.items()
-    }
-
-
-def shown_default_and_choices(name: str) -> str:
-    """A field's default in readable form, and the other allowed words if the field takes one of a few."""
-    field = Settings.model_fields[name]
-    others = [choice for choice in get_args(field.annotation) if isinstance(choice, str) and choice != field.default]
-    return f"{_shown_default(name)} (or {', '.join(others)})" if others else _shown_default(name)
-
-
-def _shown_default(name: str) -> str:
-    field = Settings.model_fields[name]
-    if field.default_factory is not None:
-        return "by machine"
-    if isinstance(field.default, SecretStr) or field.default in (None, ""):
-        return "none"
-    if isinstance(field.default, bool):
-        return str(field.default).lower()
-    return f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
