@@ -131,7 +131,7 @@ class Batcher:
         """Conversations whose history must be loaded before their chunks are routed."""
         return [
             conversation
-            for conversation in {item.conversation for item in items}
+            for conversation in dict.fromkeys(item.conversation for item in items)
             if conversation not in self._histories
         ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -64,6 +63,7 @@ class Drainer:
         self._leftovers = leftovers
         self._health = uploader.health
         self._metrics = context.metrics
+        self._clock = context.clock
         self._timing = context.timing.spool
         self._concurrency = pace.concurrency
         self.outcomes: Counter[SpoolOutcome] = Counter()
@@ -123,9 +123,9 @@ class Drainer:
                     await self._spool.arrived.wait()
 
     async def _scan(self) -> list[SpoolFile]:
-        began = time.monotonic()
+        began = self._clock()
         listing = await self._spool.scan()
-        self._scan_wait = max(self._timing.scan, SCAN_SHARE * (time.monotonic() - began))
+        self._scan_wait = max(self._timing.scan, SCAN_SHARE * (self._clock() - began))
         ours = [file for file in listing.files if file.stem.origin == self._spool.origin.digest]
         self._damaged &= {file.name for file in ours}
         self._metrics.spool_bytes.set(listing.bytes)

@@ -121,7 +121,8 @@ def _events(run: Run) -> Iterator[str]:
     if run.world.spool_mode == "off":  # else a blob may find its name taken when its event is there already
         yield from _named(run, {event[b"object"].decode() for event in events})
     told = Counter(
-        tuple(event[key].decode() for key in (b"conversation_id", b"stream", b"chunks_digest")) for event in events
+        tuple(event.get(key, b"").decode() for key in (b"conversation_id", b"stream", b"chunks_digest"))
+        for event in events
     )
     for name, metadata in _own(run).items():
         count = told[name.split("/")[-2], metadata["stream"], metadata["chunks-digest"]]

@@ -288,7 +288,7 @@ class Run:
             await event()
 
     def _usual_troubles(self) -> list[Callable[[], Any]]:
-        calm = [self.kill, self._pause, self._add, self._add, self._remove, self._roll, self._cut_off]
+        calm = [self.kill, self._pause, self._add, self._add, self._remove, self.roll, self._cut_off]
         if self.world.spool_mode != "off":
             calm = [*calm, self._close_store, self._close_store]
         if not self.world.failovers:
@@ -319,7 +319,7 @@ class Run:
         if node := self._any_alive():
             node.stop.set()
 
-    async def _roll(self) -> None:
+    async def roll(self) -> None:
         """Each worker is replaced by a new one."""
         for node in [node for node in self._nodes if node.alive]:
             self._start_worker()
@@ -355,7 +355,7 @@ class Run:
         """What closed batches early is forgotten, so that the next owner cuts them otherwise."""
         async with self.redis.reshaping:
             server, replica = self._replica()
-            await self._roll()
+            await self.roll()
             await asyncio.sleep(self.random.random())
             self.promote(server, replica)
 
