@@ -24,6 +24,9 @@ T = TypeVar("T")
 READ_PAGES = 16
 """Most full pages per round trip; this bounds the memory that one reply takes."""
 
+TAKEN_OVER_TOGETHER = 64
+"""Partitions that are taken over in the same round trips: a start with thousands of them takes seconds."""
+
 IDLE_TURNS = 4
 """Turns in which each idle partition is read once. So the first chunk of a conversation may wait for two seconds: this
 is little beside a minute of accumulation, and reading is most of what thousands of idle partitions cost."""
@@ -140,10 +143,23 @@ class NodeReader:
         self._server_id = server_id
 
     async def _take_over_doubtful(self) -> None:
-        for partition in self._usable():
-            if partition.rewind_cause is not None and partition.number not in self._share.surplus:
-                with self._guarded(partition):
-                    await partition.take_over()
+        doubtful = [partition for partition in self._usable() if partition.rewind_cause is not None]
+        wanted = [partition for partition in doubtful if partition.number not in self._share.surplus]
+        for first in range(0, len(wanted), TAKEN_OVER_TOGETHER):
+            await self._take_over(wanted[first : first + TAKEN_OVER_TOGETHER])
+            self._progressed()
+
+    async def _take_over(self, partitions: Sequence[Partition]) -> None:
+        found = await self._entries.take_over_all([partition.lease for partition in partitions])
+        failures: list[tuple[Partition, StreamError]] = []
+        for partition, takeover in zip(partitions, found, strict=True):
+            if isinstance(takeover, StreamError):
+                failures.append((partition, takeover))
+            else:
+                partition.take_over(takeover)
+        for partition, failure in failures:  # last: a server that fails ends this turn
+            with self._guarded(partition):
+                raise failure
 
     async def _read(self) -> bool:
         for partitions in self._round_trips():

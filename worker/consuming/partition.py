@@ -39,6 +39,7 @@ from worker.stream.entries import Entries
 from worker.stream.leases import Lease
 from worker.stream.pages import ReadRequest
 from worker.stream.replies import Entry, size_of
+from worker.stream.takeovers import Takeover
 
 EXPECTED_REWINDS = frozenset({RewindCause.HANDOVER, RewindCause.RECOVERED})
 """Causes that are normal: every roll-out hands over all partitions."""
@@ -132,9 +133,8 @@ class Partition:
             held.setdefault(conversation, {}).update(chunks)
         return held
 
-    async def take_over(self) -> None:
-        """Take the partition over, for the first time or again."""
-        found = await self._entries.take_over(self.lease)
+    def take_over(self, found: Takeover) -> None:
+        """Begin with what a take-over has just found, for the first time or again."""
         self._taken_at = self._batcher.clock()
         self._first_ms = entry_ms(found.identity.first)
         self.lease.clean = True  # the death of the last owner is counted now, and must not count twice

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any, NamedTuple, Self, TypeVar, cast
 
 from redis.asyncio.client import Pipeline
@@ -137,14 +137,36 @@ class Client:
         return replies
 
     async def gather(self, calls: Sequence[Call]) -> list[Any]:
-        """Run scripts in one round trip; failures come back as `StreamError` values in their places."""
-        replies = await self.pipeline(lambda pipe: _queue(Call.queue_cached, calls, pipe))
-        missing = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if missing:
-            repeated = await self.pipeline(lambda pipe: _queue(Call.queue_whole, [calls[i] for i in missing], pipe))
-            for i, reply in zip(missing, repeated, strict=True):
-                replies[i] = reply
+        """Run scripts in one round trip; failures come back as `StreamError` values in their places.
+
+        A server that does not know a script has not run it. It gets the script once, and runs the calls then.
+        """
+        replies: list[Any] = [None] * len(calls)
+        await self._run_some(calls, range(len(calls)), (), replies)
+        if missing := _unknown(replies):
+            await self._run_some(calls, missing, self._first_at_each_node(calls, missing), replies)
+        if missing := _unknown(replies):  # a slot has moved meanwhile, to a server that did not get the script
+            await self._run_some(calls, missing, missing, replies)
         return [await self._translated(reply, call) for reply, call in zip(replies, calls, strict=True)]
+
+    async def _run_some(
+        self, calls: Sequence[Call], places: Sequence[int], whole: Collection[int], replies: list[Any]
+    ) -> None:
+        """Run the calls in `places`, those in `whole` with the text of their scripts, and put their replies there."""
+
+        def queue(pipe: Pipeline) -> None:
+            for place in places:
+                way = Call.queue_whole if place in whole else Call.queue_cached
+                way(calls[place], pipe)
+
+        for place, reply in zip(places, await self.pipeline(queue), strict=True):
+            replies[place] = reply
+
+    def _first_at_each_node(self, calls: Sequence[Call], places: Sequence[int]) -> Collection[int]:
+        firsts: dict[tuple[str, Node], int] = {}
+        for place in places:
+            firsts.setdefault((calls[place].script, self.node_of(calls[place].keys[0])), place)
+        return set(firsts.values())
 
     async def command(self, queue: Callable[[Pipeline], object], key: str) -> Any:
         """Run one plain command that is about `key`; a key of a wrong type is named in the error.
@@ -158,6 +180,16 @@ class Client:
         if isinstance(reply, Exception):
             raise stream_error(reply) from (reply.__cause__ if isinstance(reply, StreamError) else reply)
         return reply
+
+    async def hashes(self, keys: Sequence[str]) -> list[dict[bytes, bytes] | StreamError]:
+        """Read whole hashes in one round trip; failures come back in their places, as `command` raises them."""
+        replies = await self.pipeline(lambda pipe: [pipe.hgetall(key) for key in keys])
+        return [await self._explained(reply, key) for reply, key in zip(replies, keys, strict=True)]
+
+    async def _explained(self, reply: Any, key: str) -> Any:
+        if is_wrong_type(reply) and (sentence := await self.wrong_types([key])):
+            return StreamError(sentence, cause=StreamCause.REFUSED)
+        return stream_error(reply) if isinstance(reply, Exception) else reply
 
     async def pipeline(self, queue: Callable[[Pipeline], object]) -> list[Any]:
         """Run any commands that name a key, in one round trip for each node, not in a transaction.
@@ -257,9 +289,9 @@ class Client:
         return "; ".join(wrong_type(key, kind) for key, kind in found if kind not in ("none", expected_type(key)))
 
 
-def _queue(way: Callable[[Call, Pipeline], None], calls: Sequence[Call], pipe: Pipeline) -> None:
-    for call in calls:
-        way(call, pipe)
+def _unknown(replies: Sequence[Any]) -> list[int]:
+    """The places of calls whose script the server does not know."""
+    return [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
 
 
 def _key_of(command: Command) -> str | bytes:

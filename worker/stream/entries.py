@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from codec.entry import Chunk
 from worker.errors import StreamError
 from worker.model.causes import DoneOutcome, OrphanFate, RewindCause
 from worker.model.done_event import DoneEvent
-from worker.model.ids import START, Conversation, EntryId, StreamIdentity, entry_order
+from worker.model.ids import Conversation, EntryId, entry_order
 from worker.model.layouts import Layouts
 from worker.model.recent_chunks import MAX_BYTES
 from worker.model.seal import Seal
@@ -21,12 +20,10 @@ from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Lease
 from worker.stream.losses import LossRecords
 from worker.stream.pages import PageReader
-from worker.stream.replies import chunk_of, parse_seal, tombstone_position
+from worker.stream.replies import chunk_of, parse_seals, tombstone_position
 from worker.stream.scripting import Call, texts
 from worker.stream.servers.node import HIDDEN, Node
-
-CLAIM_PAGE = 500
-"""Pending entries taken over per script call: about a millisecond of Redis' time."""
+from worker.stream.takeovers import Takeover, Takeovers
 
 SEEN_TTL = 3600.0
 """Seconds for which a conversation's stored chunks are remembered, to recognise late duplicates."""
@@ -42,21 +39,6 @@ CHUNKS_PAGE = 10
 
 SEALED = "sealed"
 """The reply of seal.lua when the seal is set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Takeover:
-    """The state in which a new owner finds a partition.
-
-    `seals` are to be finished, `vanished` entries disappeared while pending, and `survivors` were in hand when an owner
-    died. `identity` tells which stream it is, and up to where Redis may have forgotten its past.
-    """
-
-    seals: list[Seal]
-    tombstones: dict[str, EntryId]
-    vanished: list[EntryId]
-    survivors: set[EntryId]
-    identity: StreamIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +93,6 @@ class Backlog:
     dead_bytes: dict[int, int]
 
 
-class _Known(NamedTuple):
-    """What the owner knows of a stream and Redis may lose: its id, the last entry that was read, `born`, the server."""
-
-    stream: str = ""
-    read_to: EntryId = START
-    born: EntryId = START
-    server: str = ""
-
-
 class Entries:
     """Entries of all partitions under one prefix. Every method raises `StreamError`, the fenced ones `LeaseLost`.
 
@@ -134,7 +107,7 @@ class Entries:
         self._keys = keys
         self._consumer = consumer
         self._layouts = layouts
-        self._known: dict[int, _Known] = {}
+        self._takeovers = Takeovers(client, keys, consumer)
 
     @property
     def client(self) -> Client:
@@ -145,34 +118,24 @@ class Entries:
         """The server that has a partition, as far as it is known."""
         return self._client.node_of(self._keys.stream(partition))
 
+    async def take_over_all(self, leases: Sequence[Lease]) -> list[Takeover | StreamError]:
+        """Claim the pending entries of all consumers in id order, and collect what former owners left.
+
+        The failure of a partition, also `LeaseLost`, comes back in its place.
+        """
+        return await self._takeovers.run(leases)
+
     async def take_over(self, lease: Lease) -> Takeover:
-        """Claim the pending entries of all consumers in id order, and collect what former owners left."""
-        vanished: list[EntryId] = []
-        survivors: set[EntryId] = set()
-        deaths = 0 if lease.clean else 1
-        async for gone, survived in self._client.pages(
-            lambda start: self._fenced("claim", lease, self._consumer, deaths, start, CLAIM_PAGE)
-        ):
-            vanished += texts(gone)
-            survivors.update(texts(survived))
-        await self._client.run(self._fenced("sweep", lease, self._consumer))
-        identity = StreamIdentity(*texts(await self._client.run(self._identify(lease))))
-        self._known[lease.partition] = _Known(identity.stream, identity.read_to, identity.born, identity.server)
-        seals, tombstones = await self.seals(lease.partition), await self.tombstones(lease.partition)
-        return Takeover(seals, tombstones, vanished, survivors, identity)
+        """The same for one partition."""
+        (found,) = await self.take_over_all([lease])
+        if isinstance(found, StreamError):
+            raise found
+        return found
 
     async def seals(self, partition: int) -> list[Seal]:
         """Batches that are sealed and not done, the oldest first."""
         key = self._keys.ready(partition)
-        sealed = await self._client.command(lambda pipe: pipe.hgetall(key), key)
-        seals = [parse_seal(field, value) for field, value in sealed.items()]
-        return sorted(seals, key=lambda seal: entry_order(seal.id))
-
-    async def tombstones(self, partition: int) -> dict[str, EntryId]:
-        """Deleted users and conversations → the last entry of the stream at the deletion."""
-        key = self._keys.deleted(partition)
-        found = await self._client.command(lambda pipe: pipe.hgetall(key), key)
-        return {field.decode(errors="replace"): tombstone_position(key, last) for field, last in found.items()}
+        return parse_seals(await self._client.command(lambda pipe: pipe.hgetall(key), key))
 
     async def deletions(self, partition: int, conversations: Iterable[Conversation]) -> dict[str, EntryId]:
         """The tombstones of some conversations and their users."""
@@ -222,8 +185,7 @@ class Entries:
         replies = await self._client.gather(calls)
         for (lease, ids), reply in zip(pages, replies, strict=True):
             if not isinstance(reply, StreamError):
-                known = self._known[lease.partition]
-                self._known[lease.partition] = known._replace(read_to=max(known.read_to, ids[-1], key=entry_order))
+                self._takeovers.read_to(lease.partition, ids[-1])
         return [reply if isinstance(reply, StreamError) else set(texts(reply)) for reply in replies]
 
     async def seen(self, partition: int, conversations: Sequence[Conversation]) -> list[bytes]:
@@ -337,16 +299,6 @@ class Entries:
         ]
         sizes = [size for reply in await self._client.run_all(calls) for size in reply]
         return Backlog(*(dict(zip(numbers, sizes[fact::4], strict=True)) for fact in range(4)))
-
-    def _fenced(self, script: str, lease: Lease, *args: str | int) -> Call:
-        return Call(script, self._keys.fenced(lease.partition), [lease.token, GROUP, *args])
-
-    def _identify(self, lease: Lease) -> Call:
-        keys = [*self._keys.fenced(lease.partition), self._keys.epoch(lease.partition)]
-        known = self._known.get(lease.partition, _Known())
-        presumed = self.node_of(lease.partition).presumed_id
-        args = [lease.token, GROUP, secrets.token_hex(16), *known[:3], presumed, known.server]
-        return Call("identify", keys, args)
 
     def _suspect(self, lease: Lease, conversation: Conversation, begin: int) -> Call:
         keys = [self._keys.lease(lease.partition), self._keys.trials(lease.partition)]

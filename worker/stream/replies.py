@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from codec.entry import Chunk, parse
@@ -46,6 +46,11 @@ def tombstone_position(key: str, value: bytes) -> EntryId:
     return position
 
 
+def parse_tombstones(key: str, fields: Mapping[bytes, bytes]) -> dict[str, EntryId]:
+    """The hash `key` of deleted users and conversations → the last entry that each covers. Raises `StreamError`."""
+    return {field.decode(errors="replace"): tombstone_position(key, last) for field, last in fields.items()}
+
+
 def chunk_of(flat: Sequence[bytes]) -> Chunk | None:
     """The chunk with these field names and values in turn; None if it is not one."""
     try:
@@ -65,6 +70,12 @@ def parse_seal(field: bytes, value: bytes) -> Seal:
         # Perhaps a newer version wrote it: leave the partition to that version, and do not stop other partitions.
         raise StreamError(f"the seal {field!r} can't be read: {error}", cause=StreamCause.REFUSED) from error
     return seal
+
+
+def parse_seals(fields: Mapping[bytes, bytes]) -> list[Seal]:
+    """All seals of a hash, the oldest first. Raises `StreamError`."""
+    seals = [parse_seal(field, value) for field, value in fields.items()]
+    return sorted(seals, key=lambda seal: entry_order(seal.id))
 
 
 def entries_by_stream(reply: Any) -> dict[str, list[Entry]] | StreamError:

@@ -33,12 +33,13 @@ from functools import partial
 from pathlib import Path
 
 from tests.tools.chaos.cluster import cluster
+from tests.tools.chaos.cluster_trouble import TROUBLES
 from tests.tools.chaos.company import company
 from tests.tools.chaos.conservation import conserve, scale
 from tests.tools.chaos.flood import flood
 from tests.tools.chaos.forgetting import forgetting
 from tests.tools.chaos.lame import lame
-from tests.tools.chaos.layouts import FEW, layouts
+from tests.tools.chaos.layouts import FEW, Course, layouts
 from tests.tools.chaos.mistakes import mistakes
 from tests.tools.chaos.outage import outage
 from tests.tools.chaos.replicas import replicas
@@ -66,6 +67,8 @@ def main() -> int:
     parser.add_argument("--losses", type=int, default=60, help="losses of Redis and kills, of forgetting and replicas")
     parser.add_argument("--deaths", type=int, default=60, help="kills of company, with PCM and with Opus")
     parser.add_argument("--rounds", type=int, default=3, help="of cluster and layouts")
+    parser.add_argument("--talks", type=int, default=40, help="conversations of cluster and layouts")
+    parser.add_argument("--only", nargs="+", choices=TROUBLES, default=TROUBLES, help="these troubles of cluster only")
     parser.add_argument("--minutes", type=float, default=15, help="of the soak")
     parser.add_argument("--sessions", type=int, default=100, help="of the soak, in real time")
     arguments = parser.parse_args()
@@ -115,12 +118,14 @@ def _divide(arguments: argparse.Namespace) -> int:
     if arguments.what in (None, "cluster"):
         for wait in (0, 1):
             _say(f"\nA cluster in trouble {arguments.rounds} times, {'with WAIT 1' if wait else 'without WAIT'}")
-            plan = Plan(seed=arguments.seed, talks=40, interval=0.4, partitions=32, pace=3.0, lease_ttl=3.0)
-            wrong += _run(partial(cluster, rounds=arguments.rounds, wait=wait), plan)
+            plan = Plan(
+                seed=arguments.seed, talks=arguments.talks, interval=0.4, partitions=32, pace=3.0, lease_ttl=3.0
+            )
+            wrong += _run(partial(cluster, rounds=arguments.rounds, wait=wait, only=arguments.only), plan)
     if arguments.what in (None, "layouts"):
         _say(f"\nThe number of partitions grows and shrinks {arguments.rounds} times")
-        plan = Plan(seed=arguments.seed, talks=60, interval=0.4, partitions=FEW, pace=8.0, lease_ttl=3.0)
-        wrong += _run(partial(layouts, rounds=arguments.rounds), plan)
+        plan = Plan(arguments.seed, talks=arguments.talks, interval=0.4, partitions=FEW, pace=8.0, lease_ttl=3.0)
+        wrong += _run(partial(layouts, course=Course(rounds=arguments.rounds)), plan)
     if arguments.what in (None, "lame"):
         _say("\nOne of three nodes is dead, then one hangs")
         wrong += _run(lame, Plan(seed=arguments.seed, talks=90, interval=0.5, partitions=48, lease_ttl=15.0))

@@ -7,22 +7,25 @@ pushers also send `WAIT 1`, and nothing may be missing.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
-from tests.tools.chaos.cluster_trouble import ClusterTrouble
+from tests.tools.chaos.cluster_trouble import TROUBLES, ClusterTrouble
 from tests.tools.chaos.cluster_world import PRIMARIES, cluster_world
 from tests.tools.chaos.trouble import FEWEST, Plan
 
 
-async def cluster(plan: Plan, directory: Path, *, rounds: int, wait: int) -> tuple[list[str], list[str]]:
-    """One run; what is wrong, best nothing, and its figures."""
+async def cluster(
+    plan: Plan, directory: Path, *, rounds: int, wait: int, only: Collection[str] = TROUBLES
+) -> tuple[list[str], list[str]]:
+    """One run with some troubles or all; what is wrong, best nothing, and its figures."""
     async with cluster_world(plan, directory, replicas=PRIMARIES, wait=wait) as there:
         keys = [there.keys.stream(partition) for partition in range(plan.partitions)]
         trouble = ClusterTrouble(plan, there.shards, there.fleet, there.pushers, keys)
         for _ in range(FEWEST + 1):
             await trouble.start()
-        await there.pushers.talk_through(partial(trouble.run, rounds))
+        await there.pushers.talk_through(partial(trouble.run, rounds, only))
         await there.come_to_rest()
         wrong, figures = await there.account()
         forgotten = sum(trouble.forgotten.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -15,6 +15,22 @@ from tests.tools.chaos.cluster_pushers import ClusterPushers
 from tests.tools.chaos.fleet import Fleet
 from tests.tools.chaos.shards import Received, Shards, some
 from tests.tools.chaos.trouble import FEWEST, Plan
+
+ATOMICALLY = "move_atomically"
+TROUBLES = (
+    "reshard",
+    "hold_open",
+    "crash",
+    "crash_ahead",
+    "hang",
+    "hang_briefly",
+    "restart",
+    "roll",
+    "lose_seed",
+    "fail_over",
+    ATOMICALLY,
+)
+"""What happens to a cluster; the last one only where the servers can do it."""
 
 RESHARDED = 300
 """Slots of a reshard, beside those of partitions."""
@@ -41,13 +57,13 @@ class ClusterTrouble:
         self.counts: Counter[str] = Counter()
         self.forgotten: Counter[str] = Counter()
 
-    async def run(self, rounds: int) -> None:
-        """Do everything `rounds` times, in another order each time, and kill workers until the plan's number."""
+    async def run(self, rounds: int, only: Collection[str]) -> None:
+        """Make these troubles `rounds` times, each time in another order, and kill workers until the plan's number."""
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._kill_workers(over))
             for _ in range(rounds):
-                for trouble in await self._troubles():
+                for trouble in await self._troubles(only):
                     await trouble()
                     await asyncio.to_thread(self._shards.settled)
                     await asyncio.sleep(REST)
@@ -59,29 +75,15 @@ class ClusterTrouble:
         seeds = self._random.choice(({}, {"redis_url": self._shards.servers[0].url}))
         await self._fleet.start("one", shutdown=shutdown, **seeds)
 
-    async def _troubles(self) -> list[Callable[[], Awaitable[None]]]:
-        troubles: list[Callable[[], Awaitable[None]]] = [
-            *(
-                self._reshard,
-                self._hold_open,
-                self._crash,
-                self._crash_ahead,
-                self._hang,
-                self._hang_briefly,
-                self._restart,
-            ),
-            *(self._roll, self._lose_seed, self._fail_over),
-        ]
-        if await asyncio.to_thread(self._shards.moves_atomically):
-            troubles.append(self._move_atomically)
-        self._random.shuffle(troubles)
-        return troubles
+    async def _troubles(self, only: Collection[str]) -> list[Callable[[], Awaitable[None]]]:
+        can_move = await asyncio.to_thread(self._shards.moves_atomically)
+        names = [name for name in TROUBLES if name in only and (can_move or name != ATOMICALLY)]
+        return [getattr(self, f"_{name}") for name in self._random.sample(names, len(names))]
 
     async def _kill_workers(self, over: asyncio.Event) -> None:
         while not over.is_set() or self._fleet.counts["killed"] < self._plan.kills:
             await asyncio.sleep(self._plan.pace * self._random.expovariate(1))
-            if self._fleet.running:
-                await self._fleet.kill(self._random.choice(self._fleet.running))
+            await self._fleet.kill_any(self._random)
             while len(self._fleet.running) < FEWEST + 1:
                 await self.start()
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from random import Random
 from typing import Self
 
 import redis.asyncio
@@ -120,6 +121,12 @@ class Fleet:
         self.watch.killed_at[member.name] = asyncio.get_running_loop().time()
         await member.process.kill()
         self.counts["killed"] += 1
+
+    async def kill_any(self, random: Random) -> None:
+        """Kill a worker while two are at work: else a busy machine would do nothing but start workers."""
+        working = [member for member in self.running if member.process.events("redis.connected")]
+        if len(working) > 1:
+            await self.kill(random.choice(self.running))
 
     async def pause(self, member: Member, seconds: float) -> None:
         member.paused = True

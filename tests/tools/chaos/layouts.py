@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -23,25 +23,38 @@ from tests.tools.chaos.trouble import FEWEST, Plan
 from worker.stream.keys import Keys
 
 FEW, MANY = 64, 512
+"""The numbers of partitions of the long form."""
+
 NOT_YET = 3
 """Exit code of `partitions` while audio waits that only the former number explains."""
 
 PATIENCE = 60.0
 STAY = 3.0
-"""Seconds between two steps, in which audio flows."""
+"""Seconds between two steps of the long form, in which audio flows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How often the number of partitions grows from `few` to `many` and shrinks, with `stay` seconds between steps."""
+
+    few: int = FEW
+    many: int = MANY
+    rounds: int = 3
+    stay: float = STAY
 
 
 class Generations:
     """Which number of partitions each conversation's pusher uses; `valid` are those that some pusher may still use."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, first: int) -> None:
         self._keys = keys
+        self._first = first
         self._numbers: dict[str, int] = {}
-        self.valid = {FEW}
+        self.valid = {first}
 
     def key_of(self, talk: Talk) -> str:
         """The stream of a conversation now."""
-        number = self._numbers.get(talk.conversation_id, FEW)
+        number = self._numbers.get(talk.conversation_id, self._first)
         return self._keys.stream(partition_of(talk.conversation_id, number))
 
     def allows(self, talk: Talk, key: str) -> bool:
@@ -56,23 +69,24 @@ class Generations:
 class Change:
     """Changes the number of partitions there and back."""
 
-    def __init__(self, there: ClusterWorld, generations: Generations, random: Random) -> None:
+    def __init__(self, there: ClusterWorld, generations: Generations, course: Course) -> None:
         self._there = there
         self._generations = generations
-        self._random = random
-        self._numbers = [FEW]
+        self._course = course
+        self._random = Random(there.plan.seed)
+        self._numbers = [course.few]
         self._said = ""
         self._starting = asyncio.Lock()
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
 
-    async def run(self, rounds: int) -> None:
-        """Grow and shrink `rounds` times, and kill workers until the plan's number."""
+    async def run(self) -> None:
+        """Grow and shrink, and kill workers until the plan's number."""
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._kill_workers(over))
-            for _ in range(rounds):
-                for number in (MANY, FEW):
+            for _ in range(self._course.rounds):
+                for number in (self._course.many, self._course.few):
                     await self._change_to(number)
             over.set()
 
@@ -85,11 +99,11 @@ class Change:
 
     async def _change_to(self, number: int) -> None:
         former = self._numbers[0]
-        await asyncio.sleep(STAY)
+        await asyncio.sleep(self._course.stay)
         if (code := await self._step(number)) != 0:
             self.wrong.append(f"the first step to {number} ended with {code}")
         self._numbers = [former, number]
-        await asyncio.sleep(STAY)
+        await asyncio.sleep(self._course.stay)
         self._generations.valid.add(number)
         await self._hand_over(number)
         self._generations.valid = {number}
@@ -107,20 +121,20 @@ class Change:
     async def _hand_over(self, number: int) -> None:
         talks = self._random.sample(self._there.pushers.all, len(self._there.pushers.all))
         for talk in talks:
-            await asyncio.sleep(STAY / len(talks))
+            await asyncio.sleep(self._course.stay / len(talks))
             self._generations.give(talk, number)
 
     async def _all_started(self) -> None:
-        """Wait for workers that may have been told the former number: later they would refuse to start."""
+        """Wait until workers that may have been told the former number have compared it: later they would refuse it."""
         async with self._starting:
             starting = self._there.fleet.running
         while starting:
             await asyncio.sleep(LOOK_SECONDS)
-            starting = [one for one in starting if one.process.running and not one.process.events("worker.started")]
+            starting = [one for one in starting if one.process.running and not one.process.events("redis.connected")]
 
     async def record(self) -> None:
         """Let Redis know the first number."""
-        await self._step(FEW)
+        await self._step(self._course.few)
 
     async def _step(self, number: int) -> int:
         settings = self._there.settings(partitions=self._numbers[0])
@@ -132,8 +146,7 @@ class Change:
         fleet = self._there.fleet
         while not over.is_set() or fleet.counts["killed"] < self._there.plan.kills:
             await asyncio.sleep(self._there.plan.pace * self._random.expovariate(1))
-            if fleet.running:
-                await fleet.kill(self._random.choice(fleet.running))
+            await fleet.kill_any(self._random)
             while len(fleet.running) < FEWEST + 1:
                 await self.start()
 
@@ -142,15 +155,15 @@ async def _nothing() -> None:
     """Only let what is under way with the former number end."""
 
 
-async def layouts(plan: Plan, directory: Path, *, rounds: int) -> tuple[list[str], list[str]]:
+async def layouts(plan: Plan, directory: Path, course: Course) -> tuple[list[str], list[str]]:
     """One run; what is wrong, best nothing, and its figures."""
-    generations = Generations(Keys(PREFIX))
-    async with cluster_world(plan, directory, replicas=0, streams=generations, partitions=MANY) as there:
-        change = Change(there, generations, Random(plan.seed))
+    generations = Generations(Keys(PREFIX), course.few)
+    async with cluster_world(plan, directory, replicas=0, streams=generations, partitions=course.many) as there:
+        change = Change(there, generations, course)
         await change.record()
         for _ in range(FEWEST + 1):
             await change.start()
-        await there.pushers.talk_through(partial(change.run, rounds))
+        await there.pushers.talk_through(change.run)
         await there.come_to_rest()
         wrong, figures = await there.account()
         return [*wrong, *change.wrong], [*figures, f"{dict(change.counts)}"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.tools.chaos.cluster import cluster
 from tests.tools.chaos.company import company
 from tests.tools.chaos.conservation import conserve, scale
 from tests.tools.chaos.forgetting import forgetting
+from tests.tools.chaos.layouts import Course, layouts
 from tests.tools.chaos.mistakes import mistakes
 from tests.tools.chaos.replicas import replicas
 from tests.tools.chaos.trouble import Plan
@@ -39,4 +41,16 @@ async def test_streams_that_change_and_programs_beside_the_workers_break_nothing
 
 async def test_careless_pushers_and_a_store_that_answers_nonsense_break_nothing(tmp_path: Path) -> None:
     wrong, figures = await mistakes(Plan(seed=6, talks=12, seconds=8, kills=5, pace=0.6), tmp_path)
+    assert wrong == [], figures
+
+
+async def test_a_cluster_whose_slot_is_held_open_and_whose_node_dies_loses_only_what_is_counted(tmp_path: Path) -> None:
+    plan = Plan(seed=7, talks=10, interval=0.3, kills=1, pace=3.0, lease_ttl=3.0)
+    wrong, figures = await cluster(plan, tmp_path, rounds=1, wait=0, only=("hold_open", "crash_ahead"))
+    assert wrong == [], figures
+
+
+async def test_the_number_of_partitions_grows_and_shrinks_while_workers_die(tmp_path: Path) -> None:
+    plan = Plan(seed=8, talks=10, interval=0.3, partitions=8, kills=1, pace=3.0, lease_ttl=3.0)
+    wrong, figures = await layouts(plan, tmp_path, Course(few=8, many=24, rounds=1, stay=0.5))
     assert wrong == [], figures

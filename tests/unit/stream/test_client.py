@@ -60,6 +60,19 @@ async def test_missing_scripts_are_repeated_in_their_places(client: Client, keys
     assert replies[2] == [b"9", b"1", b"9"]
 
 
+async def test_server_gets_a_script_that_it_does_not_know_only_once(client: Client, keys: Keys, raw: Raw) -> None:
+    await raw.script_flush()
+    before = await _whole_scripts(raw)
+    calls = [Call("config", [f"{keys.config}:{number}"], [8, "1"]) for number in range(20)]
+    assert await client.gather(calls) == 20 * [[b"8", b"1", b"8"]]
+    assert await _whole_scripts(raw) == before + 1
+
+
+async def _whole_scripts(raw: Raw) -> int:
+    """How many scripts the server has received as text."""
+    return int((await raw.info("commandstats")).get("cmdstat_eval", {}).get("calls", 0))
+
+
 async def test_refusal_of_one_script_is_told_as_such(client: Client, keys: Keys, raw: Raw) -> None:
     await raw.set(keys.config, "no hash")
     told = f"{keys.config} is a string, where a hash belongs: .* redis-cli RENAME '{keys.config}'"

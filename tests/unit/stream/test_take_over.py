@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 
-from tests.support.partition_owner import PartitionOwner, Raw, pending, sealed
+from tests.support.partition_owner import PARTITIONS, PartitionOwner, Raw, pending, sealed
 from worker.errors import StreamError
 from worker.model.ids import Conversation, last_of_ms
 from worker.stream.client import Client
-from worker.stream.entries import CLAIM_PAGE
 from worker.stream.keys import GROUP, Keys
+from worker.stream.scripting import Call
+from worker.stream.servers.node import Callbacks, Command, Node
+from worker.stream.takeovers import CLAIM_PAGE, Takeover
 
 
 async def test_taking_over_claims_everything_whoever_had_it_in_pages(owner: PartitionOwner, raw: Raw) -> None:
@@ -27,7 +33,9 @@ async def test_consumer_with_pending_entries_is_not_swept_away(owner: PartitionO
     (mine,) = await owner.accepted(1)
     (drawn,) = await owner.push(1)
     await raw.xreadgroup(GROUP, "paused", {owner.keys.stream(0): ">"})
-    await owner.client.run(owner.entries._fenced("sweep", owner.lease, "one"))
+    await owner.client.run(
+        Call("sweep", [owner.keys.lease(0), owner.keys.stream(0)], [owner.lease.token, GROUP, "one"])
+    )
     assert await pending(raw, owner) == {mine: ("one", 1), drawn: ("paused", 1)}
 
 
@@ -66,6 +74,41 @@ async def test_takeover_finds_seals_in_order_and_tombstones(owner: PartitionOwne
     found = await owner.entries.take_over(owner.lease)
     assert found.seals == [seals[1], seals[0]]
     assert found.tombstones == {"u/": "5-0", "u/c": last_of_ms(7)}  # of a former version
+
+
+async def test_taking_many_partitions_over_needs_as_many_round_trips_as_one(
+    owner: PartitionOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute, trips = Node.execute, Counter[str]()
+
+    async def counted(node: Node, commands: Sequence[Command], callbacks: Callbacks, *, asking: bool) -> list[Any]:
+        trips[what] += 1
+        return await execute(node, commands, callbacks, asking=asking)
+
+    others, _ = await owner.leases.acquire(range(1, PARTITIONS), "one")
+    monkeypatch.setattr(Node, "execute", counted)
+    for what, leases in (("one", [owner.lease]), ("all", [owner.lease, *others])):  # noqa: B007 -- `counted` uses it
+        found = await owner.entries.take_over_all(leases)
+        assert not [takeover for takeover in found if isinstance(takeover, StreamError)]
+    assert trips["all"] == trips["one"]
+
+
+async def test_failures_of_single_partitions_leave_the_others_alone(owner: PartitionOwner, raw: Raw) -> None:
+    ids = await owner.accepted(1)
+    others, _ = await owner.leases.acquire(range(1, PARTITIONS), "one")
+    lost, broken, unreadable = others
+    await raw.delete(owner.keys.lease(lost.partition))
+    await raw.set(owner.keys.ready(broken.partition), "no hash")
+    await raw.hset(owner.keys.deleted(unreadable.partition), "u/c", "no position")
+    found = await owner.entries.take_over_all([lost, broken, unreadable, owner.lease])
+    assert [failure.cause for failure in found[:3] if isinstance(failure, StreamError)] == [
+        "lease",
+        "refused",
+        "refused",
+    ]
+    assert f"RENAME '{owner.keys.ready(broken.partition)}'" in str(found[1])
+    assert isinstance(found[3], Takeover)
+    assert found[3].identity.read_to == ids[0]
 
 
 async def test_seal_that_can_not_be_read_is_left_where_it_is(owner: PartitionOwner, raw: Raw) -> None:
