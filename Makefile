@@ -80,7 +80,7 @@ requirements: setup ## pin what pyproject.toml asks for (UPGRADE=1 moves all pin
 	&& $(PIN) --extra demo --constraint deploy/requirements.txt --output-file deploy/demo-requirements.txt \
 	&& $(PIN) --extra dev --constraint deploy/demo-requirements.txt --output-file tests/requirements.txt \
 	&& $(PIN) --extra bench --constraint tests/requirements.txt --output-file tests/tools/bench/requirements.txt \
-	&& printf 'hatchling>=1.26\nsetuptools>=77\n' | $(subst pyproject.toml,-,$(PIN)) --output-file deploy/build-requirements.txt
+	&& printf 'cmake>=3.25\nhatchling>=1.26\nninja\nscikit-build-core>=0.10\nsetuptools>=77\n' | $(subst pyproject.toml,-,$(PIN)) --output-file deploy/build-requirements.txt
 
 .PHONY: chart-readme
 chart-readme: setup ## write the table of values into deploy/helm/README.md

@@ -243,6 +243,7 @@ def _log_start(settings: Settings, metrics: Metrics, port: int) -> None:
         worker=settings.worker_id,
         revision=settings.revision,
         libopus=libopus.version,
+        libopus_build=libopus.build,
         key_id=key_id(settings.secret),
         encode_threads=settings.encode_threads,
         http_port=port,

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from codec.errors import LibopusMissing
+from codec.libopus.builds import PORTABLE, fitting_builds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 VERSION: str  # for example "libopus 1.6.1"; reading it loads the library
 
@@ -45,6 +46,7 @@ class Library:
     version: str
     origin: Literal["bundled", "system"]
     path: str
+    build: str  # "portable", or the level of processors that it is built for
     encoder: Any  # the module opuslib.api.encoder
     decoder: Any  # the module opuslib.api.decoder
     ctl: Any  # the module opuslib.api.ctl
@@ -72,18 +74,19 @@ def __getattr__(name: str) -> str:
 
 @cache
 def _load() -> Library:
-    bundled = _bundled_path()
+    bundled = _bundled_builds()
     binding = _import_opuslib(_loadable_path(bundled))
     handle = binding.libopus
     encoder = importlib.import_module("opuslib.api.encoder")
     # The fixed part of a variadic function's prototype: without it, Apple's arm64 passes the rest wrongly.
     encoder.libopus_ctl.argtypes = (encoder.EncoderPointer, ctypes.c_int)
     info = importlib.import_module("opuslib.api.info")
-    origin: Literal["bundled", "system"] = "bundled" if handle._name == bundled else "system"  # noqa: SLF001 -- CDLL has no public name for its path
+    origin: Literal["bundled", "system"] = "bundled" if handle._name in bundled else "system"  # noqa: SLF001 -- CDLL has no public name for its path
     return Library(
         version=_version(info.get_version_string().decode(), origin),
         origin=origin,
         path=handle._name,  # noqa: SLF001
+        build=bundled.get(handle._name, PORTABLE),  # noqa: SLF001
         encoder=encoder,
         decoder=importlib.import_module("opuslib.api.decoder"),
         ctl=importlib.import_module("opuslib.api.ctl"),
@@ -94,18 +97,15 @@ def _load() -> Library:
     )
 
 
-def _bundled_path() -> str | None:
+def _bundled_builds() -> Mapping[str, str]:
+    """Names by path, the best first."""
     # Only find the wheel's package: an import would load a second binding.
     spec = find_spec(BUNDLED_PACKAGE)
-    for folder in spec.submodule_search_locations or () if spec else ():
-        for name in ("libopus.so", "libopus.dylib", "opus.dll"):
-            path = Path(folder, "_native", name)
-            if path.is_file():
-                return str(path)
-    return None
+    folders = spec.submodule_search_locations or () if spec else ()
+    return {str(path): name for folder in folders for name, path in fitting_builds(Path(folder, "_native"))}
 
 
-def _loadable_path(bundled: str | None) -> str:
+def _loadable_path(bundled: Iterable[str]) -> str:
     for path in _candidates(bundled):
         try:
             ctypes.CDLL(path)
@@ -118,9 +118,8 @@ def _loadable_path(bundled: str | None) -> str:
     )
 
 
-def _candidates(bundled: str | None) -> Iterator[str]:
-    if bundled:
-        yield bundled
+def _candidates(bundled: Iterable[str]) -> Iterator[str]:
+    yield from bundled
     found = ctypes.util.find_library("opus")
     if found:
         yield found

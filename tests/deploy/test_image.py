@@ -8,6 +8,7 @@ import tomllib
 
 import yaml
 
+from codec.libopus.builds import X86_64_V3
 from tests.deploy.chart import CHART, TOP
 
 DOCKERFILE = (TOP / "deploy" / "Dockerfile").read_text()
@@ -48,6 +49,13 @@ def test_tests_of_packages_are_removed_before_the_environment_is_copied() -> Non
     build = DOCKERFILE.split("\nFROM ")[1]
 
     assert re.search(r"install .*\.whl \\\n *&& find /opt/venv/lib .*-name tests -exec rm -r", build)
+
+
+def test_build_of_libopus_for_newer_processors_is_put_where_the_codec_looks_for_it() -> None:
+    assert f'/opt/venv/lib/python3*/site-packages/opuslib_next/_native)/{X86_64_V3}"' in DOCKERFILE
+    script = (TOP / "deploy" / "build_libopus.sh").read_text()
+    assert f"-march={X86_64_V3} " in script
+    assert "--require-hashes" in script
 
 
 def test_the_user_is_the_one_the_chart_asks_for() -> None:

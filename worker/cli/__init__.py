@@ -44,7 +44,11 @@ def _libopus() -> str:
         found = library()
     except LibopusMissing as error:
         return str(error)
-    origin = f"the Python package {BUNDLED_DISTRIBUTION}" if found.origin == "bundled" else f"the system: {found.path}"
+    origin = (
+        f"the Python package {BUNDLED_DISTRIBUTION} ({found.build} build)"
+        if found.origin == "bundled"
+        else f"the system: {found.path}"
+    )
     return f"{found.version}, from {origin}"
 
 

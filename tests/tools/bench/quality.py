@@ -185,7 +185,7 @@ def _elsewhere(what: str, libopus: str, setting: Setting) -> Any:
 
 def _main() -> None:
     what, libopus, fields = sys.argv[1:]
-    codec.libopus._bundled_path = lambda: libopus
+    codec.libopus._bundled_builds = lambda: {libopus: libopus}
     setting = Setting(**json.loads(fields))
     print(json.dumps(score_day(setting) if what == "day" else asdict(score(setting))))  # noqa: T201 -- its interface
 

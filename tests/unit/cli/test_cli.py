@@ -29,7 +29,7 @@ def test_version_tells_which_libopus_encodes_and_where_it_is_from() -> None:
     lines = CliRunner().invoke(cli.app, ["--version"]).output.splitlines()
     assert lines[0] == __version__
     assert lines[1].startswith(f"{library().version}, from the ")
-    assert ("opuslib-next-bundled" in lines[1]) is (library().origin == "bundled")
+    assert (f"opuslib-next-bundled ({library().build} build)" in lines[1]) is (library().origin == "bundled")
 
 
 @pytest.mark.parametrize("arguments", [(), ("ls",), ("streams",), ("streams", "move")], ids=" ".join)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import platform
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -13,10 +17,14 @@ from codec.container import packets
 from codec.effort import Quiet
 from codec.entry import SAMPLE_RATES
 from codec.libopus import library
+from codec.libopus.builds import fitting_builds
 from codec.opus import Encoder, decode
+from tests.support.paths import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSION = "libopus 1.6.1"
+BUILDS = dict(fitting_builds(Path(sys.prefix, "libopus")))
+"""By name: those that .ci/setup has made, as deploy/Dockerfile does."""
 
 ENCODED: dict[int, str] = {
     8000: "c724ee4a15d2b0007ce9f6f683ae6da127c784f76100d3a9134935b72b3ba22a",
@@ -98,3 +106,30 @@ def test_hybrid_packets_have_the_same_sizes_and_speech_as_ever(rate: int) -> Non
 def test_stored_packets_are_decoded_as_ever(rate: int) -> None:
     pcm = decode((GOLDEN / "16000.opus").read_bytes(), sample_rate=rate)
     assert sha256(pcm) == DECODED[rate]
+
+
+WITH_ANOTHER_BUILD = f"""
+import json, sys
+import codec.libopus
+codec.libopus._bundled_builds = lambda: {{sys.argv[1]: "another"}}
+from tests.unit.codec import {Path(__file__).stem} as golden
+assert golden.library().path == sys.argv[1]
+print(json.dumps([golden.encoded(16000).hex(), golden.decoded_by_rate()]))
+"""
+
+
+def decoded_by_rate() -> dict[str, str]:
+    container = (GOLDEN / "16000.opus").read_bytes()
+    return {str(rate): sha256(decode(container, sample_rate=rate)) for rate in SAMPLE_RATES}
+
+
+@pytest.mark.skipif(not BUILDS, reason="this processor can run the portable build only")
+@pytest.mark.parametrize("name", BUILDS)
+def test_build_for_newer_processors_decodes_alike_and_makes_packets_of_the_same_kind(name: str) -> None:
+    command = [sys.executable, "-c", WITH_ANOTHER_BUILD, str(BUILDS[name])]
+    printed = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True).stdout
+    container, decodings = json.loads(printed)
+    assert decodings == {str(rate): digest for rate, digest in DECODED.items()}
+    theirs, ours = list(packets(bytes.fromhex(container))), list(packets(encoded(16000)))  # FMA rounds otherwise
+    assert [packet[0] for packet in theirs] == [packet[0] for packet in ours]
+    assert abs(sum(map(len, theirs)) / sum(map(len, ours)) - 1) < 0.01

@@ -65,14 +65,14 @@ def test_unusable_bundled_library_is_passed_over(tmp_path: Path, monkeypatch: py
     broken = tmp_path / "libopus.so"
     broken.write_bytes(b"not a library")
     monkeypatch.setattr("ctypes.util.find_library", lambda _: libopus.library().path)
-    assert libopus._loadable_path(str(broken)) == libopus.library().path
+    assert libopus._loadable_path([str(broken)]) == libopus.library().path
 
 
 def test_missing_library_is_one_sentence_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ctypes.util.find_library", lambda _: None)
     monkeypatch.setattr(libopus, "SYSTEM_NAMES", ("libopus-that-is-nowhere.so",))
     with pytest.raises(LibopusMissing, match=r"^libopus is missing: install [^\n]*libopus0[^\n]*$"):
-        libopus._loadable_path(None)
+        libopus._loadable_path([])
 
 
 def test_missing_library_hurts_only_where_opus_is_needed() -> None:
