@@ -60,6 +60,7 @@ KINDS = {
     "m4a": Kind("ipod", "aac", resumes=False),
     "fragmented mp4": Kind("mp4", "aac", options=FRAGMENTS, resumes=False),
     "aac": Kind("adts", "aac", claims=False),
+    "amr": Kind("amr", "libopencore_amrnb", 8000, claims=False, resumes=False),
 }
 EXACT = ("pcm", "flac", "PCM", "ALAC")
 """Codecs that give back every sample."""

@@ -41,6 +41,7 @@ class Proxy:
         self._flowing.set()
         self._fault: _Fault | None = None
         self._stalling: _Fault | None = None
+        self._dropping: _Fault | None = None
         self.connections = 0
 
     async def __aenter__(self) -> Self:
@@ -107,6 +108,11 @@ class Proxy:
         self._fault = _Fault(to, asyncio.Event())
         return self._fault.happened
 
+    def drop_request(self, request: bytes) -> asyncio.Event:
+        """Reset the connection of the next request that holds `request` instead of forwarding it; set by then."""
+        self._dropping = _Fault(request, asyncio.Event())
+        return self._dropping.happened
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -136,6 +142,8 @@ class Proxy:
             while data := await reader.read(READ_BYTES):
                 self._stall_with(tail + data)
                 await self._flowing.wait()
+                if self._drops_request(tail + data):
+                    break
                 self._arm(link, tail + data)
                 tail = data[-READ_BYTES // 1024 :]
                 link.server.write(data)
@@ -157,6 +165,13 @@ class Proxy:
             self._stalling.happened.set()
             self._stalling = None
             self.stall()
+
+    def _drops_request(self, request: bytes) -> bool:
+        if self._dropping is None or self._dropping.request not in request:
+            return False
+        self._dropping.happened.set()
+        self._dropping = None
+        return True
 
     def _arm(self, link: _Link, request: bytes) -> None:
         if self._fault is not None and self._fault.armed_for is None and self._fault.request in request:

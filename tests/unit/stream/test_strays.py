@@ -23,6 +23,7 @@ from worker.stream.servers.connecting import connect
 KEYS = Keys("pcm")
 PARTITIONS = 64
 LAYOUTS = Layouts.single(PARTITIONS)
+HOME = KEYS.stream(partition_of("c", PARTITIONS))
 OTHERS = {"job": "7", "payload": "x"}
 
 
@@ -52,7 +53,7 @@ def raw(client: Client) -> Raw:
 
 
 async def moved(strays: Strays, stray: Stray, *, dry_run: bool = False) -> Counter[str]:
-    return Counter([one.outcome async for page in strays.move(stray, dry_run=dry_run) for one in page])
+    return Counter([one.outcome async for one in strays.move(stray, dry_run=dry_run)])
 
 
 async def everything(raw: Raw) -> dict[str, list[dict[bytes, bytes]]]:
@@ -208,6 +209,36 @@ async def test_a_move_that_was_cut_off_is_completed_by_the_next(server: RedisSer
     assert Counter(int(fields[b"seq"]) for entries in found.values() for fields in entries) == pushed
 
 
+async def test_a_connection_that_is_cut_in_between_does_not_change_the_order(server: RedisServer, raw: Raw) -> None:
+    entries = [(await raw.xadd("pcm:{99}", chunk("c", number))).decode() for number in range(PAGE + 5)]
+    async with Proxy(server.port) as proxy, Client(connect(proxy.url, timeout=2)) as client:
+        strays = Strays(client, KEYS, lambda: LAYOUTS)
+        (stray,) = await strays.find()
+        for cut_at in (entries[3], entries[PAGE + 2]):
+            lost = proxy.drop_request(cut_at.encode())
+            with pytest.raises(StreamError):
+                await moved(strays, stray)
+            assert lost.is_set()
+        await moved(strays, stray)
+
+    assert [int(fields[b"seq"]) for fields in (await everything(raw))[HOME]] == list(range(PAGE + 5))
+
+
+async def test_partition_that_refuses_one_entry_gets_no_later_one(strays: Strays, raw: Raw) -> None:
+    for number in range(3):
+        await raw.xadd("pcm:59", chunk("c", number))
+    await raw.set(HOME, "no stream")
+    (stray,) = await strays.find()
+
+    moves = strays.move(stray)
+    outcomes = [(await anext(moves)).outcome]
+    await raw.delete(HOME)
+    outcomes += [one.outcome async for one in moves]
+
+    assert outcomes == 3 * [MoveOutcome.REFUSED]
+    assert set(await everything(raw)) == {"pcm:59"}
+
+
 async def test_what_is_not_ours_stays_and_is_named(strays: Strays, raw: Raw) -> None:
     odd: list[dict[str, bytes | str]] = [
         dict(OTHERS),
@@ -253,7 +284,7 @@ async def test_a_broken_partition_keeps_its_own_entries_only(strays: Strays, raw
     await raw.set(broken, "no stream")
     (stray,) = await strays.find()
 
-    outcomes = [one async for page in strays.move(stray) for one in page]
+    outcomes = [one async for one in strays.move(stray)]
 
     assert [one.outcome for one in outcomes] == [MoveOutcome.REFUSED, MoveOutcome.MOVED]
     assert f"{broken} is a string, where a stream belongs" in outcomes[0].error

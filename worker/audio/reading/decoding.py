@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import av
 import numpy as np
 
-from worker.audio.reading import flac, mpeg
-from worker.audio.reading.flac import FlacNumbers
 from worker.audio.reading.flaws import Flaw
+from worker.audio.reading.formats import amr, flac, mpeg
+from worker.audio.reading.formats.flac import FlacNumbers
 from worker.audio.reading.links import MarkedLink
 from worker.audio.reading.mono import as_float
 from worker.audio.reading.source import BLOCK_BYTES
@@ -32,7 +32,7 @@ LONGEST_GAP = 3600.0
 LOSSY_TOLERANCE = 0.1
 """Seconds, at least two frames, by which a lossy file may differ from its header: encoders add and count padding."""
 
-EXACT_CODECS = ("pcm_", "flac", "alac")
+EXACT_CODECS = ("pcm_", "flac")
 TIMED = frozenset({"ogg", "matroska", "mov", "flac"})
 """Formats whose timestamps are in the file; in the others they count the packets that were found."""
 
@@ -48,7 +48,7 @@ LONGEST_END = 1 << 10
 
 HINTS = {
     "mov": "; its index (moov) is missing or damaged, as in a recording that was not finished",
-    "caf": "; its packet table (pakt), if its codec needs one, must be before its audio",
+    "caf": "; its packet table (pakt), if its codec needs one, may be missing",
 }
 
 
@@ -100,6 +100,7 @@ class LinkDecoder:
         self._came = 0.0
         self._decoded_bytes = 0
         self._failed_bytes = 0
+        self._paused = 0.0  # seconds since the last frame in which the recorder left out silence
         self._longest_frame = 0.0
         self._last_frame = b""  # of a FLAC, as FFmpeg cuts it
         self._audio_end = 0
@@ -119,10 +120,12 @@ class LinkDecoder:
         with self._container:
             for frame in self._frames(flaw):
                 lost = self._believed(self._missing_before(frame), flaw)
-                if self._failed_bytes or lost:
+                if self._failed_bytes or lost > self._paused + GAP_SECONDS:
                     self._tell_loss(flaw, lost)
-                    yield from self._silence(lost, frame)
+                yield from self._silence(lost, frame.sample_rate)
+                self._paused = 0.0
                 yield self._counted(frame)
+        yield from self._silence(self._paused, self.rate)
         if self._failed_bytes:
             self._tell_loss(flaw, 0.0)
         while self._link.read(BLOCK_BYTES):  # some decoders stop where the header says that the audio ends
@@ -146,7 +149,11 @@ class LinkDecoder:
         try:
             frames = packet.decode()
         except av.FFmpegError:
-            self._failed_bytes += packet.size
+            if amr.is_pause(self._stream.codec_context.name, bytes(packet)):
+                self._paused += amr.FRAME_SECONDS
+            else:
+                self._failed_bytes += packet.size
+                self._last_frame = b""
             return []
         self._decoded_bytes += packet.size
         if self._link.format == "mp3" and packet.size:
@@ -159,7 +166,7 @@ class LinkDecoder:
         time = float(frame.pts * frame.time_base)
         gap = 0.0 if self._end is None else time - self._end
         self._end = time
-        exact = self._failed_bytes or self._link.format == "flac"
+        exact = self._failed_bytes or self._paused or self._link.format == "flac"
         least = 1.5 / frame.sample_rate if exact else GAP_SECONDS
         return gap if gap > least else 0.0
 
@@ -184,13 +191,13 @@ class LinkDecoder:
             flaw("audio is missing", gap, silence=True)
         self._failed_bytes = 0
 
-    def _silence(self, seconds: float, frame: AudioFrame) -> Iterator[Block]:
-        left = round(seconds * frame.sample_rate)
+    def _silence(self, seconds: float, rate: int) -> Iterator[Block]:
+        left = round(seconds * rate)
         while left > 0:
-            step = min(left, frame.sample_rate)
+            step = min(left, rate)
             left -= step
-            self._came += step / frame.sample_rate
-            yield Block(np.zeros((frame.layout.nb_channels, step), np.float32), frame.sample_rate)
+            self._came += step / rate
+            yield Block(np.zeros((self.channels, step), np.float32), rate)
 
     def _counted(self, frame: AudioFrame) -> Block:
         block = Block(_samples(frame), frame.sample_rate)
@@ -216,12 +223,16 @@ class LinkDecoder:
             return
         if self.claimed is None or self._link.format == "wav":  # whose link has compared the bytes
             return
-        exact = self._stream.codec_context.name.startswith(EXACT_CODECS)
-        tolerance = 1.5 / self.rate if exact else max(LOSSY_TOLERANCE, 2 * self._longest_frame)
-        if abs(self._came - self.claimed) > tolerance:
+        if abs(self._came - self.claimed) > self._tolerance():
             less = self._came < self.claimed
             said = f"its header says {self.claimed:.2f} s, and {self._came:.2f} s came"
             flaw(f"it ends early: {said}" if less else said, self.claimed - self._came if less else 0.0)
+
+    def _tolerance(self) -> float:
+        codec = self._stream.codec_context.name
+        if codec == "alac":  # some encoders count the last packet as if it were full
+            return self._longest_frame
+        return 1.5 / self.rate if codec.startswith(EXACT_CODECS) else max(LOSSY_TOLERANCE, 2 * self._longest_frame)
 
     def _check_surplus(self, flaw: Callable[..., None]) -> None:
         link = self._link

@@ -10,9 +10,10 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from worker.audio import ogg
-from worker.audio.reading import matroska, mpeg, tags
-from worker.audio.reading.caf import CAF_START, CafLink
-from worker.audio.reading.riff import RIFF_START, W64_START, RiffLink, w64_seconds
+from worker.audio.reading.formats import matroska, mpeg, tags
+from worker.audio.reading.formats.caf import CAF_START, CafLink
+from worker.audio.reading.formats.riff import RIFF_START, W64_START, RiffLink, w64_seconds
+from worker.audio.reading.formats.unfinished import filled_in
 from worker.audio.reading.source import BLOCK_BYTES
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ class MarkedLink:
     def __init__(self, source: ByteSource, name: str) -> None:
         self.format = name
         claims = _CLAIMS.get(name)
-        self.claimed = claims(source.peek(SNIFFED_BYTES)) if claims else None
-        self.whole = _whole_bytes(name, source.peek(LONGEST_MARK))
+        head = filled_in(name, source.peek(SNIFFED_BYTES))
+        self.claimed = claims(head) if claims else None
+        self.whole = _whole_bytes(name, head)
         self._source = source
         self._start = source.position
         self._mark = _ENDS.get(name)
@@ -105,6 +107,11 @@ class MarkedLink:
 
     def read(self, size: int) -> bytes:
         """The next bytes; none where the next link begins."""
+        if self._first:
+            return filled_in(self.format, self._next(size))
+        return self._next(size)
+
+    def _next(self, size: int) -> bytes:
         if self._mark is None:
             return self._source.take(size)
         ahead = self._source.peek(size + LONGEST_MARK)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from worker.audio.rate_converter import RateConverter
-from worker.audio.reading.boxes import box_links, seekable
 from worker.audio.reading.decoding import LinkDecoder, Undecodable
 from worker.audio.reading.flaws import Flaw, ReadReport
+from worker.audio.reading.formats import tags
+from worker.audio.reading.formats.boxes import box_links, seekable
 from worker.audio.reading.links import SNIFFED_BYTES, links, sniffed
 from worker.audio.reading.mono import MonoMixer
 from worker.audio.reading.source import BLOCK_BYTES, ByteSource
@@ -131,26 +132,31 @@ def _opened(path: Path) -> Iterator[FileIO]:
 
 
 def _decoders(name: str, file: BinaryIO, source: ByteSource, report: ReadReport) -> Iterator[LinkDecoder]:
-    """A decoder for each link; the first one has to be good."""
-    first = True
+    """A decoder for each link that can be decoded; the others are told of."""
+    failure: AudioFileError | None = None
+    found = False
     for link in _links(file, source):
         try:
-            yield LinkDecoder(link)
+            decoder = LinkDecoder(link)
         except Undecodable as error:
-            if first:
-                raise AudioFileError(f"{name} can't be decoded as {link.format}: {error}") from error
-            report.add(Flaw(report.seconds, f"the next part of it can't be decoded as {link.format}: {error}"))
+            failure = failure or AudioFileError(f"{name} can't be decoded as {link.format}: {error}")
+            which = "next" if found else "first"
+            report.add(Flaw(report.seconds, f"the {which} part of it can't be decoded as {link.format}: {error}"))
             while link.read(BLOCK_BYTES):
                 pass
-        first = False
-    rest = source.peek(SNIFFED_BYTES)
-    if first and rest:
-        raise AudioFileError(f"{name} has no known audio format: give {KNOWN_FORMATS}, or bare samples with --raw")
-    if rest and not first:
+            continue
+        found = True
+        yield decoder
+    if failure and not found:
+        raise failure
+    if source.peek(SNIFFED_BYTES):
+        if not found:
+            raise AudioFileError(f"{name} has no known audio format: give {KNOWN_FORMATS}, or bare samples with --raw")
         report.add(Flaw(report.seconds, "the bytes that follow are not audio"))
 
 
 def _links(file: BinaryIO, source: ByteSource) -> Iterator[Link]:
+    tags.skip_tags(source)
     if sniffed(source.peek(SNIFFED_BYTES)) != "mov":
         yield from links(source)
         return

@@ -63,13 +63,12 @@ class MoveSummary:
         """Entries that were moved."""
         return sum(self.moved.values())
 
-    def add(self, page: Sequence[Moved]) -> None:
-        """Count a page of entries."""
-        for moved in page:
-            if moved.outcome is MoveOutcome.MOVED:
-                self.moved[moved.target] += 1
-            elif moved.outcome is not MoveOutcome.GONE:
-                self.left.append(moved)
+    def add(self, moved: Moved) -> None:
+        """Count an entry."""
+        if moved.outcome is MoveOutcome.MOVED:
+            self.moved[moved.target] += 1
+        elif moved.outcome is not MoveOutcome.GONE:
+            self.left.append(moved)
 
 
 def register(app: typer.Typer) -> None:
@@ -150,16 +149,16 @@ async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveS
     with printing.progress("moving entries") as progress:
         for stray, summary in zip(chosen, summaries, strict=True):
             try:
-                async for page in strays.move(stray, dry_run=dry_run):
-                    summary.add(page)
-                    done += len(page)
+                async for moved in strays.move(stray, dry_run=dry_run):
+                    summary.add(moved)
+                    done += 1
                     progress(done, max(done, total))
             except StreamError as error:
                 if error.cause is StreamCause.REFUSED:
                     summary.refused = str(error)
                     continue
-                moved = sum(summary.total for summary in summaries)
-                raise StreamError(f"moved {moved} of {total}, then {error}; repeat it", error.cause) from error
+                count = sum(summary.total for summary in summaries)
+                raise StreamError(f"moved {count} of {total}, then {error}; repeat it", error.cause) from error
     return summaries
 
 

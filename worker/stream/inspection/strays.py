@@ -121,40 +121,49 @@ class Strays:
         """Redis' time in ms since 1970."""
         return await self._client.redis_ms()
 
-    async def move(self, stray: Stray, *, dry_run: bool = False) -> AsyncIterator[list[Moved]]:
-        """Move all entries of ours to the streams of their partitions, in their order; yields page by page.
+    async def move(self, stray: Stray, *, dry_run: bool = False) -> AsyncIterator[Moved]:
+        """Move all entries of ours to the streams of their partitions, in their order; yields one by one.
 
         Each entry is moved in one atomic step, or copied first if its partition is on another node of a cluster. So
         this may be killed and repeated at any time: workers recognise a second copy by the identity of its chunk.
+        It ends at the first entry whose step gets no answer, and moves nothing more to a partition that has refused an
+        entry: what stayed would come behind later audio of its conversation.
         """
+        refused: dict[int | None, str] = {}
         pages = self._client.pages(lambda start: Call("stray_page", [stray.key], [start, PAGE]))
         async for (entries,) in pages:
-            targets = {entry.decode(): self._target(conversation, fields) for entry, conversation, fields in entries}
-            known = {entry: target for entry, target in targets.items() if target is not None}
-            replies = {e: await self._step(stray, e, target, dry_run=dry_run) for e, target in known.items()}
-            yield [await self._moved(entry, target, replies.get(entry)) for entry, target in targets.items()]
+            for entry, conversation, fields in entries:
+                target = self._target(conversation, fields)
+                moved = await self._moved(stray, entry.decode(), target, refused.get(target), dry_run=dry_run)
+                if moved.outcome is MoveOutcome.REFUSED:
+                    refused[target] = moved.error
+                yield moved
 
-    async def _step(self, stray: Stray, entry: EntryId, target: int, *, dry_run: bool) -> Any:
-        """Move one entry, or look whether it can be moved; an error comes back as a value."""
-        move = Move(stray.key, entry, self._keys.stream(target), self._keys.deleted(target))
-        if self._client.node_of(move.stray) is self._client.node_of(move.stream):
-            args: list[str | int] = [move.entry, move.stream, move.deleted, int(dry_run)]
-            return (await self._client.gather([Call("stray_move", [move.stray], args)]))[0]
-        try:
-            return await carry(self._client, move, dry_run=dry_run)
-        except StreamError as error:
-            return error
-
-    async def _moved(self, entry: EntryId, target: int | None, reply: Any) -> Moved:
+    async def _moved(
+        self, stray: Stray, entry: EntryId, target: int | None, refused: str | None, *, dry_run: bool
+    ) -> Moved:
         if target is None:
             return Moved(entry, "", MoveOutcome.FOREIGN)
         stream = self._keys.stream(target)
-        if not isinstance(reply, StreamError):
-            return Moved(entry, stream, MoveOutcome(reply.decode()))
-        if reply.cause is not StreamCause.REFUSED:
-            raise reply
-        why = await self._client.wrong_types([stream, self._keys.deleted(target)])
-        return Moved(entry, stream, MoveOutcome.REFUSED, why or str(reply))
+        if refused is not None:
+            return Moved(entry, stream, MoveOutcome.REFUSED, refused)
+        try:
+            outcome = await self._step(stray, entry, target, dry_run=dry_run)
+        except StreamError as error:
+            if error.cause is not StreamCause.REFUSED:
+                raise
+            why = await self._client.wrong_types([stream, self._keys.deleted(target)])
+            return Moved(entry, stream, MoveOutcome.REFUSED, why or str(error))
+        return Moved(entry, stream, MoveOutcome(outcome.decode()))
+
+    async def _step(self, stray: Stray, entry: EntryId, target: int, *, dry_run: bool) -> bytes:
+        """Move one entry, or look whether it can be moved."""
+        move = Move(stray.key, entry, self._keys.stream(target), self._keys.deleted(target))
+        if self._client.node_of(move.stray) is not self._client.node_of(move.stream):
+            return await carry(self._client, move, dry_run=dry_run)
+        args: list[str | int] = [move.entry, move.stream, move.deleted, int(dry_run)]
+        reply: bytes = await self._client.run(Call("stray_move", [move.stray], args))
+        return reply
 
     def _target(self, conversation: bytes | None, fields: int) -> int | None:
         if conversation is None or len(conversation) > MAX_ID_BYTES or fields > MAX_FIELDS:

@@ -6,7 +6,7 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from worker.audio.reading import tags
+from worker.audio.reading.formats import tags
 
 if TYPE_CHECKING:
     from worker.audio.reading.source import ByteSource
@@ -28,6 +28,8 @@ UNKNOWN_SIZES = (range(1), range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x10
 W64_START = re.compile(rb"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00", re.DOTALL)
 W64_FORMAT, W64_AUDIO = b"fmt \xf3\xac\xd3\x11", b"data\xf3\xac\xd3\x11"
 W64_HEADER_BYTES = 24
+W64_UNKNOWN = 1 << 62
+"""No size is so large: it was not known when the header was written."""
 
 
 def w64_seconds(head: bytes) -> float | None:
@@ -37,7 +39,7 @@ def w64_seconds(head: bytes) -> float | None:
         return None
     (byte_rate,) = struct.unpack_from("<I", head, facts + W64_HEADER_BYTES + 8)
     (size,) = struct.unpack_from("<Q", head, audio + 16)
-    return (size - W64_HEADER_BYTES) / byte_rate if byte_rate and size > W64_HEADER_BYTES else None
+    return (size - W64_HEADER_BYTES) / byte_rate if byte_rate and W64_HEADER_BYTES < size < W64_UNKNOWN else None
 
 
 class RiffLink:

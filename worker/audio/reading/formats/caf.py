@@ -1,18 +1,22 @@
 """CAF: chunks with 64-bit sizes. FFmpeg passes over those before the audio only in files that it can seek in.
 
 So a link gives it the chunks that it needs, and then the audio. Apple's specification of the Core Audio Format has all.
+The packet table of AAC, ALAC and Opus may come last. Then the audio waits for it in a temporary file.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+import tempfile
 from typing import TYPE_CHECKING
 
-from worker.audio.reading import tags
+from worker.audio.reading.formats import tags
 from worker.audio.reading.source import BLOCK_BYTES
 
 if TYPE_CHECKING:
+    from typing import IO
+
     from worker.audio.reading.source import ByteSource
 
 CAF_START = re.compile(rb"caff\x00\x01\x00\x00desc")
@@ -30,6 +34,9 @@ DECODERS_CHUNKS = frozenset({b"desc", b"chan", b"kuki", b"pakt"})
 KNOWN_CHUNKS = DECODERS_CHUNKS | {b"free", b"info", b"strg", b"mark", b"regn", b"peak", b"ovvw", b"edct"}
 KNOWN_CHUNKS |= {b"inst", b"midi", b"umid", b"uuid"}
 PACKET_TABLE = struct.Struct(">qqii")
+DESCRIPTION = struct.Struct(">d4sIII")
+LARGEST = 1 << 62
+"""A data chunk as large as this, or without a byte of audio, has a size that was not known when it was written."""
 
 
 class CafLink:
@@ -43,6 +50,8 @@ class CafLink:
         self._source = source
         self._rate = 0.0
         self._codec = b""
+        self._lacks_table = False
+        self._put_aside: IO[bytes] | None = None
         self._left: int | None = 0
         self._ended = False
         self._head = bytearray(source.take(FILE_HEADER_BYTES))
@@ -54,6 +63,11 @@ class CafLink:
             taken = bytes(self._head[:size])
             del self._head[:size]
             return taken
+        if self._put_aside is not None and (taken := self._put_aside.read(size)):
+            return taken
+        if self._put_aside is not None:
+            self._put_aside.close()
+            self._put_aside, self._ended = None, True
         taken = b"" if self._ended else self._audio(size)
         if not taken and not self._ended:
             self._ended = True
@@ -72,18 +86,35 @@ class CafLink:
         while len(header := self._source.take(CHUNK.size)) == CHUNK.size:
             name, size = CHUNK.unpack(header)
             if name == b"data":
-                self._head += header + self._source.take(EDIT_COUNT_BYTES)
-                self._left = None if size < 0 else max(0, size - EDIT_COUNT_BYTES)
+                self._begin_audio(size, self._source.take(EDIT_COUNT_BYTES))
                 return
             if name in DECODERS_CHUNKS and 0 <= size <= LONGEST_CHUNK:
                 self._head += header + self._noted(name, self._source.take(size))
             else:
                 self._source.skip(size)
 
+    def _begin_audio(self, size: int, edit_count: bytes) -> None:
+        is_known = EDIT_COUNT_BYTES < size < LARGEST
+        self._left = size - EDIT_COUNT_BYTES if is_known else None
+        heading = CHUNK.pack(b"data", size if is_known else -1) + edit_count
+        if self._lacks_table and is_known:
+            self._put_audio_aside()
+        self._head += heading
+
+    def _put_audio_aside(self) -> None:
+        """Pass over the audio, to the packet table behind it."""
+        self._put_aside = tempfile.TemporaryFile()  # noqa: SIM115 -- `read` closes it at its end
+        while audio := self._audio(BLOCK_BYTES):
+            self._put_aside.write(audio)
+        self._put_aside.seek(0)
+        self._after_audio()
+
     def _noted(self, name: bytes, content: bytes) -> bytes:
         """The content of a chunk as FFmpeg should have it."""
-        if name == b"desc" and len(content) >= 12:
-            self._rate, self._codec = struct.unpack_from(">d4s", content)
+        if name == b"desc" and len(content) >= DESCRIPTION.size:
+            self._rate, self._codec, _, packet_bytes, packet_samples = DESCRIPTION.unpack_from(content)
+            self._lacks_table = not (packet_bytes and packet_samples)
+        self._lacks_table = self._lacks_table and name != b"pakt"
         if name != b"pakt" or self._codec != b"alac" or len(content) < PACKET_TABLE.size:
             return content
         packets, frames, priming, _ = PACKET_TABLE.unpack_from(content)
@@ -97,6 +128,9 @@ class CafLink:
             name, size = CHUNK.unpack(header)
             if name not in KNOWN_CHUNKS or size < 0:
                 break
+            if name == b"pakt" and self._lacks_table and size <= LONGEST_CHUNK:
+                self._head += self._source.take(CHUNK.size) + self._noted(name, self._source.take(size))
+                continue
             self._source.skip(CHUNK.size + size)
         if not tags.next_tag_bytes(self._source):
             self._pass_other_bytes()
