@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 import wave
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
 from tests.support.paths import ROOT
@@ -126,3 +129,24 @@ class Stage:
         """The exit status of a program that ends by itself."""
         async with within(PATIENCE, lambda: f"the program ends\n{self.said()}"):
             return await process.wait()
+
+
+def recorded(database: Path) -> dict[str, tuple[str, int]]:
+    """What the backend's database has: object → conversation and samples."""
+    if not database.exists():
+        return {}
+    with closing(sqlite3.connect(database, timeout=30)) as connection:
+        try:
+            rows = connection.execute("SELECT object, conversation_id, samples FROM blobs").fetchall()
+        except sqlite3.OperationalError:  # the tables are not there yet
+            return {}
+    return {name: (conversation, samples) for name, conversation, samples in rows}
+
+
+def is_ready(port: int) -> bool:
+    """Whether the WebSocket server at this port takes audio."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, ConnectionError):
+        return False

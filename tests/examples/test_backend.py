@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from codec.entry import partition_of
-from tests.examples.stage import EXAMPLES, WORKER
+from tests.examples.stage import EXAMPLES, WORKER, recorded
 from tests.support.oracle import Talk
 
 if TYPE_CHECKING:
@@ -19,18 +19,6 @@ if TYPE_CHECKING:
     from tests.examples.stage import Stage
 
 PARTITIONS = 4
-
-
-def recorded(database: Path) -> dict[str, tuple[str, int]]:
-    """Object → conversation and samples."""
-    if not database.exists():
-        return {}
-    with closing(sqlite3.connect(database, timeout=30)) as connection:
-        try:
-            rows = connection.execute("SELECT object, conversation_id, samples FROM blobs").fetchall()
-        except sqlite3.OperationalError:  # the tables are not there yet
-            return {}
-    return {name: (conversation, samples) for name, conversation, samples in rows}
 
 
 def forget(database: Path) -> None:

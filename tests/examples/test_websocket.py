@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sys
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING
 
-from tests.examples.stage import EXAMPLES
+from tests.examples.stage import EXAMPLES, is_ready
 from tests.support.redis_server import free_port
 from tests.support.speech import speech
 
@@ -17,14 +15,6 @@ if TYPE_CHECKING:
 SERVER = EXAMPLES / "websocket/server.py"
 CLIENT = EXAMPLES / "websocket/client.py"
 CHUNK = 5 * 2 * 16000
-
-
-def is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, ConnectionError):
-        return False
 
 
 async def test_a_microphone_moves_to_another_server_when_its_own_dies(stage: Stage) -> None:
