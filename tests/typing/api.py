@@ -36,6 +36,7 @@ from audio_batch_worker.codec.entry import Chunk, End, Protection, partition_of
 from audio_batch_worker.codec.errors import BadBlob, BadEntry, CodecError
 from audio_batch_worker.codec.metadata import BlobMetadata
 from audio_batch_worker.codec.names import BlobName, Kind, object_name, parse_name
+from audio_batch_worker.events import DoneEvent, EventReader, Polling, ReceivedEvent
 from audio_batch_worker.producer import BufferFull, Cause, Limits, NotSent, Producer, PushRefused, Stats, Trouble
 
 assert_type(audio_batch_worker.__version__, str)
@@ -45,6 +46,15 @@ def on_trouble(trouble: Trouble | None) -> None:
     if trouble is not None:
         assert_type(trouble.cause, Cause)
         assert_type(trouble.message, str)
+
+
+async def follow(url: str, saved: dict[int, str]) -> None:
+    async with EventReader(url, positions=saved, polling=Polling(every=0.5), on_missed=print) as reader:
+        for received in await reader.read(within=1):
+            assert_type(received, ReceivedEvent)
+            assert_type(received.event, DoneEvent)
+            assert_type((received.partition, received.id), tuple[int, str])
+        assert_type(dict(reader.positions), dict[int, str])
 
 
 async def push(url: str, protection: Protection, pcm: bytes | bytearray | memoryview) -> tuple[Chunk | End, ...]:

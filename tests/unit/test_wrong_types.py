@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 import worker.archive
+import worker.events
 import worker.producer
 from codec import blob, container, crypto, entry, names, opus
 from codec.metadata import BlobMetadata
 from tests.support.secret import TEST_SECRET
 from worker.archive import Archive, Encoding, MergeRules, NothingStored, Selection, WorkerError, open_store
+from worker.events import EventReader, Polling
 from worker.producer import Limits, Producer
 
 URL = "redis://localhost:1"
@@ -178,6 +180,19 @@ PRODUCERS_METHODS: dict[str, tuple[Mapping[str, Any], Mapping[str, set[str]]]] =
     "close": ({}, {}),
     "stats": ({}, {}),
 }
+EVENTS: dict[str, Call] = {
+    "EventReader": Call(
+        EventReader,
+        {"redis_url": URL},
+        {"redis_url": set(), "prefix": TEXT, "positions": set(), "polling": set(), "on_missed": {"function"}},
+        {"redis_url": "REDIS_URL", "prefix": "STREAM_PREFIX"},
+    ),
+    "Polling": Call(Polling, {}, {"every": NUMBER, "check": NUMBER, "reply_timeout": NUMBER}),
+}
+READERS_METHODS: dict[str, tuple[Mapping[str, Any], Mapping[str, set[str]]]] = {
+    "read": ({}, {"within": NUMBER | NONE}),
+    "close": ({}, {}),
+}
 ARCHIVE: dict[str, Call] = {
     "open_store": Call(
         open_store,
@@ -228,6 +243,7 @@ SAID = {"conversation_id": "", "target": "", "conversations": "", "entry": "Chun
 RECORDS = frozenset({"AudioFile", "AudioFiles", "Blob", "BlobCopy", "BlobVerdict", "Conversion", "CopyReport"})
 RECORDS |= {"Deletion", "Download", "DownloadReport", "Fingerprint", "Listing", "Problem", "Repeat", "Undeleted"}
 RECORDS |= {"UnknownObject", "Stats", "Trouble", "Cause", "AudioFormat", "ConversionOutcome", "Store"}
+RECORDS |= {"DoneEvent", "ReceivedEvent"}
 """What the API gives and nobody makes."""
 
 
@@ -258,7 +274,7 @@ async def refused(call: Call, name: str, kind: str) -> None:
     assert call.said.get(name, name.rstrip("_")) in str(caught.value)
 
 
-@pytest.mark.parametrize(("call", "name", "kind"), [*cases(CODEC), *cases(PRODUCER), *cases(ARCHIVE)])
+@pytest.mark.parametrize(("call", "name", "kind"), [*cases(CODEC), *cases(PRODUCER), *cases(EVENTS), *cases(ARCHIVE)])
 async def test_wrong_type_is_refused_by_its_name(call: Call, name: str, kind: str) -> None:
     await refused(call, name, kind)
 
@@ -272,6 +288,14 @@ async def test_methods_of_a_producer_refuse_wrong_types_and_take_nothing(method:
         await refused(*case.values)
     assert producer.stats().buffered_entries == 0
     await producer.close()
+
+
+@pytest.mark.parametrize("method", READERS_METHODS)
+async def test_methods_of_a_reader_of_events_refuse_wrong_types(method: str) -> None:
+    good, takes = READERS_METHODS[method]
+    async with EventReader(URL) as reader:
+        for case in cases({method: Call(getattr(reader, method), good, takes)}):
+            await refused(*case.values)
 
 
 @pytest.mark.parametrize("method", ARCHIVES_METHODS)
@@ -304,14 +328,15 @@ async def test_saving_refuses_a_wrong_path_and_format(tmp_path: Path) -> None:
 
 
 def test_table_has_every_parameter_and_every_public_name() -> None:
-    for name, call in (CODEC | PRODUCER | ARCHIVE).items():
+    for name, call in (CODEC | PRODUCER | EVENTS | ARCHIVE).items():
         assert name == "packets" or set(call.takes) == parameters(call.function), name
-    for owner, methods in ((Producer, PRODUCERS_METHODS), (Archive, ARCHIVES_METHODS)):
+    for owner, methods in ((Producer, PRODUCERS_METHODS), (EventReader, READERS_METHODS), (Archive, ARCHIVES_METHODS)):
         public = {name for name, _ in inspect.getmembers(owner, inspect.isfunction) if not name.startswith("_")}
         assert public == set(methods)
         for name, (_, takes) in methods.items():
             assert name == "save" or set(takes) == parameters(getattr(owner, name)), name
-    for module, known in ((worker.producer, {*PRODUCER}), (worker.archive, {*ARCHIVE, "Archive"})):
+    modules = {worker.producer: {*PRODUCER}, worker.events: {*EVENTS}, worker.archive: {*ARCHIVE, "Archive"}}
+    for module, known in modules.items():
         made = {name for name in module.__all__ if not _is_error(getattr(module, name))}
         assert made - RECORDS == known
 

@@ -23,6 +23,7 @@ from tests.support.producing import Troubles, producing, push, stored_seqs
 from tests.support.redis_server import RedisServer
 from tests.tools.readme import CHART, TOP
 from worker.errors import NotSent, StreamError
+from worker.events import EventReader
 from worker.producer import Limits
 from worker.runtime.timing import GaugeTiming, ReadingTiming, Timing
 from worker.settings import Settings
@@ -151,6 +152,20 @@ async def test_a_pusher_pushes_what_a_worker_has_made_room_for(server: RedisServ
         await admin.hset("pcm:config", mapping={"partitions": 8, "contract": 1})
         await producer.flush()
     assert await stored_seqs(admin, "pcm", "c1") == [0]
+
+
+async def test_a_backend_reads_done_events_and_no_audio(
+    server: RedisServer, admin: redis.asyncio.Redis, here: Harness, dry_run: Callable[..., bool]
+) -> None:
+    await here.say(Talk("c"), 3)
+    await here.drain()
+    async with EventReader(as_user(server, "backend")) as reader:
+        assert [received.event.conversation_id for received in await reader.read()] == ["c"]
+    assert await refused(admin, "backend") == set()
+    for part in PARTS:
+        assert dry_run("backend", "XREAD", "STREAMS", f"pcm:{{1}}:{part}", "0") is (part == "done")
+    assert not dry_run("backend", "XREAD", "STREAMS", "pcm:{1}", "0")
+    assert not dry_run("backend", "XADD", "pcm:{1}:done", "*", "uid", "u")
 
 
 @pytest.mark.parametrize(("user", "counted"), [("pusher", 0), ("counting", 1)])

@@ -101,8 +101,9 @@ def test_a_bare_install_says_what_the_command_line_needs() -> None:
     )
 
 
-def test_a_pusher_needs_no_extra() -> None:
-    program = f"import sys; sys.modules |= dict.fromkeys({set().union(*MODULES.values())}); import worker.producer"
+@pytest.mark.parametrize("package", ["producer", "events"])
+def test_pushers_and_readers_of_events_need_no_extra(package: str) -> None:
+    program = f"import sys; sys.modules |= dict.fromkeys({set().union(*MODULES.values())}); import worker.{package}"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 
