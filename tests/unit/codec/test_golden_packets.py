@@ -10,10 +10,10 @@ from random import Random
 import pytest
 
 from codec.container import packets
-from codec.effort import Quiet
 from codec.entry import SAMPLE_RATES
 from codec.libopus import library
 from codec.opus import Encoder, decode
+from codec.opus.effort import Quiet
 
 GOLDEN = Path(__file__).parent / "golden"
 VERSION = "libopus 1.6.1"
