@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import av
 import numpy as np
 
-from worker.audio.reading import flac, mpeg
-from worker.audio.reading.flac import FlacNumbers
 from worker.audio.reading.flaws import Flaw
+from worker.audio.reading.formats import flac, mpeg
+from worker.audio.reading.formats.flac import FlacNumbers
 from worker.audio.reading.links import MarkedLink
 from worker.audio.reading.mono import as_float
 from worker.audio.reading.source import BLOCK_BYTES

@@ -10,9 +10,9 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from worker.audio import ogg
-from worker.audio.reading import matroska, mpeg, tags
-from worker.audio.reading.caf import CAF_START, CafLink
-from worker.audio.reading.riff import RIFF_START, W64_START, RiffLink, w64_seconds
+from worker.audio.reading.formats import matroska, mpeg, tags
+from worker.audio.reading.formats.caf import CAF_START, CafLink
+from worker.audio.reading.formats.riff import RIFF_START, W64_START, RiffLink, w64_seconds
 from worker.audio.reading.source import BLOCK_BYTES
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from worker.audio.rate_converter import RateConverter
-from worker.audio.reading.boxes import box_links, seekable
 from worker.audio.reading.decoding import LinkDecoder, Undecodable
 from worker.audio.reading.flaws import Flaw, ReadReport
+from worker.audio.reading.formats.boxes import box_links, seekable
 from worker.audio.reading.links import SNIFFED_BYTES, links, sniffed
 from worker.audio.reading.mono import MonoMixer
 from worker.audio.reading.source import BLOCK_BYTES, ByteSource

@@ -6,7 +6,7 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from worker.audio.reading import tags
+from worker.audio.reading.formats import tags
 
 if TYPE_CHECKING:
     from worker.audio.reading.source import ByteSource

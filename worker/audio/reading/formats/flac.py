@@ -5,7 +5,7 @@ FFmpeg only counts the frames that it finds, and takes all bytes to the end of a
 
 from __future__ import annotations
 
-from worker.audio.reading.tags import HARMLESS, tag_bytes
+from worker.audio.reading.formats.tags import HARMLESS, tag_bytes
 
 STREAMINFO_BYTES = 34
 HEADER_BYTES = 16

@@ -9,7 +9,7 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from worker.audio.reading import tags
+from worker.audio.reading.formats import tags
 from worker.audio.reading.source import BLOCK_BYTES
 
 if TYPE_CHECKING:

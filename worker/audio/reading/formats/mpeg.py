@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Literal
 
-from worker.audio.reading.tags import HARMLESS
+from worker.audio.reading.formats.tags import HARMLESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
