@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
-from codec.effort import AS_SPEECH, Quiet
 from codec.names import Codec
 from codec.opus import Application, Encoder
+from codec.opus.effort import AS_SPEECH, Quiet
 from worker.batching.memory import MemoryBudget
 
 ENCODER_STATE_BYTES = 32 * 1024

@@ -170,16 +170,8 @@ async def _agreed(settings: Settings) -> Settings:
 
 async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) -> tuple[int, int]:
     """Push everything, and the end; returns the bytes of PCM and the chunks."""
-    from worker.producer import Limits, Producer
-
     total = math.ceil((audio.report.claimed or 0) / source.chunk_seconds)
-    producer = Producer(
-        settings.redis.url,
-        partitions=settings.partitions,
-        prefix=settings.stream_prefix,
-        limits=Limits(close_within=CLOSE_SECONDS),
-        on_trouble=_Reporter(),
-    )
+    producer = _producer(settings)
     try:
         with printing.progress("pushing chunks", total) as progress:
             async with producer, _showing(producer, progress, total):
@@ -199,6 +191,18 @@ async def _push_all(audio: AudioReader, source: PushedFile, settings: Settings) 
         _say_stopped(source, producer.stats().sent_entries, total)
         raise asyncio.CancelledError from error
     return size, chunks
+
+
+def _producer(settings: Settings) -> Producer:
+    from worker.producer import Limits, Producer
+
+    return Producer(
+        settings.redis.url,
+        partitions=settings.partitions,
+        prefix=settings.stream_prefix,
+        limits=Limits(close_within=CLOSE_SECONDS),
+        on_trouble=_Reporter(),
+    )
 
 
 @asynccontextmanager

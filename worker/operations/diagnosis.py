@@ -58,6 +58,16 @@ def _safety(overview: Overview) -> Iterator[Concern]:
 
 
 def _server(overview: Overview, server: ServerState) -> Iterator[Concern]:
+    yield from _eviction(server)
+    if server.role != "master":
+        yield Concern("warning", f"this Redis is a {server.role}: give workers and pushers the primary in REDIS_URL")
+    yield from _saving(server)
+    if server.memory_limit:
+        left = overview.full_in_s if server is overview.server else None
+        yield from _memory(server.memory / server.memory_limit, left)
+
+
+def _eviction(server: ServerState) -> Iterator[Concern]:
     if server.is_hidden:
         yield Concern(
             "warning",
@@ -72,8 +82,9 @@ def _server(overview: Overview, server: ServerState) -> Iterator[Concern]:
             "when it is full, Redis forgets which pushes were repeated and what was deleted: its maxmemory-policy is"
             f" {server.policy}; set noeviction",
         )
-    if server.role != "master":
-        yield Concern("warning", f"this Redis is a {server.role}: give workers and pushers the primary in REDIS_URL")
+
+
+def _saving(server: ServerState) -> Iterator[Concern]:
     if server.saving == "failing":
         yield Concern(
             "danger",
@@ -84,9 +95,6 @@ def _server(overview: Overview, server: ServerState) -> Iterator[Concern]:
             "warning",
             "a crash of Redis loses what is not stored: appendonly is off, and it has no replica; set appendonly yes",
         )
-    if server.memory_limit:
-        left = overview.full_in_s if server is overview.server else None
-        yield from _memory(server.memory / server.memory_limit, left)
 
 
 def _memory(used: float, left: float | None) -> Iterator[Concern]:

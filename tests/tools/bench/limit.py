@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.libopus import library
-from codec.opus import APPLICATIONS, SIGNAL_VOICE
+from codec.opus.encoder import APPLICATIONS, SIGNAL_VOICE
 from tests.tools.bench.audio import RATE
 
 FRAME_SAMPLES = RATE // 50

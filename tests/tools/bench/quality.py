@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 import codec.libopus
-from codec.effort import Quiet
 from codec.opus import Application, Encoder, decode
+from codec.opus.effort import Quiet
 from tests.support.paths import ROOT
 from tests.support.speech import speech
 from tests.tools.bench import predecessor

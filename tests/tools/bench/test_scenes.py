@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from codec.speech_gate import BLOCKS_PER_SECOND, SpeechGate
+from codec.opus.speech_gate import BLOCKS_PER_SECOND, SpeechGate
 from tests.support.noises import FULL_SCALE
 from tests.tools.bench.audio import MINUTE_BYTES, RATE
 from tests.tools.bench.cost import QUIET_SHARE

@@ -14,11 +14,11 @@ from random import Random
 import pytest
 
 from codec.container import packets
-from codec.effort import Quiet
 from codec.entry import SAMPLE_RATES
 from codec.libopus import library
 from codec.libopus.builds import fitting_builds
 from codec.opus import Encoder, decode
+from codec.opus.effort import Quiet
 from tests.support.paths import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pesq import pesq
 
 from codec.container import packets
-from codec.effort import AS_SPEECH, Quiet
 from codec.entry import SAMPLE_RATES
 from codec.errors import EncodingFailed
 from codec.opus import FRAMES_PER_SECOND, Encoder, decode
+from codec.opus.effort import AS_SPEECH, Quiet
 from tests.support.noises import RATE, coloured, s16, speech_to_level, to_level
 from tests.support.speech import speech, speech_array
 

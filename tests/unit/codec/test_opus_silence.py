@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from codec.container import packets
 from codec.libopus import library
-from codec.opus import SETTLING_FRAMES, Encoder, decode
+from codec.opus import Encoder, decode
+from codec.opus.encoder import SETTLING_FRAMES
 from tests.support.speech import speech
 
 RATES = (8000, 16000, 48000)
@@ -81,7 +82,7 @@ def test_silence_inside_speech_is_inaudible_in_a_plain_decoder(rate: int) -> Non
 def test_speech_after_silence_sounds_as_if_the_silence_had_been_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     source = speech(4, 16000), seconds(10, 16000), speech(6, 16000, offset=5)
     skipping, pre_skip = encode(*source, rate=16000)
-    monkeypatch.setattr("codec.opus.SETTLING_FRAMES", 10**9)
+    monkeypatch.setattr("codec.opus.encoder.SETTLING_FRAMES", 10**9)
     encoding, _ = encode(*source, rate=16000)
     original = np.frombuffer(source[2], "<i2")
     scores = []

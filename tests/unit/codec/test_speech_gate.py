@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from codec.entry import SAMPLE_RATES
-from codec.speech_gate import BLOCKS_PER_SECOND, HANGOVER_BLOCKS, SpeechGate
+from codec.opus.speech_gate import BLOCKS_PER_SECOND, HANGOVER_BLOCKS, SpeechGate
 from tests.support.noises import FULL_SCALE, RATE, Samples, babble, coloured, s16, speech_to_level, to_level
 from tests.support.speech import speech_array
 from worker.demo.speech import NARROWBAND, recording

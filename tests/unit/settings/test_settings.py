@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from codec.effort import Quiet
+from codec.opus.effort import Quiet
 from tests.support.certificates import self_signed
 from worker.batching.batch import BatchLimits, BatchRules
 from worker.batching.encoder import OpusSettings

@@ -134,16 +134,7 @@ async def _found(strays: Strays) -> Found:
 
 
 async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveSummary]:
-    found = await strays.find()
-    chosen = [stray for stray in found if stray.key in names or not (names or stray.claimed)]
-    unknown = names - {stray.key for stray in found}
-    for name in sorted(unknown):
-        if stray := await strays.named(name):
-            chosen.append(stray)
-            unknown.remove(name)
-    if unknown:
-        shown = ", ".join(sorted(unknown))
-        raise typer.BadParameter(f"no stray stream has the name {shown}; see audio-batch-worker streams ls")
+    chosen = await _chosen(strays, names)
     total, done = sum(stray.entries for stray in chosen), 0
     summaries = [MoveSummary(stray.key) for stray in chosen]
     with printing.progress("moving entries") as progress:
@@ -160,6 +151,21 @@ async def _move(strays: Strays, names: set[str], *, dry_run: bool) -> list[MoveS
                 count = sum(summary.total for summary in summaries)
                 raise StreamError(f"moved {count} of {total}, then {error}; repeat it", error.cause) from error
     return summaries
+
+
+async def _chosen(strays: Strays, names: set[str]) -> list[Stray]:
+    """The streams of these names; without names, all that no other program claims."""
+    found = await strays.find()
+    chosen = [stray for stray in found if stray.key in names or not (names or stray.claimed)]
+    unknown = names - {stray.key for stray in found}
+    for name in sorted(unknown):
+        if stray := await strays.named(name):
+            chosen.append(stray)
+            unknown.remove(name)
+    if unknown:
+        shown = ", ".join(sorted(unknown))
+        raise typer.BadParameter(f"no stray stream has the name {shown}; see audio-batch-worker streams ls")
+    return chosen
 
 
 def _facts(summary: MoveSummary) -> dict[str, Any]:

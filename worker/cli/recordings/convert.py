@@ -11,6 +11,9 @@ import typer
 from worker.cli import archives, options, printing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
     from worker.archive import Archive, Conversion
     from worker.settings import Settings
 
@@ -42,20 +45,13 @@ def convert(
     async def work(archive: Archive, settings: Settings) -> ConversionTally:
         if do_it:
             settings.require_storage()
-        opus = settings.encoding.opus
+        opus, others = settings.encoding.opus, printing.FirstFew()
         encoding = Encoding(settings.secret, opus.complexity, opus.bitrate, opus.application)
-        tally, others = ConversionTally(), printing.FirstFew()
+        converted = archive.convert(encoding, uid, conversation, dry_run=not do_it, on_unknown=others.tell)
+        tally = ConversionTally()
         with printing.told_if_stopped(lambda: f"{tally.summary(do_it=do_it)}; the same command goes on"):
-            async with printing.counted_progress(
-                "converting", lambda: archive.count(uid, conversation, codec="pcm")
-            ) as progress:
-                async for conversion in archive.convert(
-                    encoding,
-                    uid,
-                    conversation,
-                    dry_run=not do_it,
-                    on_unknown=others.tell,
-                ):
+            async with _progress(archive, uid, conversation) as progress:
+                async for conversion in converted:
                     tally.count(conversion)
                     _tell(conversion, as_json=as_json)
                     progress(tally.changed + tally.kept)
@@ -66,6 +62,12 @@ def convert(
     if not as_json:
         typer.echo(tally.summary(do_it=do_it))
     printing.finish(complete=not tally.kept)
+
+
+def _progress(
+    archive: Archive, uid: str | None, conversation: str | None
+) -> AbstractAsyncContextManager[Callable[[int], None]]:
+    return printing.counted_progress("converting", lambda: archive.count(uid, conversation, codec="pcm"))
 
 
 @dataclass(slots=True)

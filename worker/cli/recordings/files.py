@@ -44,22 +44,26 @@ def files(
     printing.describe_unknown(found.unknown)
     printing.describe_missing_secrets([blob for file in found.files for blob in file.blobs], secrets)
     if as_json:
-        printing.print_json(
-            {
-                "files": [file_facts(file) for file in found.files],
-                "problems": [printing.problem_facts(problem) for problem in found.problems],
-                "repeated": [printing.repeat_facts(repeat) for repeat in found.repeated],
-                "others": [printing.unknown_facts(other) for other in found.unknown],
-            }
-        )
+        printing.print_json(_facts(found))
     else:
-        for file in found.files:
-            typer.echo(
-                f"{printing.format_time(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}"
-            )
-        seconds = sum(file.duration for file in found.files)
-        typer.echo(f"{counted(len(found.files), 'file')}, {seconds:.1f} s")
+        _print(found)
     printing.finish(complete=not found.problems)
+
+
+def _print(found: AudioFiles) -> None:
+    for file in found.files:
+        typer.echo(f"{printing.format_time(file.start)}  {file.duration:10.2f} s  {counted(len(file.blobs), 'blob')}")
+    seconds = sum(file.duration for file in found.files)
+    typer.echo(f"{counted(len(found.files), 'file')}, {seconds:.1f} s")
+
+
+def _facts(found: AudioFiles) -> dict[str, Any]:
+    return {
+        "files": [file_facts(file) for file in found.files],
+        "problems": [printing.problem_facts(problem) for problem in found.problems],
+        "repeated": [printing.repeat_facts(repeat) for repeat in found.repeated],
+        "others": [printing.unknown_facts(other) for other in found.unknown],
+    }
 
 
 def file_facts(file: AudioFile) -> dict[str, Any]:

@@ -1,25 +1,23 @@
-"""Opus: an incremental encoder from PCM to a container, and a decoder.
-
-Frames of 20 ms, mono. PCM is s16le.
-"""
+"""An incremental encoder from PCM to a container."""
 
 from __future__ import annotations
 
 import ctypes
 import weakref
 from contextlib import contextmanager
-from itertools import islice, repeat
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from codec.arguments import NOTHING, check_types
-from codec.container import HEADER, PACKET_LENGTH, RENDITION_RATE, read_header, rendition_bytes
-from codec.effort import AS_SPEECH, Controls, Effort, Quiet, efforts
-from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
-from codec.errors import BadBlob, EncodingFailed
+from codec.container import HEADER, PACKET_LENGTH, rendition_bytes
+from codec.entry import BYTES_PER_SAMPLE
+from codec.errors import EncodingFailed
 from codec.libopus import library
-from codec.libopus.repacketizer import MAX_FRAMES, MAX_PACKET_BYTES, repacketized
+from codec.libopus.repacketizer import MAX_PACKET_BYTES
 from codec.libopus.scratch import Scratch
-from codec.speech_gate import BLOCKS_PER_SECOND
+from codec.opus.effort import AS_SPEECH, Controls, Effort, Quiet, efforts
+from codec.opus.frames import CHANNELS, FRAMES_PER_SECOND, SECOND_BYTES
+from codec.opus.speech_gate import BLOCKS_PER_SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,11 +28,8 @@ Application: TypeAlias = Literal["audio", "voip"]
 """What libopus is told about its use. `audio` keeps the low frequencies, which `voip` filters away. Modes, bytes and
 CPU are the same, because `audio` also tells it that the signal is a voice: else it would choose CELT for it."""
 
-CHANNELS = 1
 APPLICATIONS: Mapping[Application, int] = {"voip": 2048, "audio": 2049}  # opus_defines.h
 SIGNAL_VOICE = 3001  # opus_defines.h
-FRAMES_PER_SECOND = 50
-SECOND_BYTES = max(SAMPLE_RATES) * BYTES_PER_SAMPLE  # at the highest rate
 ZEROS = bytes(SECOND_BYTES)
 
 SETTLING_FRAMES = 25
@@ -56,13 +51,6 @@ such buffers leave holes in memory, half as large again as the buffers."""
 
 PACKET_LENGTHS = [PACKET_LENGTH.pack(size) for size in range(MAX_PACKET_BYTES + 1)]
 
-SECONDS_AT_ONCE = 64
-"""Seconds of audio decoded between two copies out of the scratch memory, at the highest rate; at 16 kHz three times as
-many. It is best to decode a minute in one go: only one Python thread at a time can prepare packets or copy audio."""
-
-MAX_DECODED_SECONDS = 3600
-"""Batches hold a minute; without a limit, every 2 bytes of a hostile blob become 120 ms."""
-
 EARLY_SAMPLES: Mapping[Application, Mapping[int, int]] = {"audio": {24000: 1, 48000: 2}, "voip": {24000: 2, 48000: 3}}
 """At these rates speech passes through libopus' resampler and comes out this many samples earlier than the look-ahead
 says. Without this correction, the cross-correlation of 24 s of recorded speech with the decoded speech peaks at -1.0
@@ -71,7 +59,6 @@ of it (voip)."""
 
 _frames = Scratch(FRAMES_AT_ONCE * SECOND_BYTES // FRAMES_PER_SECOND)  # PCM to encode
 _packets = Scratch(FRAMES_AT_ONCE * MAX_PACKET_BYTES)  # the encoded packets
-_audio = Scratch(SECONDS_AT_ONCE * SECOND_BYTES)  # decoded PCM
 
 
 class Encoder:
@@ -268,84 +255,6 @@ class Encoder:
     def _require_open(self) -> None:
         if not self._free.alive:
             raise EncodingFailed("the encoder is closed")
-
-
-def decode(
-    container: bytes, *, sample_rate: int = RENDITION_RATE, pre_skip: int = 0, samples: int | None = None
-) -> bytes:
-    """Decode a container to s16le mono PCM at `sample_rate` Hz, without its first `pre_skip` samples.
-
-    The result is cut to `samples`, or else to the length in the header if it gives one. It is never padded.
-
-    Raises:
-        BadBlob: the container is truncated, a packet is not Opus, the rate is not one of `SAMPLE_RATES`, or it holds
-            more than an hour of audio.
-        LibopusMissing: libopus can't be loaded.
-        WrongType: an argument is not what it should be.
-    """
-    check_types(bytes, container=container)
-    check_types(int, sample_rate=sample_rate, pre_skip=pre_skip)
-    check_types(int, NOTHING, samples=samples)
-    stop = _stop(container, sample_rate, pre_skip, samples)
-    limit = MAX_DECODED_SECONDS * sample_rate * BYTES_PER_SAMPLE
-    packets, parts, size = repacketized(container), [], 0
-    skip = pre_skip * BYTES_PER_SAMPLE
-    with _Decoder(sample_rate) as decoder:
-        while some := list(islice(packets, decoder.packets_at_once)):
-            if stop is None or size < stop:
-                part = decoder.decode(some)
-                parts.append(bytes(part[max(0, skip - size) : None if stop is None else stop - size]))
-                size += len(part)
-            if size > limit:
-                raise BadBlob(f"the Opus data holds more than {MAX_DECODED_SECONDS} s of audio")
-    return b"".join(parts)
-
-
-def _stop(container: bytes, sample_rate: int, pre_skip: int, samples: int | None) -> int | None:
-    pcm_bytes = read_header(container).pcm_bytes
-    if samples is None:
-        if not pcm_bytes:
-            return None
-        samples = pcm_bytes // BYTES_PER_SAMPLE * sample_rate // RENDITION_RATE
-    return (pre_skip + samples) * BYTES_PER_SAMPLE
-
-
-class _Decoder:
-    """One libopus decoder, from entering the with-block to leaving it."""
-
-    def __init__(self, sample_rate: int) -> None:
-        if sample_rate not in SAMPLE_RATES:
-            raise BadBlob(f"Opus can't be decoded at {sample_rate} Hz")
-        self._library = library()
-        self._sample_rate = sample_rate
-        self._frame_samples = sample_rate // FRAMES_PER_SECOND
-        self._room = self._frame_samples * MAX_FRAMES
-        self._slots = _audio.slots(self._room * BYTES_PER_SAMPLE)
-        self.packets_at_once = len(self._slots)
-
-    def __enter__(self) -> Self:
-        self._state = self._library.decoder.create_state(self._sample_rate, CHANNELS)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._library.decoder.destroy(self._state)
-
-    def decode(self, numbered: Sequence[tuple[int, bytes]]) -> memoryview | bytes:
-        """PCM of at most `packets_at_once` packets, each with its number; valid until the next call in this thread."""
-        # As in encoding, Python runs only the call itself between two packets.
-        packets = [packet for _, packet in numbered]
-        # An empty packet stands for a lost one: libopus conceals exactly the time that it is asked for.
-        rooms = [self._room if packet else self._frame_samples for packet in packets]
-        state = repeat(ctypes.byref(self._state.contents))
-        counts = list(map(self._library.decode, state, packets, map(len, packets), self._slots, rooms, repeat(0)))
-        if min(counts) < 0:
-            number, samples = next((n, count) for (n, _), count in zip(numbered, counts, strict=True) if count < 0)
-            raise BadBlob(f"packet {number} is not valid Opus: {self._library.describe(samples)}")
-        if sum(counts[:-1]) == self._room * (len(counts) - 1):  # the usual case: full slots leave no holes
-            return _audio.view[: sum(counts) * BYTES_PER_SAMPLE]
-        starts = range(0, len(counts) * self._room * BYTES_PER_SAMPLE, self._room * BYTES_PER_SAMPLE)
-        slots = zip(starts, counts, strict=True)
-        return b"".join([_audio.view[at : at + samples * BYTES_PER_SAMPLE] for at, samples in slots])
 
 
 @contextmanager

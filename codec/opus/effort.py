@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from codec.entry import BYTES_PER_SAMPLE
-from codec.speech_gate import BLOCKS_PER_SECOND, SpeechGate
+from codec.opus.speech_gate import BLOCKS_PER_SECOND, SpeechGate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
