@@ -164,11 +164,10 @@ class Backlog:
 
 
 class _Known(NamedTuple):
-    """What the owner knows of a stream and Redis may lose: its id, the last entry that was read, `born`, the server."""
+    """What the owner knows of a stream and Redis may lose: its id, the last entry that was read, the server."""
 
     stream: str = ""
     read_to: EntryId = START
-    born: EntryId = START
     server: str = ""
 
 
@@ -206,7 +205,7 @@ class Entries:
             survivors.update(texts(survived))
         await self._client.run(self._fenced("sweep", lease, self._consumer))
         identity = StreamIdentity(*texts(await self._client.run(self._identify(lease))))
-        self._known[lease.partition] = _Known(identity.stream, identity.read_to, identity.born, identity.server)
+        self._known[lease.partition] = _Known(identity.stream, identity.read_to, identity.server)
         seals, tombstones = await self.seals(lease.partition), await self.tombstones(lease.partition)
         return Takeover(seals, tombstones, vanished, survivors, identity)
 
@@ -477,7 +476,7 @@ class Entries:
         keys = [*self._fenced_keys(lease), self._keys.epoch(lease.partition)]
         known = self._known.get(lease.partition, _Known())
         presumed = self.node_of(lease.partition).presumed_id
-        args = [lease.token, GROUP, secrets.token_hex(16), *known[:3], presumed, known.server]
+        args = [lease.token, GROUP, secrets.token_hex(16), *known[:2], presumed, known.server]
         return Call("identify", keys, args)
 
     def _lost(self, question: LossQuestion) -> Call:

@@ -1,11 +1,12 @@
 """The simulation finds what it is there to find: each mistake, made on purpose, is caught within a few seeds.
 
 Each mistake has worlds of its own, in which the accident that it makes possible happens again and again and little
-else does. They are small, and at least every third of them catches it.
+else does. They are small, and at least every fourth of them catches it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,7 @@ from worker.stream.entries import Entries, Refused
 from worker.stream.leases import Lease
 
 SEEDS = 40
-"""Worlds of which one must catch a mistake. Every third one does, so all but one of ten million sets have one."""
+"""Worlds of which one must catch a mistake. Every fourth one does, so all but one of 100,000 sets have one."""
 
 Change = Callable[[Run, pytest.MonkeyPatch], None]
 
@@ -86,6 +87,10 @@ def with_names_by_range(seed: int) -> World:
     return replace(world, naming="range", shutdown="flush", failovers=True, events=6)
 
 
+def with_long_talks(seed: int) -> World:
+    return replace(quiet(seed), workers=1, chunks=80, interval=0.1, duplicates=0.0, failovers=True, events=3)
+
+
 def with_silence_after_a_failover(seed: int) -> World:
     """Nothing comes afterwards that could not be stored, so that the worker would notice what was forgotten."""
     world = replace(quiet(seed), redis_nodes=2, workers=1, reshapings=1, failovers=True, lease_ttl=15.0)
@@ -132,6 +137,38 @@ def what_closed_early_is_forgotten(run: Run, _: pytest.MonkeyPatch) -> None:
 
 def what_is_stored_is_forgotten(run: Run, _: pytest.MonkeyPatch) -> None:
     run.cluster_troubles.kinds = [run.cluster_troubles.forget_stored]
+
+
+def ids_are_forgotten_twice(run: Run, _: pytest.MonkeyPatch) -> None:
+    """While an owner sleeps, another one comes and goes, and Redis forgets the ids of both, and what is stored."""
+    server = run.redis.all[0]
+
+    def forgetful_replica() -> Database:
+        replica = server.snapshot()
+        replica.stream(run.keys.stream(0)).groups.clear()
+        replica.drop(run.keys.epoch(0))
+        return replica
+
+    async def forget_twice() -> None:
+        next(node for node in run.nodes if node.alive).pause(3.2)
+        run.start_worker()
+        run.promote(server, forgetful_replica())
+        await asyncio.sleep(1.6)
+        replica = forgetful_replica()
+        await asyncio.sleep(1.5)
+        run.promote(server, replica)
+        run.nodes[-1].crash()
+        await asyncio.sleep(1.5)
+
+    run.troubles = lambda: [forget_twice]
+
+
+def keep_the_age_of_an_id(data: Database, keys: list[str], args: list[bytes]) -> Reply:
+    reply = redis_scripts.identify(data, keys, args)
+    assert isinstance(reply, list)
+    if reply[0] == args[3]:
+        data.hash(keys[2])["born"] = reply[4] = b"0-0"
+    return reply
 
 
 def seal_blindly(data: Database, keys: list[str], args: list[bytes]) -> Reply:
@@ -207,6 +244,9 @@ def never_look_for_what_was_forgotten(_: Run, patch: pytest.MonkeyPatch) -> None
 
 
 MISTAKES = {
+    "an id that comes back is as old as before": Mistake(
+        with_long_talks, ids_are_forgotten_twice, scripts={"identify": keep_the_age_of_an_id}
+    ),
     "done without looking at the seal": Mistake(
         quiet, owners_sleep_in_the_store, scripts={"done": redis_scripts.finish}
     ),
