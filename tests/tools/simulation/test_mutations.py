@@ -97,6 +97,10 @@ def with_silence_after_a_failover(seed: int) -> World:
     return replace(world, chunks=6, interval=0.1, duplicates=0.0, ends=0.0)
 
 
+def with_one_batch(seed: int) -> World:
+    return replace(with_silence_after_a_failover(seed), chunks=4, interval=0.02)
+
+
 def owners_sleep_in_the_store(run: Run, _: pytest.MonkeyPatch) -> None:
     run.store_edge.rates = Rates(pause=0.4, longest_pause=4.0)
 
@@ -171,6 +175,29 @@ def keep_the_age_of_an_id(data: Database, keys: list[str], args: list[bytes]) ->
     return reply
 
 
+def a_partition_leaves_and_comes_back(run: Run, _: pytest.MonkeyPatch) -> None:
+    """While it is away a batch is done, and the server that was told so forgets it."""
+    stream, ready = run.keys.stream(0), run.keys.ready(0)
+
+    async def until(holds: Callable[[], bool]) -> None:
+        if not holds():
+            await asyncio.sleep(0.01)
+            await until(holds)
+
+    async def leave_and_come_back() -> None:
+        home = run.redis.owner(stream)
+        (other,) = run.redis.others(home)
+        await until(lambda: len(home.data.stream(stream).entries) == run.world.chunks and bool(home.data.hash(ready)))
+        run.redis.move(stream, other, spread=0.0)
+        replica = other.snapshot()
+        await until(lambda: not other.data.hash(ready))
+        run.promote(other, replica)
+        run.redis.move(stream, home, spread=0.0)
+
+    run.store_edge.rates = Rates(slow=1.0, longest_slow=0.1)
+    run.cluster_troubles.kinds = [leave_and_come_back]
+
+
 def seal_blindly(data: Database, keys: list[str], args: list[bytes]) -> Reply:
     data.hash(keys[2])[args[3].decode()] = args[4]
     return [b"sealed"]
@@ -235,6 +262,10 @@ def keep_what_is_known_of_a_partition_that_moves(_: Run, patch: pytest.MonkeyPat
     patch.setattr(Consumer, "_adopted", adopted_as_it_was)
 
 
+def trust_a_partition_that_came_back(_: Run, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Consumer, "_has_moved", nothing)
+
+
 def never_look_for_what_was_forgotten(_: Run, patch: pytest.MonkeyPatch) -> None:
     async def find_nothing(*_: object) -> list[BlobInfo]:
         return []
@@ -265,6 +296,9 @@ MISTAKES = {
     "forged metadata is believed": Mistake(with_forgeries, make=believe_metadata),
     "a partition that moves is not read again": Mistake(
         with_silence_after_a_failover, what_is_stored_is_forgotten, keep_what_is_known_of_a_partition_that_moves
+    ),
+    "a partition that comes back at once is not read again": Mistake(
+        with_one_batch, a_partition_leaves_and_comes_back, trust_a_partition_that_came_back
     ),
     "what a failover forgot is not looked for": Mistake(
         with_names_by_range, what_closed_early_is_forgotten, never_look_for_what_was_forgotten
