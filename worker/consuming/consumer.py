@@ -46,6 +46,8 @@ class Consumer:
         self._clock = context.clock
         self._paused = False
         self._moving: dict[int, Partition] = {}
+        self._changes: dict[Node, int] = {}
+        self._moves: dict[int, int] = {}
         self.readers: dict[Node, NodeReader] = {}
         self.abandoned: list[Partition] = []
         self.last_turn = self._clock()
@@ -84,15 +86,33 @@ class Consumer:
             for number, partition in list(here.items()):
                 if self._ownership.leases.get(number) is not partition.lease or partition.lease.lost:
                     self._abandon(here.pop(number))
-        if self._entries.client.nodes != [reader.node]:
-            for number in list(reader.partitions):
-                if self._entries.node_of(number) is not reader.node:
-                    self._moving[number] = reader.partitions.pop(number)
+        self._follow_moves(reader)
         for number in self._unread():
             lease = self._ownership.leases[number]
             if self._entries.node_of(number) is reader.node and not lease.lost:
                 reader.partitions[number] = self._adopted(lease)
         self.abandoned = [partition for partition in self.abandoned if partition.deliveries]
+
+    def _follow_moves(self, reader: NodeReader) -> None:
+        """Let go of the partitions that are at other servers now, and doubt those that have left and come back.
+
+        The other server may have failed meanwhile, and have forgotten what deliveries did there.
+        """
+        changes = self._entries.client.changes
+        if self._changes.get(reader.node) == changes:
+            return
+        self._changes[reader.node] = changes
+        for number, partition in list(reader.partitions.items()):
+            if self._entries.node_of(number) is not reader.node:
+                self._moving[number] = reader.partitions.pop(number)
+            elif self._has_moved(number):
+                partition.rewind(RewindCause.MOVED)
+
+    def _has_moved(self, number: int) -> bool:
+        """Whether a partition has changed its server since the last call."""
+        before = self._moves.get(number)
+        self._moves[number] = self._entries.moves_of(number)
+        return before is not None and before != self._moves[number]
 
     def must_wait(self) -> bool:
         """Whether reading must wait, because it would only fill memory.
@@ -180,6 +200,7 @@ class Consumer:
 
     def _adopted(self, lease: Lease) -> Partition:
         """The partition of a lease, for another reader or for the first time."""
+        self._moves[lease.partition] = self._entries.moves_of(lease.partition)
         if lease.partition in self._moving:
             partition = self._moving.pop(lease.partition)
             partition.rewind(RewindCause.MOVED)

@@ -61,6 +61,10 @@ class Client:
         """How often slots have changed their nodes: as long as it stays, `node_of` answers the same."""
         return self._topology.changes
 
+    def moves_of(self, key: str) -> int:
+        """How often a key has changed its node, as far as it is known."""
+        return self._topology.moves_of(key)
+
     async def find_nodes(self) -> list[Node]:
         """Ask for the nodes unless they are known. Raises `StreamError`."""
         await self._topology.refresh()

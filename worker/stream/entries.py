@@ -118,6 +118,10 @@ class Entries:
         """The server that has a partition, as far as it is known."""
         return self._client.node_of(self._keys.stream(partition))
 
+    def moves_of(self, partition: int) -> int:
+        """How often a partition has changed its server, as far as it is known."""
+        return self._client.moves_of(self._keys.stream(partition))
+
     async def take_over_all(self, leases: Sequence[Lease]) -> list[Takeover | StreamError]:
         """Claim the pending entries of all consumers in id order, and collect what former owners left.
 

@@ -39,11 +39,10 @@ class Takeover:
 
 
 class _Known(NamedTuple):
-    """What the owner knows of a stream and Redis may lose: its id, the last entry that was read, `born`, the server."""
+    """What the owner knows of a stream and Redis may lose: its id, the last entry that was read, the server."""
 
     stream: str = ""
     read_to: EntryId = START
-    born: EntryId = START
     server: str = ""
 
 
@@ -130,7 +129,7 @@ class Takeovers:
         known = self._known.get(one.partition, _Known())
         keys = [*self._keys.fenced(one.partition), self._keys.epoch(one.partition)]
         presumed = self._client.node_of(keys[0]).presumed_id
-        args = [one.lease.token, GROUP, secrets.token_hex(16), *known[:3], presumed, known.server]
+        args = [one.lease.token, GROUP, secrets.token_hex(16), *known[:2], presumed, known.server]
         return Call("identify", keys, args)
 
     def _fenced(self, script: str, lease: Lease, *args: str | int) -> Call:
@@ -138,7 +137,7 @@ class Takeovers:
 
     def _identified(self, one: _UnderWay, reply: Sequence[bytes]) -> None:
         one.identity = found = StreamIdentity(*texts(reply))
-        self._known[one.partition] = _Known(found.stream, found.read_to, found.born, found.server)
+        self._known[one.partition] = _Known(found.stream, found.read_to, found.server)
 
     def _found_seals(self, one: _UnderWay, reply: dict[bytes, bytes]) -> None:
         one.seals = parse_seals(reply)

@@ -97,7 +97,8 @@ class Tombstones:
         return RecordedDeletion(len(partitions), sum(letters), _by_stream(positions), replicas, unconfirmed)
 
     def _tombstone(self, partition: int, name: str) -> Call:
-        keys = [self._keys.stream(partition), self._keys.ready(partition), self._keys.deleted(partition)]
+        of = self._keys
+        keys = [of.stream(partition), of.ready(partition), of.deleted(partition), of.epoch(partition)]
         return Call("tombstone", keys, [name, int(RETENTION * 1000), GROUP, secrets.token_hex(16)])
 
     async def _forget(self, partition: int, uid: str, conversation_id: str) -> int:

@@ -213,10 +213,9 @@ def identify(data: Database, keys: list[str], args: Args) -> Reply:
         unread = stream.added - len(stream.entries)
         epoch.update({"highest": b"0-0", "accepted": b"%d" % unread, "missed": b"0"})
     if known_id is None:
-        born = parsed_id(args[5]) if survived else last if stream.entries else (0, 0)
-        epoch["born"] = text_id(min(born, last)).encode()
+        epoch["born"] = text_id(last).encode() if stream.entries else b"0-0"
     epoch["server"] = server
-    other_record = before is not None and (before != server or args[7] not in (b"", before))
+    other_record = before is not None and (before != server or args[6] not in (b"", before))
     if other_record:
         epoch["recount"] = b"1"
     unidentified = known_id is None and bool(stream.entries)

@@ -1,11 +1,12 @@
 """The simulation finds what it is there to find: each mistake, made on purpose, is caught within a few seeds.
 
 Each mistake has worlds of its own, in which the accident that it makes possible happens again and again and little
-else does. They are small, and at least every third of them catches it.
+else does. They are small, and at least every fourth of them catches it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -37,7 +38,7 @@ from worker.stream.entries import Entries, Refused
 from worker.stream.leases import Lease
 
 SEEDS = 40
-"""Worlds of which one must catch a mistake. Every third one does, so all but one of ten million sets have one."""
+"""Worlds of which one must catch a mistake. Every fourth one does, so all but one of 100,000 sets have one."""
 
 Change = Callable[[Run, pytest.MonkeyPatch], None]
 
@@ -86,10 +87,18 @@ def with_names_by_range(seed: int) -> World:
     return replace(world, naming="range", shutdown="flush", failovers=True, events=6)
 
 
+def with_long_talks(seed: int) -> World:
+    return replace(quiet(seed), workers=1, chunks=80, interval=0.1, duplicates=0.0, failovers=True, events=3)
+
+
 def with_silence_after_a_failover(seed: int) -> World:
     """Nothing comes afterwards that could not be stored, so that the worker would notice what was forgotten."""
     world = replace(quiet(seed), redis_nodes=2, workers=1, reshapings=1, failovers=True, lease_ttl=15.0)
     return replace(world, chunks=6, interval=0.1, duplicates=0.0, ends=0.0)
+
+
+def with_one_batch(seed: int) -> World:
+    return replace(with_silence_after_a_failover(seed), chunks=4, interval=0.02)
 
 
 def owners_sleep_in_the_store(run: Run, _: pytest.MonkeyPatch) -> None:
@@ -132,6 +141,61 @@ def what_closed_early_is_forgotten(run: Run, _: pytest.MonkeyPatch) -> None:
 
 def what_is_stored_is_forgotten(run: Run, _: pytest.MonkeyPatch) -> None:
     run.cluster_troubles.kinds = [run.cluster_troubles.forget_stored]
+
+
+def ids_are_forgotten_twice(run: Run, _: pytest.MonkeyPatch) -> None:
+    """While an owner sleeps, another one comes and goes, and Redis forgets the ids of both, and what is stored."""
+    server = run.redis.all[0]
+
+    def forgetful_replica() -> Database:
+        replica = server.snapshot()
+        replica.stream(run.keys.stream(0)).groups.clear()
+        replica.drop(run.keys.epoch(0))
+        return replica
+
+    async def forget_twice() -> None:
+        next(node for node in run.nodes if node.alive).pause(3.2)
+        run.start_worker()
+        run.promote(server, forgetful_replica())
+        await asyncio.sleep(1.6)
+        replica = forgetful_replica()
+        await asyncio.sleep(1.5)
+        run.promote(server, replica)
+        run.nodes[-1].crash()
+        await asyncio.sleep(1.5)
+
+    run.troubles = lambda: [forget_twice]
+
+
+def keep_the_age_of_an_id(data: Database, keys: list[str], args: list[bytes]) -> Reply:
+    reply = redis_scripts.identify(data, keys, args)
+    assert isinstance(reply, list)
+    if reply[0] == args[3]:
+        data.hash(keys[2])["born"] = reply[4] = b"0-0"
+    return reply
+
+
+def a_partition_leaves_and_comes_back(run: Run, _: pytest.MonkeyPatch) -> None:
+    """While it is away a batch is done, and the server that was told so forgets it."""
+    stream, ready = run.keys.stream(0), run.keys.ready(0)
+
+    async def until(holds: Callable[[], bool]) -> None:
+        if not holds():
+            await asyncio.sleep(0.01)
+            await until(holds)
+
+    async def leave_and_come_back() -> None:
+        home = run.redis.owner(stream)
+        (other,) = run.redis.others(home)
+        await until(lambda: len(home.data.stream(stream).entries) == run.world.chunks and bool(home.data.hash(ready)))
+        run.redis.move(stream, other, spread=0.0)
+        replica = other.snapshot()
+        await until(lambda: not other.data.hash(ready))
+        run.promote(other, replica)
+        run.redis.move(stream, home, spread=0.0)
+
+    run.store_edge.rates = Rates(slow=1.0, longest_slow=0.1)
+    run.cluster_troubles.kinds = [leave_and_come_back]
 
 
 def seal_blindly(data: Database, keys: list[str], args: list[bytes]) -> Reply:
@@ -198,6 +262,10 @@ def keep_what_is_known_of_a_partition_that_moves(_: Run, patch: pytest.MonkeyPat
     patch.setattr(Consumer, "_adopted", adopted_as_it_was)
 
 
+def trust_a_partition_that_came_back(_: Run, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Consumer, "_has_moved", nothing)
+
+
 def never_look_for_what_was_forgotten(_: Run, patch: pytest.MonkeyPatch) -> None:
     async def find_nothing(*_: object) -> list[BlobInfo]:
         return []
@@ -207,6 +275,9 @@ def never_look_for_what_was_forgotten(_: Run, patch: pytest.MonkeyPatch) -> None
 
 
 MISTAKES = {
+    "an id that comes back is as old as before": Mistake(
+        with_long_talks, ids_are_forgotten_twice, scripts={"identify": keep_the_age_of_an_id}
+    ),
     "done without looking at the seal": Mistake(
         quiet, owners_sleep_in_the_store, scripts={"done": redis_scripts.finish}
     ),
@@ -225,6 +296,9 @@ MISTAKES = {
     "forged metadata is believed": Mistake(with_forgeries, make=believe_metadata),
     "a partition that moves is not read again": Mistake(
         with_silence_after_a_failover, what_is_stored_is_forgotten, keep_what_is_known_of_a_partition_that_moves
+    ),
+    "a partition that comes back at once is not read again": Mistake(
+        with_one_batch, a_partition_leaves_and_comes_back, trust_a_partition_that_came_back
     ),
     "what a failover forgot is not looked for": Mistake(
         with_names_by_range, what_closed_early_is_forgotten, never_look_for_what_was_forgotten

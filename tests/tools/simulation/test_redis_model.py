@@ -246,7 +246,6 @@ class Pair:
             GROUP,
             "1b" * 16,
             *known,
-            self.random.choice(("0-0", *self.ids)),
             "hidden:1",
             self.random.choice(("", self.model.data.server, "another")),
         )

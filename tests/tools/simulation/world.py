@@ -154,7 +154,7 @@ class Run:
         self.store_edge = Edge(scaled(STORE_RATES, min(world.noise, 2)), self.random, self._trace)
         self.volume_edge = Edge(scaled(VOLUME_RATES, world.noise), self.random, self._trace)
         self.volume = ModelVolume(self.loop.time)
-        self._nodes: list[Node] = []
+        self.nodes: list[Node] = []
         self.cluster_troubles = ClusterTroubles(
             self, world.partitions, Random(f"cluster {world.seed}"), failovers=world.failovers
         )
@@ -170,13 +170,11 @@ class Run:
     @property
     def interruptions(self) -> int:
         """Times a worker crashed, or was paused: an owner that sleeps beyond its lease looks as if it had died."""
-        return sum(node.interruptions for node in self._nodes)
+        return sum(node.interruptions for node in self.nodes)
 
     async def _end(self) -> None:
-        while any(
-            node.tasks for node in self._nodes
-        ):  # a task may be cancelled in the moment in which its wait is over
-            for node in self._nodes:
+        while any(node.tasks for node in self.nodes):  # a task may be cancelled in the moment in which its wait is over
+            for node in self.nodes:
                 node.kill()
             await asyncio.sleep(0.1)
 
@@ -186,7 +184,7 @@ class Run:
         if self.world.owned_before:
             self._identify_streams()
         for _ in range(self.world.workers):
-            self._start_worker()
+            self.start_worker()
         events = asyncio.gather(self._make_trouble(), self._forge(), *self._reshape())
         await asyncio.gather(
             *(self._pusher(number).run(PREFIX, self.world.partitions) for number in self._conversations())
@@ -232,9 +230,9 @@ class Run:
         )
         return Pusher(self.conversation(number), habits, self.redis, self.pushed, self.random)
 
-    def _start_worker(self) -> None:
-        node = Node(f"worker-{len(self._nodes) + 1}")
-        self._nodes.append(node)
+    def start_worker(self) -> None:
+        node = Node(f"worker-{len(self.nodes) + 1}")
+        self.nodes.append(node)
         context = contextvars.copy_context()
         context.run(nodes.current.set, node)
         self.write(f"{node.name} starts")
@@ -313,7 +311,7 @@ class Run:
             node.pause(self.random.random() * 3 * self.world.lease_ttl)
 
     async def _add(self) -> None:
-        self._start_worker()
+        self.start_worker()
 
     async def _remove(self) -> None:
         if node := self._any_alive():
@@ -321,8 +319,8 @@ class Run:
 
     async def roll(self) -> None:
         """Each worker is replaced by a new one."""
-        for node in [node for node in self._nodes if node.alive]:
-            self._start_worker()
+        for node in [node for node in self.nodes if node.alive]:
+            self.start_worker()
             node.stop.set()
             await asyncio.sleep(self.random.random())
 
@@ -363,8 +361,8 @@ class Run:
         """Whoever comes after workers that died while they stopped finds their seals; then these are forgotten."""
         async with self.redis.reshaping:
             server, replica = self._replica()
-            old = [node for node in self._nodes if node.alive]
-            self._start_worker()
+            old = [node for node in self.nodes if node.alive]
+            self.start_worker()
             for node in old:
                 node.stop.set()
             await asyncio.sleep(0.3 * self.random.random())
@@ -396,7 +394,7 @@ class Run:
         self.write("failed over")
 
     def _any_alive(self) -> Node | None:
-        alive = [node for node in self._nodes if node.alive]
+        alive = [node for node in self.nodes if node.alive]
         return self.random.choice(alive) if alive else None
 
     def _calm_down(self) -> None:
@@ -417,8 +415,8 @@ class Run:
 
     def keep_working(self) -> None:
         """Start a worker if none is left."""
-        if not any(node.alive and not node.stop.is_set() for node in self._nodes):
-            self._start_worker()
+        if not any(node.alive and not node.stop.is_set() for node in self.nodes):
+            self.start_worker()
 
     def _left(self) -> str:
         data = self.redis.data

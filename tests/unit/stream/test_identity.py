@@ -10,11 +10,13 @@ import pytest
 from tests.support.partition_owner import PARTITIONS, TTL, PartitionOwner, Raw, sealed
 from tests.support.redis_cluster import RedisCluster
 from worker.model.ids import START, Conversation
+from worker.model.layouts import Layouts
 from worker.stream.client import Client
 from worker.stream.entries import Entries
 from worker.stream.keys import GROUP, Keys
 from worker.stream.leases import Leases
 from worker.stream.servers.connecting import connect
+from worker.stream.tombstones import Tombstones
 
 
 async def identity(owner: PartitionOwner) -> tuple[str, str, str]:
@@ -44,9 +46,40 @@ async def test_the_id_survives_a_server_that_forgot_the_group_but_not_the_entrie
     owner: PartitionOwner, raw: Raw
 ) -> None:
     ids = await owner.accepted(2)
+    await forget_owners(owner, raw)
+    assert await identity(owner) == (owner.identity.stream, START, ids[1])
+
+
+async def test_an_id_that_comes_back_is_younger_than_all_that_others_may_have_stored(
+    owner: PartitionOwner, raw: Raw
+) -> None:
+    """Another owner had the stream under an id of its own meanwhile, and Redis has lost that one, too."""
+    await owner.accepted(2)
+    await forget_owners(owner, raw)
+    successor = await PartitionOwner.open(owner.client, owner.keys, "two")
+    (last,) = await successor.accepted(1)
+    await forget_owners(owner, raw)
+    await successor.leases.release(successor.lease)
+    (owner.lease,), _ = await owner.leases.acquire([0], "one")
+    found = (await owner.entries.take_over(owner.lease)).identity
+    assert successor.identity.stream != owner.identity.stream == found.stream
+    assert found.born == last
+
+
+async def test_an_id_that_a_deletion_makes_is_younger_than_all_entries(owner: PartitionOwner, raw: Raw) -> None:
+    ids = await owner.accepted(2)
+    await forget_owners(owner, raw)
+    tombstones = Tombstones(owner.client, owner.keys, Layouts.single(PARTITIONS))
+    deletion = await tombstones.record_deletion("somebody")
+    found = (await owner.entries.take_over(owner.lease)).identity
+    assert list(deletion.streams) == [found.stream] != [owner.identity.stream]
+    assert found.born == ids[1]
+
+
+async def forget_owners(owner: PartitionOwner, raw: Raw) -> None:
+    """As a failover to a replica that has all entries, and nothing of any owner."""
     await raw.xgroup_destroy(owner.keys.stream(0), GROUP)
     await raw.delete(owner.keys.epoch(0))
-    assert await identity(owner) == (owner.identity.stream, START, ids[1])
 
 
 async def test_what_was_read_before_is_known(owner: PartitionOwner) -> None:

@@ -1,6 +1,5 @@
 -- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read
--- of it, last entry that is older than the id that it knew, what stands for the id of a server that hides it, the server
--- that the owner had recorded the last time
+-- of it, what stands for the id of a server that hides it, the server that the owner had recorded the last time
 -- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate
 -- Redis may have forgotten, the last one that is older than the id, and the id of the server.
 -- A failover or a restart may lose seals, done steps and deletions. The last entry whose fate may be forgotten is the
@@ -10,7 +9,8 @@
 -- Another record than this owner's own is uncertain, too, even if it names this very server: the partition may have been
 -- on a server that forgot its stay there, and have come back. Else it is that of an owner in between.
 -- If Redis has lost the id, but not the entries that this owner has read, it is the same stream. If another owner comes
--- first, a new id is made. So the last entry that is older than the id is returned, too.
+-- first, a new id is made. So the last entry that is older than the id is returned, too. All entries are older than an
+-- id that an owner brings back: others may have stored them meanwhile, under an id that Redis has lost as well.
 -- Also begins the count of read entries, see account.lua.
 local facts = flat_to_table(redis.call('XINFO', 'STREAM', KEYS[2]))
 local last = facts['last-generated-id']
@@ -20,7 +20,7 @@ local survived = not known_id and ARGV[4] ~= '' and facts['length'] > 0 and not 
 local id = stream_id(KEYS[2], ARGV[2], survived and ARGV[4] or ARGV[3])
 local server = server_id()
 if server == HIDDEN then -- nothing tells that it is the server of the owner before, so it counts as another one
-  server = ARGV[7]
+  server = ARGV[6]
 end
 local known = redis.call('HMGET', KEYS[3], 'server', 'highest')
 local read_to = known_id and known[2] or '0-0'
@@ -29,13 +29,12 @@ if not known_id or not known[2] or went_back then
   redis.call('HSET', KEYS[3], 'highest', '0-0', 'accepted', facts['entries-added'] - facts['length'], 'missed', 0)
 end
 if not known_id then
-  local born = survived and ARGV[6] or (facts['length'] > 0 and last or '0-0')
-  redis.call('HSET', KEYS[3], 'born', is_after(born, last) and last or born)
+  redis.call('HSET', KEYS[3], 'born', facts['length'] > 0 and last or '0-0')
 end
 if known[1] ~= server then
   redis.call('HSET', KEYS[3], 'server', server)
 end
-local other_record = known[1] and (known[1] ~= server or (ARGV[8] ~= '' and ARGV[8] ~= known[1]))
+local other_record = known[1] and (known[1] ~= server or (ARGV[7] ~= '' and ARGV[7] ~= known[1]))
 if other_record then
   redis.call('HSET', KEYS[3], 'recount', 1)
 end

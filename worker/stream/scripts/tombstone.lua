@@ -1,8 +1,9 @@
--- KEYS stream, ready, deleted | ARGV tombstone, retention in ms, group, random stream id
+-- KEYS stream, ready, deleted, epoch | ARGV tombstone, retention in ms, group, random stream id
 -- Records that a user ("uid/") or a conversation ("uid/conversation") is deleted as of now: entries up to the stream's
 -- last id are not stored any more. It records a position and not a time, because Redis' clock may go back, and entries
 -- may have ids of the future. Returns this id and the stream's random id, "0-0" and "" without a stream: then it
--- records nothing, and a former tombstone stays for uploads that are in flight.
+-- records nothing, and a former tombstone stays for uploads that are in flight. If it has to make the random id, all
+-- entries are older than the id, see identify.lua.
 -- Forgets tombstones that are older than all entries and seals in Redis, and older than the retention, which is for
 -- uploads of owners that were paused. It checks only a random sample, so that many tombstones cost the same as few, and
 -- few stay longer than they must.
@@ -26,6 +27,10 @@ local id = stream_id(KEYS[1], ARGV[3], ARGV[4])
 if not id then
   return {'0-0', ''}
 end
-local last = flat_to_table(redis.call('XINFO', 'STREAM', KEYS[1]))['last-generated-id']
+local facts = flat_to_table(redis.call('XINFO', 'STREAM', KEYS[1]))
+local last = facts['last-generated-id']
+if id == ARGV[4] then
+  redis.call('HSET', KEYS[4], 'born', facts['length'] > 0 and last or '0-0')
+end
 redis.call('HSET', KEYS[3], ARGV[1], last)
 return {last, id}

@@ -7,6 +7,7 @@ that is being moved, repeats commands that may have run, and can't bound the siz
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -67,6 +68,7 @@ class Topology:
         self._is_outdated = False
         self._asked_at = 0.0
         self._asking = asyncio.Lock()
+        self._moves: Counter[int] = Counter()
         self.changes = 0
 
     @property
@@ -88,6 +90,10 @@ class Topology:
         if not self._owners:
             return self.nodes[0]
         return self._owners[slot_of(key)] or self.nodes[0]
+
+    def moves_of(self, key: str | bytes) -> int:
+        """How often the slot of a key has changed its node."""
+        return self._moves[slot_of(key)]
 
     async def refresh(self) -> None:
         """Ask for the slots, if they are not known or may have changed.
@@ -111,7 +117,8 @@ class Topology:
         node = self._at(self._completed(place, asked))
         if not self._owners:  # the first answer came from a user who may not ask for the slots
             self._owners = [asked] * REDIS_CLUSTER_HASH_SLOTS
-        self.changes += self._owners[slot] is not node
+        if self._owners[slot] is not node:
+            self._note_changes([slot])
         self._owners[slot], self._serving = node, None
         return node
 
@@ -159,10 +166,15 @@ class Topology:
         for first, last, primary, *_ in reply:
             node = self._at(self._completed(_place(primary), answering))
             owners[first : last + 1] = [node] * (last + 1 - first)
-        self.changes += owners != self._owners
+        if owners != self._owners:
+            self._note_changes(slot for slot, node in enumerate(self._owners) if node is not owners[slot])
         before, self._owners, self._serving = self.nodes if self._owners else None, owners, None
         if before not in (None, now := self.nodes):
             log.warning("redis.nodes_changed", nodes=[node.name for node in now])
+
+    def _note_changes(self, slots: Iterable[int]) -> None:
+        self._moves.update(slots)
+        self.changes += 1
 
     def _completed(self, place: Place, told_by: Node) -> Place:
         """A node that does not know its own name means the host that was asked."""
