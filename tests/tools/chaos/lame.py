@@ -7,6 +7,7 @@ that a figure and the one that it is compared with are measured side by side.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -32,10 +33,13 @@ PHASE_SECONDS = 12.0
 SETTLING_SECONDS = 3.0
 """After a node has become lame or well, before it is measured."""
 
-REPEATS = 2
+REPEATS = 3
 WHOLE, DEAD, HUNG = "whole", "dead", "hung"
-LEAST_RATIO = 0.8
-"""Of what is pushed and stored at the other nodes."""
+LEAST_RATIO = 0.95
+"""Of what is pushed and stored per second at the other nodes."""
+
+MOST_P99_RATIO = 2.0
+"""Of the time within which 99 % of their done steps end."""
 
 Buckets = Mapping[float, float]
 """How many done steps took at most so many seconds."""
@@ -71,10 +75,27 @@ class Count:
     stored: int = 0
     done: Counter[float] = field(default_factory=Counter)
 
+    @property
+    def pushes(self) -> float:
+        """Chunks pushed per second."""
+        return self.pushed / self.seconds
+
+    @property
+    def stores(self) -> float:
+        """Chunks stored per second."""
+        return self.stored / self.seconds
+
+    @property
     def p99(self) -> float:
-        """Seconds within which 99 % of the done steps ended: the upper bound of a bucket."""
-        total = max(self.done.values(), default=0)
-        return min((bound for bound, count in self.done.items() if count >= 0.99 * total), default=0.0)
+        """Seconds within which 99 % of the done steps ended, interpolated between the bounds of buckets."""
+        wanted = 0.99 * max(self.done.values(), default=0)
+        below, before = 0.0, 0
+        for bound, count in sorted(self.done.items()):
+            if count >= wanted and count > before:
+                upper = below if bound == math.inf else bound
+                return below + (upper - below) * (wanted - before) / (count - before)
+            below, before = bound, count
+        return 0.0
 
 
 class Measurement:
@@ -155,8 +176,7 @@ async def lame(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
             await speakers.talk_through(partial(_warmed, measurement.run))
         await there.come_to_rest()
         wrong, figures = await there.account()
-        figures += [_figure(measurement.counts, name) for name in (WHOLE, DEAD, HUNG)]
-        return [*wrong, *_slower(measurement.counts)], figures
+        return [*wrong, *lameness(measurement.counts)], [*figures, *_table(measurement.counts)]
 
 
 async def _warmed(measure: Callable[[], Awaitable[None]]) -> None:
@@ -164,25 +184,27 @@ async def _warmed(measure: Callable[[], Awaitable[None]]) -> None:
     await measure()
 
 
-def _slower(counts: Mapping[str, Count]) -> list[str]:
-    return [
-        f"with a node that is {name}, the others take {ratios[0]:.2f} and store {ratios[1]:.2f} times as much as before"
-        for name in (DEAD, HUNG)
-        if min(ratios := _ratios(counts[name], counts[WHOLE])) < LEAST_RATIO
-    ]
+FIGURES: Mapping[str, Callable[[Count], float]] = {
+    "chunks pushed per second": lambda count: count.pushes,
+    "chunks stored per second": lambda count: count.stores,
+    "p99 of the done step, ms": lambda count: 1000 * count.p99,
+}
 
 
-def _ratios(now: Count, before: Count) -> tuple[float, float]:
-    """How much more is pushed and stored per second than before."""
-    longer = before.seconds / now.seconds
-    return longer * now.pushed / before.pushed, longer * now.stored / before.stored
+def lameness(counts: Mapping[str, Count]) -> list[str]:
+    """One sentence for each kind of lame node that the other nodes' conversations feel more than they may."""
+    found = []
+    for name in (DEAD, HUNG):
+        pushes, stores, p99 = (figure(counts[name]) / figure(counts[WHOLE]) for figure in FIGURES.values())
+        if min(pushes, stores) < LEAST_RATIO or p99 > MOST_P99_RATIO:
+            found.append(f"a node that is {name} makes the others slower: see the table")
+    return found
 
 
-def _figure(counts: Mapping[str, Count], name: str) -> str:
-    count = counts[name]
-    pushes, stores = _ratios(count, counts[WHOLE])
-    return (
-        f"{name}: the other nodes take {count.pushed / count.seconds:.1f} chunks per second ({pushes:.2f} times those"
-        f" of the whole cluster), and {count.stored / count.seconds:.1f} are stored ({stores:.2f} times);"
-        f" p99 of the done step is at most {1000 * count.p99():.0f} ms"
-    )
+def _table(counts: Mapping[str, Count]) -> list[str]:
+    """What the other nodes' conversations feel, beside what they feel while all nodes are well."""
+    lines = [f"{'at the other two nodes':26} {WHOLE:>8} {DEAD:>8} {'ratio':>6} {HUNG:>8} {'ratio':>6}"]
+    for name, figure in FIGURES.items():
+        whole, dead, hung = (figure(counts[state]) for state in (WHOLE, DEAD, HUNG))
+        lines.append(f"{name:26} {whole:8.1f} {dead:8.1f} {dead / whole:6.2f} {hung:8.1f} {hung / whole:6.2f}")
+    return lines

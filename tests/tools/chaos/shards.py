@@ -136,8 +136,8 @@ class Shards:
     def open(self, slot: int, source: RedisServer, target: RedisServer) -> None:
         """Begin to move a slot."""
         names = {member.port: member.id for member in self.members()}
-        self.ask(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", names[source.port])
-        self.ask(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", names[target.port])
+        self._set_slot(target, slot, "IMPORTING", names[source.port])
+        self._set_slot(source, slot, "MIGRATING", names[target.port])
 
     def finish(self, slot: int, source: RedisServer, target: RedisServer) -> None:
         """Move all keys of an open slot, and then the slot."""
@@ -146,7 +146,7 @@ class Shards:
         name = self.ask(target, "CLUSTER", "MYID")
         others = [server for server in self.primaries() if server not in (source, target)]
         for server in (target, source, *others):
-            self.ask(server, "CLUSTER", "SETSLOT", slot, "NODE", name)
+            self._set_slot(server, slot, "NODE", name)
 
     def moves_atomically(self) -> bool:
         """Whether servers can move slots by themselves, as Valkey 9 does."""
@@ -175,6 +175,19 @@ class Shards:
         """Run one command; the reply is as Redis sends it."""
         with self._client(server) as client:
             return client.execute_command(*words)
+
+    def _set_slot(self, server: RedisServer, slot: int, *words: str) -> None:
+        """Change a slot. A Valkey refuses that while its replica is not linked, as on a busy machine."""
+        _until(lambda: self._changes_slot(server, slot, *words), f"{server.port} has no replica for slot {slot}")
+
+    def _changes_slot(self, server: RedisServer, slot: int, *words: str) -> bool:
+        try:
+            self.ask(server, "CLUSTER", "SETSLOT", slot, *words)
+        except redis.ResponseError as error:
+            if "NOREPLICAS" not in str(error):
+                raise
+            return False
+        return True
 
     def _client(self, server: RedisServer) -> redis.Redis:
         client = server.client(timeout=ADMIN_TIMEOUT)
