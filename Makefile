@@ -98,6 +98,10 @@ prove-image: ## carry out deploy/Dockerfile in a debootstrapped root (needs root
 readme: setup ## write the tables of settings, commands and metrics into worker/README.md
 	@$(BIN)/python -m tests.tools.readme
 
+.PHONY: contract
+contract: setup ## write the AsyncAPI document of entries and done events (codec/asyncapi.json)
+	@$(BIN)/python -m tests.tools.contract
+
 .PHONY: clean
 clean: ## remove what the other targets made
 	rm -rf .venv demo-out dist build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz .import_linter_cache

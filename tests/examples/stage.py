@@ -14,6 +14,7 @@ import wave
 from contextlib import asynccontextmanager, closing
 from typing import TYPE_CHECKING, Any
 
+from tests.support.contract import faults_of_all
 from tests.support.paths import ROOT
 from tests.support.secret import TEST_SECRET
 from tests.support.waiting import within
@@ -93,6 +94,12 @@ class Stage:
         """Entries in all streams."""
         with self.redis.client() as client:
             return sum(client.xlen(key) for key in client.scan_iter("pcm:{*}") if key.endswith(b"}"))
+
+    def faults(self) -> list[str]:
+        """What is wrong with the entries in all streams by the AsyncAPI document."""
+        with self.redis.client() as client:
+            streams = [key for key in client.scan_iter("pcm:{*}") if key.endswith(b"}")]
+            return [fault for key in streams for fault in faults_of_all(client.xrange(key))]
 
     def exported(self, uid: str, conversation: str) -> bytes:
         """All samples that are stored of a conversation, as a reader hears them."""

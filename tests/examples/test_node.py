@@ -55,6 +55,7 @@ async def test_a_lost_reply_and_a_lost_server_cost_and_double_no_sample(stage: S
             await way.accept()
             assert await stage.ended(program) == 0, stage.said()
     assert stage.entries() >= 5 + 1 + 1  # chunks, end, and what came twice
+    assert stage.faults() == []
     stage.drain()
     assert stage.exported("alice", "lunch") == pcm
     assert stage.audit("alice", "lunch")["verdict"] == "complete"

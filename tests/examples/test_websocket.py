@@ -33,6 +33,7 @@ async def test_a_microphone_moves_to_another_server_when_its_own_dies(stage: Sta
             assert await stage.ended(client) == 0, stage.said()
         second.terminate()
         assert await stage.ended(second) == 0, stage.said()
+    assert stage.faults() == []
     stage.drain()
     assert stage.exported("alice", "lunch") == pcm
     assert stage.audit("alice", "lunch")["verdict"] == "complete"
