@@ -135,7 +135,9 @@ class Settings(BaseSettings):
     opus_quiet_complexity: Annotated[
         int,
         Field(
-            ge=0, le=10, description="Encoder effort where nobody speaks; no less than OPUS_COMPLEXITY turns this off."
+            ge=0,
+            le=10,
+            description="Encoder effort for audio without speech; no less than OPUS_COMPLEXITY turns this off.",
         ),
     ] = 1
     opus_quiet_bitrate: Annotated[
@@ -143,7 +145,7 @@ class Settings(BaseSettings):
         Field(
             ge=6000,
             le=510000,
-            description="Bits per second where nobody has spoken for 3 s; empty is that of speech.",
+            description="Bits per second after 3 s without speech; empty is that of speech.",
         ),
     ] = None
     encode_threads: Annotated[

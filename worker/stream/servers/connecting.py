@@ -108,5 +108,7 @@ def connect(url: str, *, timeout: float = 5.0) -> Connector:
     address = parse(url)
     check_files(address)
     if address.options.get("ssl_cert_reqs") == "none":
-        log.warning("redis.unverified", address=str(address), meaning="whoever answers there is taken for Redis")
+        log.warning(
+            "redis.unverified", address=str(address), meaning="any server that answers there is taken for Redis"
+        )
     return Connector(address, timeout)
