@@ -1,4 +1,4 @@
-"""How hard libopus works: less where nobody speaks."""
+"""How hard libopus works: less where there is no speech."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AUTO = -1000  # OPUS_AUTO of opus_defines.h
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """How to encode where nobody speaks: at this complexity, and after three seconds at this many bits per second.
+    """How to encode audio without speech: at this complexity, and after three seconds at this many bits per second.
 
     None, and more than speech gets, change nothing.
     """

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 BLOCKS_PER_SECOND = 10
 
 STRIDES: Mapping[int, int] = {8000: 11, 12000: 17, 16000: 23, 24000: 37, 48000: 71}
-"""By sample rate: only each so many-th sample is looked at, some 70 in a block. That gives the level to a decibel. They
-are prime, so that a tone of a round frequency does not meet every look in the same phase."""
+"""Sample rate → the step between samples that are looked at: 70 of a block give its level to a decibel. Steps are
+prime, so that a tone of a round frequency does not meet every look in the same phase."""
 
 STEPS_PER_SECOND = 2000
 

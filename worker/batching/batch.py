@@ -93,7 +93,7 @@ class Batch:
         """Samples of silence before `chunk` if it continues this batch, else the trigger that closes the batch first.
 
         Timestamps jitter; the sample count does not. Within the tolerance, the chunk follows without a gap. If the
-        conversation has `reached` further than this batch, which came late then, a gap is no silence: audio is there.
+        conversation has `reached` further than this batch, which came late then, the gap is not silence: it has audio.
         """
         if (chunk.sample_rate, chunk.protection) != (self.sample_rate, self.protection):
             return Trigger.FORMAT

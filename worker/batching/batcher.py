@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Protocol
 
-import structlog
-
 from codec.entry import Chunk, End
-from codec.sessions import session_name
 from worker.batching.batch import Batch, BatchRules, seal_of
 from worker.batching.closed_batch import ClosedBatch
+from worker.batching.counting import ChunkCounter
 from worker.batching.decisions import Decisions
 from worker.batching.encoder import BatchEncoder, EncoderPool
 from worker.batching.resumed_batch import ParsedEntry, ResumedBatch
-from worker.model.causes import GapHandling
 from worker.model.ids import Conversation, EntryId, StreamIdentity, entry_ms, entry_order
 from worker.model.recent_chunks import RecentChunks
 from worker.model.seal import Seal
@@ -30,9 +27,6 @@ NO_STREAM = StreamIdentity("")
 
 IDLE_SECONDS = 120.0
 """Seconds without a chunk after which only Redis keeps a conversation's history."""
-
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -68,9 +62,7 @@ class Batcher:
         self._partition = partition
         self._rules = rules
         self._encoders = encoders
-        self._belongs = belongs
-        self._metrics = context.metrics
-        self._digest = context.digest
+        self._counter = ChunkCounter(belongs, context)
         self.clock = context.clock
         self._histories: dict[Conversation, RecentChunks] = {}
         self._tombstones: Mapping[str, EntryId] = {}
@@ -156,7 +148,7 @@ class Batcher:
         if resumed is not None:
             self._resume(resumed, item)
         elif self.is_deleted(item.conversation, item.id):
-            self._metrics.deleted.inc()
+            self._counter.deleted()
             self._decided.discarded.append(item.id)
         elif isinstance(item.content, Chunk):
             self._add(item.id, item.content)
@@ -198,7 +190,7 @@ class Batcher:
         A batch must not reach across that audio.
         """
         if conversation in self.open:
-            self._count_gap(Trigger.GAP)
+            self._counter.cut(Trigger.GAP)
             self._close(conversation, Trigger.GAP)
 
     def close_all(self) -> None:
@@ -276,7 +268,7 @@ class Batcher:
             self.interrupt(conversation)
             self._decided.stored.setdefault(conversation, {})[entry] = identity
             return
-        self._count(chunk, history)
+        self._counter.chunk(chunk, history)
         held, silence = self._place(entry, chunk, history.reached)
         history.reached = max(history.reached, chunk.timestamp + chunk.duration)
         held.batch.add(entry, chunk, identity, silence)
@@ -293,36 +285,22 @@ class Batcher:
         elif held is not None:
             verdict = held.batch.silence_before(chunk, self._rules.limits, reached)
             if isinstance(verdict, int):
-                self._count_silence(verdict, chunk.sample_rate)
+                self._counter.silence(verdict, chunk.sample_rate)
                 return held, verdict
-            self._count_gap(verdict)
+            self._counter.cut(verdict)
             self._close(conversation, verdict)
         encoder = self._encoders.start(self._rules.codec, chunk.sample_rate)
         opened = self.open[conversation] = OpenBatch(Batch.of(chunk, self.clock()), encoder)
         return opened, 0
 
     def _end(self, item: ParsedEntry) -> None:
-        missing = self._histories[item.conversation].missing_at_end(item.content.session, item.content.seq)
-        self._metrics.seq_missing.inc(missing)
         held = self.open.get(item.conversation)
+        self._counter.end(item, self._histories[item.conversation], batch_is_open=held is not None)
         if held is None or not isinstance(item.content, End):
             self._decided.discarded.append(item.id)
-            self._tell_missing(item, missing)
             return
         held.batch.end(item.id, item.content)
         self._close(item.conversation, Trigger.END)
-
-    def _tell_missing(self, end: ParsedEntry, missing: int) -> None:
-        """Log what an end says of chunks that never came, which no blob can note: no batch is open."""
-        if missing:
-            self._digest.note(
-                log.warning,
-                "end.chunks_missing",
-                conversation=str(end.conversation),
-                session=session_name(end.content.session),
-                pushed=end.content.seq,
-                sums={"missing": missing},
-            )
 
     def _close(self, conversation: Conversation, trigger: Trigger) -> None:
         held = self.open.pop(conversation)
@@ -344,29 +322,6 @@ class Batcher:
             server=self._identity.server,
             born=self._identity.born,
         )
-
-    def _count(self, chunk: Chunk, history: RecentChunks) -> None:
-        self._metrics.chunks.inc()
-        self._metrics.received_bytes.inc(len(chunk.pcm))
-        self._metrics.received_seconds.inc(chunk.duration)
-        if chunk.trimmed:
-            self._metrics.trimmed.inc()
-        if not self._belongs(chunk.conversation_id):
-            self._metrics.misplaced.inc()
-        skipped = history.follow(chunk.session, chunk.seq) if chunk.seq is not None else 0
-        if skipped > 0:
-            self._metrics.seq_missing.inc(skipped)
-        elif skipped < 0:
-            self._metrics.seq_reordered.inc()
-
-    def _count_silence(self, samples: int, sample_rate: int) -> None:
-        if samples:
-            self._metrics.gaps.labels(GapHandling.SILENCE).inc()
-            self._metrics.silence_seconds.inc(samples / sample_rate)
-
-    def _count_gap(self, trigger: Trigger) -> None:
-        if trigger is Trigger.GAP:
-            self._metrics.gaps.labels(GapHandling.CLOSED).inc()
 
     def _forget_idle(self, now: float) -> None:
         """Forget the histories of idle conversations; the done step has put them into Redis."""

@@ -168,8 +168,8 @@ class Ownership:
     async def _move(self) -> None:
         """Move towards an even division, unless the last look found it, and workers and partitions are still the same.
 
-        The owners of many partitions are dear to read, and others' leases concern us only when a worker starts, leaves
-        or dies: whoever loses a lease otherwise notices it at its renewal, and takes it again.
+        Reading the owners of many partitions is expensive, and others' leases concern us only when a worker starts,
+        leaves or dies: a worker that loses a lease otherwise notices it at its renewal, and takes it again.
         """
         members = await self._introduce()
         look_again_at = self._divided_at + self._ttl

@@ -1,7 +1,7 @@
 """After a failover, find out what became of chunks that this worker had in hand.
 
-The new primary may have forgotten chunks that workers had read, and their leases with them. So whoever owns the
-partition now knows nothing of such a chunk. Only the worker that had it can tell that it is lost.
+The new primary may have forgotten chunks that workers had read, and their leases with them. So the present owner of the
+partition knows nothing of such a chunk. Only the worker that had it can tell that it is lost.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class LossInquiry:
         self._kept = kept
 
     def _give_up(self, inquiry: _Inquiry) -> None:
-        """Stop asking; it is told unless all was well, as far as this worker knows."""
+        """Stop asking; log it, unless the last answer was from the same server."""
         if not inquiry.is_same:
             self._context.digest.note(
                 log.warning,

@@ -38,6 +38,6 @@ class Agreement:
             await self.compare()
 
     def doubt(self, node: Node) -> None:
-        """The name of a node may lead to another Redis now, or to one that has lost its data."""
+        """Compare again before the next audio: a node may be another Redis now, or may have lost its data."""
         if self._compared_with is node:
             self._compared_with = None

@@ -1,4 +1,4 @@
-"""The bounded buffer between pushes and Redis: whose entries and pushes find room, and which entry comes next."""
+"""The bounded buffer between pushes and Redis: which pushes find room, and which entry is sent next."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ENTRY_OVERHEAD = 512
 """Bytes counted per entry on top of its PCM: ids and Python objects, so that tiny entries are bounded too."""
 
 MAX_REDIRECTIONS = 5
-"""An entry that was sent to so many other nodes in a row has no node: they disagree."""
+"""After so many redirections in a row, the nodes disagree on which of them takes an entry."""
 
 
 class Buffer:
     """Keeps entries in order per partition, and admits pushes for each node in the order in which they asked.
 
-    It holds at most `limit` bytes, and beside them one entry for each node: one of which nothing waits may have any
-    size, so that every entry gets in at last. Among several nodes, the entries of each may take as much as stays free:
-    a node that takes nothing fills half of the buffer, two of them a third each. So the others always find room, also
-    before anybody knows which node is in trouble.
+    It holds at most `limit` bytes, and one entry more for each node: if no entry waits for a node, the next one may
+    have any size, so that every entry gets in at last. Among several nodes, the entries of each may take as much as
+    stays free: a node that takes nothing fills half of the buffer, two of them a third each. So the others always find
+    room, also before it is known which node is in trouble.
 
     `place_of` tells the node that has a partition now. An entry that is on its way stays with its node until the reply.
     """

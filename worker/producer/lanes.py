@@ -1,4 +1,4 @@
-"""Entries that wait for Redis: a lane for each partition, and the lanes of each node with those who wait for room."""
+"""Entries that wait for Redis: a lane for each partition, and for each node its lanes and the pushes that wait."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Queue:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody needs it."""
+        """Whether it has no entry and no push that waits for room."""
         return not self.lanes and not self.tickets
 
     def append(self, lane: Lane, item: Pending) -> None:
@@ -94,7 +94,7 @@ class Queue:
         self._mark()
 
     def turn(self, lane: Lane) -> None:
-        """It was a lane's turn: now it comes behind the others."""
+        """Put a lane behind the others after its turn."""
         if lane.entries:
             self.lanes.move_to_end(lane.partition)
 

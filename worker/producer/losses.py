@@ -44,9 +44,9 @@ class Losses:
         self.entries = 0
 
     async def server_of(self, node: Node) -> str:
-        """The id of the server process and its data's history, having counted what it has lost.
+        """Count what the server has lost; returns the id of the server process and its data's history.
 
-        Empty if it does not tell, or is no primary: a replica that lags has lost nothing. Raises `StreamError`.
+        Empty if it does not tell, or is not a primary: a replica that lags has lost nothing. Raises `StreamError`.
         """
         if not self._is_permitted:
             return ""
@@ -73,7 +73,7 @@ class Losses:
                     self._report(node, partition, self._receipts.compare(partition, greatest, server))
 
     def confirmed(self, partition: int, entry: EntryId, server: str) -> None:
-        """A server has confirmed an entry."""
+        """Note that a server has confirmed an entry."""
         if self._counts(server):
             self._receipts.note(partition, entry, server)
 

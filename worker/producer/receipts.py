@@ -62,7 +62,7 @@ class Receipts:
         return receipt is not None and receipt.server != server
 
     def compare(self, partition: int, greatest: EntryId, server: str) -> Sequence[EntryId]:
-        """The remembered entries that a server has lost, whose greatest id of the partition is this; forgets them."""
+        """Take out the entries that a server has lost: those behind its greatest id of the partition."""
         receipt = self._of[partition]
         receipt.server = server
         lost: deque[EntryId] = deque()

@@ -61,7 +61,7 @@ class Trouble:
     """A node of Redis does not take audio now.
 
     `failures` counts the attempts in a row that stored nothing, `delay` is the seconds until the next one. `node` is
-    the address of the node; a Redis that is no cluster is one node.
+    the address of the node; a Redis without cluster mode is one node.
     """
 
     cause: Cause
@@ -95,12 +95,12 @@ class Troubles:
         return self._of.get(node)
 
     def report(self, trouble: Trouble) -> None:
-        """A node has failed, perhaps again."""
+        """Note that a node has failed."""
         self._of[trouble.node] = trouble
         self._call_back(trouble)
 
     def over(self, node: str) -> Trouble | None:
-        """A node takes audio, or has none to take; returns what its trouble was."""
+        """Note that a node takes audio or needs none; returns its former trouble."""
         trouble = self._of.pop(node, None)
         if trouble is not None and not self._of:
             self._call_back(None)

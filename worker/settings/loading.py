@@ -1,4 +1,4 @@
-"""Reading the settings from the environment: what is wrong is told in one line for each variable."""
+"""Reading the settings from the environment, with one line for each variable that is wrong."""
 
 from __future__ import annotations
 

@@ -135,7 +135,9 @@ class Settings(BaseSettings):
     opus_quiet_complexity: Annotated[
         int,
         Field(
-            ge=0, le=10, description="Encoder effort where nobody speaks; no less than OPUS_COMPLEXITY turns this off."
+            ge=0,
+            le=10,
+            description="Encoder effort for audio without speech; no less than OPUS_COMPLEXITY turns this off.",
         ),
     ] = 1
     opus_quiet_bitrate: Annotated[
@@ -143,7 +145,7 @@ class Settings(BaseSettings):
         Field(
             ge=6000,
             le=510000,
-            description="Bits per second where nobody has spoken for 3 s; empty is that of speech.",
+            description="Bits per second after 3 s without speech; empty is that of speech.",
         ),
     ] = None
     encode_threads: Annotated[
@@ -203,7 +205,7 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _redis_address(cls, url: str) -> str:
-        _as_value_error(address.parse, url)
+        _as_value_error(address.parse_address, url)
         return url
 
     @field_validator("redis_ca_file")
@@ -211,7 +213,7 @@ class Settings(BaseSettings):
     def _redis_authority(cls, path: Path | None, others: ValidationInfo) -> Path | None:
         url = others.data.get("redis_url")
         if path is not None and url is not None:
-            parsed = address.parse(url)
+            parsed = address.parse_address(url)
             if not parsed.tls:
                 raise ValueError("needs TLS: begin REDIS_URL with rediss://")
             if "ssl_ca_certs" in parsed.options:
@@ -224,7 +226,7 @@ class Settings(BaseSettings):
     def _redis_login(cls, auth: str, others: ValidationInfo) -> str:
         url = others.data.get("redis_url")
         if auth != address.Auth.PASSWORD and url is not None:
-            _as_value_error(address.parse, address.with_options(url, auth=auth))
+            _as_value_error(address.parse_address, address.with_options(url, auth=auth))
         return auth
 
     @field_validator("store_url")
@@ -376,7 +378,7 @@ def _public(name: str, value: object) -> str | int | float | bool | None:
     if isinstance(value, SecretStr):
         return "***" if value.get_secret_value() else ""
     if name == "redis_url":
-        return str(address.parse(str(value)))
+        return str(address.parse_address(str(value)))
     if isinstance(value, str):
         return URL_USER.sub(r"\1***@", value)
     return value if isinstance(value, int | float | None) else str(value)

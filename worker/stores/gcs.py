@@ -16,7 +16,7 @@ from worker.model.causes import StoreCause
 from worker.stores.gcs_answers import copy_in, crc32c_in, encode_crc32c, folders_in, object_in, page_in, unexpected
 from worker.stores.gcs_credentials import Credentials
 from worker.stores.gcs_errors import translated
-from worker.stores.gcs_session import open_session
+from worker.stores.gcs_http_session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence

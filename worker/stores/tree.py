@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from worker.errors import StoreError
 from worker.model.causes import StoreCause
-from worker.stores.paths import JOINT, name_of, path_of
+from worker.stores.tree_paths import JOINT, name_of, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -26,7 +26,7 @@ _NUMBER = re.compile(rb"[1-9][0-9]{0,8}")
 
 
 async def record_or_check(client: Client, keys: Keys, partitions: int | None) -> Layouts:
-    """Record PARTITIONS and the contract version, or make sure that the recorded ones are ours; returns what counts.
+    """Record PARTITIONS and the contract version, or make sure that the recorded ones are ours; returns the numbers.
 
     Without `partitions`, the recorded number is ours; if there is none, the default is recorded.
 
@@ -47,7 +47,7 @@ async def record_or_check(client: Client, keys: Keys, partitions: int | None) ->
 
 
 async def recorded_layouts(client: Client, keys: Keys, configured: int) -> Layouts:
-    """The numbers of partitions that Redis records, else the configured one: a person who looks need not know it.
+    """The numbers of partitions that Redis records, else the configured one, so that a viewer need not set it.
 
     Raises:
         StreamError: Redis is unreachable or refuses, or the record can't be understood.

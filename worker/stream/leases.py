@@ -107,11 +107,11 @@ class Leases:
         return int(self.ttl * 1000)
 
     async def heartbeat(self, member: Member) -> Sequence[Member]:
-        """Send a heartbeat; returns all live workers, also this one: the same object until they are others.
+        """Send a heartbeat; returns all live workers, also this one: the same object until the list changes.
 
-        What they say of themselves is as old as that. The same round trip records the shared settings again, in case
-        Redis has lost them since our start. If the list of workers is broken, this worker counts as the only one:
-        leases still divide the partitions, first come first served.
+        Their facts are as old as the list. The same round trip records the shared settings again, in case Redis has
+        lost them since our start. If the list of workers is broken, this worker counts as the only one: leases still
+        divide the partitions, first come first served.
         """
         call = Call("heartbeat", [self._keys.workers], [*self._introduction(member), *self._versions()])
         beat, recorded = await self._client.gather([call, record_settings(self._keys, self._configured)])
@@ -195,7 +195,7 @@ class Leases:
         return taken, refused
 
     async def renew(self, leases: Sequence[Lease]) -> list[StreamError]:
-        """Renew our leases, and mark the lost ones; returns the failures of servers: their leases are neither.
+        """Renew our leases, and mark the lost ones; returns the failures of servers, whose leases stay as they are.
 
         A lease counts as renewed as soon as its own server has answered.
 

@@ -56,7 +56,7 @@ class LossRecords:
         """Ask for the entries that are lost, in one round trip; the entries of an answer are this worker's to count.
 
         Each entry is in the answers to one token only, and in all of them if the question is asked again. An answer is
-        None if neither the server nor the stream is another one.
+        None if the server and the stream are still the same.
         """
         replies = await self._client.gather([self._lost(question) for question in questions])
         return [

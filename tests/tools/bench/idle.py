@@ -1,4 +1,4 @@
-"""What workers and Redis cost while nobody speaks, by the number of partitions and of workers."""
+"""What workers and Redis cost while no audio is pushed, by the number of partitions and of workers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def measure(world: Surroundings, *, quick: bool) -> Section:
     found = {(workers, count): _idle(world, workers, count, seconds) for workers in WORKERS for count in PARTITIONS}
     section.grids.append(
         Grid(
-            "CPU while nobody speaks, in % of a core",
+            "CPU while no audio is pushed, in % of a core",
             (
                 ("workers", ".0f"),
                 ("partitions", ".0f"),

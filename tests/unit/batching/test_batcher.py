@@ -271,7 +271,7 @@ async def test_chunk_in_another_stream_than_that_of_its_conversation_is_taken_an
     make: Callable[..., BatcherHarness], talk: Talk, belongs: bool, misplaced: int
 ) -> None:
     harness = make()
-    harness.batcher._belongs = lambda _: belongs
+    harness.batcher._counter._belongs = lambda _: belongs
     harness.route(("1-0", talk.say(1)))
     assert list(harness.batcher.held(Conversation("u", "c"))) == ["1-0"]
     assert harness.count("misplaced_chunks_total") == misplaced

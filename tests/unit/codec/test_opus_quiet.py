@@ -1,4 +1,4 @@
-"""Less effort where nobody speaks: the same bytes however the audio is cut, and no harm to speech."""
+"""Less effort where there is no speech: the same bytes however the audio is cut, and no harm to speech."""
 
 from __future__ import annotations
 

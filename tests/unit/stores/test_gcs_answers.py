@@ -1,4 +1,4 @@
-"""What Cloud Storage, or whoever answers in its place, says is checked: only what fits the question is believed."""
+"""What Cloud Storage, or another server in its place, says is checked: only what fits the question is believed."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from tests.support.redis_server import RedisServer, free_port
 from worker.errors import SettingsError, StreamError
 from worker.runtime import logs
 from worker.stream.client import Client
-from worker.stream.servers.address import OPTIONS, Place, parse
+from worker.stream.servers.address import OPTIONS, Place, parse_address
 from worker.stream.servers.checks import check_servers
 from worker.stream.servers.connecting import connect
 
@@ -71,13 +71,13 @@ def test_table_of_this_test_is_that_of_the_code() -> None:
     ("name", "text", "value"), [(name, text, value) for name, (good, _) in VALUES.items() for text, value in good]
 )
 def test_option_that_is_allowed_means_its_value(name: str, text: str, value: object) -> None:
-    assert parse(f"rediss://host?{name}={text}").arguments()[name] == value
+    assert parse_address(f"rediss://host?{name}={text}").arguments()[name] == value
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, (_, bad) in VALUES.items() for text in bad])
 def test_option_with_another_value_is_refused_with_what_it_may_be(name: str, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        parse(f"rediss://host?{name}={text}")
+        parse_address(f"rediss://host?{name}={text}")
     assert str(caught.value).startswith("REDIS_URL")
     assert "\n" not in str(caught.value)
 
@@ -94,12 +94,12 @@ def test_every_other_option_of_the_library_is_refused(name: str, value: str) -> 
 @pytest.mark.parametrize("scheme", ["redis", "unix"])
 def test_option_of_tls_needs_tls(scheme: str, name: str) -> None:
     with pytest.raises(SettingsError, match=f"option {name}, which needs TLS"):
-        parse(f"{scheme}://host/0?{name}={VALUES[name][0][0][0]}")
+        parse_address(f"{scheme}://host/0?{name}={VALUES[name][0][0][0]}")
 
 
 def test_option_that_is_given_twice_is_refused() -> None:
     with pytest.raises(SettingsError, match="option db twice"):
-        parse("redis://host?db=1&db=1")
+        parse_address("redis://host?db=1&db=1")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_option_that_is_given_twice_is_refused() -> None:
 def test_several_servers_or_sentinels_may_be_named(
     url: str, places: list[str], service: str, database: int | None
 ) -> None:
-    address = parse(url)
+    address = parse_address(url)
     assert ([str(place) for place in address.places], address.service) == (places, service)
     assert address.arguments().get("db") == database
     assert "db" not in address.sentinel_arguments()
@@ -148,7 +148,7 @@ def test_place_that_makes_no_sense_is_refused(url: str, sentence: str) -> None:
 
 def test_credentials_of_sentinels_are_theirs_alone_and_never_shown() -> None:
     url = "redis+sentinel://alice:Vq7xZk@a/audio?sentinel_user=bob&sentinel_password=jW9tRb%2F&db=1"
-    address = parse(url)
+    address = parse_address(url)
     assert (address.arguments()["username"], address.arguments()["password"]) == ("alice", "Vq7xZk")
     assert address.sentinel_arguments() == {"username": "bob", "password": "jW9tRb/"}
     shown = f"{address} {address!r} {connect(url)!r}"
@@ -231,7 +231,7 @@ def test_password_is_taken_exactly_or_refused_and_never_shown(scheme: str, user:
     for password in passwords():
         url = f"{scheme}://{user}:{password}@host:7000/0"
         try:
-            address = parse(url)
+            address = parse_address(url)
         except SettingsError as error:
             shown = "".join(traceback.format_exception(error))
         else:
@@ -240,7 +240,7 @@ def test_password_is_taken_exactly_or_refused_and_never_shown(scheme: str, user:
             assert address.password == password or "%" in password
             shown = f"{address} {address!r} {connect(url)!r} {connect(url).pool(Place('host'))!r}"
         assert seen_in(shown) == [], password
-        assert parse(f"{scheme}://{user}:{quote(password, safe='')}@host:7000/0").password == password
+        assert parse_address(f"{scheme}://{user}:{quote(password, safe='')}@host:7000/0").password == password
     assert accepted > 20
 
 

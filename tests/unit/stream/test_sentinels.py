@@ -58,7 +58,7 @@ async def test_a_server_that_is_no_primary_is_not_used(sentinels: RedisSentinels
     for sentinel in sentinels.sentinels:
         sentinel.resume()
     async with Client(connect(sentinels.url)) as client:
-        with pytest.raises(StreamError, match="which the sentinels name, is no primary") as caught:
+        with pytest.raises(StreamError, match="which the sentinels name, is not a primary") as caught:
             await client.command(lambda pipe: pipe.get("k"), "k")
     assert caught.value.cause == "readonly"
 

@@ -14,7 +14,7 @@ from worker.model.jitter import GAP_TOLERANCE
 class Interval(NamedTuple):
     """An object's audio: its start in Unix seconds, and its length in seconds, None if it is unknown.
 
-    Of an object that is not `readable`, name and metadata claim these, and anybody can write both.
+    Of an object that is not `readable`, name and metadata claim these, and every writer of the bucket can write both.
     """
 
     name: str

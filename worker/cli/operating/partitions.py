@@ -53,7 +53,7 @@ def partitions(
 
 
 async def _step(client: Client, keys: Keys, layouts: Layouts, wanted: int | None) -> tuple[Layouts, list[str]]:
-    """Make the next step if nothing stands against it; returns the numbers then, and what stands against it."""
+    """Make the next step unless something prevents it; returns the numbers after it, and what prevents it."""
     from worker.stream.config import change_layouts, record_or_check
     from worker.stream.inspection.layout_change import left_behind, next_step
 

@@ -50,7 +50,7 @@ async def carry(client: Client, move: Move, *, dry_run: bool) -> bytes:
 
 
 async def _is_owned(client: Client, stray: str) -> bool:
-    """Whether a worker owns the stream, or a batch of it is sealed; a name without braces is no partition's."""
+    """Whether a worker owns the stream, or a batch of it is sealed; without braces it is not that of a partition."""
     if STREAM_KEY.fullmatch(stray) is None:
         return False
     return bool(await client.command(lambda pipe: pipe.exists(f"{stray}:lease", f"{stray}:ready"), stray))

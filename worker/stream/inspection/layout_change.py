@@ -1,4 +1,4 @@
-"""Changing the number of partitions while audio flows: one step at a time, and what stands against the last one.
+"""Changing the number of partitions while audio flows: one step at a time, and what prevents the last one.
 
 First a second number is allowed beside the current one. Workers own the partitions of the larger number, and pushers
 may use either. When no pusher uses the former number any more, only the new one stays.

@@ -3,7 +3,7 @@
 -- Returns the version of the list and, if it is another one than the worker knows, all live workers with their
 -- descriptions. A worker that starts, leaves or dies changes the version; what it says of itself does not. So a
 -- heartbeat costs the same with few and with many workers: the list is read only when it has changed, and once in a
--- while, by whoever comes first, to forget workers without a recent heartbeat.
+-- while, by the first worker that comes, to forget workers without a recent heartbeat.
 -- If the key holds another type, no worker is returned, and the error follows.
 local LIST = ' list' -- no name of a worker begins with a space
 local now = now_ms()

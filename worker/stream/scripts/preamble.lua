@@ -13,7 +13,7 @@ local function now_ms()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- In the place of the id of a server that does not tell it: the user may not run INFO, or nobody may.
+-- In the place of the id of a server that does not tell it: this user may not run INFO, or no user may.
 local HIDDEN = 'hidden'
 
 -- The server process that answers, and its data's history: another one may have lost its predecessor's latest writes.

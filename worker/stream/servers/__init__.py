@@ -1,4 +1,4 @@
 """The servers behind REDIS_URL: where they are, how to connect, and which of them has which key.
 
-What is asked of them belongs outside.
+The requests themselves belong outside.
 """

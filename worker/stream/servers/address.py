@@ -145,7 +145,7 @@ def _login(user: str | None, password: str | None) -> dict[str, Any]:
     return {name: value for name, value in (("username", user), ("password", password)) if value is not None}
 
 
-def parse(url: str) -> RedisAddress:
+def parse_address(url: str) -> RedisAddress:
     """Read REDIS_URL; opens nothing.
 
     Raises:

@@ -25,7 +25,7 @@ OLDEST_VERSION = (7, 0)
 """The first with script flags (allow-oom), and with an XCLAIM that drops pending ids whose entry is gone."""
 
 UNKNOWN = "unknown"
-"""In the place of what a server does not tell."""
+"""Stands for a fact that a server does not tell."""
 
 log = structlog.get_logger()
 

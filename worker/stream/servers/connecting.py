@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from worker import __version__
-from worker.stream.servers.address import Auth, Place, RedisAddress, parse
+from worker.stream.servers.address import Auth, Place, RedisAddress, parse_address
 from worker.stream.servers.certificates import check_files
 from worker.stream.servers.pool import Pool
 from worker.stream.servers.reply_limit import BoundedParser
@@ -105,8 +105,10 @@ def connect(url: str, *, timeout: float = 5.0) -> Connector:
     Raises:
         SettingsError: REDIS_URL can't be understood, or names a file that can't be used.
     """
-    address = parse(url)
+    address = parse_address(url)
     check_files(address)
     if address.options.get("ssl_cert_reqs") == "none":
-        log.warning("redis.unverified", address=str(address), meaning="whoever answers there is taken for Redis")
+        log.warning(
+            "redis.unverified", address=str(address), meaning="any server that answers there is taken for Redis"
+        )
     return Connector(address, timeout)

@@ -54,7 +54,7 @@ def _missing_right(error: Exception) -> str:
 
 
 def is_hiding(error: BaseException | None) -> bool:
-    """Whether a server refuses to run a command at all, for us or for everybody."""
+    """Whether a server refuses to run a command at all, for this user or for all."""
     is_unknown = isinstance(error, ResponseError) and "unknown command" in str(error)
     return is_unknown or isinstance(error, NoPermissionError)
 

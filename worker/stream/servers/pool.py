@@ -26,12 +26,12 @@ class Renewable(Protocol):
 
 
 class Pool(ConnectionPool):
-    """The library's pool, which tells whoever gives passwords that one was refused, and may watch its server."""
+    """The library's pool, which tells the source of passwords that one was refused, and may watch its server."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._fresh: WeakSet[Any] = WeakSet()  # connected, and not checked yet
-        self._alive: WeakSet[Any] = WeakSet()  # checked; whoever used them has not seen them break
+        self._alive: WeakSet[Any] = WeakSet()  # checked; their last user has not seen them break
         self._mark = ""
 
     async def watch(self) -> None:
@@ -79,7 +79,7 @@ class Pool(ConnectionPool):
         self._alive.add(connection)
 
     async def release(self, connection: Any) -> None:
-        """Take a connection back; whoever used it has seen if it broke."""
+        """Take a connection back; its last user has seen if it broke."""
         await super().release(connection)
         if not connection.is_connected:
             self._alive.discard(connection)

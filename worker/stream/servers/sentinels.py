@@ -69,7 +69,7 @@ class Sentinels:
             return self.known
 
     def doubt(self) -> None:
-        """Ask another sentinel first the next time: this one has named a server that is no primary."""
+        """Ask another sentinel first the next time: this one has named a server that is not a primary."""
         self._clients.rotate(-1)
 
     async def close(self) -> None:
@@ -138,7 +138,7 @@ class ElectedConnection(Connection):
         if await self._role() not in (b"master", None):
             await self.disconnect()
             self._sentinels.doubt()
-            raise ReadOnlyError(f"{self.host}:{self.port}, which the sentinels name, is no primary")
+            raise ReadOnlyError(f"{self.host}:{self.port}, which the sentinels name, is not a primary")
 
     async def _role(self) -> bytes | None:
         """The server's role; None if it does not tell."""

@@ -27,7 +27,7 @@ from worker.stream.servers.node import Command, Node
 
 SLOTS: Command = (("CLUSTER", "SLOTS"), {})
 ASKED_AT_ONCE = 3
-"""Nodes that are asked for the slots together, so that one that hangs delays nobody."""
+"""Nodes that are asked for the slots together, so that one that hangs delays none of the others."""
 
 LEAST_REST = 0.5
 """Seconds between two questions for the slots; a redirection needs none."""
@@ -196,7 +196,7 @@ def slot_of(key: str | bytes) -> int:
 
 
 def _is_no_cluster(reply: Any) -> bool:
-    """Whether a server refuses to tell slots for another reason than who we are."""
+    """Whether a server refuses to tell slots for a reason other than our credentials."""
     return isinstance(reply, ResponseError) and not isinstance(reply, NoPermissionError)
 
 
