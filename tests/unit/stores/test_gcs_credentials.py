@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.google_user import log_in
 from worker.errors import SettingsError, StoreError
 from worker.stores.gcs import GcsStore
 
@@ -25,15 +25,7 @@ NAME = "chunks/user/conversation/1000.000.opus.enc"
 async def gcs(gcs_server: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GcsStore]:
     """A store with credentials, in a bucket that demands them; the test server is Google's token endpoint too."""
     gcs_server.api.access_token = "first"
-    credentials = {
-        "type": "authorized_user",
-        "client_id": "id",
-        "client_secret": "secret",
-        "refresh_token": "refresh",
-        "token_uri": f"{gcs_server.url}/token",
-    }
-    (tmp_path / "credentials.json").write_text(json.dumps(credentials))
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "credentials.json"))
+    log_in(gcs_server, tmp_path, monkeypatch)
     monkeypatch.setattr("worker.stores.gcs.API_ROOT", gcs_server.url)
     store = GcsStore(gcs_server.bucket)
     yield store

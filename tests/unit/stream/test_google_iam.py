@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from structlog.testing import capture_logs
 from tests.support.clock import Clock
 from tests.support.gcs.faults import Action
 from tests.support.gcs.server import GcsServer
+from tests.support.google_user import log_in
 from tests.support.redis_server import RedisServer
 from worker.errors import SettingsError, StreamError
 from worker.stream.client import Client
@@ -25,15 +25,7 @@ from worker.stream.servers.google_iam import GoogleIam
 @pytest.fixture
 def google(gcs_server: GcsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GcsServer:
     """The test server is Google's token endpoint."""
-    credentials = {
-        "type": "authorized_user",
-        "client_id": "id",
-        "client_secret": "secret",
-        "refresh_token": "refresh",
-        "token_uri": f"{gcs_server.url}/token",
-    }
-    (tmp_path / "credentials.json").write_text(json.dumps(credentials))
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "credentials.json"))
+    log_in(gcs_server, tmp_path, monkeypatch)
     hand_out(gcs_server, "first")
     return gcs_server
 
