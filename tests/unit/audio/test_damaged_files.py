@@ -22,6 +22,8 @@ from worker.audio.reading.reader import open_audio
 from worker.audio.writing.wav import wav_header
 from worker.errors import AudioFileError
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 12.0
 FRAME_SECONDS = 0.15
 """More than two frames of any lossy format."""

@@ -60,6 +60,7 @@ def test_telephone_speech_gets_full_effort() -> None:
     assert share(quiet(calls, 8000)) <= 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dbfs", [-10, -20])
 def test_music_gets_full_effort(dbfs: float) -> None:
     assert share(quiet(s16(to_level(_music(30), dbfs)))) <= 0.01
@@ -78,6 +79,7 @@ def _music(seconds: int) -> Samples:
     return music
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dbfs", [-45, -50, -60, -70])
 @pytest.mark.parametrize("kind", COLOURS)
 def test_steady_noise_is_quiet(kind: str, dbfs: float) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tests.support.redis_server import RedisServer
     from worker.producer import Producer
 
+pytestmark = pytest.mark.slow
+
 PREFIX = "pcm"
 CONVERSATIONS = [f"c{number}" for number in range(12)]
 TURNS = 100

@@ -32,6 +32,8 @@ BASE = {"google_crc32c", "redis", "structlog"}
 
 WITHOUT = """\
 import runpy, sys
+
+pytestmark = pytest.mark.slow
 missing, *sys.argv = sys.argv[1:]
 sys.modules |= dict.fromkeys(missing.split(","))  # Python's own way to say that a module is not to be had
 runpy.run_module("worker", run_name="__main__", alter_sys=True)

@@ -18,6 +18,8 @@ from worker.stream.client import Client
 from worker.stream.servers.checks import check_servers
 from worker.stream.servers.connecting import connect
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def sentinels(own_sentinels: Callable[..., RedisSentinels]) -> RedisSentinels:

@@ -27,6 +27,7 @@ async def blob_pcm(folder: ConversationFolder, name: str) -> bytes:
     return decode(await folder.store.read(name), name, info.metadata, secrets=[TEST_SECRET, OLD_SECRET]).pcm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [8000, 12000, 16000, 24000, 48000])
 @pytest.mark.parametrize("described", [True, False], ids=["described", "bare"])
 async def test_every_sample_is_that_of_the_blob(
