@@ -56,7 +56,7 @@ class Client:
     def known_nodes(self) -> list[Node]:
         """The same, and none before a server has told them.
 
-        Until then `nodes` has the address in REDIS_URL. If this is a service name, each request may reach another server.
+        Until then `nodes` has the address in REDIS_URL. If it is a service's, each request may reach another server.
         """
         return self._topology.nodes if self._topology.is_known else []
 

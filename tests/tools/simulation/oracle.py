@@ -35,8 +35,8 @@ def lost_chunks(run: Run) -> int:
 def _losses(run: Run) -> Iterator[str]:
     """The count is at most what Redis forgot.
 
-    Some losses are counted by nobody, because their workers died. Some audio counts although it is stored: it came again
-    after a failover, and was forgotten again before the store was looked up.
+    Some losses are counted by nobody, because their workers died. Some audio counts although it is stored: it came
+    again after a failover, and was forgotten again before the store was looked up.
     """
     counted = run.metrics.lost._value.get()
     forgotten = sum(
