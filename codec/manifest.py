@@ -15,8 +15,10 @@ The manifest is part of a blob's custom metadata:
     manifest-mac       32 hex digits, HMAC-SHA256 cut to 128 bits
 
 The key of the MAC is HKDF-SHA256 of ENCRYPTION_SECRET, salt uid, info "audio-batch-worker manifest". The message is the
-values above with the uid and the conversation id before them, each as its length in bytes, ":" and its UTF-8 text. So a
-manifest that is copied to another conversation, or to other bytes, proves nothing.
+values above with the uid and the conversation id before them, and `seqs` and `ends` of the metadata after them, each as
+its length in bytes, ":" and its UTF-8 text. So a manifest that is copied to another conversation, or to other bytes,
+proves nothing, and nobody else can change which numbers a blob is said to hold. Blobs of former versions have a MAC
+without the last two.
 """
 
 from __future__ import annotations
@@ -53,6 +55,12 @@ KEYS = (
     "manifest-mac",
 )
 """The manifest's own keys; readers that don't know manifests read `chunks` too."""
+
+AUTHENTICATED = ("stream", "chunks-digest", "chunk-ids", "chunks", "upload", "stored-bytes", "stored-crc32c")
+"""Keys of the values in the message of the MAC, in their order."""
+
+NUMBERS = ("seqs", "ends")
+"""Keys of the metadata that the MAC authenticates beside the manifest: audits count by them."""
 
 _HEX = re.compile(r"[0-9a-f]{16,64}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
@@ -92,8 +100,14 @@ class Manifest:
         """Whether an object of this size and checksum is the one that was uploaded."""
         return (size, crc32c) == (self.size, self.crc32c)
 
-    def to_mapping(self, uid: str, conversation_id: str, secret: str) -> dict[str, str]:
-        """The manifest as metadata, authenticated with the user's key."""
+    def to_mapping(
+        self, uid: str, conversation_id: str, secret: str, *, facts: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """The manifest as metadata, authenticated with the user's key.
+
+        `facts` are the object's other metadata. If they are given, the MAC authenticates their `NUMBERS` too; without
+        them, it is that of a former version.
+        """
         values = {
             "stream": self.stream,
             "chunks-digest": self.digest,
@@ -104,7 +118,9 @@ class Manifest:
         }
         if self.identities is not None:
             values["chunk-ids"] = base64.b64encode(self.identities).decode()
-        return {**values, "manifest-mac": _mac(values, uid, conversation_id, secret)}
+        numbers = [] if facts is None else [facts.get(key, "") for key in NUMBERS]
+        parts = [uid, conversation_id, *(values.get(key, "") for key in AUTHENTICATED), *numbers]
+        return {**values, "manifest-mac": _mac(parts, uid, secret)}
 
 
 def claimed(mapping: Mapping[str, str]) -> Manifest | None:
@@ -128,9 +144,10 @@ def verified(
     if manifest is None:
         return None
     for secret in all_secrets:
-        expected = manifest.to_mapping(uid, conversation_id, secret)["manifest-mac"]
-        if hmac.compare_digest(expected, mapping["manifest-mac"]):
-            return manifest
+        for facts in (mapping, None):  # None: a blob of a former version
+            expected = manifest.to_mapping(uid, conversation_id, secret, facts=facts)["manifest-mac"]
+            if hmac.compare_digest(expected, mapping["manifest-mac"]):
+                return manifest
     return None
 
 
@@ -149,10 +166,8 @@ def split(identities: bytes | bytearray) -> list[bytes]:
     return [bytes(identities[at : at + IDENTITY_BYTES]) for at in range(0, len(identities), IDENTITY_BYTES)]
 
 
-def _mac(values: Mapping[str, str], uid: str, conversation_id: str, secret: str) -> str:
+def _mac(parts: Sequence[str], uid: str, secret: str) -> str:
     key = HKDF(algorithm=SHA256(), length=32, salt=uid.encode(), info=MAC_INFO).derive(secret.encode())
-    names = ("stream", "chunks-digest", "chunk-ids", "chunks", "upload", "stored-bytes", "stored-crc32c")
-    parts = [uid, conversation_id, *(values.get(name, "") for name in names)]
     message = b"".join(b"%d:%s" % (len(part), part) for part in (text.encode() for text in parts))
     return hmac.digest(key, message, "sha256")[:16].hex()
 

@@ -35,8 +35,8 @@ class Evidence:
     """All facts that are known about a conversation.
 
     `deleted` is the last entry that its deletion covers, `announced` are the done events after it. `secrets`
-    authenticate manifests; without secrets, the audit believes what blobs say of themselves. Manifests do not
-    authenticate `seqs` and `ends`. `unknown` are objects among the blobs that are none.
+    authenticate manifests; without secrets, the audit believes what blobs say of themselves. `unknown` are objects
+    among the blobs that are none.
     """
 
     blobs: Sequence[Blob]
@@ -76,6 +76,16 @@ class Evidence:
     def lacks_the_secret(self, blob: Blob) -> bool:
         """Whether a blob names a secret that is not among the given ones: then it can neither prove nor disprove."""
         return bool(self.secrets) and missing_secret(blob, self.secrets) is not None
+
+    def numbering(self, blob: Blob) -> tuple[Numbers, Numbers]:
+        """The numbers that a blob holds, and those that ends told; none where a manifest is due and proves nothing.
+
+        A copy has none: it counts in a numbering of its own. A blob of an unknown secret is a doubt in any case.
+        """
+        due = self.secrets and COPIED not in blob.info.metadata and not self.lacks_the_secret(blob)
+        if due and self.manifest(blob) is None:
+            return {}, {}
+        return from_text(blob.facts.seqs) or {}, from_text(blob.facts.ends) or {}
 
     def _content(self, blob: Blob) -> tuple[str | None, str | None]:
         """Stream and digest of a blob's chunks; done events have the same two."""
@@ -176,12 +186,14 @@ def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: in
             each session, an end tells it, or the highest number seen counts.
     """
     found = group_alternatives(evidence.blobs)
-    told = {blob.path: from_text(blob.facts.seqs) or {} for blob in _heard(found)}
+    numbering = {blob.path: evidence.numbering(blob) for blob in _heard(found)}
+    told = {path: numbers for path, (numbers, _) in numbering.items()}
     stored = _joined(_within(blob, told[blob.path]) for blob in _heard(found))
     waiting = list(_only_in_redis(evidence))
     elsewhere = [_numbers(waiting), _numbers(evidence.letters)]
     known = _joined([stored, *elsewhere])
-    last = _last(known, _heard(found)) | ({} if last_seq is None else {"": last_seq})
+    ends = [_within(blob, numbering[blob.path][1]) for blob in _heard(found)]
+    last = _last(known, ends) | ({} if last_seq is None else {"": last_seq})
     missing = {name: without([Span(0, last[name])], known.get(name, ())) for name in last}
     return AuditReport(
         evidence,
@@ -280,11 +292,11 @@ def _within(blob: Blob, numbers: Numbers) -> Numbers:
     return {source + slash + session: spans for session, spans in numbers.items()}
 
 
-def _last(known: Numbers, blobs: Iterable[Blob]) -> dict[str, int]:
+def _last(known: Numbers, ends: Iterable[Numbers]) -> dict[str, int]:
     """The last number of each numbering: the one that an end tells, or the highest one seen."""
     last = {name: merged(spans)[-1].last for name, spans in known.items() if spans}
-    for blob in blobs:
-        for name, spans in _within(blob, from_text(blob.facts.ends) or {}).items():
+    for end in ends:
+        for name, spans in end.items():
             told = max(span.last for span in spans) - 1
             last[name] = max(told, last.get(name, told))
     return {name: number for name, number in last.items() if number >= 0}

@@ -73,7 +73,7 @@ class Consumer:
         tasks: dict[Node, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as group:
             while not stop.is_set():
-                for node in self._entries.client.nodes:
+                for node in self._entries.client.known_nodes:
                     if node not in tasks or tasks[node].done():
                         reader = self._reader(node, drains=drains)
                         tasks[node] = group.create_task(self._read(reader, stop), name=f"reader of {node.name}")

@@ -149,8 +149,8 @@ class Delivery:
         seal = closed.seal
         blob = self._sealed_content(seal, content)
         manifest = Manifest.of(seal.stream, closed.identities, len(blob), google_crc32c.value(blob))
-        authenticated = manifest.to_mapping(*seal.conversation, self._secret)
-        metadata = _metadata(closed, self._secret).to_mapping() | authenticated
+        facts = _metadata(closed, self._secret).to_mapping()
+        metadata = facts | manifest.to_mapping(*seal.conversation, self._secret, facts=facts)
         return EncodedBatch(
             closed.partition,
             seal,

@@ -52,6 +52,14 @@ class Client:
         """The nodes that have slots, as far as they are known."""
         return self._topology.nodes
 
+    @property
+    def known_nodes(self) -> list[Node]:
+        """The same, and none before a server has told them.
+
+        Until then `nodes` has the address in REDIS_URL. If it is a service's, each request may reach another server.
+        """
+        return self._topology.nodes if self._topology.is_known else []
+
     def node_of(self, key: str) -> Node:
         """The node that has a key, as far as it is known."""
         return self._topology.node_of(key)

@@ -14,6 +14,7 @@ from codec.entry import Chunk, End
 from tests.support.command import command
 from tests.support.dead_letters import dead_letter_streams
 from tests.support.harness import Harness
+from tests.support.stored_blobs import describe_again
 from worker.model.ids import Conversation
 from worker.settings import Settings
 from worker.stores import open_store
@@ -250,6 +251,7 @@ async def test_table_shows_what_metadata_say_letter_by_letter(settings: MakeSett
 async def test_sentences_show_sessions_letter_by_letter(settings: MakeSettings) -> None:
     store = open_store(settings().store_url)
     await store.create("chunks/u/c/1000.000.opus", b"x", {"seqs": ":bell:[red]\x1b:1"})
+    await describe_again(store, "chunks/u/c/1000.000.opus", identities=b"only one")
 
     result = await asyncio.to_thread(command, settings(), "audit", "--uid", "u", "--conversation", "c")
 

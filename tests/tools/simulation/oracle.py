@@ -33,7 +33,11 @@ def lost_chunks(run: Run) -> int:
 
 
 def _losses(run: Run) -> Iterator[str]:
-    """Some losses are counted by nobody, because their workers died; but none is counted that Redis did not forget."""
+    """The count is at most what Redis forgot.
+
+    Some losses are counted by nobody, because their workers died. Some audio counts although it is stored: it came
+    again after a failover, and was forgotten again before the store was looked up.
+    """
     counted = run.metrics.lost._value.get()
     forgotten = sum(
         (run.stream_of(conversation), entry) in run.redis.read

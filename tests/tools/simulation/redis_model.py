@@ -252,7 +252,10 @@ class ModelRedis:
 
     def _info(self, *_: str) -> dict[str, Any]:
         process = {"run_id": self.data.run_id, "master_replid": self.data.replication_id}
-        return {**process, "redis_version": "7.0.15", "used_memory": 0, "maxmemory": 0}
+        return {**process, "redis_version": "7.0.15", "used_memory": 0, "maxmemory": 0, "connected_slaves": 0}
+
+    def _role(self) -> list[Any]:
+        return [b"master", 0, []]
 
     def _time(self) -> tuple[int, int]:
         return self.data.now_ms // 1000, self.data.now_ms % 1000 * 1000

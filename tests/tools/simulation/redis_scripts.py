@@ -236,6 +236,19 @@ def following(data: Database, keys: list[str], args: Args) -> Reply:
     return [text_id(entry).encode(), size, flat if size <= int(args[1]) else []]
 
 
+def forget(data: Database, keys: list[str], args: Args) -> Reply:
+    letters = data.stream(keys[0]).entries
+    page = [entry for entry in letters if _is_on_page(entry, args[2].decode())][: int(args[3])]
+    ours = [
+        entry
+        for entry in page
+        if letters[entry].get(b"uid") == args[0] and args[1] in (b"", letters[entry].get(b"conversation_id"))
+    ]
+    for entry in ours:
+        del letters[entry]
+    return [f"({text_id(page[-1])}".encode() if len(page) == int(args[3]) else b"", len(ours)]
+
+
 def lost(data: Database, keys: list[str], args: Args) -> Reply:
     stream, seen_key, tombstones, dead, book = keys
     group = data.stream(stream).groups.get(args[0].decode())
@@ -349,6 +362,25 @@ def suspect(data: Database, keys: list[str], args: Args) -> Reply:
     return int(trials[conversation])
 
 
+def tombstone(data: Database, keys: list[str], args: Args) -> Reply:
+    stream, deleted = data.streams.get(keys[0]), data.hash(keys[2])
+    here = [*(() if stream is None else stream.entries), *map(parsed_id, data.hash(keys[1]))]
+    oldest = min([data.now_ms - int(args[1]), *(entry[0] for entry in here)])
+    for name, last in list(deleted.items()):
+        if min(parsed_id(last)[0], data.now_ms) < oldest:
+            del deleted[name]
+    if stream is None or not stream.exists:
+        return [b"0-0", b""]
+    group = stream.groups.setdefault(args[2].decode(), Group())
+    stream_id, position = _known_stream_id(group), text_id(stream.last).encode()
+    if stream_id is None:
+        stream_id = args[3].decode()
+        group.consumers[f"stream:{stream_id}"] = None
+        data.hash(keys[3])["born"] = position if stream.entries else b"0-0"
+    deleted[args[0].decode()] = position
+    return [position, stream_id.encode()]
+
+
 def unseal(data: Database, keys: list[str], args: Args) -> Reply:
     return int(data.hash(keys[1]).pop(args[1].decode(), None) is not None)
 
@@ -414,8 +446,9 @@ def _known_stream_id(group: Group) -> str | None:
 _BODIES: Mapping[str, Script] = {
     body.__name__: body
     for body in (
-        *(abandon, accept, account, acquire, between, dead_letter, claim, config, discard, done, heartbeat, identify),
-        *(lost, record_lost, release, renew, restore, seal, seen, sizes, standing, suspect, sweep, unseal),
+        *(abandon, accept, account, acquire, between, dead_letter, claim, config, discard, done, forget, heartbeat),
+        *(identify, lost, record_lost, release, renew, restore, seal, seen, sizes, standing, suspect, sweep),
+        *(tombstone, unseal),
     )
 } | {"next": following}
 SCRIPTS: Mapping[str, Script] = {

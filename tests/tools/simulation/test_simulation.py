@@ -57,3 +57,11 @@ def test_owners_that_die_again_and_again_are_no_trouble(seed: int) -> None:
 def test_object_that_an_event_names_by_its_second_name_stays() -> None:
     """A paused worker has made it beside an object of others, another owner has found it, and then it wakes up."""
     assert play(World.of(1796014150, redis_nodes=1)) == []
+
+
+def test_no_server_has_changed_when_none_has_failed() -> None:
+    """REDIS_URL names a service: until the nodes are known, each request may reach another one."""
+    for seed in (2, 3):
+        told: list[str] = []
+        assert play(World.of(seed, failovers=False, redis_nodes=3), trace=told.append) == []
+        assert [line for line in told if "redis.changed" in line] == []

@@ -9,6 +9,7 @@ import pytest
 
 from codec.crypto import key_id
 from codec.manifest import Manifest
+from codec.seqs import Span
 from tests.support.secret import TEST_SECRET
 from worker.archive.audit import AuditReport, AuditVerdict, Evidence, audit_conversation
 from worker.archive.blobs.listing import Blob
@@ -156,10 +157,27 @@ def test_what_nobody_authenticates_proves_nothing() -> None:
     assert not judged(forged, held(0, identity=b"the one."), secrets=[TEST_SECRET]).complete
 
 
+def test_numbers_that_nobody_authenticates_do_not_hide_a_loss() -> None:
+    """Who may write to the bucket changes what a blob says of itself: its own numbers, or the end's."""
+    facts = {"seqs": "0", "ends": "2"}
+    manifest = Manifest.of("5d" * 16, b"the one.", 1000, 7).to_mapping("u", "c", TEST_SECRET, facts=facts)
+
+    def told(**changes: str) -> AuditReport:
+        return judged(blob(0, chunks=1, more={**facts, **manifest, **changes}), secrets=[TEST_SECRET])
+
+    assert told().missing == {"": [Span(1, 1)]}
+    assert told().verdict is AuditVerdict.INCOMPLETE
+    assert told(seqs="0-1").verdict is told(ends="1").verdict is AuditVerdict.UNKNOWN
+    assert not told(seqs="0-1").last
+    del facts["ends"]
+    assert told().verdict is AuditVerdict.UNKNOWN
+
+
 def test_blobs_of_another_secret_neither_prove_nor_disprove_and_the_secret_is_named() -> None:
     before = "the secret that was in use before, 32 bytes"
     more = holding(b"the one.", secret=before) | {"key-id": key_id(before)}
-    stored = [blob(0, "a:0", chunks=1, more=more), blob(5, "a:1", chunks=1, more={"key-id": key_id(before)})]
+    second = holding(b"the two.", secret=before) | {"key-id": key_id(before)}
+    stored = [blob(0, "a:0", chunks=1, more=more), blob(5, "a:1", chunks=1, more=second)]
     chunk = held(0, session="a", identity=b"the one.")
 
     asked = judged(*stored, chunk, secrets=[TEST_SECRET])

@@ -16,10 +16,11 @@ SECRET = "a test's secret of thirty-two bytes or more"
 STREAM = "5d" * 16
 IDENTITIES = b"".join(Chunk("u", "c", float(number), bytes(640)).identity() for number in range(12))
 MANIFEST = Manifest.of(STREAM, IDENTITIES, 1000, 77)
+FACTS = {"seqs": "a:0-11", "ends": "a:12"}
 
 
 def mapping(manifest: Manifest = MANIFEST) -> dict[str, str]:
-    return manifest.to_mapping("u", "c", SECRET)
+    return FACTS | manifest.to_mapping("u", "c", SECRET, facts=FACTS)
 
 
 def test_manifest_comes_back() -> None:
@@ -90,11 +91,22 @@ def test_the_digest_tells_order_and_number() -> None:
 def test_the_mac_is_what_the_documentation_says() -> None:
     values = mapping()
     names = ("stream", "chunks-digest", "chunk-ids", "chunks", "upload", "stored-bytes", "stored-crc32c")
-    parts = ["u", "c", *(values[name] for name in names)]
+    parts = ["u", "c", *(values[name] for name in names), "a:0-11", "a:12"]
+    assert values["manifest-mac"] == mac_of(parts)
+
+
+def test_the_mac_of_former_versions_still_proves_all_but_numbers() -> None:
+    values = mapping()
+    names = ("stream", "chunks-digest", "chunk-ids", "chunks", "upload", "stored-bytes", "stored-crc32c")
+    values["manifest-mac"] = mac_of(["u", "c", *(values[name] for name in names)])
+    assert verified(values, "u", "c", all_secrets=[SECRET]) == MANIFEST
+    assert verified(values | {"seqs": "a:0-99"}, "u", "c", all_secrets=[SECRET]) == MANIFEST
+
+
+def mac_of(parts: list[str]) -> str:
     message = b"".join(f"{len(part.encode())}:{part}".encode() for part in parts)
     key = HKDF(SHA256(), 32, b"u", b"audio-batch-worker manifest").derive(SECRET.encode())
-
-    assert values["manifest-mac"] == hmac.new(key, message, sha256).hexdigest()[:32]
+    return hmac.new(key, message, sha256).hexdigest()[:32]
 
 
 @pytest.mark.parametrize(
@@ -113,4 +125,4 @@ def test_nonsense_claims_nothing(key: str, value: str) -> None:
 
 
 def test_a_copy_elsewhere_keeps_all_but_the_manifest() -> None:
-    assert without_manifest(mapping() | {"codec": "opus"}) == {"chunks": "12", "codec": "opus"}
+    assert without_manifest(mapping() | {"codec": "opus"}) == FACTS | {"chunks": "12", "codec": "opus"}

@@ -220,16 +220,16 @@ class Converter:
         return ours, found
 
     def _metadata(self, source: _Source, facts: BlobMetadata, sealed: bytes) -> dict[str, str]:
-        return {
+        told = {
             # Metadata of other writers is true of the new blob too: times and lengths stay the same.
             **without_manifest(source.blob.info.metadata),
             **facts.to_mapping(),
             **source.origin.to_mapping(),
             **noting(source.deletions),
-            **self._manifest(source, sealed),
         }
+        return told | self._manifest(source, sealed, told)
 
-    def _manifest(self, source: _Source, sealed: bytes) -> dict[str, str]:
+    def _manifest(self, source: _Source, sealed: bytes, facts: Mapping[str, str]) -> dict[str, str]:
         """The manifest that proves the chunks of the new blob; empty if the source's manifest proves nothing."""
         name, secret = source.blob.name, self._encoding.secret
         known = [*([secret] if secret else []), *self._reader.secrets]
@@ -237,7 +237,7 @@ class Converter:
         if manifest is None or not secret or not manifest.fits(len(source.data), source.origin.crc32c):
             return {}
         ours = manifest.for_object(len(sealed), google_crc32c.value(sealed))
-        return ours.to_mapping(name.uid, name.conversation_id, secret)
+        return ours.to_mapping(name.uid, name.conversation_id, secret, facts=facts)
 
     async def _create(self, target: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         try:

@@ -77,6 +77,11 @@ class Topology:
         return bool(self._owners)
 
     @property
+    def is_known(self) -> bool:
+        """Whether a server has told the slots, or that it has none; before that, `nodes` is only where to begin."""
+        return self._is_known
+
+    @property
     def nodes(self) -> list[Node]:
         """All nodes that have slots, each once; a single server is the only node."""
         if not self._owners:
