@@ -29,7 +29,8 @@ TAKEN_OVER_TOGETHER = 64
 
 IDLE_TURNS = 4
 """Turns in which each idle partition is read once. So the first chunk of a conversation may wait for two seconds: this
-is little beside a minute of accumulation, and reading is most of what thousands of idle partitions cost."""
+is little beside a minute of accumulation, and reading is most of what thousands of idle partitions cost. A blocking
+XREAD does not help: in a cluster it may name streams of one slot only, so each partition would need a connection."""
 
 log = structlog.get_logger()
 

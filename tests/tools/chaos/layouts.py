@@ -28,7 +28,9 @@ FEW, MANY = 64, 512
 NOT_YET = 3
 """Exit code of `partitions` while audio waits that only the former number explains."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
+"""Seconds for which the same audio may forbid the last step, while workers die."""
+
 STAY = 3.0
 """Seconds between two steps of the long form, in which audio flows."""
 
@@ -87,7 +89,8 @@ class Change:
             group.create_task(self._kill_workers(over))
             for _ in range(self._course.rounds):
                 for number in (self._course.many, self._course.few):
-                    await self._change_to(number)
+                    if not self.wrong:
+                        await self._change_to(number)
             over.set()
 
     async def start(self) -> None:
@@ -110,13 +113,21 @@ class Change:
         await self._there.pushers.hold(_nothing)
         self._numbers = [number]  # for workers that start from now on; those that were told the former one live on
         await self._all_started()
-        deadline = asyncio.get_running_loop().time() + PATIENCE
-        while (code := await self._step(number)) == NOT_YET and asyncio.get_running_loop().time() < deadline:
-            self.counts["last steps that had to wait"] += 1
-            await asyncio.sleep(self._random.random())
-        if code != 0:
+        if (code := await self._step_until_drained(number)) != 0:
             self.wrong.append(f"the last step to {number} ended with {code}: {self._said}")
         self.counts[f"changes to {number}"] += 1
+
+    async def _step_until_drained(self, number: int) -> int:
+        """Try the last step until no audio is waiting that forbids it, or the same audio for too long."""
+        clock, said, patience_ends = asyncio.get_running_loop().time, "", 0.0
+        while (code := await self._step(number)) == NOT_YET:
+            if self._said != said:
+                said, patience_ends = self._said, clock() + PATIENCE
+            if clock() > patience_ends:
+                break
+            self.counts["last steps that had to wait"] += 1
+            await asyncio.sleep(self._random.random())
+        return code
 
     async def _hand_over(self, number: int) -> None:
         talks = self._random.sample(self._there.pushers.all, len(self._there.pushers.all))
