@@ -24,4 +24,5 @@ PATH=$tools:$PATH CFLAGS=-march=x86-64-v3 "$tools/python" -m pip wheel --quiet -
 
 "$tools/python" -m zipfile -e "$made"/opuslib_next_bundled-*.whl "$made/wheel"
 mkdir -p "$2"
-cp "$made/wheel/opuslib_next/_native/libopus.so" "$2/libopus.so"
+cp "$made/wheel/opuslib_next/_native/libopus.so" "$2/libopus.so.new"
+mv "$2/libopus.so.new" "$2/libopus.so" # a process may have the former one in use

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tests.tools.bench import prices
-from tests.tools.bench.figures import Grid, Section
+from tests.tools.bench.figures import Figure, Grid, Section, at_most
 from tests.tools.bench.prices import CLASSES, MachinePrices, StorageClass
 
 HOURS = 720
@@ -46,6 +47,33 @@ TYPICAL = Measured(
     quiet_bytes=119e3,
 )
 """Of the machine in tests/tools/bench/README.md, for the table alone without measuring again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How audio is stored: CPU seconds and bytes per audio-minute, and the seconds of a blob."""
+
+    name: str
+    cpu: float
+    minute_bytes: float
+    blob_seconds: float = 60
+
+
+IMAGE_CPU = 0.90
+"""CPU of the image's libopus for x86-64-v3, of that of the portable one."""
+DAY_WAYS = (
+    Way("all audio alike, portable libopus, blobs of 60 s", 0.278, 128.4e3),
+    Way("quiet gate", 0.188, 127.5e3),
+    Way("also the image's libopus for x86-64-v3", 0.188 * IMAGE_CPU, 127.5e3),
+    Way("also blobs of 85 s", 0.188 * IMAGE_CPU, 127.5e3, 85),
+    Way("also OPUS_QUIET_BITRATE=12000", 0.184 * IMAGE_CPU, 109.4e3, 85),
+)
+"""The built day, of the same machine's `--only day`: one saving after the other."""
+SPEECH_WAYS = (
+    Way("portable libopus, blobs of 60 s", TYPICAL.worker_cpu, TYPICAL.minute_bytes),
+    Way("the image's libopus for x86-64-v3", TYPICAL.worker_cpu * IMAGE_CPU, TYPICAL.minute_bytes),
+    Way("also blobs of 85 s", TYPICAL.worker_cpu * IMAGE_CPU, TYPICAL.minute_bytes, 85),
+)
 
 SESSIONS = (200, 20_000, 2_000_000)
 PREDECESSOR = (("5-second PCM objects", 518.0), ("60-second batches", 43.0), ("60-second batches with spool", 92.0))
@@ -123,7 +151,16 @@ def section(measured: Measured = TYPICAL, plan: Plan | None = None) -> Section:
         ),
         "put your own prices into tests/tools/bench/prices.py before you decide by them",
     ]
-    return Section("Cost", grids=[_running(measured, plan), _classes(measured, plan)], notes=notes)
+    figures = [
+        Figure(
+            "all-in, all savings / none, on the built day",
+            _share_left(DAY_WAYS, DAY_WAYS[-1], measured, plan),
+            "x",
+            at_most(0.72),
+        )
+    ]
+    grids = [_running(measured, plan), _savings(measured, plan), _classes(measured, plan)]
+    return Section("Cost", figures=figures, grids=grids, notes=notes)
 
 
 def _running(measured: Measured, plan: Plan) -> Grid:
@@ -151,6 +188,35 @@ def _running(measured: Measured, plan: Plan) -> Grid:
         "gave them for 200 sessions, in proportion"
     )
     return Grid(title, columns, rows)
+
+
+def _bill_of(way: Way, measured: Measured, plan: Plan) -> Bill:
+    needed = replace(measured, worker_cpu=way.cpu, minute_bytes=way.minute_bytes)
+    return bill(SESSIONS[-1], needed, replace(plan, quiet_share=0, blob_seconds=way.blob_seconds))
+
+
+def _share_left(ways: Sequence[Way], way: Way, measured: Measured, plan: Plan) -> float:
+    return _bill_of(way, measured, plan).all_in / _bill_of(ways[0], measured, plan).all_in
+
+
+def _savings(measured: Measured, plan: Plan) -> Grid:
+    rows: list[tuple[str | float, ...]] = []
+    for audio, ways in (("speech all day", SPEECH_WAYS), ("the built day", DAY_WAYS)):
+        for way in ways:
+            month = _bill_of(way, measured, plan)
+            costs = (month.operations, month.worker, month.redis, month.stored, month.all_in)
+            rows.append((audio, way.name, *costs, _share_left(ways, way, measured, plan)))
+    columns = (
+        ("audio", ""),
+        ("stored with", ""),
+        ("Class A operations", ",.0f"),
+        ("worker", ",.0f"),
+        ("Redis", ",.0f"),
+        (f"storage of {_months(plan.months)}", ",.0f"),
+        ("all", ",.0f"),
+        ("/ the first", ".3f"),
+    )
+    return Grid(f"$ per month at {SESSIONS[-1]:,} sessions, {plan.storage.name} class", columns, rows)
 
 
 def _classes(measured: Measured, plan: Plan) -> Grid:

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from tests.tools.bench import cost, cpu, crowd, day, idle, lifecycle, load, quality, report, scaling, sizing
+from tests.tools.bench import cost, cpu, crowd, day, idle, lifecycle, load, peers, quality, report, scaling, sizing
 from tests.tools.bench.figures import Section
 from tests.tools.bench.surroundings import Surroundings, surroundings
 
 PARTS: Mapping[str, Callable[[Surroundings, bool], Section]] = {
     "day": lambda world, quick: day.measure(world, quick=quick),
+    "peers": lambda world, quick: peers.measure(world, quick=quick),
     "cpu": lambda world, quick: cpu.measure(world, quick=quick),
     "lifecycle": lambda world, quick: lifecycle.measure(world, quick=quick),
     "crowd": lambda world, quick: crowd.measure(world, quick=quick),

@@ -68,7 +68,7 @@ def test_the_class_to_choose_depends_on_the_months_that_a_minute_is_kept(months:
 
 
 def test_the_table_has_the_predecessors_three_phases_beside_ours_for_both_kinds_of_day() -> None:
-    months, _ = cost.section().grids
+    months, _, _ = cost.section().grids
     assert [row[0] for row in months.rows] == [200.0, 200.0, 20_000.0, 20_000.0, 2_000_000.0, 2_000_000.0]
     assert [row[1] for row in months.rows[:2]] == ["speech all day", "52% quiet"]
     assert months.texts()[0][-3:] == ["518", "43", "92"]
@@ -76,13 +76,22 @@ def test_the_table_has_the_predecessors_three_phases_beside_ours_for_both_kinds_
 
 
 def test_the_table_of_classes_marks_the_cheapest_for_each_time() -> None:
-    _, classes = cost.section(plan=DENSE).grids
+    _, _, classes = cost.section(plan=DENSE).grids
     marked = [[row[0] for row in classes.texts() if row[column].startswith("*")] for column in range(1, 8)]
     assert marked == [["standard"]] * 2 + [["nearline"]] * 3 + [["coldline"]] * 2
 
 
+@pytest.mark.parametrize(("audio", "ways"), [("speech all day", cost.SPEECH_WAYS), ("the built day", cost.DAY_WAYS)])
+def test_every_saving_lowers_the_bill(audio: str, ways: tuple[cost.Way, ...]) -> None:
+    _, savings, _ = cost.section().grids
+    shares = [float(row[-1]) for row in savings.rows if row[0] == audio]
+    assert shares[0] == 1
+    assert shares == sorted(set(shares), reverse=True)
+    assert len(shares) == len(ways)
+
+
 def test_plan_is_told_in_the_titles() -> None:
-    months, classes = cost.section(plan=Plan(CLASSES["nearline"], months=6, blob_seconds=85, quiet_share=0)).grids
+    months, _, classes = cost.section(plan=Plan(CLASSES["nearline"], months=6, blob_seconds=85, quiet_share=0)).grids
     assert "nearline class, blobs of 85 s" in months.title
     assert ("storage of 6 months", ",.0f") in months.columns
     assert "blobs of 208 kB" in classes.title
