@@ -109,8 +109,8 @@ class AuditReport:
 
     `waiting` are chunks in Redis that are not proven to be in a blob. `undecided` are those of them that may be in a
     blob without listed identities. If chunks are `numbered`, `missing` and `doubled` are exact, except for the
-    `unnumbered` blobs, which don't tell which numbers they hold. Otherwise only `discontinuities` show a loss. `last`
-    has the last number of each numbering.
+    `unnumbered` blobs, which don't tell which numbers they hold. Otherwise only `discontinuities` show a loss, except
+    beside the `unmeasured` blobs, which don't tell their length. `last` has the last number of each numbering.
     """
 
     evidence: Evidence
@@ -122,6 +122,7 @@ class AuditReport:
     doubled: Numbers
     unnumbered: Sequence[Blob]
     discontinuities: Sequence[Discontinuity]
+    unmeasured: Sequence[Interval] = ()
 
     @property
     def complete(self) -> bool:
@@ -165,6 +166,11 @@ class AuditReport:
             yield from _sentences("missing", self.missing)
         if self.numbered and self.unnumbered:
             yield f"not provable: of {len(evidence.blobs)} blobs, {len(self.unnumbered)} don't tell which seq they hold"
+        if flawed := [blob for blob in evidence.blobs if blob.info.flaw]:
+            yield f"not provable: the metadata of {_of(flawed, evidence.blobs)} can't be read, first {flawed[0].path}"
+        if self.unmeasured and not self.numbered:
+            told, first = _of(self.unmeasured, evidence.blobs), self.unmeasured[0].name
+            yield f"not provable: no chunk has a seq, and the length of {told} is not known, first {first}"
         if self.undecided:
             yield f"not provable: {_chunks(len(self.undecided))} in Redis may be in blobs that {self._silence}"
         yield from (f"not provable: {reason}" for reason in missing_secrets(evidence.blobs, evidence.secrets))
@@ -189,6 +195,7 @@ def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: in
     numbering = {blob.path: evidence.numbering(blob) for blob in _heard(found)}
     told = {path: numbers for path, (numbers, _) in numbering.items()}
     stored = _joined(_within(blob, told[blob.path]) for blob in _heard(found))
+    intervals = list(map(_interval, _outermost(found)))
     waiting = list(_only_in_redis(evidence))
     elsewhere = [_numbers(waiting), _numbers(evidence.letters)]
     known = _joined([stored, *elsewhere])
@@ -204,7 +211,8 @@ def audit_conversation(evidence: Evidence, *, gap_tolerance: float, last_seq: in
         missing=_present(missing),
         doubled=_present({name: doubled(spans) for name, spans in stored.items()}),
         unnumbered=[blob for blob in _heard(found) if numbers_in(told[blob.path]) < (blob.facts.chunks or 1)],
-        discontinuities=list(discontinuities_in(map(_interval, _outermost(found)), gap_tolerance)),
+        discontinuities=list(discontinuities_in(intervals, gap_tolerance)),
+        unmeasured=[interval for interval in intervals if interval.seconds is None],
     )
 
 
@@ -353,6 +361,10 @@ def _outermost(found: Iterable[AudioAlternatives]) -> Iterator[AudioAlternatives
 def _interval(source: AudioAlternatives) -> Interval:
     known = (blob.duration for blob in source.alternatives if blob.duration is not None)
     return Interval(source.alternatives[0].path, source.start, next(known, None))
+
+
+def _of(some: Sequence[object], blobs: Sequence[Blob]) -> str:
+    return f"{len(some)} of {len(blobs)} blobs"
 
 
 def _discontinuities(discontinuities: Sequence[Discontinuity]) -> Iterator[str]:
