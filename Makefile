@@ -90,9 +90,9 @@ chart-readme: setup ## write the table of values into deploy/helm/README.md
 dashboard-picture: setup ## draw the dashboard of a run in which everything happens (deploy/helm/dashboard.svg)
 	@$(BIN)/python -m tests.deploy.dashboard_picture
 
-.PHONY: prove-image
-prove-image: ## carry out deploy/Dockerfile in a debootstrapped root (needs root and debootstrap)
-	@deploy/prove_image.py
+.PHONY: image
+image: setup ## build deploy/Dockerfile without a daemon, start the image, list its parts (needs root and buildah)
+	@$(BIN)/python deploy/image $(ARGS)
 
 .PHONY: readme
 readme: setup ## write the tables of settings, commands and metrics into worker/README.md

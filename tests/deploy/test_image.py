@@ -1,11 +1,18 @@
-"""The image's recipe, as far as it shows without building; `make prove-image` carries it out."""
+"""The image's recipe, as far as it shows without building; `make image` carries it out."""
 
 from __future__ import annotations
 
+import importlib
+import io
+import json
 import re
 import shlex
+import tarfile
 import tomllib
+from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
 from codec.libopus.builds import X86_64_V3
@@ -88,3 +95,62 @@ def test_it_listens_where_the_chart_probes() -> None:
 def test_the_container_is_the_worker_itself_so_that_it_gets_the_signals() -> None:
     assert of("ENTRYPOINT") == ['["audio-batch-worker"]']
     assert of("STOPSIGNAL") == ["SIGTERM"]
+
+
+@pytest.fixture
+def contents(monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401 -- a module that no checker finds
+    monkeypatch.syspath_prepend(TOP / "deploy" / "image")
+    return importlib.import_module("contents")
+
+
+def archive(path: Path) -> Path:
+    """An OCI archive of two layers and three steps."""
+    config = {"User": "1:1", "Entrypoint": ["worker"], "Cmd": ["run"], "Labels": {"b": "2", "a": "1"}}
+    steps = [
+        {},
+        {"created_by": "/bin/sh -c #(nop) USER 1:1", "empty_layer": True},
+        {"created_by": "/bin/sh -c apt  get"},
+    ]
+    blobs = {"config": {"config": config, "history": steps}}
+    layers = [{"size": 30_000_000}, {"size": 2_500_000}]
+    blobs["manifest"] = {"config": {"digest": "sha256:config"}, "layers": layers}
+    files = {f"blobs/sha256/{name}": content for name, content in blobs.items()}
+    files["index.json"] = {"manifests": [{"digest": "sha256:manifest"}]}
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            data = json.dumps(content).encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_the_report_gives_each_layer_its_step_and_its_size(contents: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    assert list(contents.Image.read(archive(tmp_path / "image.tar")).report()) == [
+        "    30.0 MB  the base",
+        "     2.5 MB  apt get",
+        "    32.5 MB  all layers, packed",
+        "a = 1",
+        "b = 2",
+        "user 1:1, starts worker run",
+    ]
+
+
+class Answers:
+    """An image that tells its packages."""
+
+    def run(self, *command: str) -> str:
+        return "libc6\t2.41-12\tamd64\n" if command[0] == "dpkg-query" else "Redis_Py\t8.1.0\n"
+
+    def entrypoint(self, *_: str) -> str:
+        return "0.1.0\nlibopus 1.6.1, from the Python package x\n"
+
+
+def test_the_parts_list_names_debian_python_and_bundled_packages_by_their_urls(contents: Any) -> None:  # noqa: ANN401
+    parts = contents.parts_list(Answers(), "0.1.0")
+    assert (parts["bomFormat"], parts["specVersion"]) == ("CycloneDX", "1.6")
+    assert [part["purl"] for part in parts["components"]] == [
+        "pkg:deb/debian/libc6@2.41-12?arch=amd64",
+        "pkg:generic/libopus@1.6.1",
+        "pkg:pypi/redis-py@8.1.0",
+    ]

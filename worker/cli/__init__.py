@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -30,7 +33,7 @@ app = typer.Typer(
 )
 
 
-def _version(shown: bool) -> None:
+def _print_version(shown: bool) -> None:
     if shown:
         typer.echo(f"{__version__}\n{_libopus()}")
         raise typer.Exit
@@ -54,11 +57,21 @@ def _libopus() -> str:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version, and that of libopus."
-    ),
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version, and that of libopus."
+        ),
+    ] = False,
+    env_file: Annotated[
+        Path | None,
+        typer.Option("--env-file", metavar="FILE", help="Take settings that are not set from a file of NAME=value."),
+    ] = None,
 ) -> None:
-    pass
+    if env_file is not None:
+        from worker.settings.env_file import add_env_file
+
+        add_env_file(env_file, os.environ)
 
 
 def main() -> None:

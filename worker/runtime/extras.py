@@ -18,6 +18,7 @@ MODULES = {
     "worker": {
         "aiohttp",
         "cryptography",
+        "dotenv",
         "gcloud",
         "jwt",
         "opuslib",
