@@ -14,6 +14,8 @@ from worker.archive.blobs.reading import Problem
 from worker.archive.playback.download import Download, DownloadReport
 from worker.archive.playback.grouping import AudioFile, AudioFiles
 from worker.archive.playback.repeated_audio import Repeat
+from worker.archive.playback.seeking.audio_cache import AudioCache
+from worker.archive.playback.seeking.recording import SeekableRecording
 from worker.archive.playback.selection import Selection
 from worker.archive.playback.timeline import MergeRules
 from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Encoding
@@ -37,6 +39,7 @@ from worker.stores.base import Store
 
 __all__ = [
     "Archive",
+    "AudioCache",
     "AudioFile",
     "AudioFileError",
     "AudioFiles",
@@ -63,6 +66,7 @@ __all__ = [
     "NothingStored",
     "Problem",
     "Repeat",
+    "SeekableRecording",
     "Selection",
     "SettingsError",
     "Store",
