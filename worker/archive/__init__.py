@@ -9,6 +9,7 @@ report = await archive.save(download, Path("out.wav"))
 
 from codec.errors import BadName, BadSecret, LibopusMissing, NotASecret, WrongType
 from worker.archive.archive import Archive
+from worker.archive.blobs.conversations import ConversationSummary
 from worker.archive.blobs.listing import Blob, Listing, UnknownObject
 from worker.archive.blobs.reading import Problem
 from worker.archive.playback.download import Download, DownloadReport
@@ -50,6 +51,7 @@ __all__ = [
     "Blob",
     "BlobCopy",
     "BlobVerdict",
+    "ConversationSummary",
     "Conversion",
     "ConversionOutcome",
     "CopyReport",

@@ -12,6 +12,7 @@ from codec.arguments import FUNCTION, NOTHING, check_types
 from codec.crypto import checked_secrets
 from codec.names import FOLDER, Codec, conversation_prefix, prefix
 from worker.archive.blobs.alternatives import group_alternatives
+from worker.archive.blobs.conversations import ConversationSummary, sum_up_conversations
 from worker.archive.blobs.listing import Blob, Listing, list_blobs, list_users, walk
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Reader
@@ -66,6 +67,10 @@ class Archive:
         It does not look at their objects, so it can't count them.
         """
         return list_users(self._store)
+
+    def conversations(self, uid: str) -> AsyncIterator[ConversationSummary]:
+        """The conversations of a user in the order of their ids; one request per thousand objects."""
+        return sum_up_conversations(self._store, uid)
 
     async def download(
         self,
