@@ -39,7 +39,7 @@ class WebServer:
 
     def __init__(self, site: Site, access: Access) -> None:
         self._site = site
-        self._access = access
+        self._app = application(site, access)
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
 
@@ -48,10 +48,15 @@ class WebServer:
         """The port it listens on: the real one when it was asked for port 0."""
         return int(self._listener.sockets[0].getsockname()[1]) if self._listener else self._site.page.port
 
+    @property
+    def live(self) -> live.Live:
+        """The overview of now, while it serves."""
+        return self._app[live.LIVE]
+
     async def start(self) -> None:
         """Start to listen."""
         self._runner = web.AppRunner(
-            application(self._site, self._access),
+            self._app,
             access_log=None,
             shutdown_timeout=CLOSE_SECONDS,
             keepalive_timeout=KEEP_ALIVE_SECONDS,

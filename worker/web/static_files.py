@@ -29,5 +29,6 @@ def routes() -> list[web.RouteDef]:
 
         return web.get(f"/static/{name}", serve)
 
-    document = serving(DOCUMENT).handler
-    return [*(web.get(view, document) for view in VIEWS), *map(serving, sorted(found))]
+    document, icon = serving(DOCUMENT).handler, serving("icon.svg").handler
+    views = [web.get(view, document) for view in VIEWS]
+    return [*views, web.get("/favicon.ico", icon), *map(serving, sorted(found))]

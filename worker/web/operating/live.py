@@ -41,6 +41,11 @@ class Live:
         self._news = asyncio.Condition()
         self._latest = b""
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether it asks Redis now and then."""
+        return self._task is not None
+
     async def watch(self) -> AsyncIterator[bytes]:
         """Every look from now on, as a document of JSON."""
         self._watchers += 1

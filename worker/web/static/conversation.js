@@ -9,7 +9,7 @@ import { Waveform } from "./waveform.js";
 const ROWS = 200; // of blobs that are shown at first
 const SHORT = 0.5; // of the usual length
 const LOOK_AGAIN_MS = 10000;
-const COLUMNS = [["", ""], ["start (UTC)", ""], ["at", "number"], ["length", "number"], ["size", "number"], ["codec", ""], ["protection", ""],
+const COLUMNS = [["hear", ""], ["start (UTC)", "time"], ["at", "number"], ["length", "number"], ["size", "number"], ["codec", ""], ["protection", ""],
   ["closed by", ""], ["chunks", "number"], ["seq", ""], ["before it", ""], ["file", ""]];
 
 export async function show(main, asked) {

@@ -5,7 +5,7 @@ import { announce, el, foreign, note, replace, row, table } from "./dom.js";
 import { bytes, moment, seconds } from "./format.js";
 
 const MOST_ROWS = 500;
-const COLUMNS = [["announced (UTC)", ""], ["user", ""], ["conversation", ""], ["audio from (UTC)", ""], ["length", "number"], ["size", "number"], ["closed by", ""], ["protection", ""], ["object", ""]];
+const COLUMNS = [["announced (UTC)", "time"], ["user", ""], ["conversation", ""], ["audio from (UTC)", "time"], ["length", "number"], ["size", "number"], ["closed by", ""], ["protection", ""], ["object", ""]];
 
 export async function show(main) {
   document.title = "Events · audio-batch-worker";

@@ -34,7 +34,7 @@ function conversations(asked, uid) {
   const found = el("div");
   const prefix = input("prefix", "Conversation id begins with", asked);
   const day = input("day", "Day (UTC)", asked, false, "date");
-  const columns = [["conversation", ""], ["start (UTC)", ""], ["length", "number"], ["audio", "number"], ["blobs", "number"], ["size", "number"]];
+  const columns = [["conversation", ""], ["start (UTC)", "time"], ["length", "number"], ["audio", "number"], ["blobs", "number"], ["size", "number"]];
   const list = async (after = "") => {
     const page = await get("/api/conversations", { uid, prefix: prefix.input.value, day: day.input.value, after });
     const rows = page.conversations.map((each) => [

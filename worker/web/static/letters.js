@@ -4,7 +4,7 @@ import { address, get, post } from "./api.js";
 import { announce, ask, el, foreign, note, replace, row, table } from "./dom.js";
 import { bytes, count, moment } from "./format.js";
 
-const COLUMNS = [["letter", ""], ["became one (UTC)", ""], ["user", ""], ["conversation", ""], ["size", "number"], ["reason", ""], ["", ""]];
+const COLUMNS = [["letter", ""], ["became one (UTC)", "time"], ["user", ""], ["conversation", ""], ["size", "number"], ["reason", ""], ["do", ""]];
 
 export async function show(main, asked) {
   document.title = "Dead letters · audio-batch-worker";
