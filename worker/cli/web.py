@@ -106,6 +106,8 @@ def _proxy(audience: str | None, header: str | None, keys: str | None, issuer: s
 async def _serve(settings: Settings, page: Page, proxy: TrustedProxy | None, link: _Link) -> None:
     import time
 
+    import structlog
+
     from worker.runtime.signals import stop_on_signals
     from worker.web.access import Access
     from worker.web.identity import SignedIdentities
@@ -121,8 +123,7 @@ async def _serve(settings: Settings, page: Page, proxy: TrustedProxy | None, lin
                 link.base = f"http://{_address(page.host)}:{server.port}"
                 if proxy is None:
                     access.open()
-                else:
-                    printing.say(f"serves at {link.base}, behind the proxy")
+                structlog.get_logger().info("web.serving", address=link.base, behind_proxy=proxy is not None)
                 await stop.wait()
 
 
