@@ -70,15 +70,19 @@ async def measure() -> dict[str, Any]:
 
 
 async def _measured(http: aiohttp.ClientSession) -> dict[str, Any]:
-    began = time.monotonic()
+    began, busy = time.monotonic(), time.process_time()
     async with http.get("/api/conversation?uid=user&conversation=talk") as reply:
         blobs = len((await reply.json())["blobs"])
-    time_line = time.monotonic() - began
+    time_line, time_line_cpu = time.monotonic() - began, time.process_time() - busy
+    busy = time.process_time()
     seeks = [await first_sound(http, (number * 7919) % MINUTES * 60 + 31) for number in range(SEEKS)]
+    seek_cpu = (time.process_time() - busy) / SEEKS
     await asyncio.gather(*(listen(http, 100 * number) for number in range(LISTENERS)))
     return {
         "blobs": blobs,
         "time_line_s": round(time_line, 3),
+        "time_line_cpu_s": round(time_line_cpu, 3),
+        "first_sound_cpu_s": round(seek_cpu, 3),
         "first_sound_s": [round(each, 3) for each in sorted(seeks)],
         "resident_mb": round(resident_mb()),
         "peak_mb": round(peak_mb()),

@@ -59,7 +59,7 @@ class Limits:
     waveforms: Bound = field(default_factory=lambda: Bound(3, "waveforms"))
     searches: Bound = field(default_factory=lambda: Bound(8, "searches"))
     followers: Bound = field(default_factory=lambda: Bound(24, "live views"))
-    audio_bytes: int = 32 * MIB
+    audio_bytes: int = 24 * MIB
     peak_bytes: int = 8 * MIB
     recordings: int = 8
     connections: int = 256
