@@ -70,10 +70,10 @@ def web(
     logs.configure(loaded.log_level, loaded.log_format)
     page = Page(host, port, tuple(allow_host or ()), allow_replay)
     proxy = _proxy(trust_audience, trust_header, trust_keys, trust_issuer)
-    asyncio.run(_serve(loaded, page, proxy, _Link(link_file, open_browser=open_browser)))
+    asyncio.run(serve(loaded, page, proxy, Link(link_file, open_browser=open_browser)))
 
 
-class _Link:
+class Link:
     """Tells each new link, the first one also to a browser."""
 
     def __init__(self, file: Path | None, *, open_browser: bool) -> None:
@@ -82,6 +82,7 @@ class _Link:
         self.base = ""
 
     def tell(self, key: str) -> None:
+        """Write the link with this key."""
         link = f"{self.base}/enter?key={key}"
         if self._file is None:
             printing.say(f"open {link}")
@@ -103,7 +104,8 @@ def _proxy(audience: str | None, header: str | None, keys: str | None, issuer: s
     return identity.checked_proxy(audience, header or identity.HEADER, keys or identity.KEYS, issuer or identity.ISSUER)
 
 
-async def _serve(settings: Settings, page: Page, proxy: TrustedProxy | None, link: _Link) -> None:
+async def serve(settings: Settings, page: Page, proxy: TrustedProxy | None, link: Link) -> None:
+    """Serve the page until SIGTERM or Ctrl-C. Raises `SettingsError`."""
     import time
 
     import structlog

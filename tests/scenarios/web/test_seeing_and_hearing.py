@@ -14,12 +14,15 @@ from tests.support.axe import violations
 from tests.support.dead_letters import dead_letter_streams
 from tests.support.speech import speech
 from tests.support.stored_blobs import T0, ConversationFolder, noise
+from worker.demo.report import HeardAudio, write_report
 from worker.model.done_event import DoneEvent
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import redis.asyncio
 
-    from tests.support.browser import Window
+    from tests.support.browser import Browser, Window
     from tests.support.web_page import WebPage
 
 RATE = 16000
@@ -229,6 +232,20 @@ async def test_a_dead_letter_is_pushed_again_after_a_question(page: WebPage, win
             if answer == "yes":
                 await window.until("document.querySelector('main').innerText.includes('replayed: 1')")
             assert len(await streams.found()) == left
+
+
+async def test_the_demos_report_is_heard_and_seen_without_a_server(browser: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    write_report(file, [HeardAudio("talk", RATE, speech(5), speech(5))], {"quality": ["good"]})
+    async with browser.window() as window:
+        await window.go(file.as_uri())
+        ready = (
+            "[...document.querySelectorAll('audio')].filter((each) => each.readyState && each.duration === 5).length"
+        )
+        await window.until(f"{ready} === 2")
+        await window.until("[...document.images].every((each) => each.naturalWidth === 720)")
+        assert await violations(window) == []
+        assert not window.complaints
 
 
 @pytest.mark.slow
