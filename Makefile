@@ -90,6 +90,10 @@ chart-readme: setup ## write the table of values into deploy/helm/README.md
 dashboard-picture: setup ## draw the dashboard of a run in which everything happens (deploy/helm/dashboard.svg)
 	@$(BIN)/python -m tests.deploy.dashboard_picture
 
+.PHONY: page-pictures
+page-pictures: setup ## take pictures of the page in a run with a real worker (.github/page-*.webp)
+	@$(BIN)/python -m tests.tools.page_pictures
+
 .PHONY: prove-image
 prove-image: ## carry out deploy/Dockerfile in a debootstrapped root (needs root and debootstrap)
 	@deploy/prove_image.py

@@ -174,6 +174,11 @@ class Window:
         found = await self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         return base64.b64decode(found["data"])
 
+    async def picture(self) -> bytes:
+        """What the window shows, small."""
+        found = await self.send("Page.captureScreenshot", format="webp", quality=70)
+        return base64.b64decode(found["data"])
+
     async def send(self, method: str, **parameters: object) -> dict[str, Any]:
         number = next(self._ids)
         waiting = self._answers[number] = asyncio.get_running_loop().create_future()
