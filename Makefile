@@ -94,6 +94,10 @@ dashboard-picture: setup ## draw the dashboard of a run in which everything happ
 image: setup ## build deploy/Dockerfile without a daemon, start the image, list its parts (needs root and buildah)
 	@$(BIN)/python deploy/image $(ARGS)
 
+.PHONY: page-pictures
+page-pictures: setup ## take pictures of the page in a run with a real worker (.github/page-*.webp)
+	@$(BIN)/python -m tests.tools.page_pictures
+
 .PHONY: readme
 readme: setup ## write the tables of settings, commands and metrics into worker/README.md
 	@$(BIN)/python -m tests.tools.readme

@@ -89,8 +89,8 @@ class Rendered:
         return [manifest for manifest in self.manifests if manifest["kind"] == kind]
 
     def one(self, kind: str) -> Manifest:
-        """The only manifest of a kind."""
-        (manifest,) = self.of(kind)
+        """The only manifest of a kind, that of the page left aside."""
+        (manifest,) = (manifest for manifest in self.of(kind) if component(manifest) != "web")
         return manifest
 
     @property
@@ -101,8 +101,15 @@ class Rendered:
 
     @property
     def pod_specs(self) -> list[Manifest]:
-        """The specs of all pods: the worker's and the test hook's."""
-        return [self.pod["spec"], *(pod["spec"] for pod in self.of("Pod"))]
+        """The specs of all pods: the worker's, the page's and the test hook's."""
+        templates = [deployment["spec"]["template"] for deployment in self.of("Deployment")]
+        return [template["spec"] for template in (*templates, *self.of("Pod"))]
+
+    @property
+    def page(self) -> Manifest:
+        """The page's Deployment."""
+        (deployment,) = (manifest for manifest in self.of("Deployment") if component(manifest) == "web")
+        return deployment
 
     @property
     def worker(self) -> Manifest:
@@ -133,6 +140,11 @@ class Rendered:
         objects = (manifest for manifest in self.of(kind) if manifest["metadata"]["name"] == name)
         found = next(objects, {})
         return found.get("data") or found.get("stringData") or {}
+
+
+def component(manifest: Manifest) -> str:
+    """The part of the release that an object is for, as its label says."""
+    return str(manifest["metadata"].get("labels", {}).get("app.kubernetes.io/component", ""))
 
 
 def _outside(name: str) -> str:

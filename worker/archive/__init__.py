@@ -9,11 +9,14 @@ report = await archive.save(download, Path("out.wav"))
 
 from codec.errors import BadName, BadSecret, LibopusMissing, NotASecret, WrongType
 from worker.archive.archive import Archive
+from worker.archive.blobs.conversations import ConversationSummary
 from worker.archive.blobs.listing import Blob, Listing, UnknownObject
 from worker.archive.blobs.reading import Problem
 from worker.archive.playback.download import Download, DownloadReport
 from worker.archive.playback.grouping import AudioFile, AudioFiles
 from worker.archive.playback.repeated_audio import Repeat
+from worker.archive.playback.seeking.audio_cache import AudioCache
+from worker.archive.playback.seeking.recording import SeekableRecording
 from worker.archive.playback.selection import Selection
 from worker.archive.playback.timeline import MergeRules
 from worker.archive.upkeep.conversion import Conversion, ConversionOutcome, Encoding
@@ -37,6 +40,7 @@ from worker.stores.base import Store
 
 __all__ = [
     "Archive",
+    "AudioCache",
     "AudioFile",
     "AudioFileError",
     "AudioFiles",
@@ -47,6 +51,7 @@ __all__ = [
     "Blob",
     "BlobCopy",
     "BlobVerdict",
+    "ConversationSummary",
     "Conversion",
     "ConversionOutcome",
     "CopyReport",
@@ -63,6 +68,7 @@ __all__ = [
     "NothingStored",
     "Problem",
     "Repeat",
+    "SeekableRecording",
     "Selection",
     "SettingsError",
     "Store",

@@ -12,13 +12,17 @@ from codec.arguments import FUNCTION, NOTHING, check_types
 from codec.crypto import checked_secrets
 from codec.names import FOLDER, Codec, conversation_prefix, prefix
 from worker.archive.blobs.alternatives import group_alternatives
+from worker.archive.blobs.conversations import ConversationSummary, sum_up_conversations
 from worker.archive.blobs.listing import Blob, Listing, list_blobs, list_users, walk
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Reader
-from worker.archive.playback.download import Download, DownloadReport
+from worker.archive.playback.distinct import distinct_audio
+from worker.archive.playback.download import Download, DownloadReport, highest_rate
 from worker.archive.playback.grouping import DEFAULT_GAP, AudioFiles, audio_files
 from worker.archive.playback.measuring import measured
 from worker.archive.playback.saving import save
+from worker.archive.playback.seeking.audio_cache import AudioCache
+from worker.archive.playback.seeking.recording import SeekableRecording
 from worker.archive.playback.selection import EVERYTHING, Selection, select, undecided
 from worker.archive.playback.timeline import MergeRules
 from worker.archive.upkeep.conversion import Conversion, Converter, Encoding, OnUnknown, unheard
@@ -64,6 +68,10 @@ class Archive:
         """
         return list_users(self._store)
 
+    def conversations(self, uid: str) -> AsyncIterator[ConversationSummary]:
+        """The conversations of a user in the order of their ids; one request per thousand objects."""
+        return sum_up_conversations(self._store, uid)
+
     async def download(
         self,
         uid: str,
@@ -96,6 +104,32 @@ class Archive:
         begun = Download(self._reader, selected, rules=rules, sample_rate=sample_rate, progress=progress)
         begun.report.unknown += listing.unknown
         return begun
+
+    async def seekable(
+        self,
+        uid: str,
+        conversation_id: str,
+        *,
+        cache: AudioCache,
+        rules: MergeRules = MergeRules(),  # noqa: B008 -- frozen
+    ) -> SeekableRecording:
+        """A conversation as one recording of which any part can be read, at the highest rate that it was recorded at.
+
+        Only blobs that overlap, or whose length is not known otherwise, are read now. `cache` keeps decoded audio.
+
+        Raises:
+            NothingStored: it has no blob.
+        """
+        conversation_prefix(uid, conversation_id)
+        check_types(AudioCache, cache=cache)
+        check_types(MergeRules, rules=rules)
+        listing = await self.list(uid, conversation_id)
+        sources = group_alternatives(listing.blobs)
+        if not sources:
+            raise NothingStored(f"no audio of {uid}/{conversation_id} is stored")
+        audio = await distinct_audio(self._reader, sources)
+        rate, unknown = highest_rate(sources), listing.unknown
+        return SeekableRecording(self._reader, audio, cache, rules=rules, sample_rate=rate, unknown=unknown)
 
     async def save(self, download: Download, path: Path | str, form: AudioFormat | None = None) -> DownloadReport:
         """Write a recording to a file in the format that its name promises, or in `form`; see `saving.save`.

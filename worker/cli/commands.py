@@ -28,6 +28,7 @@ MODULES = {
     "rm": "recordings.rm",
     "verify": "recordings.verify",
     "convert": "recordings.convert",
+    "web": "web",
     "demo": "demo",
 }
 """Names as a person types them → the modules in this package that register them, in the order of the help."""

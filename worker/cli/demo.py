@@ -26,12 +26,17 @@ def demo(
     wav: Annotated[
         Path | None, typer.Option("--wav", help="Your own recording, in any format that `push` takes.")
     ] = None,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Then open the page on what is stored, until Ctrl-C.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Push recorded speech through a Redis and a worker of its own, export it, and compare.
 
-    Needs no service and leaves none running. Exits with 1 if anything did not come back exactly.
+    Needs no service and leaves none running. Exits with 1 if anything did not come back exactly. The report in its
+    directory has the original beside what came back, to hear and to see.
     """
+    from worker.cli.demo_view import save_report, show
     from worker.demo.play import play
     from worker.demo.recordings import own, recorded
     from worker.runtime import logs
@@ -43,16 +48,32 @@ def demo(
 
     recordings = own(wav, say) if wav else recorded()
     result = asyncio.run(play(recordings, out, say))
+    save_report(result)
     if as_json:
         printing.print_json(_facts(result))
     else:
-        from worker.cli.demo_view import show
-
         show(result)
+    if open_browser:
+        _open_page(result)
     raise typer.Exit(0 if result.good else 1)
 
 
+def _open_page(result: Result) -> None:
+    """Serve the page for what the demo has stored, until Ctrl-C."""
+    from pydantic import SecretStr
+
+    from worker.cli import web
+    from worker.demo.play import SECRET
+    from worker.settings import Settings
+    from worker.web.site import Page
+
+    settings = Settings.model_construct(store_url=result.store_url, encryption_secret=SecretStr(SECRET))
+    asyncio.run(web.serve(settings, Page(), None, web.Link(None, open_browser=True)))
+
+
 def _facts(result: Result) -> dict[str, Any]:
+    from worker.cli.demo_view import report_of
+
     return {
         "good": result.good,
         "libopus": result.libopus,
@@ -62,6 +83,7 @@ def _facts(result: Result) -> dict[str, Any]:
         "left_entries": result.left_entries,
         "dead_letters": result.dead_letters,
         "events": result.events,
+        "report": str(report_of(result)),
         "conversations": [_conversation(played) for played in result.played],
     }
 

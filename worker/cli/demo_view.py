@@ -11,6 +11,7 @@ from rich.table import Table
 
 from worker.cli.text import shown_bytes
 from worker.demo.play import SECRET, UID, Played, Result
+from worker.demo.report import NAME, HeardAudio, decoded_pcm, write_report
 
 MEASURES = {
     "WB-PESQ": "WB-PESQ: ITU-T P.862.2 on 8-second slices; 4.64 is the original itself.",
@@ -33,6 +34,24 @@ def show(result: Result) -> None:
     console.print("Look further:")
     console.print(f"  export STORE_URL={result.store_url} ENCRYPTION_SECRET='{SECRET}'", markup=False)
     console.print(f"  {_program()} ls --uid {UID}", markup=False)
+    console.print(f"  {_program()} web --open", markup=False)
+    console.print(f"Hear and see the original beside what came back:\n  {report_of(result).as_uri()}", markup=False)
+
+
+def save_report(result: Result) -> None:
+    """Write a page with the audio in it beside the recordings. Raises OSError."""
+    heard = [_heard(played) for played in result.played]
+    write_report(report_of(result), heard, {label: [*map(cell, result.played)] for label, cell in ROWS.items()})
+
+
+def _heard(played: Played) -> HeardAudio:
+    recording = played.recording
+    return HeardAudio(recording.conversation_id, recording.sample_rate, recording.pcm, decoded_pcm(played.wav))
+
+
+def report_of(result: Result) -> Path:
+    """Where the report is."""
+    return result.directory.resolve() / NAME
 
 
 def _conversations(result: Result) -> Table:

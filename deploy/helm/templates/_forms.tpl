@@ -60,7 +60,7 @@ regular expression. A list or a map stands for each of its values. Messages neve
 - at: [autoscaling.keda.serverAddress]
   fits: '^$|^https?://'
   must: begin with http:// or https://, or be empty
-- at: [serviceAccount.workloadIdentity]
+- at: [serviceAccount.workloadIdentity, web.workloadIdentity]
   fits: '^$|^[a-z0-9-]+@[a-z0-9.:-]+\.iam\.gserviceaccount\.com$'
   must: be the e-mail address of a Google service account, name@project.iam.gserviceaccount.com, or empty
 - at: [autoscaling.hpa.externalMetric.name]

@@ -30,6 +30,7 @@ podMonitor: [enabled, interval, scrapeTimeout]
 prometheusRule: [enabled, runbookURL]
 prometheusRule.thresholds: [oldestAudioWarning, oldestAudioCritical, storeFailing, spoolFilling, deadLetters, redisMemoryWarning, redisMemoryCritical]
 dashboard: [enabled]
+web: [enabled, allowReplay]
 helmTest: [enabled, timeoutSeconds]
 {{- end }}
 

@@ -19,12 +19,12 @@ from codec.entry import Chunk
 from tests.support.command import command
 from tests.support.dead_letters import DeadLetterStreams, Fields, dead_letter_streams
 from tests.support.redis_server import RedisServer
-from worker.cli.operating import letters_view
 from worker.errors import AudioFileError, StreamError
 from worker.model.causes import ReplayOutcome
 from worker.model.ids import Conversation
 from worker.model.reasons import kind_of
 from worker.settings import Settings
+from worker.stream.inspection import letter_groups
 from worker.stream.inspection.conversation_view import PAGE, ChunkFacts
 from worker.stream.inspection.dead_letters import DeadLetter, DeadLetters
 from worker.stream.keys import Keys
@@ -475,13 +475,13 @@ def test_kind_of_a_reason_has_no_values(reason: str) -> None:
 
 
 def test_summary_of_endless_kinds_of_reasons_is_bounded() -> None:
-    found = letters_view.LetterSummary()
+    found = letter_groups.LetterSummary()
     for number in range(1000):
         word = "".join(chr(97 + int(digit)) for digit in str(number))
         found.add(DeadLetter(0, f"{number}-0", word, "1-0", 2, 1, None, None, ChunkFacts("", None, None, None, 16000)))
-    assert len(found.groups) == letters_view.MOST_GROUPS + 1
+    assert len(found.groups) == letter_groups.MOST_GROUPS + 1
     assert (found.count, found.bytes) == (1000, 2000)
-    assert found.groups[letters_view.OTHERS].last_ms == 999
+    assert found.groups[letter_groups.OTHERS].last_ms == 999
 
 
 def test_foreign_text_cannot_steer_the_terminal(settings: MakeSettings) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 
-from worker.archive.blobs.alternatives import AudioAlternatives, all_exact
+from worker.archive.blobs.alternatives import AudioAlternatives
 from worker.archive.blobs.listing import Blob, UnknownObject
 from worker.archive.blobs.progress import Progress, unseen
 from worker.archive.blobs.reading import Problem, Reader
-from worker.archive.playback.measuring import measured
-from worker.archive.playback.repeated_audio import MeasuredBlob, Repeat, RepeatFilter
+from worker.archive.playback.distinct import distinct_audio
+from worker.archive.playback.repeated_audio import MeasuredBlob, Repeat
 from worker.archive.playback.timeline import MergeRules, Timeline
 from worker.model.jitter import GAP_TOLERANCE, JOINED_STARTS
 
@@ -68,24 +67,10 @@ async def audio_files(
     Raises:
         StoreError: the store does not answer.
     """
-    heard = RepeatFilter(reader)
-    spans: list[MeasuredBlob] = []
-    problems: list[Problem] = []
-    repeated: list[Repeat] = []
-    done = 0
-    async with aclosing(measured(reader, sources)) as results:
-        async for span, failed in results:
-            problems += failed
-            if (whole := await heard.holder(span)) is None:
-                spans.append(span)
-            else:
-                repeated.append(Repeat(span.blob.path, whole.blob.path))
-            done += 1
-            progress(done, len(sources))
+    found = await distinct_audio(reader, sources, progress)
     rules = MergeRules(gap_tolerance=gap_tolerance)
-    if all_exact(sources):
-        rules, spans = rules.exact(), [span._replace(exact=True) for span in spans]
-    return AudioFiles(tuple(group(spans, gap, rules)), tuple(problems), tuple(repeated))
+    files = group(found.spans, gap, rules.exact() if found.exact else rules)
+    return AudioFiles(tuple(files), tuple(found.problems), tuple(found.repeated))
 
 
 def group(spans: Sequence[MeasuredBlob], gap: float, rules: MergeRules) -> list[AudioFile]:

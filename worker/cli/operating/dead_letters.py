@@ -117,13 +117,15 @@ def list_letters(
     if listed and by_reason:
         raise typer.BadParameter("--by-reason groups them: leave out --each and --limit")
 
+    from worker.stream.inspection.letter_groups import summarize_letters
+
     async def work(tools: Tools) -> Seen:
         now_ms = await tools.inspector.now_ms()
         chosen = Seen(tools, wanted)
         if listed:
             await letters_view.print_each(chosen.letters(limit), now_ms, as_json=as_json)
         else:
-            letters_view.print_groups(await letters_view.summary(chosen.letters()), now_ms, as_json=as_json)
+            letters_view.print_groups(await summarize_letters(chosen.letters()), now_ms, as_json=as_json)
         return chosen
 
     seen = _with_letters(work)
@@ -189,10 +191,12 @@ def drop_letters(
     """Remove them for good: their audio is lost."""
     _require(wanted, everything=everything)
 
+    from worker.stream.inspection.letter_groups import summarize_letters
+
     async def work(tools: Tools) -> tuple[Seen, int]:
         now_ms = await tools.inspector.now_ms()
         chosen = Seen(tools, wanted)
-        found = await letters_view.summary(chosen.letters())
+        found = await summarize_letters(chosen.letters())
         if found.count and not yes:
             letters_view.print_groups(found, now_ms, to_stderr=True)
             confirming.confirm(f"Remove {counted(found.count, 'dead letter')} for good?", yes=yes)

@@ -5,83 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from worker.cli import printing
 from worker.cli.text import foreign, shown_bytes, shown_seconds
-from worker.model.reasons import kind_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from worker.stream.inspection.dead_letters import DeadLetter
+    from worker.stream.inspection.letter_groups import LetterGroup, LetterSummary
 
 ROWS_AT_ONCE = 500
 """Rows of one table: Rich holds a whole table to find the widths of its columns."""
-
-MOST_GROUPS = 50
-OTHERS = "other reasons"
-
-
-@dataclass(slots=True)
-class Group:
-    """Letters of one kind of reason; `example` is the first of them, times are Redis' in ms.
-
-    `alike` says that all have the reason of the example, values included.
-    """
-
-    example: DeadLetter
-    first_ms: int
-    last_ms: int
-    count: int = 0
-    bytes: int = 0
-    alike: bool = True
-
-    def add(self, letter: DeadLetter) -> None:
-        """Count a letter."""
-        self.alike = self.alike and letter.reason == self.example.reason
-        self.first_ms, self.last_ms = min(self.first_ms, letter.moved_ms), max(self.last_ms, letter.moved_ms)
-        self.count += 1
-        self.bytes += letter.bytes
-
-
-@dataclass(slots=True)
-class LetterSummary:
-    """All letters by kind of reason; beyond `MOST_GROUPS` kinds the rest is one group."""
-
-    groups: dict[str, Group] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        """Number of letters."""
-        return sum(group.count for group in self.groups.values())
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all letters."""
-        return sum(group.bytes for group in self.groups.values())
-
-    def add(self, letter: DeadLetter) -> None:
-        """Count a letter."""
-        kind = kind_of(letter.reason)
-        if kind not in self.groups and len(self.groups) >= MOST_GROUPS:
-            kind = OTHERS
-        self.groups.setdefault(kind, Group(letter, letter.moved_ms, letter.moved_ms)).add(letter)
-
-    def ordered(self) -> list[tuple[str, Group]]:
-        """The groups, the largest first."""
-        return sorted(self.groups.items(), key=lambda item: -item[1].count)
-
-
-async def summary(letters: AsyncIterator[DeadLetter]) -> LetterSummary:
-    """Count letters by kind of reason."""
-    found = LetterSummary()
-    async for letter in letters:
-        found.add(letter)
-    return found
 
 
 def print_groups(found: LetterSummary, now_ms: int, *, as_json: bool = False, to_stderr: bool = False) -> None:
@@ -135,7 +74,7 @@ def _facts(letter: DeadLetter, now_ms: int) -> dict[str, Any]:
     return asdict(letter) | {"id": letter.name, "age_s": (now_ms - letter.moved_ms) / 1000}
 
 
-def _group_facts(kind: str, group: Group, now_ms: int) -> dict[str, Any]:
+def _group_facts(kind: str, group: LetterGroup, now_ms: int) -> dict[str, Any]:
     return {
         "kind": kind,
         "count": group.count,

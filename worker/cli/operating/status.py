@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from worker.operations.diagnosis import Concern
     from worker.settings import Settings
     from worker.spool import Summary
-    from worker.stream.client import Client
     from worker.stream.inspection.overview import Overview
-    from worker.stream.inspection.strays import Stray
 
     Show = Callable[[Overview | StreamError, Settings], None]
     """Takes each look as it comes."""
@@ -31,9 +28,6 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"warning": 3, "danger": 4}
 """Of --check, by the worst concern; 1 and 2 are those of every command."""
-
-SEARCH_SECONDS = 30.0
-"""Between two searches of --watch for streams that no worker reads."""
 
 
 def register(app: typer.Typer) -> None:
@@ -92,57 +86,22 @@ def _concerns(overview: Overview, settings: Settings) -> list[Concern]:
 
 
 async def _look_once(settings: Settings) -> Overview:
+    from worker.operations.looks import Looks
     from worker.stream.client import Client
     from worker.stream.servers.connecting import connect
 
     async with Client(connect(settings.redis.url)) as client:
-        return await _Looks(client, settings).look()
-
-
-class _Looks:
-    """Looks at everything; streams that no worker reads are searched only now and then, because that reads all keys."""
-
-    def __init__(self, client: Client, settings: Settings) -> None:
-        from worker.stream.inspection.overview import Inspector
-        from worker.stream.keys import Keys
-
-        self._inspector = Inspector(client, Keys(settings.stream_prefix))
-        self._clock = client.clock
-        self._partitions = settings.partitions
-        self._searched: float | None = None
-        self._strays: tuple[Stray, ...] = ()
-        self._refusals: tuple[str, ...] = ()
-
-    async def look(self) -> Overview:
-        """Look now. Raises `StreamError`."""
-        overview = await self._inspector.overview(self._partitions)
-        if self._searched is None or self._clock() > self._searched + SEARCH_SECONDS:
-            await self._search()
-            self._searched = self._clock()
-        return replace(overview, strays=self._strays, refusals=(*overview.refusals, *self._refusals))
-
-    async def _search(self) -> None:
-        from worker.errors import StreamError
-        from worker.model.causes import StreamCause
-
-        self._strays, self._refusals = (), ()
-        try:
-            strays, away = await self._inspector.strays(self._partitions)
-            self._strays = tuple(strays)
-            self._refusals = tuple(f"the names of streams at {node}: it does not answer" for node in away)
-        except StreamError as error:
-            if error.cause is not StreamCause.REFUSED:
-                raise
-            self._refusals = (f"the names of streams: {error}",)
+        return await Looks(client, settings).look()
 
 
 async def _watch(settings: Settings, interval: float, show: Show) -> None:
     from worker.errors import StreamError
+    from worker.operations.looks import Looks
     from worker.stream.client import Client
     from worker.stream.servers.connecting import connect
 
     async with Client(connect(settings.redis.url)) as client:
-        looks = _Looks(client, settings)
+        looks = Looks(client, settings)
         while True:
             try:
                 show(await looks.look(), settings)
@@ -192,29 +151,9 @@ def _view(overview: Overview, settings: Settings, *, everything: bool) -> Render
 
 
 def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
-    found = _concerns(overview, settings)
-    totals = {
-        "entries": overview.entries,
-        "states": overview.states,
-        "sealed_batches": overview.sealed_batches,
-        "bytes": overview.bytes,
-        "oldest_age_ms": overview.oldest_age_ms,
-        "dead": sum(view.dead for view in overview.partitions),
-        "lost": sum(view.lost for view in overview.partitions),
-        "stored": sum(view.stored for view in overview.partitions),
-        "unowned": len(overview.unowned),
-        "full_in_s": overview.full_in_s,
-    }
-    return {
-        "concerns": [asdict(concern) for concern in found],
-        "totals": totals,
-        "libopus": _libopus(),
-        "spool": asdict(spooled) if (spooled := _spooled(settings)) else None,
-        "server": asdict(overview.server),
-        **asdict(overview),
-        "layouts": sorted(overview.layouts.numbers) if overview.layouts else None,
-        "partitions": [asdict(view) | {"states": view.states} for view in overview.partitions],
-    }
+    from worker.operations.overview_facts import overview_facts
+
+    return overview_facts(overview, _concerns(overview, settings), _libopus(), _spooled(settings))
 
 
 def _spooled(settings: Settings) -> Summary | None:

@@ -59,13 +59,15 @@ class DeadLetters:
         node = self._client.node_of(self._keys.dead(partition))
         return node.name if node.failing_since is not None and len(self._client.nodes) > 1 else ""
 
-    async def list(self, partition: int, up_to: EntryId | None = None) -> AsyncIterator[DeadLetter]:
-        """All letters of a partition, or those up to an id, the oldest first; their audio stays in Redis.
+    async def list(
+        self, partition: int, up_to: EntryId | None = None, *, start: EntryId = "-"
+    ) -> AsyncIterator[DeadLetter]:
+        """All letters of a partition, or those from and up to an id, the oldest first; their audio stays in Redis.
 
         One page of them is held at a time.
         """
         dead = [self._keys.dead(partition)]
-        async for (letters,) in self._client.pages(lambda start: Call("letters", dead, [start, PAGE])):
+        async for (letters,) in self._client.pages(lambda first: Call("letters", dead, [first, PAGE]), start):
             for facts in letters:
                 letter = _letter(partition, facts)
                 if up_to is not None and entry_order(letter.id) > entry_order(up_to):

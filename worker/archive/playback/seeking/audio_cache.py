@@ -1,0 +1,45 @@
+"""Keeps decoded blobs for listeners: a bounded number of bytes, and each blob is decoded once at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+
+
+class AudioCache:
+    """The PCM of blobs that were heard last, `most_bytes` at most; several conversations may share it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
+        self._made: dict[Hashable, asyncio.Task[bytes]] = {}
+        self.held_bytes = 0
+
+    async def get(self, key: Hashable, make: Callable[[], Awaitable[bytes]], *, keep: bool = True) -> bytes:
+        """The PCM under a key, made if it is not there; those who ask meanwhile get the same. Failures are not kept.
+
+        Without `keep`, what is made here is not put into the cache.
+        """
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if key not in self._made:
+            self._made[key] = asyncio.ensure_future(self._making(key, make, keep=keep))
+        return await asyncio.shield(self._made[key])  # another listener may wait for it too
+
+    async def _making(self, key: Hashable, make: Callable[[], Awaitable[bytes]], *, keep: bool) -> bytes:
+        try:
+            pcm = await make()
+        finally:
+            del self._made[key]
+        if keep:
+            self._keep(key, pcm)
+        return pcm
+
+    def _keep(self, key: Hashable, pcm: bytes) -> None:
+        self._kept[key] = pcm
+        self.held_bytes += len(pcm)
+        while self.held_bytes > self._most_bytes:
+            _, oldest = self._kept.popitem(last=False)
+            self.held_bytes -= len(oldest)

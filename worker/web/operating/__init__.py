@@ -1,0 +1,1 @@
+"""What happens now: the overview, dead letters, done events."""

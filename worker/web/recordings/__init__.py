@@ -1,0 +1,1 @@
+"""What is stored: users, conversations, their time lines, their audio."""
