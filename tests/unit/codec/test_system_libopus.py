@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from codec.container import packets, read_header
-from codec.effort import AS_SPEECH, Quiet
 from codec.entry import SAMPLE_RATES
 from codec.opus import Encoder, decode
-from codec.speech_gate import BLOCKS_PER_SECOND, HANGOVER_BLOCKS
+from codec.opus.effort import AS_SPEECH, Quiet
+from codec.opus.speech_gate import BLOCKS_PER_SECOND, HANGOVER_BLOCKS
 from tests.support.noises import RATE, coloured, s16, to_level
 from tests.support.speech import speech_array
 
