@@ -10,7 +10,7 @@ from codec.entry import BYTES_PER_SAMPLE, SAMPLE_RATES
 from codec.opus import Encoder
 from worker.archive.playback.pieces import Piece
 from worker.archive.playback.timeline import Timeline
-from worker.audio.pcm_rates import pcm_converter
+from worker.audio.pcm_converter import pcm_converter
 from worker.audio.writing.ogg_opus import OPUS_RATE, OggOpusWriter, Trim
 
 COMPLEXITY = 10

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from codec.entry import BYTES_PER_SAMPLE
 from worker.archive.playback.pieces import Piece
 from worker.archive.playback.timeline import Timeline
-from worker.audio.pcm_rates import PcmConverter, pcm_converter
+from worker.audio.pcm_converter import PcmConverter, pcm_converter
 
 SILENCE_BLOCK = 1 << 20
 """Bytes of silence that are made at once: a gap may be hours long."""

@@ -19,7 +19,7 @@ from worker.archive.playback.repeated_audio import Repeat
 from worker.archive.playback.seeking.audio_cache import AudioCache
 from worker.archive.playback.seeking.placing import PlacedBlob, place_blobs
 from worker.archive.playback.timeline import MergeRules
-from worker.audio.pcm_rates import pcm_converter
+from worker.audio.pcm_converter import pcm_converter
 from worker.errors import Unreadable
 
 AHEAD = 2
