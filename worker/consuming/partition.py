@@ -151,7 +151,7 @@ class Partition:
         self.losses.vanished(found.vanished)
         self._expect_again(found.identity)
         self.drop()
-        self._recoveries.begin(found.identity)
+        self._recoveries.begin(found.identity, forgot=found.forgot)
         self._batcher.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
         self._quarantine.begin(found.survivors)
         self.cursor, self.caught_up, self.rewind_cause = START, False, None

@@ -85,7 +85,8 @@ class Takeover:
     """The state in which a new owner finds a partition.
 
     `seals` are to be finished, `vanished` entries disappeared while pending, and `survivors` were in hand when an owner
-    died. `identity` tells which stream it is, and up to where Redis may have forgotten its past.
+    died. `identity` tells which stream it is, and up to where Redis may have forgotten its past. `forgot` tells that it
+    may have forgotten something since the last take-over.
     """
 
     seals: list[Seal]
@@ -93,6 +94,7 @@ class Takeover:
     vanished: list[EntryId]
     survivors: set[EntryId]
     identity: StreamIdentity
+    forgot: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,10 @@ class Backlog:
     dead_bytes: dict[int, int]
 
 
+DISTRUSTED = "distrusted"
+"""In the place of the id of a server: no server has it."""
+
+
 class _Known(NamedTuple):
     """What the owner knows of a stream and Redis may lose: its id, the last entry that was read, the server."""
 
@@ -193,6 +199,11 @@ class Entries:
         """The server that has a partition, as far as it is known."""
         return self._client.node_of(self._keys.stream(partition))
 
+    def distrust(self, partition: int) -> None:
+        """Let the next take-over count as one on another server: what was there last may be forgotten."""
+        if partition in self._known:
+            self._known[partition] = self._known[partition]._replace(server=DISTRUSTED)
+
     def moves_of(self, partition: int) -> int:
         """How often a partition has changed its server, as far as it is known."""
         return self._client.moves_of(self._keys.stream(partition))
@@ -208,10 +219,11 @@ class Entries:
             vanished += texts(gone)
             survivors.update(texts(survived))
         await self._client.run(self._fenced("sweep", lease, self._consumer))
-        identity = StreamIdentity(*texts(await self._client.run(self._identify(lease))))
+        *facts, forgot = texts(await self._client.run(self._identify(lease)))
+        identity = StreamIdentity(*facts)
         self._known[lease.partition] = _Known(identity.stream, identity.read_to, identity.server)
         seals, tombstones = await self.seals(lease.partition), await self.tombstones(lease.partition)
-        return Takeover(seals, tombstones, vanished, survivors, identity)
+        return Takeover(seals, tombstones, vanished, survivors, identity, forgot=forgot == "1")
 
     async def seals(self, partition: int) -> list[Seal]:
         """Batches that are sealed and not done, the oldest first."""
