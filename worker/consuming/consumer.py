@@ -106,6 +106,7 @@ class Consumer:
             if self._entries.node_of(number) is not reader.node:
                 self._moving[number] = reader.partitions.pop(number)
             elif self._has_moved(number):
+                self._entries.distrust(number)
                 partition.rewind(RewindCause.MOVED)
 
     def _has_moved(self, number: int) -> bool:

@@ -145,7 +145,7 @@ class Partition:
         self._watch.taken_over(found.identity, self.held())
         self.losses.expect(entry for resumed in self._batcher.resuming() for entry in resumed.missing)
         self.drop()
-        self._recoveries.begin(found.identity)
+        self._recoveries.begin(found.identity, forgot=found.forgot)
         self._batcher.reset(waiting, found.tombstones, found.identity, self._recoveries.found)
         self._quarantine.begin(found.survivors)
         self.cursor, self.caught_up, self.rewind_cause = START, False, None

@@ -208,9 +208,9 @@ class Recoveries:
         self._tasks: dict[Conversation, asyncio.Task[list[FoundBlob]]] = {}
         self.found: dict[Conversation, dict[bytes, FoundBlob]] = {}
 
-    def begin(self, identity: StreamIdentity) -> None:
-        """Begin, or begin again; results stay valid until Redis has forgotten more."""
-        if (identity.stream, identity.changed) != (self._identity.stream, self._identity.changed):
+    def begin(self, identity: StreamIdentity, *, forgot: bool) -> None:
+        """Begin, or begin again; results stay valid until Redis has forgotten more, perhaps about the same entries."""
+        if forgot or (identity.stream, identity.changed) != (self._identity.stream, self._identity.changed):
             self.stop()
             self.found.clear()
         self._identity = identity

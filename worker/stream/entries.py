@@ -118,6 +118,10 @@ class Entries:
         """The server that has a partition, as far as it is known."""
         return self._client.node_of(self._keys.stream(partition))
 
+    def distrust(self, partition: int) -> None:
+        """Let the next take-over count as one on another server: what was there last may be forgotten."""
+        self._takeovers.distrust(partition)
+
     def moves_of(self, partition: int) -> int:
         """How often a partition has changed its server, as far as it is known."""
         return self._client.moves_of(self._keys.stream(partition))

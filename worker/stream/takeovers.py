@@ -22,13 +22,17 @@ from worker.stream.scripting import Call, texts
 CLAIM_PAGE = 500
 """Pending entries of a partition taken over per script call: about a millisecond of Redis' time."""
 
+DISTRUSTED = "distrusted"
+"""In the place of the id of a server: no server has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
     """The state in which a new owner finds a partition.
 
     `seals` are to be finished, `vanished` entries disappeared while pending, and `survivors` were in hand when an owner
-    died. `identity` tells which stream it is, and up to where Redis may have forgotten its past.
+    died. `identity` tells which stream it is, and up to where Redis may have forgotten its past. `forgot` tells that it
+    may have forgotten something since the last take-over.
     """
 
     seals: list[Seal]
@@ -36,6 +40,7 @@ class Takeover:
     vanished: list[EntryId]
     survivors: set[EntryId]
     identity: StreamIdentity
+    forgot: bool
 
 
 class _Known(NamedTuple):
@@ -55,6 +60,7 @@ class _UnderWay:
     vanished: list[EntryId] = field(default_factory=list)
     survivors: set[EntryId] = field(default_factory=set)
     identity: StreamIdentity = field(default_factory=lambda: StreamIdentity(""))
+    forgot: bool = False
     seals: list[Seal] = field(default_factory=list)
     tombstones: dict[str, EntryId] = field(default_factory=dict)
     failure: StreamError | None = None
@@ -66,7 +72,7 @@ class _UnderWay:
 
     def outcome(self) -> Takeover | StreamError:
         """What was found, or the failure that ended it."""
-        found = Takeover(self.seals, self.tombstones, self.vanished, self.survivors, self.identity)
+        found = Takeover(self.seals, self.tombstones, self.vanished, self.survivors, self.identity, self.forgot)
         return self.failure or found
 
     def claimed(self, page: Sequence[Any]) -> None:
@@ -102,6 +108,11 @@ class Takeovers:
         known = self._known[partition]
         self._known[partition] = known._replace(read_to=max(known.read_to, entry, key=entry_order))
 
+    def distrust(self, partition: int) -> None:
+        """Let the next take-over count as one on another server: what was there last may be forgotten."""
+        if partition in self._known:
+            self._known[partition] = self._known[partition]._replace(server=DISTRUSTED)
+
     async def _call(
         self,
         takeovers: Sequence[_UnderWay],
@@ -136,7 +147,9 @@ class Takeovers:
         return Call(script, self._keys.fenced(lease.partition), [lease.token, GROUP, self._consumer, *args])
 
     def _identified(self, one: _UnderWay, reply: Sequence[bytes]) -> None:
-        one.identity = found = StreamIdentity(*texts(reply))
+        *facts, forgot = texts(reply)
+        found = StreamIdentity(*facts)
+        one.identity, one.forgot = found, forgot == "1"
         self._known[one.partition] = _Known(found.stream, found.read_to, found.server)
 
     def _found_seals(self, one: _UnderWay, reply: dict[bytes, bytes]) -> None:

@@ -63,12 +63,17 @@ def _account(conversation: Conversation, blobs: list[list[int]], expected: set[i
     """Compare what is stored, blob by blob, with what was pushed.
 
     One thing is beyond what can be promised when a failover forgets writes: a chunk may be forgotten, before or after
-    it was stored, and the pusher may push it again.
+    it was stored, and the pusher may push it again. A chunk that was pushed before and after a deletion is as
+    uncertain.
     """
-    exempt = run.pushed.forgotten[conversation]
+    exempt = run.pushed.forgotten[conversation] | run.deletions.uncertain(conversation)
+    deleted = run.deletions.deleted(conversation)
+    expected = expected - deleted
     dead_lettered = _dead_lettered(run, conversation)
     stored = [number for numbers in blobs for number in numbers]
     kept = [number for number in stored if number not in exempt]
+    if back := sorted(deleted & set(stored)):
+        yield f"{conversation}: chunks {back} are stored although they were deleted"
     if missing := sorted(expected - set(kept) - exempt - dead_lettered):
         yield f"{conversation}: chunks {missing} are not stored"
     if doubled := sorted(number for number, count in Counter(kept).items() if count > 1):
@@ -122,7 +127,9 @@ def _events(run: Run) -> Iterator[str]:
         for partition in range(run.world.partitions)
         for event in run.redis.data.stream(run.keys.done(partition)).entries.values()
     ]
-    if run.world.spool_mode == "off":  # else a blob may find its name taken when its event is there already
+    if (
+        run.world.spool_mode == "off" and not run.deletions.made
+    ):  # else a blob may find its name taken when its event is there already
         yield from _named(run, {event[b"object"].decode() for event in events})
     told = Counter(
         tuple(event.get(key, b"").decode() for key in (b"conversation_id", b"stream", b"chunks_digest"))
@@ -130,7 +137,7 @@ def _events(run: Run) -> Iterator[str]:
     )
     for name, metadata in _own(run).items():
         count = told[name.split("/")[-2], metadata["stream"], metadata["chunks-digest"]]
-        if count != 1 and not run.failed_over:
+        if count != 1 and not run.failed_over and not run.deletions.made:
             yield f"{count} events tell of {name}"
 
 

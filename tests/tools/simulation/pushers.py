@@ -24,7 +24,8 @@ FIRST_TIMESTAMP = 1000.0
 class Pushed:
     """What Redis was given: entry ids per chunk number and conversation, and how many bad entries.
 
-    `forgotten` are the chunks, and `lost` their entries, that a failover made it forget.
+    `forgotten` are the chunks, and `lost` their entries, that a failover made it forget. `times` are those of the
+    pushes of each chunk.
     """
 
     entries: dict[Conversation, dict[int, list[str]]] = field(default_factory=lambda: defaultdict(dict))
@@ -32,8 +33,11 @@ class Pushed:
     forgotten: dict[Conversation, set[int]] = field(default_factory=lambda: defaultdict(set))
     lost: dict[Conversation, dict[int, set[str]]] = field(default_factory=lambda: defaultdict(dict))
 
+    times: dict[Conversation, dict[int, list[float]]] = field(default_factory=lambda: defaultdict(dict))
+
     def note(self, conversation: Conversation, number: int, entry: str) -> None:
         self.entries[conversation].setdefault(number, []).append(entry)
+        self.times[conversation].setdefault(number, []).append(asyncio.get_running_loop().time())
 
 
 @dataclass(frozen=True, slots=True)

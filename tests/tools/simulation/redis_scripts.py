@@ -219,11 +219,12 @@ def identify(data: Database, keys: list[str], args: Args) -> Reply:
     if other_record:
         epoch["recount"] = b"1"
     unidentified = known_id is None and bool(stream.entries)
-    if unidentified or went_back or other_record or (before is None and known_id is not None):
+    forgot = unidentified or went_back or other_record or (before is None and known_id is not None)
+    if forgot:
         epoch["changed"] = text_id(last).encode()
     changed = epoch.get("changed", b"0-0")
     stream_id = (_known_stream_id(group) or "").encode()
-    return [stream_id, text_id(first).encode(), read_to, changed, epoch.get("born", b"0-0"), server]
+    return [stream_id, text_id(first).encode(), read_to, changed, epoch.get("born", b"0-0"), server, b"%d" % forgot]
 
 
 def following(data: Database, keys: list[str], args: Args) -> Reply:

@@ -27,13 +27,14 @@ from worker.consuming.partition import Partition
 from worker.consuming.quarantine import QUARANTINE_AFTER
 from worker.delivery import conflict, sink
 from worker.delivery.conflict import Claim, Judgement
-from worker.delivery.recovery import Recoveries
+from worker.delivery.recovery import Recoveries, Recovery
 from worker.delivery.sink import Attempt
 from worker.errors import StreamError
 from worker.model.causes import Verdict
 from worker.model.ids import Conversation, EntryId, entry_order
 from worker.model.seal import Seal
 from worker.stores.base import BlobInfo
+from worker.stores.tombstones import Tombstone
 from worker.stream.entries import Entries, Refused
 from worker.stream.leases import Lease
 
@@ -65,7 +66,7 @@ def quiet(seed: int) -> World:
     world = World.of(seed, failovers=False, redis_nodes=1)
     world = replace(world, partitions=1, conversations=1, chunks=20, interval=0.05, workers=3, lease_ttl=1.5)
     world = replace(world, largest_batch=4, oldest_batch=1.0, naming="start", spool_mode="off", owned_before=True)
-    return replace(world, noise=0.0, kills=0, events=0, forgeries=0, slow_clock=0.0)
+    return replace(world, noise=0.0, kills=0, events=0, forgeries=0, deletions=0, slow_clock=0.0)
 
 
 def with_repetitions(seed: int) -> World:
@@ -89,6 +90,10 @@ def with_names_by_range(seed: int) -> World:
 
 def with_long_talks(seed: int) -> World:
     return replace(quiet(seed), workers=1, chunks=80, interval=0.1, duplicates=0.0, failovers=True, events=3)
+
+
+def with_waiting_audio(seed: int) -> World:
+    return replace(with_long_talks(seed), chunks=40, largest_batch=16, oldest_batch=4.0)
 
 
 def with_silence_after_a_failover(seed: int) -> World:
@@ -173,6 +178,17 @@ def keep_the_age_of_an_id(data: Database, keys: list[str], args: list[bytes]) ->
     if reply[0] == args[3]:
         data.hash(keys[2])["born"] = reply[4] = b"0-0"
     return reply
+
+
+def deletions_are_forgotten(run: Run, _: pytest.MonkeyPatch) -> None:
+    server = run.redis.all[0]
+
+    async def delete_and_forget() -> None:
+        replica = server.snapshot()
+        await run.deletions.delete(run.conversation(0))
+        run.promote(server, replica)
+
+    run.troubles = lambda: [delete_and_forget]
 
 
 def a_partition_leaves_and_comes_back(run: Run, _: pytest.MonkeyPatch) -> None:
@@ -266,6 +282,13 @@ def trust_a_partition_that_came_back(_: Run, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Consumer, "_has_moved", nothing)
 
 
+def never_look_for_deletions(_: Run, patch: pytest.MonkeyPatch) -> None:
+    async def restore_nothing(*_: object) -> list[Tombstone]:
+        return []
+
+    patch.setattr(Recovery, "restore_deletions", restore_nothing)
+
+
 def never_look_for_what_was_forgotten(_: Run, patch: pytest.MonkeyPatch) -> None:
     async def find_nothing(*_: object) -> list[BlobInfo]:
         return []
@@ -299,6 +322,9 @@ MISTAKES = {
     ),
     "a partition that comes back at once is not read again": Mistake(
         with_one_batch, a_partition_leaves_and_comes_back, trust_a_partition_that_came_back
+    ),
+    "a deletion that a failover forgot is not looked for": Mistake(
+        with_waiting_audio, deletions_are_forgotten, never_look_for_deletions
     ),
     "what a failover forgot is not looked for": Mistake(
         with_names_by_range, what_closed_early_is_forgotten, never_look_for_what_was_forgotten

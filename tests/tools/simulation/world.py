@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from codec.entry import partition_of
 from tests.tools.simulation import node as nodes
 from tests.tools.simulation.cluster_troubles import ClusterTroubles
+from tests.tools.simulation.deletions import Deletions
 from tests.tools.simulation.faults import Edge, Rates, scaled
 from tests.tools.simulation.forger import Forger
 from tests.tools.simulation.loop import VirtualLoop
@@ -80,6 +81,7 @@ class World:
     owned_before: bool
     redis_nodes: int
     reshapings: int
+    deletions: int
 
     @classmethod
     def of(cls, seed: int, *, failovers: bool | None = None, redis_nodes: int | None = None) -> World:
@@ -110,6 +112,7 @@ class World:
             owned_before=random.random() < 0.7,
             redis_nodes=random.choice((1, 1, 1, 1, 1, 2, 3)) if redis_nodes is None else redis_nodes,
             reshapings=random.randint(0, 12),
+            deletions=random.choice((0, 0, 0, 1, 3)),
         )
 
 
@@ -159,6 +162,8 @@ class Run:
             self, world.partitions, Random(f"cluster {world.seed}"), failovers=world.failovers
         )
 
+        self.deletions = Deletions(self, world.partitions, Random(f"deletions {world.seed}"))
+
     def run(self) -> None:
         """Live through it. Raises `Stuck`."""
         try:
@@ -185,7 +190,7 @@ class Run:
             self._identify_streams()
         for _ in range(self.world.workers):
             self.start_worker()
-        events = asyncio.gather(self._make_trouble(), self._forge(), *self._reshape())
+        events = asyncio.gather(self._make_trouble(), self._forge(), self._delete(), *self._reshape())
         await asyncio.gather(
             *(self._pusher(number).run(PREFIX, self.world.partitions) for number in self._conversations())
         )
@@ -301,6 +306,10 @@ class Run:
             conversation = self.conversation(random.randrange(self.world.conversations))
             self.write(f"somebody forges an object of {conversation}")
             forger.forge(self.redis.data, self.stream_of(conversation), conversation)
+
+    async def _delete(self) -> None:
+        conversations = [self.conversation(number) for number in self._conversations()]
+        await self.deletions.make(self.world.deletions, conversations)
 
     async def kill(self) -> None:
         if node := self._any_alive():

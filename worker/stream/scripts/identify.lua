@@ -1,7 +1,8 @@
 -- KEYS lease, stream, epoch | ARGV token, group, random, stream id that the owner knew before, last entry it had read
 -- of it, what stands for the id of a server that hides it, the server that the owner had recorded the last time
 -- Returns the stream's random id, its first entry, the last entry that an owner has read, the last entry whose fate
--- Redis may have forgotten, the last one that is older than the id, and the id of the server.
+-- Redis may have forgotten, the last one that is older than the id, the id of the server, and whether the owner has found
+-- just now that Redis may have forgotten something: then it asks the store again, also about the same entries.
 -- A failover or a restart may lose seals, done steps and deletions. The last entry whose fate may be forgotten is the
 -- stream's last one when an owner first saw it on another server process, or with another history, than the owner
 -- before; "0-0" if this never happened. The fate of entries that are there before any id is just as uncertain: Redis may
@@ -39,9 +40,10 @@ if other_record then
   redis.call('HSET', KEYS[3], 'recount', 1)
 end
 local unidentified = not known_id and facts['length'] > 0
-if unidentified or went_back or other_record or (not known[1] and known_id) then
+local forgot = unidentified or went_back or other_record or (not known[1] and known_id)
+if forgot then
   redis.call('HSET', KEYS[3], 'changed', last)
 end
 local changed = redis.call('HGET', KEYS[3], 'changed') or '0-0'
 return {id, first, read_to, string.find(changed, '-', 1, true) and changed or changed .. '-0',
-  redis.call('HGET', KEYS[3], 'born') or '0-0', server}
+  redis.call('HGET', KEYS[3], 'born') or '0-0', server, forgot and '1' or '0'}
