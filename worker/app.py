@@ -36,6 +36,7 @@ from worker.operations.trend import MemoryTrend
 from worker.runtime.context import Context
 from worker.runtime.metrics import Metrics
 from worker.runtime.signals import stop_on_signals
+from worker.runtime.spans import open_spans
 from worker.runtime.tasks import end, unless_stopped
 from worker.runtime.timing import Timing
 from worker.settings import Settings, misspelt
@@ -70,7 +71,7 @@ async def run(settings: Settings, *, drain: bool = False, timing: Timing = Timin
     settings.require_storage()
     stamina.instrumentation.set_on_retry_hooks([])  # we log and count refusals ourselves
     client = Client(connect(settings.redis.url, timeout=settings.redis.reply_timeout))
-    context = Context(Metrics(), timing, client.clock)
+    context = Context(Metrics(), timing, client.clock, spans=open_spans())
     means = _open(settings, client, context)
     try:
         with stop_on_signals(settings.shutdown_grace) as stop:
@@ -80,6 +81,7 @@ async def run(settings: Settings, *, drain: bool = False, timing: Timing = Timin
         await client.close()
         await means.store.close()
         context.digest.flush()
+        await asyncio.to_thread(context.spans.close)
 
 
 def _open(settings: Settings, client: Client, context: Context) -> Means:

@@ -38,6 +38,9 @@ def main() -> None:
     parser.add_argument(
         "--keep", type=Path, metavar="DIRECTORY", help="build here, and leave the layers for the next time"
     )
+    parser.add_argument(
+        "--driver", choices=["overlay", "vfs"], default="overlay", help="vfs is slow, and works anywhere"
+    )
     parser.add_argument("--source", default="", help="the address of the repository, for the label")
     given = parser.parse_args()
     missing = [
@@ -49,7 +52,7 @@ def main() -> None:
         sys.exit(f"make image needs root and the Debian packages buildah, crun and debootstrap; missing: {missing}")
     try:
         with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as temporary:
-            build(Builder(given.keep or Path(temporary)), given.base, given.source)
+            build(Builder(given.keep or Path(temporary), given.driver), given.base, given.source)
     except Failed as error:
         sys.exit(str(error))
 

@@ -29,20 +29,24 @@ DPkg::Post-Invoke {"rm -f /var/cache/apt/archives/*.deb";};
 
 
 class Builder:
-    """Builds in a directory of its own, which has all images and layers; it may be used again."""
+    """Builds in a directory of its own, which has all images and layers; it may be used again.
 
-    def __init__(self, directory: Path) -> None:
+    `driver` is how layers lie there: `overlay`, or `vfs` where the kernel has none, which copies every layer.
+    """
+
+    def __init__(self, directory: Path, driver: str) -> None:
         self._directory = directory
-        places = ("--root", directory / "storage", "--runroot", directory / "run", "--storage-driver", "vfs")
+        places = ("--root", directory / "storage", "--runroot", directory / "run", "--storage-driver", driver)
         self._buildah = ("buildah", *places)
 
     def base(self) -> str:
         """Make a minimal Debian, and give its name."""
         root, name = self._directory / "base", "localhost/base"
-        if root.exists():
+        if self._ask("images", "--quiet", "--filter", f"reference={name}"):
             return name
-        run("debootstrap", "--variant=minbase", SUITE, root)
-        shutil.rmtree(root / "var/cache/apt/archives")
+        if not root.exists():
+            run("debootstrap", "--variant=minbase", SUITE, root)
+        shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
         (root / "etc/apt/apt.conf.d/docker-clean").write_text(APT_OF_IMAGES)
         container = self._ask("from", "scratch")
         self._ask("copy", container, root, "/")

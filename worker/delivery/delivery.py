@@ -30,6 +30,7 @@ from worker.model.seal import Seal
 from worker.model.states import BatchState
 from worker.model.stored_blob import Orphan, StoredBlob
 from worker.runtime.context import Context
+from worker.runtime.spans import Attributes
 from worker.stream.entries import DoneReply, DoneStep, Entries
 
 DONE_AT_ONCE = 16
@@ -69,6 +70,7 @@ class Delivery:
         self._deletions = deletions
         self._secret = secret
         self._metrics = context.metrics
+        self._spans = context.spans
         self._digest = context.digest
         self._clock = context.clock
         self._timing = context.timing.delivery
@@ -209,6 +211,7 @@ class Delivery:
             took_s=round(took, 3),
             spooled=stored.spooled,
         )
+        self._spans.record(_span(closed, stored, outcome), took, closed.trace)
         if outcome is not DoneOutcome.DONE:
             return
         seconds = closed.seal.samples / closed.seal.sample_rate
@@ -217,6 +220,21 @@ class Delivery:
         self._metrics.stored_seconds.inc(seconds)
         self._metrics.stored_bytes.inc(stored.size)
         self._metrics.closed_to_done.observe(took)
+
+
+def _span(closed: ClosedBatch, stored: StoredBlob, outcome: DoneOutcome) -> Attributes:
+    """What a span tells of a batch: no user, no conversation and no name of an object, as in metrics."""
+    seal = closed.seal
+    return {
+        "batch.outcome": str(outcome),
+        "batch.trigger": seal.trigger,
+        "batch.codec": seal.codec,
+        "batch.chunks": len(seal.entries),
+        "batch.audio_seconds": seal.samples / seal.sample_rate,
+        "batch.bytes": stored.size,
+        "batch.partition": closed.partition,
+        "batch.recovered": int(closed.recovered),
+    }
 
 
 def _metadata(closed: ClosedBatch, secret: str) -> BlobMetadata:

@@ -15,6 +15,7 @@ DISTRIBUTION = "audio-batch-worker"
 
 MODULES = {
     "audio": {"av", "numpy", "soxr"},
+    "otel": {"opentelemetry"},
     "worker": {
         "aiohttp",
         "cryptography",
