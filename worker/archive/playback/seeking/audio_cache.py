@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from contextlib import contextmanager
 
 
 class AudioCache:
@@ -14,12 +15,15 @@ class AudioCache:
         self._most_bytes = most_bytes
         self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
         self._made: dict[Hashable, asyncio.Task[bytes]] = {}
+        self._listeners = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
         self.held_bytes = 0
 
     async def get(self, key: Hashable, make: Callable[[], Awaitable[bytes]], *, keep: bool = True) -> bytes:
         """The PCM under a key, made if it is not there; those who ask meanwhile get the same. Failures are not kept.
 
-        Without `keep`, what is made here is not put into the cache.
+        Without `keep`, what is made here is not put into the cache, and it is begun only when no listener waits.
         """
         if key in self._kept:
             self._kept.move_to_end(key)
@@ -30,12 +34,27 @@ class AudioCache:
 
     async def _making(self, key: Hashable, make: Callable[[], Awaitable[bytes]], *, keep: bool) -> bytes:
         try:
-            pcm = await make()
+            if not keep:
+                await self._calm.wait()
+                return await make()
+            with self._waiting():
+                pcm = await make()
         finally:
             del self._made[key]
-        if keep:
-            self._keep(key, pcm)
+        self._keep(key, pcm)
         return pcm
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """A listener waits for what the block makes."""
+        self._listeners += 1
+        self._calm.clear()
+        try:
+            yield
+        finally:
+            self._listeners -= 1
+            if not self._listeners:
+                self._calm.set()
 
     def _keep(self, key: Hashable, pcm: bytes) -> None:
         self._kept[key] = pcm
