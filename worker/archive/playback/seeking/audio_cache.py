@@ -7,11 +7,18 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import contextmanager
 
+from codec.arguments import check_types
+
 
 class AudioCache:
-    """The PCM of blobs that were heard last, `most_bytes` at most; several conversations may share it."""
+    """The PCM of blobs that were heard last, `most_bytes` at most; several conversations may share it.
+
+    Raises:
+        WrongType: `most_bytes` is not a whole number.
+    """
 
     def __init__(self, most_bytes: int) -> None:
+        check_types(int, most_bytes=most_bytes)
         self._most_bytes = most_bytes
         self._kept: OrderedDict[Hashable, bytes] = OrderedDict()
         self._made: dict[Hashable, asyncio.Task[bytes]] = {}
