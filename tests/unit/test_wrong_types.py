@@ -17,7 +17,7 @@ import worker.producer
 from codec import blob, container, crypto, entry, names, opus
 from codec.metadata import BlobMetadata
 from tests.support.secret import TEST_SECRET
-from worker.archive import Archive, Encoding, MergeRules, NothingStored, Selection, WorkerError, open_store
+from worker.archive import Archive, AudioCache, Encoding, MergeRules, NothingStored, Selection, WorkerError, open_store
 from worker.events import EventReader, Polling
 from worker.producer import Limits, Producer
 
@@ -207,6 +207,7 @@ ARCHIVE: dict[str, Call] = {
         {"since": "time from", "until": "time from", "timestamps": "timestamp"},
     ),
     "MergeRules": Call(MergeRules, {}, {"fill_gaps": {"flag"}, "trim_overlaps": {"flag"}, "gap_tolerance": NUMBER}),
+    "AudioCache": Call(AudioCache, {"most_bytes": 1}, {"most_bytes": WHOLE}),
     "Encoding": Call(
         Encoding,
         {"secret": TEST_SECRET, "complexity": 5},
@@ -218,6 +219,8 @@ CHANGING = {"dry_run": {"flag"}, "recorded": {"flag"}}
 ARCHIVES_METHODS: dict[str, tuple[Mapping[str, Any], Mapping[str, set[str]]]] = {
     "list": (GOOD_IDS, {"uid": TEXT, "conversation_id": TEXT | NONE}),
     "users": ({}, {}),
+    "conversations": ({"uid": "u"}, {"uid": TEXT}),
+    "seekable": (GOOD_IDS | {"cache": AudioCache(1)}, IDS | {"cache": set(), "rules": set()}),
     "download": (GOOD_IDS, IDS | PROGRESS | {"selection": set(), "rules": set(), "sample_rate": WHOLE | NONE}),
     "save": ({}, {"download": set()}),
     "audio_files": (GOOD_IDS, IDS | PROGRESS | {"gap": NUMBER, "gap_tolerance": NUMBER}),
@@ -243,7 +246,7 @@ SAID = {"conversation_id": "", "target": "", "conversations": "", "entry": "Chun
 RECORDS = frozenset({"AudioFile", "AudioFiles", "Blob", "BlobCopy", "BlobVerdict", "Conversion", "CopyReport"})
 RECORDS |= {"Deletion", "Download", "DownloadReport", "Fingerprint", "Listing", "Problem", "Repeat", "Undeleted"}
 RECORDS |= {"UnknownObject", "Stats", "Trouble", "Cause", "AudioFormat", "ConversionOutcome", "Store"}
-RECORDS |= {"DoneEvent", "ReceivedEvent"}
+RECORDS |= {"DoneEvent", "ReceivedEvent", "ConversationSummary", "SeekableRecording"}
 """What the API gives and nobody makes."""
 
 

@@ -149,6 +149,7 @@ async def test_without_redis_the_archive_part_works_and_the_other_way_round(
     async with web_page(settings(), redis=False) as page, page.entered() as http:
         assert (await told(http, f"/api/conversation?{TALK}"))["seconds"] == 1
         assert "REDIS_URL" in (await first_event(http, "/api/now"))["error"]
+        assert "REDIS_URL" in (await told(http, f"/api/audit?{TALK}"))["unavailable"]
         async with http.get("/api/letters") as reply:
             assert (reply.status, "REDIS_URL" in (await reply.json())["error"]) == (503, True)
     async with web_page(settings(store_url="")) as page, page.entered() as http:

@@ -16,6 +16,7 @@ from worker.errors import StreamError
 from worker.operations.diagnosis import concerns
 from worker.operations.looks import Looks
 from worker.operations.overview_facts import overview_facts
+from worker.runtime.tasks import end
 from worker.spool import Summary, summary
 from worker.stream.inspection.overview import Overview
 from worker.web.site import SITE, site_of
@@ -54,10 +55,11 @@ class Live:
         if self._task is None:
             self._task = asyncio.create_task(self._looking(), name="web.looking")
         try:
-            while True:
+            while not self._task.done():
                 async with self._news:
                     await self._news.wait()
                 yield self._latest
+            self._task.result()  # it ends only by a failure that nothing foresaw
         finally:
             self._watchers -= 1
             if not self._watchers:
@@ -67,16 +69,20 @@ class Live:
         """Stop looking."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            await end([task])
 
     async def _looking(self) -> None:
-        while True:
-            document = await self._look()
-            async with self._news:
-                self._latest = json.dumps(document, separators=(",", ":")).encode()
-                self._news.notify_all()
-            await asyncio.sleep(self._look_seconds)
+        try:
+            while True:
+                self._latest = json.dumps(await self._look(), separators=(",", ":")).encode()
+                await self._tell()
+                await asyncio.sleep(self._look_seconds)
+        finally:
+            await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._news:
+            self._news.notify_all()
 
     async def _look(self) -> dict[str, Any]:
         try:

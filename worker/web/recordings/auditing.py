@@ -29,6 +29,8 @@ def routes() -> list[web.RouteDef]:
 async def audit(request: web.Request) -> web.Response:
     """The verdict in words, and marks for the time line; times in Unix seconds."""
     conversation = Conversation(parameter(request, "uid"), parameter(request, "conversation"))
+    if site_of(request).client is None:
+        return json_reply({"unavailable": "REDIS_URL is not set"})
     with site_of(request).limits.searches.taken():
         report = await _report(site_of(request), conversation)
     evidence = report.evidence

@@ -169,6 +169,7 @@ async function judge(whose, verdict, view) {
   } catch (error) {
     return replace(verdict, note("warning", `Whether it is complete can't be told: ${error.message}`));
   }
+  if (audit.unavailable) return replace(verdict, el("p", { class: "faint" }, `Whether it is complete is not told: ${audit.unavailable}.`));
   const words = { complete: ["good", audit.numbered ? "Complete: every number is stored once." : "No gap in time; without seq this is all that can be told."],
     incomplete: ["danger", "Not complete."], unknown: ["warning", "Whether it is complete can't be proven."] }[audit.verdict];
   const { waiting, letters, missing } = audit;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 
 import numpy as np
 import pytest
@@ -126,6 +127,25 @@ async def test_what_several_want_at_once_is_made_once_and_outlives_one_of_them()
 
     assert (await second, made) == (b"pcm", 1)
     assert (await cache.get("blob", make), made) == (b"pcm", 1)
+
+
+async def test_what_a_listener_waits_for_comes_before_what_only_a_picture_needs() -> None:
+    cache, order, go = AudioCache(100), list[str](), asyncio.Event()
+
+    async def make(name: str) -> bytes:
+        order.append(name)
+        await go.wait()
+        return name.encode()
+
+    heard = asyncio.ensure_future(cache.get("heard", partial(make, "heard")))
+    await asyncio.sleep(0)
+    drawn = asyncio.ensure_future(cache.get("drawn", partial(make, "drawn"), keep=False))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert order == ["heard"]
+    go.set()
+    assert (await heard, await drawn) == (b"heard", b"drawn")
+    assert cache.held_bytes == len("heard")
 
 
 async def test_a_failure_is_not_kept() -> None:

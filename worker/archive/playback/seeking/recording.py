@@ -22,8 +22,8 @@ from worker.archive.playback.timeline import MergeRules
 from worker.audio.pcm_converter import pcm_converter
 from worker.errors import Unreadable
 
-AHEAD = 2
-"""Blobs that are read at once for one listener: the one that is heard, and the next one."""
+AHEAD = 1
+"""Blobs that are read at once for one listener. The next one would only delay the first sound: it is wanted later."""
 
 BLOCK_BYTES = 1 << 18
 """Bytes that are given at once."""
@@ -103,7 +103,7 @@ class SeekableRecording:
             yield block
 
     async def audio(self, blob: PlacedBlob, *, keep: bool = True) -> bytes:
-        """The PCM of one of its blobs, of exactly its samples; without `keep`, the cache does not take it."""
+        """The PCM of one of its blobs, of exactly its samples; without `keep`, others come first."""
         reader, _, cache = self._parts
         key = (_identity(blob.span.blob), blob.cut, blob.samples, self.sample_rate)
         return await cache.get(key, partial(self._rendered, reader, blob), keep=keep)
