@@ -279,7 +279,7 @@ def _deleted_up_to(deletion: Tombstone, stream: str, born: EntryId) -> EntryId |
     """The last deleted entry of a stream; entries older than the stream's id may have been in any stream before."""
     before = [min(last, born, key=entry_order) for last in deletion.streams.values()]
     own = deletion.streams.get(stream, START)
-    last = max(own, *before, key=entry_order)
+    last = max([own, *before], key=entry_order)
     return None if last == START else last
 
 

@@ -124,8 +124,15 @@ async def find_tombstones(store: TombstoneReader, uid: str, conversation_id: str
 
 
 async def read_tombstone(store: TombstoneReader, uid: str, conversation_id: str | None = None) -> Tombstone | None:
-    """The deletion of a user or of one conversation; None if it was never deleted. Raises as `find_tombstones`."""
-    return await _read(store, tombstone_name(uid, conversation_id))
+    """The deletion of a user or of one conversation; None if it was never deleted. Raises as `find_tombstones`.
+
+    While the record is replaced, only the spare is there. If that is gone too, the new record has come meanwhile.
+    """
+    name = tombstone_name(uid, conversation_id)
+    for place in (name, name + SPARE, name):
+        if (found := await _read(store, place)) is not None:
+            return found
+    return None
 
 
 async def _read(store: TombstoneReader, name: str) -> Tombstone | None:

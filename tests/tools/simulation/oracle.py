@@ -170,10 +170,11 @@ def _own(run: Run) -> dict[str, Mapping[str, str]]:
 
 
 def _overwritten(run: Run) -> Iterator[str]:
+    deleted = {deletion.conversation.conversation_id for deletion in run.deletions.made}
     for name in run.bucket.overwritten:
         yield f"{name} was overwritten"
     for name, generation in run.bucket.foreign.items():
-        if name not in run.bucket.objects:
+        if name not in run.bucket.objects and name.split("/")[-2] not in deleted:
             yield f"{name}, which somebody else has made ({generation}), is gone"
 
 

@@ -16,7 +16,7 @@ BLOCKS, SEEDS_PER_BLOCK = 4, 15
 def steady(seed: int) -> World:
     """Workers live on, and nothing else goes wrong; clocks agree, or the new primary would use ids of lost entries."""
     world = replace(World.of(seed, failovers=True), kills=0, noise=0.0, slow_clock=0.0, duplicates=0.0)
-    return replace(world, workers=3, partitions=3, conversations=3, events=2, chunks=30, reshapings=0)
+    return replace(world, workers=3, partitions=3, conversations=3, events=2, chunks=30, reshapings=0, deletions=0)
 
 
 def counted(seed: int) -> tuple[float, int]:

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -87,7 +87,7 @@ class World:
     def of(cls, seed: int, *, failovers: bool | None = None, redis_nodes: int | None = None) -> World:
         """The world of a seed; single facts of it may be given."""
         random = Random(f"world {seed}")
-        return cls(
+        world = cls(
             seed=seed,
             partitions=random.choice((1, 1, 2, 3)),
             workers=random.choice((1, 2, 2, 3)),
@@ -114,6 +114,7 @@ class World:
             reshapings=random.randint(0, 12),
             deletions=random.choice((0, 0, 0, 1, 3)),
         )
+        return replace(world, slow_clock=0.0) if world.deletions else world
 
 
 class LateExecutor(Executor):

@@ -7,11 +7,18 @@ from collections.abc import Mapping
 
 import pytest
 
-from worker.errors import StoreError
+from worker.errors import ObjectMissing, StoreError
 from worker.model.causes import StoreCause
 from worker.stores.base import Store
 from worker.stores.gcs import GcsStore
-from worker.stores.tombstones import FOLDER, SPARE, find_tombstones, record_tombstone, tombstone_name
+from worker.stores.tombstones import (
+    FOLDER,
+    SPARE,
+    find_tombstones,
+    read_tombstone,
+    record_tombstone,
+    tombstone_name,
+)
 
 ONE, OTHER = "5d" * 16, "0b" * 16
 
@@ -76,9 +83,28 @@ async def test_a_deletion_that_was_interrupted_loses_nothing_of_former_ones(
         with pytest.raises(StoreError, match="ends here"):
             await record_tombstone(gcs, "u", "c", {OTHER: "5-0"})
     assert await names(gcs) == [name + SPARE]
+    assert await covered(gcs, ONE, "1000-0")
     await record_tombstone(gcs, "u", "c", {})
     assert await covered(gcs, ONE, "1000-0")
     assert await names(gcs) == [name]
+
+
+async def test_a_record_that_is_replaced_meanwhile_is_found(store: Store) -> None:
+    """The reader comes when the old record is gone, and looks for the spare when the new record is there."""
+    await record_tombstone(store, "u", None, {ONE: "1000-0"})
+    asked: list[str] = []
+
+    class Late:
+        async def read(self, name: str) -> bytes:
+            asked.append(name)
+            if len(asked) == 1:
+                raise ObjectMissing(name)
+            return await store.read(name)
+
+    found = await read_tombstone(Late(), "u")
+    assert found is not None
+    assert found.covers(ONE, "1000-0")
+    assert asked == [tombstone_name("u"), tombstone_name("u") + SPARE, tombstone_name("u")]
 
 
 async def test_what_is_no_record_is_an_error_and_no_absence(store: Store) -> None:
