@@ -124,7 +124,7 @@ def _divide(arguments: argparse.Namespace) -> int:
             wrong += _run(partial(cluster, rounds=arguments.rounds, wait=wait, only=arguments.only), plan)
     if arguments.what in (None, "layouts"):
         _say(f"\nThe number of partitions grows and shrinks {arguments.rounds} times")
-        plan = Plan(arguments.seed, talks=arguments.talks, interval=0.4, partitions=FEW, pace=8.0, lease_ttl=3.0)
+        plan = Plan(arguments.seed, talks=arguments.talks, interval=0.4, partitions=FEW, pace=15.0, lease_ttl=10.0)
         wrong += _run(partial(layouts, course=Course(rounds=arguments.rounds)), plan)
     if arguments.what in (None, "lame"):
         _say("\nOne of three nodes is dead, then one hangs")

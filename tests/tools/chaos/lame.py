@@ -26,12 +26,15 @@ from tests.tools.chaos.cluster_world import ClusterWorld, cluster_world
 from tests.tools.chaos.shards import Shards
 from tests.tools.chaos.talks import Talk, Talkers
 from tests.tools.chaos.trouble import Plan
-from worker.producer import Producer
+from worker.producer import Limits, Producer
 from worker.runtime.metrics import PREFIX as METRIC
 
 PHASE_SECONDS = 12.0
 SETTLING_SECONDS = 3.0
 """After a node has become lame or well, before it is measured."""
+
+PATIENT = Limits(close_within=None)
+"""All must be sent in the end, however busy the machine is."""
 
 REPEATS = 3
 WHOLE, DEAD, HUNG = "whole", "dead", "hung"
@@ -168,7 +171,7 @@ async def lame(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
         worker = (await there.fleet.start("one")).process
         await worker.said("worker.started")
         async with Producer(
-            there.settings().redis_url, partitions=plan.partitions, prefix=there.keys.prefix
+            there.settings().redis_url, partitions=plan.partitions, prefix=there.keys.prefix, limits=PATIENT
         ) as producer:
             speakers = Speakers(plan, producer)
             there.talks = speakers.all
