@@ -38,15 +38,20 @@ def as_read(chunk: Chunk) -> Chunk:
 
 
 async def left(client: redis.asyncio.Redis, keys: Keys, partitions: int) -> int:
-    """Entries, pending ones and seals that are still in Redis."""
+    """Entries and seals that are still in Redis, and pending ones that are no entries any more.
+
+    A pending entry counts once: a take-over that reads a backlog would make it look twice as long.
+    """
     async with client.pipeline(transaction=False) as pipe:
         for partition in range(partitions):
             pipe.xlen(keys.stream(partition))
             pipe.hlen(keys.ready(partition))
             pipe.xpending(keys.stream(partition), GROUP)
         replies = await pipe.execute(raise_on_error=False)
-    pending: list[int] = [reply["pending"] for reply in replies[2::3] if isinstance(reply, dict)]
-    return sum(map(int, [*replies[0::3], *replies[1::3], *pending]))
+    total = 0
+    for entries, seals, pending in zip(replies[::3], replies[1::3], replies[2::3], strict=True):
+        total += max(entries, pending["pending"] if isinstance(pending, dict) else 0) + seals  # there may be no group
+    return total
 
 
 async def findings(

@@ -33,7 +33,7 @@ class ClusterAccount:
         self.counts: Counter[str] = Counter()
 
     async def left(self) -> int:
-        """Entries, pending ones and seals that are still in Redis. Raises `NoAnswer`."""
+        """See `account.left`. Raises `NoAnswer`."""
         return sum([await self._left(partition) for partition in range(self._partitions)])
 
     async def findings(self, bucket: GcsClient, settings: Settings) -> list[str]:
@@ -52,7 +52,7 @@ class ClusterAccount:
         stream, seals = self._keys.stream(partition), self._keys.ready(partition)
         replies = (await self._client.send(stream, ["XLEN", stream], ["HLEN", seals], ["XPENDING", stream, GROUP]))[1]
         pending = replies[2][0] if isinstance(replies[2], list) else 0  # there may be no group yet
-        return int(replies[0]) + int(replies[1]) + int(pending)
+        return max(int(replies[0]), int(pending)) + int(replies[1])
 
     async def _values(self, key: Callable[[int], str], field: bytes) -> list[str]:
         found = []

@@ -16,15 +16,13 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-from redis import RedisError
-
 from codec.blob import decode
 from codec.entry import Chunk, End, partition_of
 from codec.manifest import verified
 from codec.names import parse_name
 from tests.support.secret import TEST_SECRET
-from tests.tools.chaos.account import Blob, as_read, left
-from tests.tools.chaos.conservation import PREFIX, QUIET_SECONDS, World, world
+from tests.tools.chaos.account import Blob, as_read
+from tests.tools.chaos.conservation import PREFIX, World, world
 from tests.tools.chaos.fleet import Fleet
 from tests.tools.chaos.forgetting import Session, Sessions
 from tests.tools.chaos.outage import emptied
@@ -198,7 +196,7 @@ async def company(plan: Plan, directory: Path) -> tuple[list[str], list[str]]:
         await sessions.talk_through(trouble.run)
         try:
             await there.quiet()
-            await _quiet(there)
+            await there.quiet(Keys(OTHER_PREFIX), OTHER_PARTITIONS)
             await emptied(spool)
         except TimeoutError:
             there.fleet.wrong.append("after the last fault it never becomes quiet")
@@ -214,17 +212,6 @@ async def _others(there: World) -> AsyncIterator[Fleet]:
     settings = partial(there.settings, stream_prefix=OTHER_PREFIX, partitions=OTHER_PARTITIONS)
     async with Fleet(settings, there.client) as fleet:
         yield fleet
-
-
-async def _quiet(there: World) -> None:
-    async with asyncio.timeout(QUIET_SECONDS):
-        while True:
-            try:
-                if not await left(there.client, Keys(OTHER_PREFIX), OTHER_PARTITIONS):
-                    return
-            except (RedisError, OSError):
-                pass
-            await asyncio.sleep(0.1)
 
 
 async def audio_findings(there: World, sessions: Movers) -> list[str]:

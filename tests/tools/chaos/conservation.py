@@ -47,9 +47,9 @@ class World:
     server: RedisServer
     settings: Callable[..., Settings]
 
-    async def quiet(self) -> None:
+    async def quiet(self, keys: Keys | None = None, partitions: int | None = None) -> None:
         """Wait until nothing is left in Redis, while less and less is. Raises `TimeoutError`."""
-        await become_quiet(self._left)
+        await become_quiet(lambda: self._left(keys or self.keys, partitions or self.plan.partitions))
 
     async def account(self) -> list[str]:
         """What is wrong in the end, workers' own complaints included."""
@@ -59,9 +59,9 @@ class World:
             wrong.append(f"workers report lost entries: {lost[:3]}")
         return wrong + self.fleet.wrong
 
-    async def _left(self) -> float:
+    async def _left(self, keys: Keys, partitions: int) -> float:
         try:
-            return await left(self.client, self.keys, self.plan.partitions)
+            return await left(self.client, keys, partitions)
         except (RedisError, OSError):
             return math.inf
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from codec.entry import Chunk, End, partition_of
 from tests.support.oracle import T0
 from tests.support.speech import speech
-from tests.tools.chaos.conservation import World, world
+from tests.tools.chaos.conservation import World, become_quiet, world
 from tests.tools.chaos.soak import missing
 from tests.tools.chaos.trouble import Plan
 
@@ -90,11 +90,9 @@ def _key(there: World, name: str) -> str:
 
 
 async def emptied(spool: Path) -> None:
-    """Wait until nothing waits in a spool."""
-    async with asyncio.timeout(120):
-        while await asyncio.to_thread(_waiting, spool):  # noqa: ASYNC110 -- it can only be looked at
-            await asyncio.sleep(0.2)
+    """Wait until nothing waits in a spool, while less and less does. Raises `TimeoutError`."""
+    await become_quiet(lambda: asyncio.to_thread(_waiting, spool))
 
 
-def _waiting(spool: Path) -> bool:
-    return any(spool.rglob("*.spooled")) or any(spool.rglob("*.uploading"))
+def _waiting(spool: Path) -> int:
+    return sum(1 for pattern in ("*.spooled", "*.uploading") for _ in spool.rglob(pattern))

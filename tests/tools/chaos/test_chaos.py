@@ -1,9 +1,13 @@
-"""The short form of `make chaos`."""
+"""The short form of `make chaos`, and its measure of what is left."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import redis.asyncio
+
+from tests.support.redis_server import RedisServer
+from tests.tools.chaos.account import left
 from tests.tools.chaos.cluster import cluster
 from tests.tools.chaos.company import company
 from tests.tools.chaos.conservation import conserve, scale
@@ -12,6 +16,22 @@ from tests.tools.chaos.layouts import Course, layouts
 from tests.tools.chaos.mistakes import mistakes
 from tests.tools.chaos.replicas import replicas
 from tests.tools.chaos.trouble import Plan
+from worker.stream.keys import GROUP, Keys
+
+
+async def test_backlog_that_is_read_again_gets_no_longer(redis_server: RedisServer) -> None:
+    keys = Keys("counted")
+    async with redis.asyncio.Redis.from_url(redis_server.url) as client:
+        await client.xgroup_create(keys.stream(0), GROUP, "0", mkstream=True)
+        entries = [await client.xadd(keys.stream(0), {"n": n}) for n in range(3)]
+        assert await left(client, keys, 2) == 3
+        await client.xreadgroup(GROUP, "a worker", {keys.stream(0): ">"})
+        assert await left(client, keys, 2) == 3
+        await client.hset(keys.ready(0), "a seal", "")
+        await client.xdel(keys.stream(0), *entries[:2])
+        assert await left(client, keys, 2) == 4  # two of them are pending and no entries any more
+        await client.xack(keys.stream(0), GROUP, *entries[:2])
+        assert await left(client, keys, 2) == 2
 
 
 async def test_whatever_happens_to_workers_every_sample_is_stored_once(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from codec.effort import AS_SPEECH, Quiet
+from codec.speech_gate import BLOCKS_PER_SECOND, HANGOVER_BLOCKS
 from numpy.typing import NDArray
 
 from codec.container import packets, read_header
-from codec.effort import AS_SPEECH, Quiet
 from codec.entry import SAMPLE_RATES
 from codec.opus import Encoder, decode
-from codec.speech_gate import BLOCKS_PER_SECOND, HANGOVER_BLOCKS
 from tests.support.noises import RATE, coloured, s16, to_level
 from tests.support.speech import speech_array
 
