@@ -205,7 +205,8 @@ def a_partition_leaves_and_comes_back(run: Run, _: pytest.MonkeyPatch) -> None:
     async def leave_and_come_back() -> None:
         home = run.redis.owner(stream)
         (other,) = run.redis.others(home)
-        if not await until(lambda: len(home.data.stream(stream).entries) == run.world.chunks and bool(home.data.hash(ready))):
+        whole = run.world.chunks
+        if not await until(lambda: len(home.data.stream(stream).entries) == whole and bool(home.data.hash(ready))):
             return
         run.redis.move(stream, other, spread=0.0)
         replica = other.snapshot()
