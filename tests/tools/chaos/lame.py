@@ -85,8 +85,8 @@ class Count:
 
     @property
     def stores(self) -> float:
-        """Chunks stored per second."""
-        return self.stored / self.seconds
+        """Chunks stored per second; those that had waited before do not count."""
+        return min(self.stored, self.pushed) / self.seconds
 
     @property
     def p99(self) -> float:

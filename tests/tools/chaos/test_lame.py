@@ -20,6 +20,11 @@ def test_p99_lies_within_its_bucket() -> None:
     assert count(slowest=0.04).p99 == pytest.approx(0.04)
 
 
+def test_a_backlog_that_is_stored_is_no_higher_rate() -> None:
+    caught_up = count(stored=1100)
+    assert lameness({WHOLE: caught_up, DEAD: count(), HUNG: count()}) == []
+
+
 @pytest.mark.parametrize("lame", [count(pushed=940), count(stored=940), count(slowest=0.05)], ids=repr)
 def test_slower_pushes_stores_or_done_steps_are_told(lame: Count) -> None:
     well = count(pushed=960, stored=960, slowest=0.039)
