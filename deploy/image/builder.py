@@ -63,6 +63,7 @@ class Builder:
         how = (
             "--isolation=chroot",
             "--layers",
+            "--no-cache",  # buildah 1.28 takes layers of an earlier build although its arguments, and so labels, differ
             "--format=oci",
             "--identity-label=false",
             f"--volume={pip}:{PIP_FOLDER}:ro",
