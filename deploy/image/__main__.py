@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make image", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--base", help="the image to begin with, in place of a debootstrapped Debian")
     parser.add_argument(
-        "--keep", type=Path, metavar="DIRECTORY", help="build here, and leave the layers for the next time"
+        "--keep", type=Path, metavar="DIRECTORY", help="build here, and leave the base for the next time"
     )
     parser.add_argument(
         "--driver", choices=["overlay", "vfs"], default="overlay", help="vfs is slow, and works anywhere"
@@ -61,10 +61,12 @@ def build(builder: Builder, base: str | None, source: str) -> None:
     """Build, start, and tell. Raises `Failed`."""
     began = time.monotonic()
     revision = run("git", "-C", TOP, "rev-parse", "HEAD").strip()
-    builder.build(base or builder.base(), {"VERSION": __version__, "REVISION": revision, "SOURCE": source})
+    told = {"VERSION": __version__, "REVISION": revision, "SOURCE": source}
+    builder.build(base or builder.base(), told)
     DIST.mkdir(exist_ok=True)
     builder.save(ARCHIVE)
     image = Image.read(ARCHIVE)
+    image.check_labels(told)
     say(f"built in {time.monotonic() - began:.0f} s: {ARCHIVE.relative_to(TOP)}")
     for line in image.report():
         say(f"  {line}")

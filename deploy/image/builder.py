@@ -60,7 +60,14 @@ class Builder:
         shutil.copy(CERTIFICATES, pip / "certificates.crt")
         (pip / "pip.conf").write_text(f"[global]\ncert = {PIP_FOLDER}/certificates.crt\n")
         given = [f"--build-arg={name}={value}" for name, value in {"BASE": base, **arguments}.items()]
-        how = ("--isolation=chroot", "--layers", "--format=oci", f"--volume={pip}:{PIP_FOLDER}:ro")
+        how = (
+            "--isolation=chroot",
+            "--layers",
+            "--no-cache",  # buildah 1.28 takes layers of an earlier build although its arguments, and so labels, differ
+            "--format=oci",
+            "--identity-label=false",
+            f"--volume={pip}:{PIP_FOLDER}:ro",
+        )
         self._ask("build", *how, *given, "-f", TOP / "deploy/Dockerfile", "-t", NAME, TOP)
 
     def save(self, archive: Path) -> None:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from builder import NAME
+from programs import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from start import Started
+
+LABELS = "org.opencontainers.image."
 
 PYTHON_PARTS = (
     "from importlib.metadata import distributions\n"
@@ -46,6 +49,12 @@ class Image:
             manifest = described(document("index.json")["manifests"][0])
             told = described(manifest["config"])
         return cls(told["config"], told["history"], manifest["layers"])
+
+    def check_labels(self, told: Mapping[str, str]) -> None:
+        """Make sure that the labels say what the image was built from. Raises `Failed`."""
+        wrong = [name for name, value in told.items() if self.config["Labels"].get(f"{LABELS}{name.lower()}") != value]
+        if wrong:
+            raise Failed(f"labels are of another build: {', '.join(wrong)}")
 
     def report(self) -> Iterator[str]:
         """Lines for a person: layers with what made them, labels, and how it starts."""
@@ -96,5 +105,5 @@ def _part(name: str, version: str, purl: str) -> dict[str, str]:
 
 
 def _made_by(step: dict[str, Any]) -> str:
-    words = " ".join(step.get("created_by", "the base").removeprefix("/bin/sh -c ").split())
+    words = " ".join(step.get("created_by", "").removeprefix("/bin/sh").removeprefix(" -c ").split()) or "the base"
     return words if len(words) <= 90 else f"{words[:87]}..."

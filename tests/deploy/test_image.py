@@ -136,6 +136,13 @@ def test_the_report_gives_each_layer_its_step_and_its_size(contents: Any, tmp_pa
     ]
 
 
+def test_labels_of_another_commit_are_refused(contents: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    image = contents.Image.read(archive(tmp_path / "image.tar"))
+    image.config["Labels"] = {"org.opencontainers.image.revision": "old", "org.opencontainers.image.version": "1"}
+    with pytest.raises(Exception, match=r"^labels are of another build: REVISION$"):
+        image.check_labels({"VERSION": "1", "REVISION": "new"})
+
+
 class Answers:
     """An image that tells its packages."""
 
