@@ -20,7 +20,7 @@ from worker.settings import Settings
 from worker.web.access import ENTER, Access
 from worker.web.server import WebServer
 from worker.web.sessions import Sessions
-from worker.web.site import Page, Site
+from worker.web.site import PageOptions, Site
 
 LISTENERS = 4
 SEEKS = 12
@@ -58,7 +58,7 @@ async def listen(http: aiohttp.ClientSession, minute_of_day: int) -> None:
 async def measure() -> dict[str, Any]:
     data, facts, extension = minute("speech")
     store = DistantStore(data, facts.to_mapping(), extension)  # type: ignore[abstract]  # it only reads
-    site = Site(Settings(), Page(), store, Archive(store, [SECRET]), None, time.monotonic)
+    site = Site(Settings(), PageOptions(), store, Archive(store, [SECRET]), None, time.monotonic)
     keys: list[str] = []
     access = Access(Sessions(time.monotonic), keys.append)
     async with WebServer(site, access) as server:

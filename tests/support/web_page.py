@@ -14,9 +14,10 @@ from worker.settings import Settings
 from worker.stream.client import Client
 from worker.stream.servers.connecting import connect
 from worker.web.access import ENTER, Access
+from worker.web.identity import SignedIdentities
 from worker.web.server import WebServer
 from worker.web.sessions import Sessions
-from worker.web.site import Limits, Page, Site
+from worker.web.site import PageLimits, PageOptions, Site
 
 
 @dataclass
@@ -46,15 +47,20 @@ class WebPage:
 
 @asynccontextmanager
 async def web_page(
-    settings: Settings, page: Page | None = None, limits: Limits | None = None, *, redis: bool = True
+    settings: Settings,
+    page: PageOptions | None = None,
+    limits: PageLimits | None = None,
+    *,
+    redis: bool = True,
+    identities: SignedIdentities | None = None,
 ) -> AsyncIterator[WebPage]:
     """Serve the page for the settings' Redis and store."""
     store = settings.store.open() if settings.store_url else None
     client = Client(connect(settings.redis.url)) if redis else None
     archive = None if store is None else Archive(store, settings.secrets)
-    site = Site(settings, page or Page(), store, archive, client, time.monotonic, limits or Limits())
+    site = Site(settings, page or PageOptions(), store, archive, client, time.monotonic, limits or PageLimits())
     keys: list[str] = []
-    access = Access(Sessions(time.monotonic), keys.append, site.page.names)
+    access = Access(Sessions(time.monotonic), keys.append, site.page.names, identities)
     async with WebServer(site, access) as server:
         access.open()
         yield WebPage(server, site, keys)

@@ -22,7 +22,7 @@ from worker.archive.playback.grouping import DEFAULT_GAP, AudioFiles, audio_file
 from worker.archive.playback.measuring import measured
 from worker.archive.playback.saving import save
 from worker.archive.playback.seeking.audio_cache import AudioCache
-from worker.archive.playback.seeking.recording import SeekableRecording
+from worker.archive.playback.seeking.recording import RecordingParts, SeekableRecording
 from worker.archive.playback.selection import EVERYTHING, Selection, select, undecided
 from worker.archive.playback.timeline import MergeRules
 from worker.archive.upkeep.conversion import Conversion, Converter, Encoding, OnUnknown, unheard
@@ -128,8 +128,8 @@ class Archive:
         if not sources:
             raise NothingStored(f"no audio of {uid}/{conversation_id} is stored")
         audio = await distinct_audio(self._reader, sources)
-        rate, unknown = highest_rate(sources), listing.unknown
-        return SeekableRecording(self._reader, audio, cache, rules=rules, sample_rate=rate, unknown=unknown)
+        parts = RecordingParts(self._reader, audio, cache, rules, listing.unknown)
+        return SeekableRecording(parts, highest_rate(sources))
 
     async def save(self, download: Download, path: Path | str, form: AudioFormat | None = None) -> DownloadReport:
         """Write a recording to a file in the format that its name promises, or in `form`; see `saving.save`.

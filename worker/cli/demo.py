@@ -65,10 +65,10 @@ def _open_page(result: Result) -> None:
     from worker.cli import web
     from worker.demo.play import SECRET
     from worker.settings import Settings
-    from worker.web.site import Page
+    from worker.web.site import PageOptions
 
     settings = Settings.model_construct(store_url=result.store_url, encryption_secret=SecretStr(SECRET))
-    asyncio.run(web.serve(settings, Page(), None, web.Link(None, open_browser=True)))
+    asyncio.run(web.serve(settings, PageOptions(), None, web.LinkWriter(None, open_browser=True)))
 
 
 def _facts(result: Result) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from worker.cli import archives, printing
 if TYPE_CHECKING:
     from worker.settings import Settings
     from worker.web.identity import TrustedProxy
-    from worker.web.site import Page, Site
+    from worker.web.site import PageOptions, Site
 
 OWNER_ONLY = 0o600
 GRACE_SECONDS = 5.0
@@ -64,16 +64,16 @@ def web(
     """
     from worker import settings
     from worker.runtime import logs
-    from worker.web.site import Page
+    from worker.web.site import PageOptions
 
     loaded = settings.load()
     logs.configure(loaded.log_level, loaded.log_format)
-    page = Page(host, port, tuple(allow_host or ()), allow_replay)
+    page = PageOptions(host, port, tuple(allow_host or ()), allow_replay)
     proxy = _proxy(trust_audience, trust_header, trust_keys, trust_issuer)
-    asyncio.run(serve(loaded, page, proxy, Link(link_file, open_browser=open_browser)))
+    asyncio.run(serve(loaded, page, proxy, LinkWriter(link_file, open_browser=open_browser)))
 
 
-class Link:
+class LinkWriter:
     """Tells each new link, the first one also to a browser."""
 
     def __init__(self, file: Path | None, *, open_browser: bool) -> None:
@@ -104,7 +104,7 @@ def _proxy(audience: str | None, header: str | None, keys: str | None, issuer: s
     return identity.checked_proxy(audience, header or identity.HEADER, keys or identity.KEYS, issuer or identity.ISSUER)
 
 
-async def serve(settings: Settings, page: Page, proxy: TrustedProxy | None, link: Link) -> None:
+async def serve(settings: Settings, page: PageOptions, proxy: TrustedProxy | None, link: LinkWriter) -> None:
     """Serve the page until SIGTERM or Ctrl-C. Raises `SettingsError`."""
     import time
 
@@ -129,7 +129,7 @@ async def serve(settings: Settings, page: Page, proxy: TrustedProxy | None, link
                 await stop.wait()
 
 
-async def _site(stack: AsyncExitStack, settings: Settings, page: Page) -> Site:
+async def _site(stack: AsyncExitStack, settings: Settings, page: PageOptions) -> Site:
     """The shared objects; what is not configured is None."""
     import time
 

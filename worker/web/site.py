@@ -52,7 +52,7 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PageLimits:
     """How much the page may do at once; bytes are of memory."""
 
     listeners: Bound = field(default_factory=lambda: Bound(8, "listeners"))
@@ -66,7 +66,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageOptions:
     """How the page is offered: where it listens, under which names, and what it may change."""
 
     host: str = "127.0.0.1"
@@ -80,12 +80,12 @@ class Site:
     """The shared objects. `store` and `archive` are None without STORE_URL, `client` is None without Redis."""
 
     settings: Settings
-    page: Page
+    page: PageOptions
     store: Store | None
     archive: Archive | None
     client: Client | None
     clock: Callable[[], float]
-    limits: Limits = field(default_factory=Limits)
+    limits: PageLimits = field(default_factory=PageLimits)
 
     def need_archive(self) -> Archive:
         """The archive. Raises `StoreError` without a store."""

@@ -9,7 +9,7 @@ import pytest
 from tests.support.archive_fixtures import local_folder
 from tests.support.browser import Browser
 from tests.support.web_page import web_page
-from worker.web.site import Page
+from worker.web.site import PageOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -32,7 +32,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 async def page(settings: Callable[..., Settings]) -> AsyncIterator[WebPage]:
     """The page, on the shared Redis and a directory."""
-    async with web_page(settings(), Page(allow_replay=True)) as served:
+    async with web_page(settings(), PageOptions(allow_replay=True)) as served:
         yield served
 
 

@@ -93,6 +93,14 @@ LOUDNESS = """
 """
 """The height of the drawing in seconds of audio, in a gap and in audio behind it; and that of the canvas."""
 
+LOWEST_PIXEL = """
+(share) => {
+  const canvas = document.querySelector(".timeline canvas");
+  return canvas.getContext("2d").getImageData(canvas.width * share, canvas.height - 3, 1, 1).data[3] > 0;
+}
+"""
+"""Whether something is drawn in the lane of what is in Redis, at a share of the width."""
+
 
 def address(page: WebPage, path: str, **parameters: object) -> str:
     return f"{page.url}{path}?{urlencode(parameters)}" if parameters else page.url + path
@@ -166,6 +174,20 @@ async def test_the_time_line_shows_audio_and_gaps_and_is_moved_by_keys(
     await window.until(
         "document.querySelector('.timeline').getAttribute('aria-valuetext').startsWith('00:00:00 of 00:00:45')"
     )
+
+
+async def test_what_is_still_in_redis_lies_behind_the_stored_audio(
+    page: WebPage, window: Window, local_folder: ConversationFolder, redis_client: redis.asyncio.Redis
+) -> None:
+    await local_folder.put(".bin", T0, speech(6), described=True, more={"seqs": "0-2", "chunks": "3"})
+    stream = f"{page.site.settings.stream_prefix}:{{{partition_of('talk', 8)}}}"
+    fields: Any = {"uid": "user", "conversation_id": "talk", "timestamp": str(T0 + 6), "seq": "3", "pcm": speech(2)}
+    await redis_client.xadd(stream, fields)
+    await open_talk(page, window)
+
+    await window.until("document.querySelector('.note.warning').innerText.includes('still on its way')")
+    for share, is_drawn in ((0.5, "false"), (0.95, "true")):  # six of eight seconds are stored
+        await window.until(f"({LOWEST_PIXEL})({share}) === {is_drawn}")
 
 
 async def test_names_and_fields_of_others_are_only_text(

@@ -14,7 +14,7 @@ from worker.web.operating import events, letters, live
 from worker.web.recordings import audio, auditing, finding, timeline, waveform
 from worker.web.replies import HEADERS
 from worker.web.sessions import MOST_SESSIONS, SESSION_SECONDS, Sessions
-from worker.web.site import Limits, Page
+from worker.web.site import PageLimits, PageOptions
 from worker.web.static_files import VIEWS, routes
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ async def test_this_machine_is_known_by_its_names_at_any_port(http: aiohttp.Clie
 
 
 async def test_a_proxys_host_name_is_answered_where_it_is_allowed(settings: Callable[..., Settings]) -> None:
-    proxied = web_page(settings(), Page(names=("audio.example",)))
+    proxied = web_page(settings(), PageOptions(names=("audio.example",)))
     async with proxied as page, page.entered() as http, http.get("/", headers={"Host": "Audio.Example"}) as reply:
         assert reply.status == 200
 
@@ -122,7 +122,7 @@ async def test_another_site_gets_nothing(http: aiohttp.ClientSession, headers: d
 
 
 async def test_a_change_must_say_where_it_comes_from(settings: Callable[..., Settings]) -> None:
-    async with web_page(settings(), Page(allow_replay=True)) as page, page.entered() as http:
+    async with web_page(settings(), PageOptions(allow_replay=True)) as page, page.entered() as http:
         for origin, status in ((None, 403), ("https://evil.example", 403), (page.url, 200)):
             headers = {"Origin": origin} if origin else {}
             async with http.post("/api/letters/replay", json={"letters": []}, headers=headers) as reply:
@@ -170,7 +170,7 @@ async def test_parameters_that_make_no_sense_are_refused_in_words(http: aiohttp.
 
 
 async def test_connections_are_bounded(settings: Callable[..., Settings]) -> None:
-    async with web_page(settings(), limits=Limits(connections=5)) as page:
+    async with web_page(settings(), limits=PageLimits(connections=5)) as page:
         opened = [await asyncio.open_connection("127.0.0.1", page.server.port) for _ in range(30)]
         ended = await asyncio.gather(*(_is_closed(reader) for reader, _ in opened[5:]))
         for _, writer in opened:

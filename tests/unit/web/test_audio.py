@@ -17,7 +17,7 @@ from worker.archive import Archive
 from worker.audio.writing.wav import wav_header
 from worker.web.recordings.opening import fitting
 from worker.web.recordings.ranges import ByteRange, Unsatisfiable, asked_range
-from worker.web.site import Bound, Limits
+from worker.web.site import Bound, PageLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,7 +146,7 @@ async def test_a_download_has_the_name_of_its_conversation(http: aiohttp.ClientS
 
 @pytest.mark.usefixtures("wav")
 async def test_listeners_beyond_the_bound_are_asked_to_try_again(settings: Callable[..., Settings]) -> None:
-    limits = Limits(listeners=Bound(2, "listeners"))
+    limits = PageLimits(listeners=Bound(2, "listeners"))
     async with web_page(settings(), limits=limits) as page, page.entered() as http:
         with limits.listeners.taken(), limits.listeners.taken():
             async with http.get(FILE) as reply:
@@ -158,7 +158,7 @@ async def test_listeners_beyond_the_bound_are_asked_to_try_again(settings: Calla
 
 @pytest.mark.slow
 async def test_thousands_of_ranges_at_once_are_bounded(settings: Callable[..., Settings], wav: bytes) -> None:
-    limits = Limits(connections=64)
+    limits = PageLimits(connections=64)
     async with web_page(settings(), limits=limits) as page, page.entered() as http:
         (cookie,) = http.cookie_jar
         connector = aiohttp.TCPConnector(limit=200)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.support.web_page import web_page
 from worker.errors import SettingsError
+from worker.settings import Settings
 from worker.web.identity import FETCH_SECONDS, HEADER, ISSUER, SignedIdentities, TrustedProxy, checked_proxy, fetch_keys
 
 AUDIENCE = "/projects/1/global/backendServices/2"
@@ -78,6 +82,23 @@ async def test_a_new_key_is_fetched_but_not_for_every_made_up_name() -> None:
     now = FETCH_SECONDS + 1
     assert await identities.who(header(OTHER, "two")) == "a@b.c"
     assert await identities.who(header()) is None  # the old key is not valid any more
+
+
+async def test_behind_a_proxy_its_word_counts_and_no_link(settings: Callable[..., Settings]) -> None:
+    identities = SignedIdentities(TrustedProxy(AUDIENCE), lambda: 0.0, Keys(key_set(one=KEY)).fetch)
+    async with web_page(settings(), identities=identities) as page:
+        async with page.entered() as by_link, by_link.get("/") as reply:
+            assert reply.status == 401
+        async with aiohttp.ClientSession(page.url) as http:
+            for headers, status in (
+                (header(), 200),
+                (header(OTHER), 401),
+                ({"X-Goog-Authenticated-User-Email": "a"}, 401),
+            ):
+                async with http.get("/", headers=headers) as reply:
+                    assert reply.status == status
+            async with http.get("/", headers=header() | {"Origin": "https://evil.example"}) as reply:
+                assert reply.status == 403
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"keys": [{"kid": "one", "kty": "EC"}]}', '{"keys": 5}'])

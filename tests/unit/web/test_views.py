@@ -14,7 +14,7 @@ from tests.support.stored_blobs import T0, ConversationFolder, noise
 from tests.support.web_page import web_page
 from worker.audio.peaks import PER_SECOND, peaks
 from worker.model.done_event import DoneEvent
-from worker.web.site import Page
+from worker.web.site import PageOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -206,7 +206,7 @@ async def test_letters_are_pushed_again_only_where_that_is_allowed(settings: Cal
         name = (await streams.found())[0].name
         wrongs: list[Any] = [[], {"letters": "x"}, {"letters": ["x"]}, {"letters": [name] * 501}]
         for allowed, status, left in ((False, 403, 1), (True, 200, 0)):
-            async with web_page(settings(), Page(allow_replay=allowed)) as page, page.entered() as http:
+            async with web_page(settings(), PageOptions(allow_replay=allowed)) as page, page.entered() as http:
                 headers = {"Origin": page.url}
                 async with http.post("/api/letters/replay", json={"letters": [name]}, headers=headers) as reply:
                     assert reply.status == status

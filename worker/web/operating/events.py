@@ -25,10 +25,10 @@ LOOK_SECONDS = 1.0
 
 def routes() -> list[web.RouteDef]:
     """The route of the events."""
-    return [web.get("/api/events", follow)]
+    return [web.get("/api/events", follow_events)]
 
 
-async def follow(request: web.Request) -> web.StreamResponse:
+async def follow_events(request: web.Request) -> web.StreamResponse:
     """Server-sent events: lists of done events, the newest `FIRST` at first, or {"error": …}."""
     site = site_of(request)
     with site.limits.followers.taken():

@@ -46,8 +46,8 @@ log = structlog.get_logger()
 def routes() -> list[web.RouteDef]:
     """The routes of the dead letters."""
     return [
-        web.get("/api/letters", show),
-        web.get("/api/letter", fields),
+        web.get("/api/letters", show_letters),
+        web.get("/api/letter", show_letter),
         web.get("/letter.wav", listen_to_letter),
         web.post("/api/letters/replay", replay),
     ]
@@ -70,7 +70,7 @@ class Wanted:
         )
 
 
-async def show(request: web.Request) -> web.Response:
+async def show_letters(request: web.Request) -> web.Response:
     """All letters by reason, and a page of those that are wanted, after the letter `after`."""
     site = site_of(request)
     wanted = Wanted(*(optional(request, name) for name in ("reason", "uid", "conversation")))
@@ -98,7 +98,7 @@ async def show(request: web.Request) -> web.Response:
     )
 
 
-async def fields(request: web.Request) -> web.Response:
+async def show_letter(request: web.Request) -> web.Response:
     """All fields of one letter, as they were pushed; long ones are cut."""
     letter, found = await _contents(site_of(request), parameter(request, "letter"))
     return json_reply(_facts(letter) | {"fields_shown": [_field(*field) for field in found]})

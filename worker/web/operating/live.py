@@ -103,7 +103,7 @@ LIVE = web.AppKey("live", Live)
 
 def routes() -> list[web.RouteDef]:
     """The route of the live overview."""
-    return [web.get("/api/now", follow)]
+    return [web.get("/api/now", follow_overview)]
 
 
 async def running(app: web.Application) -> AsyncIterator[None]:
@@ -113,7 +113,7 @@ async def running(app: web.Application) -> AsyncIterator[None]:
     await app[LIVE].close()
 
 
-async def follow(request: web.Request) -> web.StreamResponse:
+async def follow_overview(request: web.Request) -> web.StreamResponse:
     """Server-sent events: one overview each."""
     with site_of(request).limits.followers.taken():
         reply = await event_stream(request)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 def routes() -> list[web.RouteDef]:
     """The route of the audit."""
-    return [web.get("/api/audit", audit)]
+    return [web.get("/api/audit", show_audit)]
 
 
-async def audit(request: web.Request) -> web.Response:
+async def show_audit(request: web.Request) -> web.Response:
     """The verdict in words, and marks for the time line; times in Unix seconds."""
     conversation = Conversation(parameter(request, "uid"), parameter(request, "conversation"))
     if site_of(request).client is None:

@@ -32,7 +32,7 @@ async def users(request: web.Request) -> web.Response:
         (optional(request, name) for name in ("prefix", "after")),
     )
     limit = number(request, "limit", PAGE, MOST_PAGE)
-    page = Page(limit)
+    page = SearchPage(limit)
     with site_of(request).limits.searches.taken():
         async for uid in archive.users():
             if page.is_over(fits=uid.startswith(prefix) and uid > after, item=uid):
@@ -45,7 +45,7 @@ async def conversations(request: web.Request) -> web.Response:
     archive, uid = site_of(request).need_archive(), parameter(request, "uid")
     prefix, after = optional(request, "prefix"), optional(request, "after")
     first, last = day_of(optional(request, "day"))
-    page = Page(number(request, "limit", PAGE, MOST_PAGE))
+    page = SearchPage(number(request, "limit", PAGE, MOST_PAGE))
     with site_of(request).limits.searches.taken():
         async for found in archive.conversations(uid):
             is_of_day = found.start < last and found.end >= first
@@ -55,7 +55,7 @@ async def conversations(request: web.Request) -> web.Response:
     return json_reply({"uid": uid, "conversations": page.items, "more": page.more, "unfinished": page.unfinished})
 
 
-class Page:
+class SearchPage:
     """One page of a search: `more` says that there are others behind it, `unfinished` that it has not seen all."""
 
     def __init__(self, limit: int) -> None:

@@ -35,7 +35,7 @@ class _Opened:
 
 
 class OpenedRecordings:
-    """Recordings of conversations, at most `Limits.recordings`."""
+    """Recordings of conversations, at most `PageLimits.recordings`."""
 
     def __init__(self, site: Site) -> None:
         self._site = site

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 def routes() -> list[web.RouteDef]:
     """The route of the time line."""
-    return [web.get("/api/conversation", show)]
+    return [web.get("/api/conversation", show_time_line)]
 
 
-async def show(request: web.Request) -> web.Response:
+async def show_time_line(request: web.Request) -> web.Response:
     """The time line as it is now."""
     conversation = Conversation(parameter(request, "uid"), parameter(request, "conversation"))
     recording = await request.app[OPENED].get(conversation)

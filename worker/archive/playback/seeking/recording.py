@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from codec.blob import Audio
 from codec.entry import BYTES_PER_SAMPLE
@@ -29,6 +30,16 @@ BLOCK_BYTES = 1 << 18
 """Bytes that are given at once."""
 
 
+class RecordingParts(NamedTuple):
+    """What a recording is made of: measured blobs, rules by which they are placed, objects that are not blobs."""
+
+    reader: Reader
+    audio: DistinctAudio
+    cache: AudioCache
+    rules: MergeRules
+    unknown: Sequence[UnknownObject] = ()
+
+
 class SeekableRecording:
     """A conversation as one recording at `sample_rate` Hz, placed as in a download.
 
@@ -36,24 +47,18 @@ class SeekableRecording:
     differ from those of a download. A blob that can't be read is silent, and `unreadable` then names it.
     """
 
-    def __init__(
-        self,
-        reader: Reader,
-        audio: DistinctAudio,
-        cache: AudioCache,
-        *,
-        rules: MergeRules,
-        sample_rate: int,
-        unknown: Sequence[UnknownObject] = (),
-    ) -> None:
-        self._parts = reader, audio, cache
-        self._rules = rules
+    def __init__(self, parts: RecordingParts, sample_rate: int) -> None:
+        self._parts = parts
         self.sample_rate = sample_rate
-        self.unknown = unknown
-        used = rules.exact() if audio.exact else rules
-        self.placed = tuple(place_blobs(audio.spans, audio.sources, used, sample_rate))
+        audio, rules = parts.audio, parts.rules.exact() if parts.audio.exact else parts.rules
+        self.placed = tuple(place_blobs(audio.spans, audio.sources, rules, sample_rate))
         self.unreadable: dict[str, Problem] = {problem.name: problem for problem in audio.problems}
         self._firsts = [blob.first for blob in self.placed]
+
+    @property
+    def unknown(self) -> Sequence[UnknownObject]:
+        """The conversation's objects that are not blobs."""
+        return self._parts.unknown
 
     @property
     def samples(self) -> int:
@@ -68,7 +73,7 @@ class SeekableRecording:
     @property
     def repeated(self) -> Sequence[Repeat]:
         """Blobs that are left out because other blobs hold their audio."""
-        return self._parts[1].repeated
+        return self._parts.audio.repeated
 
     @property
     def version(self) -> str:
@@ -78,9 +83,7 @@ class SeekableRecording:
 
     def at_rate(self, sample_rate: int) -> SeekableRecording:
         """The same recording at another rate in Hz."""
-        reader, audio, cache = self._parts
-        rules, unknown = self._rules, self.unknown
-        return SeekableRecording(reader, audio, cache, rules=rules, sample_rate=sample_rate, unknown=unknown)
+        return SeekableRecording(self._parts, sample_rate)
 
     async def pcm(self, first: int, last: int) -> AsyncGenerator[bytes, None]:
         """The s16le mono PCM from the sample `first` up to `last`, in blocks. Raises `StoreError`, `ExtraMissing`."""
@@ -104,13 +107,12 @@ class SeekableRecording:
 
     async def audio(self, blob: PlacedBlob, *, keep: bool = True) -> bytes:
         """The PCM of one of its blobs, of exactly its samples; without `keep`, others come first."""
-        reader, _, cache = self._parts
         key = (_identity(blob.span.blob), blob.cut, blob.samples, self.sample_rate)
-        return await cache.get(key, partial(self._rendered, reader, blob), keep=keep)
+        return await self._parts.cache.get(key, partial(self._rendered, blob), keep=keep)
 
-    async def _rendered(self, reader: Reader, placed: PlacedBlob) -> bytes:
+    async def _rendered(self, placed: PlacedBlob) -> bytes:
         size = placed.samples * BYTES_PER_SAMPLE
-        audio = await self._decoded(reader, placed)
+        audio = await self._decoded(placed)
         if audio is None:
             return bytes(size)
         pcm = audio.pcm[round(placed.cut_seconds * audio.sample_rate) * BYTES_PER_SAMPLE :]
@@ -118,13 +120,13 @@ class SeekableRecording:
         rendered = converter.convert(pcm) + converter.rest()
         return rendered[:size] + bytes(size - len(rendered))
 
-    async def _decoded(self, reader: Reader, placed: PlacedBlob) -> Audio | None:
+    async def _decoded(self, placed: PlacedBlob) -> Audio | None:
         """The audio of the blob, or of the first alternative that can be read; None if none can."""
         best = placed.span.blob
         failed: list[Problem] = []
         for blob in [best, *(other for other in placed.source.alternatives if other is not best)]:
             try:
-                audio = await reader.audio(blob)
+                audio = await self._parts.reader.audio(blob)
             except Unreadable as error:
                 failed.append(Problem(blob.path, str(error), cause=error.cause))
                 continue
