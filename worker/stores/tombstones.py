@@ -76,32 +76,41 @@ async def record_tombstone(
     """
     name = tombstone_name(uid, conversation_id)
     for _ in range(TRIES):
+        generation = await _generation(store, name)
         before = await _read(store, name)
         interrupted = await _read(store, name + SPARE)
         merged = _merged(streams, *(found.streams for found in (before, interrupted) if found is not None))
         tombstone = Tombstone(secrets.token_hex(8), merged)
         try:
-            await _replace(store, name, tombstone.to_bytes(), before=before, interrupted=interrupted)
+            if interrupted is not None:
+                await store.delete(name + SPARE)
+            if before is not None:
+                await _make_room(store, name, tombstone.to_bytes(), generation)
+            await store.create(name, tombstone.to_bytes(), {})
         except ObjectExists:
             continue
+        if before is not None or interrupted is not None:
+            await store.delete(name + SPARE)
         return tombstone
     raise StoreError(
         f"{name} changes all the time: other deletions of the same audio are under way", cause=StoreCause.EXISTS
     )
 
 
-async def _replace(
-    store: Store, name: str, content: bytes, *, before: Tombstone | None, interrupted: Tombstone | None
-) -> None:
-    """Replace an object by a new one. A spare keeps the content, in case this process dies in between."""
-    if before is not None:
-        if interrupted is not None:
-            await store.delete(name + SPARE)
-        await store.create(name + SPARE, content, {})
-        await store.delete(name)
-    await store.create(name, content, {})
-    if before is not None or interrupted is not None:
-        await store.delete(name + SPARE)
+async def _make_room(store: Store, name: str, content: bytes, generation: str | None) -> None:
+    """Remove the record that was read. A spare keeps the new content, in case this process dies in between.
+
+    Raises:
+        ObjectExists: another deletion replaces the record, or has replaced it.
+    """
+    await store.create(name + SPARE, content, {})
+    if generation is None or not await store.delete(name, generation):
+        raise ObjectExists(name)
+
+
+async def _generation(store: Store, name: str) -> str | None:
+    found = await store.stat(name)
+    return None if found is None else found.generation
 
 
 def _merged(*known: Mapping[str, EntryId]) -> dict[str, EntryId]:

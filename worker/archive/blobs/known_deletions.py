@@ -94,8 +94,11 @@ class _Patient:
     async def create(self, name: str, data: bytes, metadata: Mapping[str, str]) -> None:
         await retry(lambda: self._store.create(name, data, metadata))
 
-    async def delete(self, name: str) -> bool:
-        return await retry(lambda: self._store.delete(name))
+    async def stat(self, name: str) -> BlobInfo | None:
+        return await retry(lambda: self._store.stat(name))
+
+    async def delete(self, name: str, generation: str | None = None) -> bool:
+        return await retry(lambda: self._store.delete(name, generation))
 
 
 def _patient(store: Store) -> Store:
