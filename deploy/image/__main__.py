@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 from audio_batch_worker import __version__
@@ -51,8 +52,11 @@ def main() -> None:
     if os.geteuid() != 0 or missing:
         sys.exit(f"make image needs root and the Debian packages buildah, crun and debootstrap; missing: {missing}")
     try:
-        with tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as temporary:
-            build(Builder(given.keep or Path(temporary), given.driver), given.base, given.source)
+        with (
+            tempfile.TemporaryDirectory(prefix="image-", dir="/var/tmp") as temporary,
+            closing(Builder(given.keep or Path(temporary), given.driver)) as builder,
+        ):
+            build(builder, given.base, given.source)
     except Failed as error:
         sys.exit(str(error))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from programs import run
+from programs import Failed, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,6 +83,11 @@ class Builder:
             yield Path(self._ask("mount", container))
         finally:
             self._ask("rm", container)
+
+    def close(self) -> None:
+        """Let the directory be removed: buildah leaves a mount in it."""
+        with suppress(Failed):  # there is none with vfs
+            run("umount", "--recursive", self._directory / "storage/overlay")
 
     def _ask(self, *words: str | Path) -> str:
         return run(*self._buildah, *words).strip()
