@@ -93,8 +93,9 @@ async def describe_again(
     assert info is not None
     _, uid, conversation, _ = name.split("/")
     manifest = Manifest.of(stream, identities, len(data), google_crc32c.value(data))
+    told = manifest.to_mapping(uid, conversation, secret, facts=info.metadata)
     await store.delete(name)
-    await store.create(name, data, {**info.metadata, **manifest.to_mapping(uid, conversation, secret)})
+    await store.create(name, data, {**info.metadata, **told})
 
 
 def opus_content(pcm: bytes, rate: int = 16000) -> tuple[bytes, BlobMetadata]:

@@ -13,7 +13,7 @@ from codec.entry import partition_of
 from tests.support.axe import violations
 from tests.support.dead_letters import dead_letter_streams
 from tests.support.speech import speech
-from tests.support.stored_blobs import T0, ConversationFolder, noise
+from tests.support.stored_blobs import T0, ConversationFolder, describe_again, noise
 from worker.demo.report import HeardAudio, write_report
 from worker.model.done_event import DoneEvent
 
@@ -180,6 +180,8 @@ async def test_what_is_still_in_redis_lies_behind_the_stored_audio(
     page: WebPage, window: Window, local_folder: ConversationFolder, redis_client: redis.asyncio.Redis
 ) -> None:
     await local_folder.put(".bin", T0, speech(6), described=True, more={"seqs": "0-2", "chunks": "3"})
+    (name,) = await local_folder.files()
+    await describe_again(local_folder.store, f"chunks/user/talk/{name}", identities=b"chunk  1chunk  2chunk  3")
     stream = f"{page.site.settings.stream_prefix}:{{{partition_of('talk', 8)}}}"
     fields: Any = {"uid": "user", "conversation_id": "talk", "timestamp": str(T0 + 6), "seq": "3", "pcm": speech(2)}
     await redis_client.xadd(stream, fields)

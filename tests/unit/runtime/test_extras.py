@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 FOUND = {"opuslib"}
 """It is looked for by its name."""
 
@@ -32,8 +34,6 @@ BASE = {"google_crc32c", "redis", "structlog"}
 
 WITHOUT = """\
 import runpy, sys
-
-pytestmark = pytest.mark.slow
 missing, *sys.argv = sys.argv[1:]
 sys.modules |= dict.fromkeys(missing.split(","))  # Python's own way to say that a module is not to be had
 runpy.run_module("worker", run_name="__main__", alter_sys=True)

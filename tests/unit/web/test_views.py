@@ -10,7 +10,7 @@ from codec.entry import partition_of
 from tests.support.dead_letters import Fields, dead_letter_streams
 from tests.support.harness import eventually
 from tests.support.speech import speech
-from tests.support.stored_blobs import T0, ConversationFolder, noise
+from tests.support.stored_blobs import T0, ConversationFolder, describe_again, noise
 from tests.support.web_page import web_page
 from worker.audio.peaks import PER_SECOND, peaks
 from worker.model.done_event import DoneEvent
@@ -132,6 +132,8 @@ async def test_the_verdict_says_what_waits_and_what_is_missing(
 ) -> None:
     await local_folder.put(".bin", T0, noise(2), described=True, more={"seqs": "0-1", "chunks": "2"})
     await local_folder.put(".bin", T0 + 4, noise(2), described=True, more={"seqs": "4-5", "chunks": "2"})
+    for name in await local_folder.files():
+        await describe_again(local_folder.store, f"chunks/user/talk/{name}")
     partition = partition_of("talk", 8)
     fields: Any = {"uid": "user", "conversation_id": "talk", "timestamp": str(T0 + 6), "seq": "6", "pcm": noise(1)}
     await redis_client.xadd(f"{settings().stream_prefix}:{{{partition}}}", fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,10 +48,10 @@ def convert(
             settings.require_storage()
         opus, others = settings.encoding.opus, printing.FirstFew()
         encoding = Encoding(settings.secret, opus.complexity, opus.bitrate, opus.application)
-        converted = archive.convert(encoding, uid, conversation, dry_run=not do_it, on_unknown=others.tell)
+        conversions = archive.convert(encoding, uid, conversation, dry_run=not do_it, on_unknown=others.tell)
         tally = ConversionTally()
         with printing.told_if_stopped(lambda: f"{tally.summary(do_it=do_it)}; the same command goes on"):
-            async with _progress(archive, uid, conversation) as progress:
+            async with _progress(archive, uid, conversation) as progress, aclosing(conversions) as converted:
                 async for conversion in converted:
                     tally.count(conversion)
                     _tell(conversion, as_json=as_json)
