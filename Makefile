@@ -21,7 +21,7 @@ demo: ## push recorded speech (or WAV=file) through the whole system and listen 
 
 .PHONY: check
 check: lint ## for every save: the linters and the quick tests (ARGS=... goes to pytest)
-	@$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not slow" tests/unit $(ARGS)
+	@$(BIN)/python -m pytest -q -n logical --dist worksteal -m "not slow" tests/unit $(ARGS)
 
 .PHONY: test
 test: setup ## run all tests (ARGS=... goes to pytest; "-o asyncio_debug=true" is thorough and takes twice as long; HELM=/path)

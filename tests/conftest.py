@@ -34,9 +34,9 @@ UNIT_TESTS = Path(__file__).parent / "unit"
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors, because many tests wait for a server."""
-    return cpu_limit() + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """With `-n auto` two more than there are processors, because many tests wait; with `-n logical` so many."""
+    return cpu_limit() + (2 if config.option.numprocesses == "auto" else 0)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

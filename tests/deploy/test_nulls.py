@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import Any
 
 import jsonschema
@@ -70,16 +71,38 @@ def scenario(path: str) -> str:
     return next((name for start, name in USED_ONLY_BY.items() if path.startswith(start)), "everything")
 
 
-@pytest.mark.parametrize("path", PATHS)
-def test_null_is_as_absent_or_refused_by_name(path: str) -> None:
-    values = merged(yaml.safe_load(KEPT_APART.get(path, "{}")), nested(path, None))
+def is_alone(path: str) -> bool:
+    """Whether its null can't be tried together with others: it is a section, or other values depend on it."""
+    return isinstance(default(path), dict) or path in REFUSED or path in KEPT_APART
 
-    told = r"must not be null; leave the key out\b" if is_needed(path) else REFUSED.get(path)
-    if told is not None:
-        with pytest.raises(Refused, match=rf"(^|\s){re.escape(path)}[\w.]*: {told}"):
-            render(values, scenario=scenario(path))
+
+def complaint(path: str) -> str | None:
+    return r"must not be null; leave the key out\b" if is_needed(path) else REFUSED.get(path)
+
+
+def alike() -> dict[str, list[str]]:
+    """Paths whose nulls have the same outcome, by where they are and whether they are refused."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for path in PATHS:
+        section = "" if is_needed(path) else f" {path.split('.')[0]}"
+        outcome = "accepted" if complaint(path) is None else "refused"
+        groups[path if is_alone(path) else f"{outcome} {scenario(path)}{section}"].append(path)
+    return groups
+
+
+@pytest.mark.parametrize("paths", alike().values(), ids=alike())
+def test_null_is_as_absent_or_refused_by_name(paths: list[str]) -> None:
+    apart = [yaml.safe_load(KEPT_APART.get(path, "{}")) for path in paths]
+    values = merged(*apart, *(nested(path, None) for path in paths))
+
+    told = {path: text for path in paths if (text := complaint(path)) is not None}
+    if told:
+        with pytest.raises(Refused) as refused:
+            render(values, scenario=scenario(paths[0]))
+        for path, text in told.items():
+            assert re.search(rf"(^|\s){re.escape(path)}[\w.]*: {text}", str(refused.value))
         return
-    rendered = render(values, scenario=scenario(path))
+    rendered = render(values, scenario=scenario(paths[0]))
     for manifest in rendered.manifests:
         if manifest["kind"] in CUSTOM:
             jsonschema.validate(manifest, CUSTOM[manifest["kind"]])
@@ -88,13 +111,11 @@ def test_null_is_as_absent_or_refused_by_name(path: str) -> None:
         assert not [where for where, value in walk(manifest) if value is None]
 
 
-def empties() -> list[str]:
-    return [path for path in PATHS if default(path) in (None, "", [], {}) and not is_needed(path)]
+def test_null_for_what_is_empty_by_default_changes_nothing() -> None:
+    paths = [path for path in PATHS if default(path) in (None, "", [], {}) and not is_needed(path)]
 
-
-@pytest.mark.parametrize("path", empties())
-def test_null_for_what_is_empty_by_default_changes_nothing(path: str) -> None:
-    assert render(nested(path, None), scenario=None) == render(scenario=None)
+    assert len(paths) > 20
+    assert render(merged(*(nested(path, None) for path in paths)), scenario=None) == render(scenario=None)
 
 
 def test_the_chart_needs_what_the_rule_says() -> None:

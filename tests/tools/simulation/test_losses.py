@@ -10,7 +10,7 @@ from tests.tools.simulation.oracle import lost_chunks
 from tests.tools.simulation.runner import play
 from tests.tools.simulation.world import Run, World
 
-BLOCKS, SEEDS_PER_BLOCK = 4, 15
+BLOCKS, SEEDS_PER_BLOCK = 4, 10
 
 
 def steady(seed: int) -> World:

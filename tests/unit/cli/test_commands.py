@@ -49,6 +49,7 @@ def test_a_misspelt_command_is_told_what_was_meant() -> None:
     assert "Did you mean 'export'?" in refused.output
 
 
+@pytest.mark.slow
 def test_run_imports_no_other_command_and_nothing_that_only_they_need() -> None:
     loaded = modules_after("run")
     assert "worker.app" in loaded

@@ -43,6 +43,7 @@ def talk_in_room() -> bytes:
     return quiet.tobytes()
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 30_000), max_size=12), st.sampled_from([LOW, LOWEST]))
 @settings(max_examples=15, deadline=None)
 def test_any_cutting_gives_the_same_bytes(sizes: list[int], quiet: Quiet) -> None:

@@ -45,6 +45,7 @@ async def test_persistence_is_the_one_that_redis_has_now(running: Running, serve
     assert [running.count("redis_persistence", state=state) for state in RedisPersistence] == [1, 0, 0, 0]
 
 
+@pytest.mark.slow
 async def test_replicas_are_counted(
     running: Running, server: RedisServer, own_redis: Callable[..., RedisServer]
 ) -> None:

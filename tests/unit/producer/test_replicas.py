@@ -65,6 +65,7 @@ async def test_a_chunk_counts_as_sent_when_a_replica_has_it(pair: Pair, troubles
     assert numbers_of(pair.primary, "c1") == [b"0", b"1"]
 
 
+@pytest.mark.slow
 async def test_what_is_not_replicated_is_repeated_sparingly(pair: Pair, troubles: Troubles) -> None:
     async with producing(pair.way.url, PREFIX, limits=QUICK, on_trouble=troubles, replicas=1) as producer:
         await pair.lag()
@@ -148,6 +149,7 @@ async def test_entries_that_a_failover_loses_are_counted_and_named(pair: Pair) -
     ]
 
 
+@pytest.mark.slow
 async def test_losses_of_conversations_that_got_nothing_since_are_counted_too(pair: Pair) -> None:
     async with producing(pair.way.url, PREFIX) as producer:
         await push(producer, "c2", 0)
@@ -174,6 +176,7 @@ async def test_a_failover_to_a_replica_that_had_everything_loses_nothing(pair: P
     assert numbers_of(pair.replica, "c1") == [str(number).encode() for number in range(6)]
 
 
+@pytest.mark.slow
 async def test_a_name_that_leads_to_a_replica_for_a_while_loses_nothing(pair: Pair, troubles: Troubles) -> None:
     async with producing(pair.way.url, PREFIX, on_trouble=troubles) as producer:
         await pair.lag()

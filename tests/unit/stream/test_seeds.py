@@ -27,6 +27,7 @@ def url_of(*ports: int) -> str:
     return "redis://" + ",".join(f"127.0.0.1:{port}" for port in ports)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(3))
 async def test_dead_and_hanging_seeds_cost_nothing(
     own_cluster: Callable[..., RedisCluster], hanging: RedisServer, place: int
@@ -53,6 +54,7 @@ async def test_several_hosts_that_are_no_cluster_are_a_wrong_setting(own_redis: 
     assert caught.value.cause == "refused"
 
 
+@pytest.mark.slow
 async def test_a_user_who_may_not_ask_for_the_slots_reaches_all_keys_behind_a_dead_seed(
     own_cluster: Callable[..., RedisCluster],
 ) -> None:

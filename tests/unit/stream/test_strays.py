@@ -300,6 +300,7 @@ async def test_a_redis_that_stray_audio_has_filled_is_freed_by_the_move(strays: 
     assert await moved(strays, stray) == {MoveOutcome.MOVED: 3}
 
 
+@pytest.mark.slow
 async def test_entries_move_across_the_slots_of_one_node(own_cluster: Callable[..., RedisCluster]) -> None:
     async with Client(connect(own_cluster().url)) as client:
         raw: Raw = client.nodes[0].redis

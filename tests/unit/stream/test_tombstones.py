@@ -176,6 +176,7 @@ async def replicated(own_redis: Callable[..., RedisServer]) -> AsyncIterator[tup
         yield client, replica
 
 
+@pytest.mark.slow
 async def test_a_deletion_that_the_replica_has_is_confirmed(replicated: tuple[Client, RedisServer]) -> None:
     client, replica = replicated
 
