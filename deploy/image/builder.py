@@ -16,7 +16,7 @@ TOP = Path(__file__).resolve().parents[2]
 NAME = "audio-batch-worker"
 SUITE = "trixie"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-PIP_FOLDER = "/root/.config/pip"
+PIP_FOLDER = "/etc/xdg/pip"
 """Where pip finds, during the build only, the certificates with which this machine reaches the network."""
 
 APT_OF_IMAGES = """\
