@@ -6,12 +6,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from codec.errors import LibopusMissing
+from codec.libopus import library
 from worker.operations.diagnosis import Concern
 from worker.spool import Summary
 from worker.stream.inspection.overview import Overview
 
 
-def overview_facts(overview: Overview, found: Sequence[Concern], libopus: str, spool: Summary | None) -> dict[str, Any]:
+def libopus_version() -> str:
+    """The version of libopus here, or that there is none."""
+    try:
+        return library().version
+    except LibopusMissing:
+        return "no libopus"
+
+
+def overview_facts(overview: Overview, found: Sequence[Concern], spool: Summary | None) -> dict[str, Any]:
     """Concerns, totals, servers, workers and partitions; times in ms, sizes in bytes."""
     totals = {
         "entries": overview.entries,
@@ -28,7 +38,7 @@ def overview_facts(overview: Overview, found: Sequence[Concern], libopus: str, s
     return {
         "concerns": [asdict(concern) for concern in found],
         "totals": totals,
-        "libopus": libopus,
+        "libopus": libopus_version(),
         "spool": None if spool is None else asdict(spool),
         "server": asdict(overview.server),
         **asdict(overview),

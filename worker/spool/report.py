@@ -46,6 +46,16 @@ def summary(directory: Path) -> Summary:
     return Summary(blobs, listing.bytes, min(waiting, default=None))
 
 
+def summary_if_there(directory: Path | None) -> Summary | None:
+    """The same; None without a spool, or if its volume is not available. Blocks."""
+    if directory is None:
+        return None
+    try:
+        return summary(directory)
+    except OSError:
+        return None
+
+
 def items(directory: Path) -> Iterator[SpoolItem]:
     """Every file with its header, oldest audio first. Blocks. Raises OSError."""
     volume = Volume(directory)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from worker.errors import StreamError
     from worker.operations.diagnosis import Concern
     from worker.settings import Settings
-    from worker.spool import Summary
     from worker.stream.inspection.overview import Overview
 
     Show = Callable[[Overview | StreamError, Settings], None]
@@ -81,8 +80,9 @@ def _print_verdict(found: Sequence[Concern]) -> None:
 
 def _concerns(overview: Overview, settings: Settings) -> list[Concern]:
     from worker.operations.diagnosis import concerns
+    from worker.spool import summary_if_there
 
-    return concerns(overview, settings.batch_max_age, _spooled(settings))
+    return concerns(overview, settings.batch_max_age, summary_if_there(settings.spool_dir))
 
 
 async def _look_once(settings: Settings) -> Overview:
@@ -145,34 +145,15 @@ def _lines() -> Iterator[Show]:
 
 def _view(overview: Overview, settings: Settings, *, everything: bool) -> RenderableType:
     from worker.cli.operating.status_view import view
+    from worker.operations.overview_facts import libopus_version
+    from worker.spool import summary_if_there
 
-    found = _concerns(overview, settings)
-    return view(overview, found, _libopus(), spool=_spooled(settings), everything=everything)
+    found, spool = _concerns(overview, settings), summary_if_there(settings.spool_dir)
+    return view(overview, found, libopus_version(), spool=spool, everything=everything)
 
 
 def _facts(overview: Overview, settings: Settings) -> dict[str, Any]:
     from worker.operations.overview_facts import overview_facts
+    from worker.spool import summary_if_there
 
-    return overview_facts(overview, _concerns(overview, settings), _libopus(), _spooled(settings))
-
-
-def _spooled(settings: Settings) -> Summary | None:
-    """A summary of the spool's volume; None without a spool, or if its volume is not available."""
-    from worker.spool import summary
-
-    if settings.spool_dir is None:
-        return None
-    try:
-        return summary(settings.spool_dir)
-    except OSError:
-        return None
-
-
-def _libopus() -> str:
-    from codec.errors import LibopusMissing
-    from codec.libopus import library
-
-    try:
-        return library().version
-    except LibopusMissing:
-        return "no libopus"
+    return overview_facts(overview, _concerns(overview, settings), summary_if_there(settings.spool_dir))

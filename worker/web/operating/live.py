@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from codec.errors import LibopusMissing
-from codec.libopus import library
 from worker.errors import StreamError
 from worker.operations.diagnosis import concerns
 from worker.operations.looks import Looks
 from worker.operations.overview_facts import overview_facts
 from worker.runtime.tasks import end
-from worker.spool import Summary, summary
+from worker.spool import summary_if_there
 from worker.stream.inspection.overview import Overview
 from worker.web.site import SITE, site_of
 
@@ -90,10 +88,10 @@ class Live:
             overview = await self._looks.look()
         except StreamError as error:
             return {"error": str(error)}
-        spool = await asyncio.to_thread(_spooled, self._site)
+        spool = await asyncio.to_thread(summary_if_there, self._site.settings.spool_dir)
         self._history.append(_point(overview))
         found = concerns(overview, self._site.settings.batch_max_age, spool)
-        facts = overview_facts(overview, found, _libopus(), spool)
+        facts = overview_facts(overview, found, spool)
         facts["partitions"] = [_partition(view) for view in facts["partitions"]]
         return facts | {"history": list(self._history), "allow_replay": self._site.page.allow_replay}
 
@@ -139,19 +137,3 @@ def _partition(view: dict[str, Any]) -> dict[str, Any]:
     """What the picture of partitions shows."""
     shown: Sequence[str] = ("number", "owner", "entries", "oldest", "sealed_batches", "dead", "lost", "stored")
     return {name: view[name] for name in shown}
-
-
-def _spooled(site: Site) -> Summary | None:
-    if site.settings.spool_dir is None:
-        return None
-    try:
-        return summary(site.settings.spool_dir)
-    except OSError:
-        return None
-
-
-def _libopus() -> str:
-    try:
-        return library().version
-    except LibopusMissing:
-        return "no libopus"
