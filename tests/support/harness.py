@@ -76,6 +76,11 @@ class Running:
         """A series' value; 0 while it does not exist."""
         return self.metrics.registry.get_sample_value(f"{PREFIX}_{name}", labels) or 0.0
 
+    def in_hand(self) -> int:
+        """Chunks that are read and not being delivered, each once; `chunks_total` counts what a rewind reads again."""
+        partitions = self.worker._consumer.partitions.values()
+        return sum(len(chunks) for partition in partitions for chunks in partition.held().values())
+
     async def close(self) -> None:
         self.pool.shutdown(wait=True)
         await self.client.close()

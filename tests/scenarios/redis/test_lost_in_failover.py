@@ -57,17 +57,17 @@ async def test_what_the_former_owner_had_in_hand_is_counted_by_it(paired: Harnes
         async with cut_off(paired, pair) as (former, way):
             for talk in spoken:
                 await paired.say(talk, 1)
-            await eventually(lambda: former.count("chunks_total") == 16)
+            await eventually(lambda: former.in_hand() == 16)
             await pair.lag()
             for number in range(lost):
                 await paired.say(spoken[number % len(spoken)], 0.5)
-            await eventually(lambda: former.count("chunks_total") == 16 + lost)
+            await eventually(lambda: former.in_hand() == 16 + lost)
             await way.refuse()
             way.turn_to(pair.replica.port)
             await pair.fail_over(paired)
             await expire_leases(paired)
             async with paired.worker(**LONG) as successor:
-                await eventually(lambda: successor.count("chunks_total") == 16)
+                await eventually(lambda: successor.in_hand() == 16)
                 await way.accept()
                 await eventually(lambda: former.count("leases_lost_total") == paired.partitions)
                 await eventually(lambda: former.count("lost_entries_total") == lost)
@@ -97,12 +97,11 @@ async def test_two_workers_count_together_what_is_lost(paired: Harness, pair: Pa
         await eventually(lambda: [running.count("partitions_owned") for running in both] == [4, 4])
         for talk in spoken:
             await paired.say(talk, 1)
-        await eventually(lambda: total(both, "chunks_total") >= 24)
-        before = total(both, "chunks_total")
+        await eventually(lambda: sum(running.in_hand() for running in both) == 24)
         await pair.lag()
         for talk in spoken[:lost]:
             await paired.say(talk, 0.5)
-        await eventually(lambda: total(both, "chunks_total") == before + lost)
+        await eventually(lambda: sum(running.in_hand() for running in both) == 24 + lost)
         await pair.way.refuse()
         await pair.fail_over(paired)
         if expired:
@@ -124,7 +123,7 @@ async def test_paused_worker_counts_nothing_that_others_have_stored(paired: Harn
     talk = Talk("c")
     async with cut_off(paired, pair) as (former, way):
         await paired.say(talk, 2)
-        await eventually(lambda: former.count("chunks_total") == 4)
+        await eventually(lambda: former.in_hand() == 4)
         way.stall()
         await expire_leases(paired)
         await paired.drain(**HANDOFF)
@@ -142,7 +141,7 @@ async def test_entries_that_nobody_had_read_show_as_missing_numbers(paired: Harn
     talk = Talk("c")
     async with cut_off(paired, pair) as (running, way):
         await paired.say(talk, 2)
-        await eventually(lambda: running.count("chunks_total") == 4)
+        await eventually(lambda: running.in_hand() == 4)
         await pair.lag()
         await way.refuse()
         way.turn_to(pair.replica.port)

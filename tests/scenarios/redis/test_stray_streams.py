@@ -41,12 +41,11 @@ async def test_stray_audio_is_counted_told_once_and_stored_after_the_move(here: 
     settings = here.settings(**EXACT)
     with capture_logs() as logs:
         async with here.worker(**EXACT, worker_id="anna") as anna, here.worker(**EXACT, worker_id="bob") as bob:
+            await eventually(lambda: anna.count("workers") == bob.count("workers") == 2)  # then only one searches
             for key, talk in stray.items():
                 await say_into(here, key, talk, 4)
             await eventually(lambda: anna.count("stray_entries") == 12)
-            await eventually(
-                lambda: bob.count("stray_entries") == 0
-            )  # one worker searches for all, once it knows others
+            assert bob.count("stray_entries") == 0
 
             shown = await asyncio.to_thread(command, settings, "status", "--check")
             assert shown.exit_code == 4
